@@ -3,8 +3,8 @@
 from typing import Final
 
 from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
-from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.messages.overview import Sample, SpoolReport, UploadProgress
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model import (
     ClusterSecret,
     ClusterSummary,

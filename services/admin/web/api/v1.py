@@ -33,7 +33,7 @@ from clusterodm.services.admin.web.core.views import (
     AutoscalerView,
     ConsoleView,
     EventRow,
-    Listing,
+    ListPage,
     MachineDetail,
     MachineRow,
     NodeRow,
@@ -133,7 +133,7 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
     async def samples(range: Literal["1h", "24h", "7d"] = "1h") -> Response:  # noqa: A002 the parameter's name
         return said(await overviews.series(range))
 
-    @router.get("/events", summary="What has happened, the newest first", **views.described(Listing[EventRow]))
+    @router.get("/events", summary="What has happened, the newest first", **views.described(ListPage[EventRow]))
     async def events(
         wanted: Asked,
         kind: Annotated[list[Kinds] | None, Query()] = None,
@@ -151,7 +151,7 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
     async def services() -> Response:
         return said(await overviews.services())
 
-    @router.get("/settings", summary="The settings in force", **views.described(Listing[SettingRow]))
+    @router.get("/settings", summary="The settings in force", **views.described(ListPage[SettingRow]))
     async def settings(wanted: Asked, source: Annotated[list[Sources] | None, Query()] = None) -> Response:
         return said(await overviews.settings(changed(wanted, source)))
 
@@ -237,7 +237,7 @@ def node_reading(reader: ClusterReader, views: Views) -> APIRouter:
     """Serve nodes."""
     router = router_of("nodes")
 
-    @router.get("/nodes", summary="Nodes", **views.described(Listing[NodeRow]))
+    @router.get("/nodes", summary="Nodes", **views.described(ListPage[NodeRow]))
     async def nodes(
         wanted: Asked,
         state: Annotated[list[NodeStates] | None, Query()] = None,
@@ -291,7 +291,7 @@ def machine_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
     """Serve machines."""
     router = router_of("machines")
 
-    @router.get("/machines", summary="Machines", **views.described(Listing[MachineRow]))
+    @router.get("/machines", summary="Machines", **views.described(ListPage[MachineRow]))
     async def machines(
         wanted: Asked,
         ended: bool = False,

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport
-from clusterodm.services.admin.web.core.views import AttentionView, Listing, NodeRow, TasksPage
+from clusterodm.services.admin.web.core.views import AttentionView, ListPage, NodeRow, TasksPage
 
 LONG_WAIT_S: Final = 3600.0
 FULL_SHARE: Final = 0.9
@@ -23,7 +23,7 @@ def attention_of(  # noqa: PLR0913, PLR0917 everything that may need it
     status: AutoscalerStatus | None,
     spools: Sequence[SpoolReport],
     failed: TasksPage | None,
-    offline: Listing[NodeRow] | None,
+    offline: ListPage[NodeRow] | None,
 ) -> tuple[AttentionView, ...]:
     """List it, errors first."""
     found = [
@@ -56,7 +56,7 @@ def of_tasks(now_ms: WallMs, failed: TasksPage | None) -> Iterator[AttentionView
             yield AttentionView(severity=ERROR, text=text, link=f"/tasks/{quote(task.id, safe='')}")
 
 
-def of_nodes(offline: Listing[NodeRow] | None) -> Iterator[AttentionView]:
+def of_nodes(offline: ListPage[NodeRow] | None) -> Iterator[AttentionView]:
     """Name nodes that are offline; where they are many, how many."""
     if offline is None:
         return

@@ -16,7 +16,7 @@ from clusterodm.services.admin.web.core.views import (
     AttemptView,
     AutoscalerView,
     EventRow,
-    Listing,
+    ListPage,
     MachineDetail,
     MachineRow,
     MomentView,
@@ -51,10 +51,10 @@ class Wanted:
         return (self.page - 1) * self.per_page
 
 
-def paged(rows: Sequence[Row], wanted: Wanted) -> Listing[Row]:
+def paged(rows: Sequence[Row], wanted: Wanted) -> ListPage[Row]:
     """Take one page."""
     some = tuple(rows[wanted.offset_count : wanted.offset_count + wanted.per_page])
-    return Listing(items=some, total_count=len(rows), page=wanted.page, per_page=wanted.per_page)
+    return ListPage(items=some, total_count=len(rows), page=wanted.page, per_page=wanted.per_page)
 
 
 def listed(
@@ -63,7 +63,7 @@ def listed(
     texts: Callable[[Row], Iterable[str]],
     sorts: Mapping[str, Callable[[Row], Any]],
     state: Callable[[Row], str] = lambda _: "",
-) -> Listing[Row]:
+) -> ListPage[Row]:
     """Search, filter, sort and page."""
     text = wanted.search.strip().lower()
     found = [

@@ -11,7 +11,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is shown. All fields are there always."""
 
 
-class Listing(View, Generic[Item], frozen=True, kw_only=True):
+class ListPage(View, Generic[Item], frozen=True, kw_only=True):
     """One page of a list."""
 
     items: tuple[Item, ...]

@@ -26,7 +26,7 @@ from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.lists import Wanted, autoscaler_view, listed, spool_view
 from clusterodm.services.admin.web.core.services import proxy_view, service_view, silent_view
 from clusterodm.services.admin.web.core.views import (
-    Listing,
+    ListPage,
     OverviewView,
     SeriesView,
     ServiceListing,
@@ -144,7 +144,7 @@ class OverviewHandler:
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
-    async def settings(self, wanted: Wanted) -> Listing[SettingRow]:
+    async def settings(self, wanted: Wanted) -> ListPage[SettingRow]:
         """List the settings of all services; `states` are where values come from. A service that does not answer is left out."""
         reports = await asyncio.gather(self._settings_of(SCHEDULER_SETTINGS), self._settings_of(AUTOSCALER_SETTINGS))
         known = [(report.service, each) for report in reports if report for each in report.settings]

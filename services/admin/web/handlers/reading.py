@@ -43,7 +43,7 @@ from clusterodm.services.admin.web.core.lists import (
 from clusterodm.services.admin.web.core.views import (
     ConsoleView,
     EventRow,
-    Listing,
+    ListPage,
     MachineDetail,
     MachineRow,
     NodeRow,
@@ -131,7 +131,7 @@ class ClusterReader:
 
     # --- nodes, machines --------------------------------------------------------------------------------------------
 
-    async def nodes(self, wanted: Wanted) -> Listing[NodeRow]:
+    async def nodes(self, wanted: Wanted) -> ListPage[NodeRow]:
         """List nodes."""
         rows = map(node_row, await self._nodes())
         return listed(rows, wanted, node_texts, NODE_SORTS, lambda row: row.state)
@@ -146,7 +146,7 @@ class ClusterReader:
     async def _nodes(self) -> tuple[NodeView, ...]:
         return (await self._bus.request(LIST_NODES, ListNodes())).nodes
 
-    async def machines(self, wanted: Wanted, *, ended: bool = False) -> Listing[MachineRow]:
+    async def machines(self, wanted: Wanted, *, ended: bool = False) -> ListPage[MachineRow]:
         """List machines."""
         rows = map(machine_row, await self._machines(ended=ended))
         return listed(rows, wanted, machine_texts, MACHINE_SORTS, lambda row: row.state)
@@ -164,7 +164,7 @@ class ClusterReader:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    async def events(self, wanted: Wanted, *, task: str = "", node: str = "", machine: str = "") -> Listing[EventRow]:
+    async def events(self, wanted: Wanted, *, task: str = "", node: str = "", machine: str = "") -> ListPage[EventRow]:
         """List the last events, the newest first; `states` are kinds."""
         await self.watched.events.read()
         rows = (

@@ -190,7 +190,9 @@ class DiskReceipt:
     @property
     def arriving_bytes(self) -> int:
         """What has come; the file that arrives is looked at on disk, for what is moved inside the kernel is counted at its end only."""
-        return sum(part.size_bytes for part in self.parts[:-1]) + sum(part.present_bytes for part in self.parts[-1:])
+        last = self.parts[-1] if self.parts else None
+        unfinished = last.present_bytes - last.size_bytes if isinstance(last, DiskPart) else 0
+        return self.size_bytes + unfinished
 
     def link(self) -> None:
         """Make all files appear. Runs in a thread, once they are on the disk."""

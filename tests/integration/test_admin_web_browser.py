@@ -1,0 +1,323 @@
+"""The operators' pages in a real browser, in front of a scheduler that a test fills, and of a whole cluster."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_FILE_PATH
+from msgspec.structs import replace
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+
+from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.messages.buckets import PROGRESS
+from clusterodm.libs.common.messages.overview import UploadProgress
+from clusterodm.libs.common.model import InstanceId, Moment, TaskId, TaskState
+from clusterodm.libs.common.serving import web_server
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.web.api.guard import web_app
+from tests.cluster import Cluster
+from tests.fake_autoscaler import FakeAutoscaler
+from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium"),
+]
+
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+PICTURES = os.environ.get("CLUSTERODM_TEST_PICTURES", "")
+"""A directory: screenshots are left there."""
+AXE = AXE_FILE_PATH.read_text(encoding="utf-8")
+
+IDS = [f"6f9619ff-8b86-4011-b42d-00c04fc9640{number}" for number in range(8)]
+UPLOAD = "7f9619ff-8b86-4011-b42d-00c04fc96400"
+TRICKY = "Evil \u202egpj\u0085 <img src=x onerror=alert(1)>"
+PAGES = {
+    "overview": "/",
+    "tasks": "/tasks",
+    "task": f"/tasks/{IDS[2]}",
+    "queue": "/queue",
+    "nodes": "/nodes",
+    "node": "/nodes/odm-large.example.org-3000",
+    "machines": "/machines",
+    "machine": "/machines/clusterodm-abc123-10-xyz",
+    "events": "/events",
+    "services": "/services",
+    "settings": "/settings",
+    "api": "/api/v1/docs",
+}
+LOOKS = [("light", 1400), ("dark", 1400), ("light", 800), ("dark", 360)]
+REFUSED = "409"
+"""Chromium and htmx say on the console what a server refuses, also what a test wants to be refused."""
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture
+async def scheduler(nats_bus: NatsBus) -> AsyncIterator[FakeScheduler]:
+    fake = FakeScheduler()
+    fake.nodes = [
+        node(1, "odm-large.example.org", 3000, slots_used_count=2, info=replace(INFO, max_images=5000)),
+        node(2, "odm-small.example.org", 3000, info=replace(INFO, max_images=150, task_queue_count=0)),
+        node(3, "10.0.0.17", 3001, locked=True, labels=("gpu", "large")),
+        node(4, "10.0.0.18", 3001, online=False, trouble="no answer within 5 s", info=None),
+        node(5, "203.0.113.9", 3000, auto_spawned=True),
+    ]
+    told = (Moment(at_ms=now_ms() - 90_000, text="Waiting for a node: no free slot"),)
+    fake.tasks = [
+        task(IDS[0], TaskState.COMPLETED, fake.nodes[1], name="Quarry, north face"),
+        task(
+            IDS[1], TaskState.FAILED, fake.nodes[1], name="Bridge", error="Cannot process dataset", ended_at_ms=now_ms()
+        ),
+        task(IDS[2], on=fake.nodes[0], name="Vineyard <b>survey</b>", images_count=1240, timeline=told),
+        task(IDS[3], TaskState.FORWARDING, fake.nodes[0], name="Landfill volume", size_bytes=10**9),
+        task(
+            IDS[4],
+            TaskState.WAITING,
+            name="Coast line",
+            waiting_because="all nodes that fit are busy",
+            images_count=400,
+        ),
+        task(IDS[5], TaskState.WAITING, name=TRICKY, waiting_because="all nodes that fit are busy"),
+    ]
+    fake.tasks = [
+        replace(each, committed_at_ms=now_ms() - (7 - place) * 37 * 60_000) for place, each in enumerate(fake.tasks)
+    ]
+    fake.consoles = {IDS[2]: tuple(f"[INFO] running stage {number}" for number in range(80))}
+    async with nats_bus.serve("scheduler", fake.handlers()), nats_bus.serve("autoscaler", FakeAutoscaler().handlers()):
+        yield fake
+
+
+@asynccontextmanager
+async def a_browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: int = 1400) -> AsyncIterator[Page]:
+    """Open a window; whatever goes wrong in its scripts, or is loaded from elsewhere, fails the test."""
+    problems: list[str] = []
+    context = await browser.new_context(
+        base_url=url,
+        http_credentials={"username": "admin", "password": "pass"},
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+    )
+    context.set_default_navigation_timeout(90_000)  # the first page is slow where many tests run side by side
+
+    def note(line: ConsoleMessage) -> None:
+        if line.type == "error" and REFUSED not in line.text:
+            problems.append(line.text)
+
+    opened = await context.new_page()
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", note)
+    opened.on("request", lambda asked: None if asked.url.startswith(url) else problems.append(asked.url))
+    yield opened
+    await context.close()
+    assert problems == []
+
+
+@pytest.fixture
+async def site(nats_bus: NatsBus, scheduler: FakeScheduler) -> AsyncIterator[str]:
+    """The pages, served; their address."""
+    assert scheduler.nodes
+    watched = Watched(nats_bus)
+    listener = listen("127.0.0.1", 0, "--admin-web-port")
+    app = web_app(nats_bus, "pass", LoginThrottle(), admin_health(nats_bus), watched=watched)
+    async with watched.running(), web_server(app, listener):
+        progress = await nats_bus.bucket(PROGRESS)
+        upload = UploadProgress(
+            task=TaskId(UPLOAD),
+            instance=InstanceId("p1"),
+            name="Orchard",
+            created_at_ms=now_ms(),
+            arrived_bytes=3_500_000,
+            files_count=7,
+            receiving=True,
+            rate_bytes_per_s=900_000.0,
+        )
+        await progress.put(UPLOAD, upload)
+        yield f"http://127.0.0.1:{port_of(listener)}"
+
+
+async def complaints_of(page: Page) -> list[str]:
+    """Ask axe what somebody with a screen reader, or weak eyes, would stumble over."""
+    await page.evaluate(AXE)  # the page's own policy forbids a script in its text
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [f"{each['id']}: {each['nodes'][0]['html'][:160]} ({len(each['nodes'])})" for each in found["violations"]]
+
+
+async def test_every_page_is_sound_at_every_width_in_light_and_dark(site: str):
+    found: list[str] = []
+    async with a_browser() as browser:
+        for scheme, width in LOOKS:
+            async with visiting(browser, site, scheme=scheme, width=width) as page:
+                for name, path in PAGES.items():
+                    await page.goto(path)
+                    await expect(page.locator("h1")).to_be_visible()
+                    await expect(page.locator("#link")).to_have_text("live")
+                    if name == "overview":
+                        await expect(page.locator(".u-legend").first).to_be_visible()
+                    found += [f"{name} {scheme} {width}: {each}" for each in await complaints_of(page)]
+                    if await page.evaluate("document.documentElement.scrollWidth") > width:
+                        found.append(f"{name} {scheme} {width}: wider than the window")
+                    if PICTURES:
+                        await page.screenshot(path=f"{PICTURES}/{name}-{scheme}-{width}.png")
+    assert found == []
+
+
+async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
+    async with a_browser() as browser, visiting(browser, site) as page:
+        await page.goto("/nodes")
+        rows = page.locator("table.rows tbody tr")
+        await expect(rows).to_have_count(5)
+        await expect(rows.nth(3)).to_contain_text("no answer within 5 s")
+        await rows.nth(0).get_by_role("button", name="Lock", exact=True).click()
+        await expect(rows.nth(0).get_by_role("button", name="Unlock")).to_be_visible()
+        assert scheduler.nodes[0].locked
+        await rows.nth(0).get_by_role("button", name="Unlock").click()
+        await expect(rows.nth(0).get_by_role("button", name="Lock", exact=True)).to_be_visible()
+
+        await page.get_by_role("button", name="Add node").click()
+        await page.get_by_label("Hostname").fill("odm-small.example.org")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.locator("#add-node .problem")).to_have_text(
+            "odm-small.example.org:3000 is registered already"
+        )
+        await page.get_by_label("Hostname").fill("odm-new.example.org")
+        await page.get_by_label("Token").fill("s3cret")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(rows).to_have_count(6)
+        assert scheduler.tokens[scheduler.nodes[5].id] == "s3cret"
+
+        await page.get_by_role("searchbox").fill("odm-new")
+        await expect(rows).to_have_count(1)
+        await expect(page).to_have_url(f"{site}/nodes?search=odm-new")
+        await rows.first.get_by_role("link").click()
+        await page.get_by_role("button", name="Drain").click()
+        await page.get_by_label("Move what waits there").fill("60")
+        await page.locator("#drain-node").get_by_role("button", name="Drain").click()
+        await expect(page.locator(".summary .pill").first).to_have_text("draining")
+        assert scheduler.asked[-1] is not None
+        await page.get_by_role("button", name="Delete").click()
+        await page.locator("#ask").get_by_role("button", name="Back").click()
+        assert len(scheduler.nodes) == 6
+        await page.get_by_role("button", name="Delete").click()
+        await page.locator("#ask-yes").click()
+        await expect(page).to_have_url(f"{site}/nodes")
+        await expect(rows).to_have_count(5)
+
+
+async def test_an_operator_finds_reads_and_steers_tasks(site: str, scheduler: FakeScheduler):
+    async with a_browser() as browser, visiting(browser, site) as page:
+        await page.goto("/tasks")
+        rows = page.locator("table.rows tbody tr")
+        await expect(rows).to_have_count(7)
+        await expect(rows.first).to_contain_text("3.5 MB received, 900 kB/s")
+        await expect(rows.nth(1)).to_contain_text("Evil \\u202egpj\\u0085 <img src=x onerror=alert(1)>")
+        await page.get_by_role("checkbox", name="failed").check()
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text("Cannot process dataset")
+        await rows.get_by_role("link", name="Bridge").click()
+        await page.get_by_role("button", name="Restart").click()
+        await expect(page.locator(".summary .pill").first).to_have_text("waiting")
+        assert scheduler.tasks[1].state is TaskState.WAITING
+
+        await page.goto(f"/tasks/{IDS[2]}")
+        await expect(page.locator("#console")).to_contain_text("running stage 79")
+        await expect(page.locator(".timeline")).to_contain_text("Waiting for a node")
+        await page.get_by_role("searchbox", name="Search the console").fill("stage 7")
+        await expect(page.locator("#console-found")).to_have_text("11 lines")
+        scheduler.consoles[IDS[2]] += ("stage 7 again", "[INFO] something else")
+        await expect(page.locator("#console-found")).to_have_text("12 lines")
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Download").click()
+        text = Path(await (await download.value).path()).read_text(encoding="utf-8")  # noqa: ASYNC240 it is there
+        assert len(text.splitlines()) == 82
+        await page.get_by_role("button", name="Cancel").click()
+        await page.locator("#ask-yes").click()
+        await expect(page.locator(".summary .pill").first).to_have_text("canceled")
+        assert scheduler.tasks[2].state is TaskState.CANCELED
+
+
+async def test_the_keyboard_reaches_everything_and_keeps_its_place(site: str, scheduler: FakeScheduler):
+    async with a_browser() as browser, visiting(browser, site) as page:
+        await page.goto("/nodes")
+        await expect(page.locator("#link")).to_have_text("live")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+        button = page.locator("#lock-odm-large\\.example\\.org-3000")
+        await button.focus()
+        await page.keyboard.press("Enter")
+        await expect(button).to_have_text("Unlock")
+        await expect(button).to_be_focused()
+        assert scheduler.nodes[0].locked
+
+
+async def test_a_page_whose_scheduler_is_away_says_so_and_comes_back(nats_bus: NatsBus):
+    listener = listen("127.0.0.1", 0, "--admin-web-port")
+    url = f"http://127.0.0.1:{port_of(listener)}"
+    app = web_app(nats_bus, "", LoginThrottle(), admin_health(nats_bus))
+    async with web_server(app, listener), a_browser() as browser:
+        context = await browser.new_context()
+        page = await context.new_page()
+        answer = await page.goto(f"{url}/")
+        assert answer is not None
+        assert answer.status == 200
+        await expect(page.locator(".attention")).to_contain_text("The scheduler does not answer.")
+        answer = await page.goto(f"{url}/nodes")
+        assert answer is not None
+        assert answer.status == 503
+        async with nats_bus.serve("scheduler", FakeScheduler().handlers()):
+            await page.goto(f"{url}/nodes")
+            await expect(page.locator("#live")).to_contain_text("No nodes yet")
+
+
+async def test_an_upload_is_seen_growing_and_its_task_live_to_its_end(tmp_path: Path):
+    boundary = "----x"
+    start = f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="1.jpg"\r\n\r\n'.encode()
+    end = f"\r\n--{boundary}--\r\n".encode()
+    size_bytes = len(start) + 3_000_000 + len(end)
+    async with Cluster(tmp_path) as cluster, cluster.node(task_time_s=4), a_browser() as browser:
+        site = f"http://127.0.0.1:{cluster.web_port}"
+        import httpx
+
+        async with httpx.AsyncClient(base_url=cluster.url, timeout=30) as client, visiting(browser, site) as page:
+            uuid = (await client.post("/task/new/init", data={"name": "Grown field"})).json()["uuid"]
+            await page.goto("/tasks")
+            row = page.locator("table.rows tbody tr").first
+            await expect(row).to_contain_text("Grown field", timeout=15_000)
+            await expect(row).to_contain_text("uploading")
+            reader, writer = await asyncio.open_connection("127.0.0.1", cluster.port)
+            head = f"POST /task/new/upload/{uuid} HTTP/1.1\r\nHost: x\r\nContent-Length: {size_bytes}\r\n"
+            writer.write(f"{head}Content-Type: multipart/form-data; boundary={boundary}\r\n\r\n".encode() + start)
+            writer.write(b"x" * 1_500_000)
+            await writer.drain()
+            await expect(row).to_contain_text("1.5 MB received", timeout=15_000)
+            writer.write(b"x" * 1_500_000 + end)
+            await writer.drain()
+            assert b" 200 " in await reader.readline()
+            await expect(row).to_contain_text("3.0 MB received", timeout=15_000)
+            writer.close()
+            assert (await client.post(f"/task/new/commit/{uuid}")).status_code == 200
+            await page.goto(f"/tasks/{uuid}")
+            state = page.locator(".summary .pill").first
+            await expect(state).to_have_text("completed", timeout=40_000)
+            await expect(page.locator(".timeline")).to_contain_text("Completed on")
+            await expect(page.locator("#console")).to_contain_text("Completed on", timeout=15_000)
+            await page.goto("/")
+            await expect(page.locator(".tile", has_text="Completed").locator("dd")).to_contain_text("1")

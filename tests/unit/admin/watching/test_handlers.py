@@ -1,0 +1,68 @@
+"""What operators watch is followed: samples survive a restart, events are read as they come, a proxy that is silent is not there."""
+
+import pytest
+
+from clusterodm.libs.common.messages.buckets import SAMPLES
+from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
+from clusterodm.libs.common.messages.overview import GET_OVERVIEW, ClusterOverview, GetOverview, SpoolReport
+from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from clusterodm.libs.common.model import InstanceId, NodeId, NodeTaskId
+from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.services.admin.watching.handlers import Watched
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+async def said(_asked: GetOverview) -> ClusterOverview:
+    return ClusterOverview(at_ms=1, states={"waiting": 4}, nodes_count=2)
+
+
+async def test_samples_are_taken_kept_and_read_again_by_the_next_admin(bus: MemoryBus):
+    clock = FakeClock()
+    async with bus.serve("scheduler", {GET_OVERVIEW: said}):
+        watched = Watched(bus, clock)
+        async with watched.running():
+            for _ in range(3):
+                await watched.sample()
+                clock.pass_s(30)
+    assert len(await (await bus.bucket(SAMPLES)).load()) == 3
+    async with Watched(bus, clock).running():
+        pass
+    restarted = Watched(bus, clock)
+    async with restarted.running():
+        series = (await restarted.history()).series(clock.wall_ms() / 1000, 3600)
+    assert [value for value in series.values["waiting"] if value is not None] == [4.0, 4.0, 4.0]
+
+
+async def test_a_scheduler_that_is_silent_leaves_a_gap_and_no_error(bus: MemoryBus):
+    watched = Watched(bus, FakeClock())
+    async with watched.running():
+        await watched.sample()
+        assert "waiting" not in (await watched.history()).series(FakeClock().wall_ms() / 1000 + 1, 3600).values
+        assert await watched.overview() is None
+        assert await watched.autoscaler() is None
+
+
+async def test_events_are_read_once_each_and_hints_are_none(bus: MemoryBus):
+    watched = Watched(bus, FakeClock())
+    await bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
+    await bus.publish(FINISH_REPORTED, FinishReported(node_task_id=NodeTaskId("x")))
+    await watched.events.read()
+    await watched.events.read()
+    assert [(each.name, each.told["node"]) for each in watched.events.events] == [("node.added", "a")]
+    await bus.publish(NODE_ADDED, NodeEvent(at_ms=2, node=NodeId("b")))
+    await watched.events.read()
+    assert [each.told["node"] for each in watched.events.since(1)] == ["b"]
+
+
+async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: MemoryBus):
+    clock = FakeClock()
+    watched = Watched(bus, clock)
+    report = SpoolReport(instance=InstanceId("p"), at_ms=clock.wall_ms())
+    watched.spools.take("p", report, 1)
+    assert watched.known_spools() == [report]
+    clock.pass_s(61)
+    assert watched.known_spools() == []

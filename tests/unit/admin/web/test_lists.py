@@ -1,0 +1,114 @@
+"""Lists are searched, filtered, sorted and paged; what needs attention comes with where to look."""
+
+import pytest
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.messages.machines import AutoscalerStatus, TaskWaits
+from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport, UploadProgress
+from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.ports import StoredEvent
+from clusterodm.services.admin.web.core.attention import attention_of
+from clusterodm.services.admin.web.core.lists import (
+    NODE_SORTS,
+    Wanted,
+    event_row,
+    listed,
+    matching_uploads,
+    node_row,
+    node_texts,
+)
+from clusterodm.services.admin.web.core.views import TaskRow, TasksPage
+from tests.fake_scheduler import node
+
+NODES = [
+    node(1, "b.example", labels=("gpu",), slots_used_count=2),
+    node(2, "a.example", online=False, trouble="refused", info=None),
+    node(3, "c.example", locked=True),
+    node(4, "d.example", draining=True, locked=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers", "total"),
+    [
+        pytest.param(Wanted(), [1, 2, 3, 4], 4, id="all"),
+        pytest.param(Wanted(search="GPU"), [1], 1, id="a label, in any case"),
+        pytest.param(Wanted(search="refused"), [2], 1, id="what is wrong"),
+        pytest.param(Wanted(states=("offline", "draining")), [2, 4], 2, id="two states"),
+        pytest.param(Wanted(sort="name"), [2, 1, 3, 4], 4, id="by name"),
+        pytest.param(Wanted(sort="slots", descending=True), [1, 3, 4, 2], 4, id="the busiest first"),
+        pytest.param(Wanted(per_page=3, page=2), [4], 4, id="the second page"),
+        pytest.param(Wanted(page=9), [], 4, id="behind the last page"),
+        pytest.param(Wanted(sort="nonsense"), [1, 2, 3, 4], 4, id="an unknown order"),
+    ],
+)
+def test_nodes_are_searched_filtered_sorted_and_paged(wanted: Wanted, numbers: list[int], total: int):
+    page = listed(map(node_row, NODES), wanted, node_texts, NODE_SORTS, lambda row: row.state)
+    assert [row.number for row in page.items] == numbers
+    assert page.total_count == total
+
+
+def test_uploads_are_among_tasks_unless_other_states_are_asked_for():
+    uploads = [UploadProgress(task=TaskId("AB12"), instance=InstanceId("p"), name="Orchard", created_at_ms=1)]
+    assert [row.state for row in matching_uploads(uploads, Wanted(search="orch"))] == ["uploading"]
+    assert [row.id for row in matching_uploads(uploads, Wanted(search="ab12"))] == ["AB12"]
+    assert matching_uploads(uploads, Wanted(states=("running",))) == []
+    assert matching_uploads(uploads, Wanted(search="field")) == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({"at_ms": "soon", "task": 7, "node": None, "reason": ["x"]}, id="other types"),
+        pytest.param({}, id="nothing"),
+    ],
+)
+def test_an_event_of_another_version_is_shown_as_far_as_it_is_understood(told: dict[str, object]):
+    row = event_row(StoredEvent(5, "task.invented", 99, told))
+    assert (row.at_ms, row.kind, row.task, row.node, row.reason) == (99, "task", "", "", "")
+
+
+NOW_MS = WallMs(1_700_000_000_000)
+WELL = ClusterOverview(at_ms=NOW_MS, nodes_online_count=1)
+
+
+def failed(**changes: object) -> TasksPage:
+    fields = {
+        "id": "t/1",
+        "name": "Bridge",
+        "state": "failed",
+        "created_at_ms": 1,
+        "ended_at_ms": NOW_MS - 5_000,
+        "reason": "no",
+    }
+    task = TaskRow(**{**fields, **changes})  # type: ignore[arg-type]
+    return TasksPage(items=(task,), total_count=1, page=1, per_page=5, states={})
+
+
+def test_nothing_needs_attention_where_all_is_well():
+    assert attention_of(NOW_MS, WELL, None, [], None, None) == ()
+    assert attention_of(NOW_MS, WELL, None, [], failed(ended_at_ms=NOW_MS - 90_000_000), None) == ()
+
+
+def test_what_needs_attention_comes_errors_first_with_where_to_look():
+    status = AutoscalerStatus(
+        enabled=True, reason="", paused=True, waits=(TaskWaits(task=TaskId("t"), reason="over budget"),)
+    )
+    spool = SpoolReport(instance=InstanceId("p"), host="h", free_bytes=5 * 10**9, total_bytes=10**12)
+    offline = listed(map(node_row, NODES), Wanted(states=("offline",)), node_texts, {}, lambda row: row.state)
+    waiting = ClusterOverview(at_ms=NOW_MS, nodes_online_count=1, oldest_wait_s=7_200)
+    found = attention_of(NOW_MS, waiting, status, [spool], failed(), offline)
+    assert [(each.severity, each.text, each.link) for each in found] == [
+        ("error", "Bridge failed: no", "/tasks/t%2F1"),
+        ("error", "The disk of p on h has 5.0 GB left.", "/services"),
+        ("warning", "A task has waited for 2.0 h.", "/queue"),
+        ("warning", "a.example:4001 is offline: refused", "/nodes/a.example-4001"),
+        ("warning", "The autoscaler is paused.", "/machines"),
+        ("warning", "1 waiting tasks get no machine: over budget", "/queue"),
+    ]
+
+
+def test_a_scheduler_that_does_not_answer_is_all_that_is_said_of_the_cluster():
+    assert [each.text for each in attention_of(NOW_MS, None, None, [], None, None)] == [
+        "The scheduler does not answer."
+    ]
