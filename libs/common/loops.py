@@ -219,12 +219,13 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
 async def kept(start: Start, loop: Loop, ending: Callable[[], bool]) -> None:
     """Run a loop until it is cancelled while `ending()`, beginning it again whenever it ends before. Raises LoopFailed."""
     _current.set(loop)
-    clock, pause_s = running_loops().clock, 0.0
+    clock = running_loops().clock
+    pause_s: float | None = None
     while True:
         began = clock.instant()
         try:
-            if pause_s:
-                await asyncio.sleep(pause_s)
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)  # of no length, too: others have their turn
                 began = clock.instant()
             pause_s = await ran(start, loop)
         except asyncio.CancelledError:

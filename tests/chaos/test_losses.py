@@ -52,7 +52,7 @@ async def test_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, ch
                 await losses.lose_the_store()
                 await losses.go_on(CALAMITY_S)
                 say("the losses are over")
-            check(losses, datasets, GIVE_UP_S)
+            check(losses, datasets)
             spools = [up.data_dir / "spool", up.data_dir / "spool-2"]
             await until(
                 lambda: not any(map(held, spools)), timeout_s=60, what="all photos to be given up, each for a reason"
