@@ -28,12 +28,14 @@ Written by `python docs/write_metrics.py`; do not edit.
 `--metrics-port N` (`CLUSTERODM_METRICS_PORT`; off unless set) and `--metrics-bind ADDRESS` (this computer alone unless set) of each
 service serve `GET /metrics` in Prometheus' text format, and `/healthz` and `/readyz` beside it. `clusterodm up --metrics-port N` counts
 on from N: proxies, schedulers, autoscalers, the admin; `metrics_ports` in the data directory's `cluster.json` says which is whose.
+[deploy/observability](../deploy/observability/README.md) has a scrape configuration, rules with alerts, and a dashboard;
+[runbooks](runbooks/README.md) says what to do about each alert.
 
 * Counters begin at 0 with their process: use `rate()` and `increase()`.
 * What is the whole cluster's (tasks, queue, nodes, machines, cost) is told by the scheduler and the autoscaler that *lead*, and by nobody
   else; `clusterodm_leader` says who does.
 * Values of labels are few: endpoints are templates, no id of a task is ever one. The first thousand nodes have series of their own.
-* A scrape costs what there are nodes and machines, whatever waits or runs. Counting costs a poll less than a microsecond.
+* A scrape costs what there are nodes and machines, whatever waits or runs. Counting costs a request a microsecond or two.
 * No token, password or address of a client is in a metric. Names of nodes are: let nobody reach the port who may not know them.
 * Beside these there are `process_*` (memory, CPU, open files) and `python_*` of the Prometheus client library.
 """
