@@ -102,8 +102,11 @@ def test_every_pod_has_no_rights_beyond_a_user_and_writes_to_volumes_only(worklo
     assert mounted == claimed | {each["name"] for each in workload["spec"]["template"]["spec"]["volumes"]}
 
 
-def test_no_pod_reaches_the_admin():
-    assert named("NetworkPolicy", "admin")["spec"]["ingress"] == []
+def test_no_pod_reaches_the_admin_but_prometheus_its_metrics():
+    [only] = named("NetworkPolicy", "admin")["spec"]["ingress"]
+    assert only["ports"] == [{"port": "metrics"}]
+    [scraper] = only["from"]
+    assert scraper["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}
     assert {"name": "CLUSTERODM_ADMIN_BIND", "value": "0.0.0.0"} in container(named("Deployment", "admin"))["env"]
 
 
@@ -147,8 +150,10 @@ def test_services_lead_to_ports_that_exist_and_are_the_defaults():
         exposed = ports[service["spec"]["selector"]["app.kubernetes.io/name"]]
         for port in service["spec"].get("ports", []):
             assert exposed[port["targetPort"]] == port["port"]
-    assert ports["proxy"] == {"http": DEFAULTS.port}
-    assert ports["admin"] == {"telnet": DEFAULTS.admin_cli_port, "web": DEFAULTS.admin_web_port}
+    metrics = int(named("ConfigMap", "clusterodm")["data"]["CLUSTERODM_METRICS_PORT"])
+    assert ports["proxy"] == {"http": DEFAULTS.port, "metrics": metrics}
+    assert ports["admin"] == {"telnet": DEFAULTS.admin_cli_port, "web": DEFAULTS.admin_web_port, "metrics": metrics}
+    assert {ports[name]["metrics"] for name in SERVICES} == {metrics}
 
 
 def test_every_variable_is_a_setting():
