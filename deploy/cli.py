@@ -17,6 +17,7 @@ ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api.program"
 TOKEN_WORDS: Final = "clusterodm.services.admin.tokens.api.words"  # noqa: S105 a module
 WITH_NOUN: Final = frozenset((ADMIN_WORDS, TOKEN_WORDS))
 """Modules that carry out several words, and are told which."""
+ASR_CHECK: Final = "clusterodm.services.autoscaler.file_check"
 MODULES: Final = {
     "up": "clusterodm.deploy.local",
     "copy-nats": "clusterodm.deploy.copying",
@@ -102,7 +103,7 @@ def carried_out(words: list[str]) -> int:
     leave_out_what_nobody_uses()
     hide_secrets(words)
     if tuple(words[:2]) == CHECK:
-        return int(import_module(MODULES["autoscaler"]).check(words[2:]))
+        return int(import_module(ASR_CHECK).check(words[2:]))
     carry_out = cast("Callable[[Sequence[str]], int]", imported(MODULES[word]).main)
     return carry_out(words if MODULES[word] in WITH_NOUN else words[1:])
 

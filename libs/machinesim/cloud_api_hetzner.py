@@ -14,7 +14,7 @@ from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 LOCATIONS: Final = ("fsn1", "nbg1", "hel1")
-SIZES: Final = ("cx11", "cx21", "cx22", "ccx63")
+SIZES: Final = ("cx11", "cx21", "cx22", "cx23", "cx33", "cx43", "ccx33", "ccx63")
 MOST_PER_PAGE: Final = 50
 LONGEST_USER_DATA: Final = 32 * 1024
 IMAGES: Final = (

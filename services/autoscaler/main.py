@@ -1,9 +1,6 @@
 """Wires the autoscaler, and does nothing else."""
 
-import argparse
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -30,8 +27,8 @@ from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
-from clusterodm.services.autoscaler.config.adapters import AsrFile, check_file
-from clusterodm.services.autoscaler.config.core.configuration import Configuration, described, fleeting
+from clusterodm.services.autoscaler.config.adapters import AsrFile
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, fleeting
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.leadership import leading, while_nobody_leads
@@ -51,7 +48,7 @@ from clusterodm.services.autoscaler.results.handlers import ResultFinder
 from clusterodm.services.autoscaler.server import SERVICE, registered, registered_without
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
 
-EXIT_USAGE: Final = 2
+ORIGINAL_NAMES: Final = {"digitalocean": "DigitalOcean", "aws": "AWS"}
 PROG: Final = f"clusterodm {SERVICE}"
 LOCKS: Final = "machines"
 FIRST_RETRY_S: Final = 2.0
@@ -64,26 +61,6 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(AutoscalerSettings, argv, PROG)
     configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
     return run(with_watchdog(serve(settings)), PROG, stop_within_s=settings.stop_timeout_s, refused_code=EXIT_REFUSED)
-
-
-def check(argv: Sequence[str]) -> int:
-    """Look for mistakes in a configuration, without a cluster: a line for each; the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
-        prog="clusterodm asr check",
-        description="Find the mistakes in an autoscaler's configuration, a line for each, without a cluster.",
-        epilog="Exit codes: 0 no mistake, 2 mistakes or wrong usage. Keys and bucket are tried when the autoscaler starts.",
-    )
-    parser.add_argument("file", help="JSON file, as for --asr")
-    try:
-        found = check_file(parser.parse_args(argv).file, os.environ, VendorKinds())
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-    except Refused as error:
-        print(error.message, file=sys.stderr)  # noqa: T201 the program's output
-        return EXIT_USAGE
-    print(described(found))  # noqa: T201 the program's output
-    return 0
 
 
 async def serve(settings: AutoscalerSettings) -> None:
@@ -155,6 +132,9 @@ async def without(bus: Bus, health: Health, settings: AutoscalerSettings) -> Non
 async def checked(configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
     """Try at once what would fail later. Raises Refused in the original's words."""
     with refusing():
+        log.info(original_words(configuration.provider))
+        for note in configuration.notes:
+            log.warning("asr_file.noted", note=note)
         if configuration.node.s3 and settings.asr_check_storage:
             await S3Storage(configuration.node.s3).check()
         await provider.check()
@@ -162,6 +142,11 @@ async def checked(configuration: Configuration, provider: Provider, settings: Au
         log.warning(fleeting(configuration))
     if not settings.public_address:
         log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
+
+
+def original_words(provider: str) -> str:
+    """Say which provider it is as ClusterODM 1.5 does; scripts look for this line."""
+    return f"ASR: {ORIGINAL_NAMES.get(provider, provider.capitalize())}AsrProvider"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Final
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core import retired
 from clusterodm.services.autoscaler.config.core.configuration import (
     API,
     CLOUDS,
@@ -57,6 +58,8 @@ def read(content: object, outside: Outside) -> Configuration:
     found = configuration(str(provider), reader)
     if mistakes := reader.finish():
         raise Refused("\n".join(mistakes))
+    for key, sentence in retired.notes(found.provider, found.cloud.image, found.limits):
+        reader.note(key, sentence)
     return replace(found, notes=tuple(reader.notes))
 
 

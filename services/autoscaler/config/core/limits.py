@@ -16,7 +16,7 @@ DEFAULT_SIZES: Final[Mapping[str, tuple[Size, ...]]] = {
         Size(slug="t2.micro", max_images=5, spot_price=0.1, storage_gb=10),
         Size(slug="t2.medium", max_images=50, spot_price=0.1, storage_gb=100),
     ),
-    "hetzner": (Size(slug="cx11", max_images=5), Size(slug="cx21", max_images=50)),
+    "hetzner": (Size(slug="cx23", max_images=5), Size(slug="cx33", max_images=50)),
     "scaleway": (Size(slug="GP1-XS", max_images=5), Size(slug="GP1-S", max_images=50)),
 }
 DEFAULT_REGIONS: Final = {"digitalocean": "nyc3", "aws": "us-west-2", "hetzner": "fsn1", "scaleway": "par1"}

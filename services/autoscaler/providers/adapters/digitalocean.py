@@ -61,7 +61,7 @@ class DigitalOceanVendor(ApiAccount):
         fingerprint, path = ssh_key(keys)
         return CloudSettings(
             keys={"accessToken": keys.secret("accessToken", required=True)},
-            image=keys.text("image", "ubuntu-16-04-x64"),
+            image=keys.text("image", "ubuntu-24-04-x64"),
             snapshot=keys.flag("snapshot"),
             ssh_fingerprint=fingerprint,
             ssh_path=path,

@@ -69,7 +69,7 @@ class HetznerVendor(ApiAccount):
         fingerprint, path = ssh_key(keys)
         return CloudSettings(
             keys={"apiToken": keys.secret("apiToken", required=True)},
-            image=keys.text("image", "ubuntu-18.04"),
+            image=keys.text("image", "ubuntu-24.04"),
             snapshot=keys.flag("snapshot"),
             ssh_fingerprint=fingerprint,
             ssh_path=path,

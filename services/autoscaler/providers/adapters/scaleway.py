@@ -90,7 +90,7 @@ class ScalewayVendor(ApiAccount):
                 "organization": keys.secret("organization", required=True),
                 "secretToken": keys.secret("secretToken", required=True),
             },
-            image=keys.text("image", "ubuntu-xenial"),
+            image=keys.text("image", "ubuntu-noble"),
             tags=keys.texts("tags"),
             engine_install_url=keys.text("engineInstallUrl"),
             endpoint=keys.text("endpoint"),

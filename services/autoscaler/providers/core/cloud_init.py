@@ -108,7 +108,7 @@ systemctl start docker || service docker start || true
 def user_data(launch: Launch, engine_install_url: str = "") -> str:
     """Write the user data of a machine on which this node shall run. It holds secrets."""
     commands = [["/bin/bash", BOOT]]
-    document = {"write_files": files(launch, engine_install_url), "runcmd": commands}
+    document = {"ssh_pwauth": False, "write_files": files(launch, engine_install_url), "runcmd": commands}
     return f"#cloud-config\n{json.dumps(document, ensure_ascii=False, separators=(',', ':'))}\n"
 
 

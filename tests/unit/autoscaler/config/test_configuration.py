@@ -247,3 +247,23 @@ async def test_a_mistake_in_the_file_is_told_with_its_path(tmp_path: Path, text:
 def test_a_missing_file_is_told_with_its_path(tmp_path: Path):
     with pytest.raises(Refused, match=r"missing\.json: No such file"):
         check_file(str(tmp_path / "missing.json"), {}, VendorKinds())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(
+            {**DIGITALOCEAN, "image": "ubuntu-16-04-x64"}, ["image: 'ubuntu-16-04-x64' is retired"], id="image"
+        ),
+        pytest.param(
+            {**HETZNER, "imageSizeMapping": [{"slug": "cx11", "maxImages": 5}, {"slug": "cx33", "maxImages": 9}]},
+            ["imageSizeMapping: 'cx11' is retired"],
+            id="size",
+        ),
+        pytest.param({**DIGITALOCEAN, "image": "my-snapshot", "snapshot": True}, [], id="one of their own"),
+    ],
+)
+def test_what_a_cloud_has_retired_is_accepted_with_a_line(content: dict[str, Any], said: list[str]):
+    notes = read(content, NOWHERE).notes
+    assert len(notes) == len(said)
+    assert all(note.startswith(sentence) for note, sentence in zip(notes, said, strict=True))

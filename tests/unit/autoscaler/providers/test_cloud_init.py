@@ -107,6 +107,10 @@ def test_a_machine_boots_in_the_order_that_keeps_it_from_outliving_its_use():
     assert places == sorted(places)
 
 
+def test_nobody_gets_onto_a_machine_by_a_password():
+    assert json.loads(user_data(PLAIN).partition("\n")[2])["ssh_pwauth"] is False
+
+
 def test_what_is_not_wanted_is_not_done():
     found = files(PLAIN)
     script = found[BOOT]["content"]

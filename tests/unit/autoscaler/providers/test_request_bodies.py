@@ -129,6 +129,7 @@ def test_a_private_instance_gets_no_public_address():
     [
         pytest.param(("clusterodm",), {"clusterodm": ""}, id="the original's default"),
         pytest.param(("team", "a", "cost", "42"), {"team": "a", "cost": "42"}, id="keys and values in turn"),
+        pytest.param(("type,clusterodm",), {"type": "clusterodm"}, id="in one text, as docker-machine takes them"),
         pytest.param(("Name", "mine"), {}, id="the name is the machine's own"),
     ],
 )

@@ -80,8 +80,9 @@ def profile(role: str) -> dict[str, str]:
 
 
 def tags_of(configured: Sequence[str], order: Order) -> dict[str, str]:
-    """Give the tags: docker-machine's list is key, value, key, value; the last key may have none."""
-    listed = dict(zip(configured[::2], [*configured[1::2], ""], strict=False))
+    """Give the tags: docker-machine's list is key, value, key, value, in one text or several; the last key may have none."""
+    words = [word.strip() for each in configured for word in each.split(",")]
+    listed = dict(zip(words[::2], [*words[1::2], ""], strict=False))
     return listed | order.tags | {"Name": str(order.name)}
 
 

@@ -1,0 +1,58 @@
+"""`clusterodm asr check`: finds the mistakes in a configuration, without a cluster; with `--online` by asking the provider as well."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.autoscaler.config.adapters import check_file
+from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration, described
+from clusterodm.services.autoscaler.providers.adapters.booted import POLL_S
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from clusterodm.services.autoscaler.providers.adapters.selection import api_provider, provider_of
+from clusterodm.services.autoscaler.results.adapters import S3Storage
+
+EXIT_USAGE: Final = 2
+
+
+def check(argv: Sequence[str]) -> int:
+    """Look for mistakes in a configuration, without a cluster: a line for each; the exit code."""
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False,
+        prog="clusterodm asr check",
+        description="Find the mistakes in an autoscaler's configuration, a line for each, without a cluster.",
+        epilog="Exit codes: 0 no mistake, 2 mistakes or wrong usage. Without --online keys and bucket are tried when it starts.",
+    )
+    parser.add_argument("file", help="JSON file, as for --asr")
+    parser.add_argument(
+        "--online", action="store_true", help="try the keys, what the file names and the bucket as well"
+    )
+    try:
+        asked = parser.parse_args(argv)
+        found = check_file(asked.file, os.environ, VendorKinds())
+        if asked.online:
+            asyncio.run(try_online(found))
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except Refused as error:
+        print(error.message, file=sys.stderr)  # noqa: T201 the program's output
+        return EXIT_USAGE
+    print(described(found))  # noqa: T201 the program's output
+    return 0
+
+
+async def try_online(configuration: Configuration) -> None:
+    """Try what the start tries, and the provider's API in both modes. Raises Refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with api_provider(configuration, os.environ, Path(folder)) as provider:
+            await provider.check()
+        async with provider_of(configuration, Path(folder), cross_check=False, poll_s=POLL_S) as provider:
+            if configuration.mode == DOCKER_MACHINE:
+                await provider.check()
+    if configuration.node.s3:
+        await S3Storage(configuration.node.s3).check()
