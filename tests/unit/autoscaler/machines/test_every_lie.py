@@ -32,6 +32,7 @@ from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_chec
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from clusterodm.services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
+from tests.lying_driver import LyingDriver, lying_libcloud
 from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor
 
 COMPARE_TURNS = 6
@@ -93,6 +94,11 @@ class Stage:
             listens=listens,
         )
 
+    def libcloud(self) -> BootedProvider:
+        provider = self.booted()
+        provider._vendor = lying_libcloud(LyingDriver(self.estate, self.lies, self.faults, SIZES))
+        return provider
+
     def docker_machine(self) -> DockerMachineProvider:
         async def resolve(order: Order) -> Resolved:
             return Resolved("image", order.offer.region)
@@ -127,6 +133,7 @@ class Stage:
 KINDS = {
     "an API where creating is one call": Kind(API_FAULTS, Stage.booted),
     "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
+    "libcloud, which removes what it has listed": Kind(API_FAULTS, Stage.libcloud),
     "docker-machine beside an API": Kind(
         API_FAULTS[-8:] + PROGRAM_FAULTS,
         lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted()),

@@ -55,14 +55,20 @@ class LibcloudSettings:
 class LibcloudVendor:
     """An account."""
 
-    def __init__(self, settings: LibcloudSettings, regions: tuple[str, ...], answer_s: float) -> None:
+    def __init__(
+        self,
+        settings: LibcloudSettings,
+        regions: tuple[str, ...],
+        answer_s: float,
+        calls: LibcloudCalls | None = None,
+    ) -> None:
         self._settings = settings
         self._abilities = DRIVERS[settings.driver]
         self._regions = regions
         self._answer_s = answer_s
         self._sizes: dict[str, str] = {}
         secrets = tuple(settings.keys.values())
-        self._calls = LibcloudCalls(self._driver, settings.driver, secrets, answer_s)
+        self._calls = calls or LibcloudCalls(self._driver, settings.driver, secrets, answer_s)
 
     @staticmethod
     def read(keys: ObjectReader) -> LibcloudSettings:
@@ -115,11 +121,9 @@ class LibcloudVendor:
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
         named = [each for each in await self._machines() if each.name == name]
-        lookup = self._abilities.lookup
-        if not (ref and lookup) or ref in {each.ref for each in named}:
+        if not ref or ref in {each.ref for each in named}:
             return named
-        node = await self._calls.call(lambda driver: getattr(driver, lookup)(ref), missing=None)
-        return named if node is None or state_of(node) in GONE else [*named, self._found(node)]
+        return [*named, *(self._found(each) for each in await self._looked_up(ref))]
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
@@ -143,9 +147,9 @@ class LibcloudVendor:
 
     async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; a driver takes what it has listed."""
-        for node in await self._nodes():
-            if str(node.id) == found.ref:
-                await self._calls.call(partial(destroyed, node), missing=False)
+        nodes = [each for each in await self._nodes() if str(each.id) == found.ref]
+        for node in nodes or await self._looked_up(found.ref):
+            await self._calls.call(partial(destroyed, node), missing=False)
 
     def described(self, order: Order) -> str:
         """See ports.Vendor."""
@@ -160,6 +164,14 @@ class LibcloudVendor:
         spot = {self._abilities.spot: True} if self._settings.spot else {}
         own = arguments(self._settings.driver, user_data(order.launch), self._settings.tags, order.tags)
         return {**self._settings.create_options, **own, **spot}
+
+    async def _looked_up(self, ref: str) -> list[Any]:
+        """Look one up by its id, where the driver can: a list may be behind."""
+        lookup = self._abilities.lookup
+        if not lookup:
+            return []
+        node = await self._calls.call(lambda driver: getattr(driver, lookup)(ref), missing=None)
+        return [] if node is None or state_of(node) in GONE else [node]
 
     async def _nodes(self) -> list[Any]:
         nodes = await self._list("list_nodes")
