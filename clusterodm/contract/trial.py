@@ -6,7 +6,7 @@
             keys = {"token": "made-up"}
             yield Trial(keys=keys | {"endpoint": faults.url}, straight=keys | {"endpoint": api.url}, faults=faults, slug="small")
 
-`Provider.trial = "mypackage.testing:trial"` says where it is; `--trial` of pytest says it too.
+`Provider.trial = "mypackage.trial:trial"` says where it is; `--trial` of pytest says it too.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

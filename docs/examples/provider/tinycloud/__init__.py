@@ -40,7 +40,7 @@ class Settings:
 class Provider:
     """An account at Tinycloud."""
 
-    trial = "tinycloud.testing:trial"
+    trial = "tinycloud.trial:trial"
 
     @staticmethod
     def read(keys: ObjectReader) -> Settings:
