@@ -16,6 +16,8 @@ PIP = (
     Path(sys.executable).with_name("uv"),
     "pip",
     "install",
+    "--python",
+    sys.executable,
     "--quiet",
     "--offline",
     "--no-deps",
