@@ -45,7 +45,7 @@ class ProxySettings(MetricsSettings):
     cloud_provider: Literal["local", "http", "nats", "lightning"] = Field(
         "local",
         description="who says which tokens are valid: local (--token, --tokens), http (--cloud-provider-url), nats (an integration that"
-        " answers clusterodm.auth.check_token), lightning (webodm.net)",
+        " answers its request, see docs/tenants.md), lightning (webodm.net)",
     )
     cloud_provider_url: str = Field(
         "",
