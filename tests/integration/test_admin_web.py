@@ -219,7 +219,8 @@ async def test_every_answer_has_the_security_headers(web: httpx.AsyncClient, pat
     assert "server" not in headers
 
 
-async def test_the_page_loads_nothing_from_elsewhere(web: httpx.AsyncClient):
+async def test_the_page_loads_nothing_from_elsewhere(web: httpx.AsyncClient, scheduler: FakeScheduler):
+    assert scheduler.nodes
     for path in (*PAGES, "/static/app.js", "/static/console.js", "/static/plots.js", "/static/admin.css"):
         response = await web.get(path)
         assert response.status_code == 200, path

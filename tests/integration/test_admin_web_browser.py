@@ -161,6 +161,7 @@ async def complaints_of(page: Page) -> list[str]:
     return [f"{each['id']}: {each['nodes'][0]['html'][:160]} ({len(each['nodes'])})" for each in found["violations"]]
 
 
+@pytest.mark.timeout(400)  # twelve pages at four widths
 async def test_every_page_is_sound_at_every_width_in_light_and_dark(site: str):
     found: list[str] = []
     async with a_browser() as browser:
@@ -177,7 +178,7 @@ async def test_every_page_is_sound_at_every_width_in_light_and_dark(site: str):
                         found.append(f"{name} {scheme} {width}: wider than the window")
                     if PICTURES:
                         await page.screenshot(path=f"{PICTURES}/{name}-{scheme}-{width}.png")
-    assert found == []
+    assert found == [], "\n".join(found)
 
 
 async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
@@ -233,6 +234,7 @@ async def test_an_operator_finds_reads_and_steers_tasks(site: str, scheduler: Fa
         await expect(rows).to_have_count(1)
         await expect(rows).to_contain_text("Cannot process dataset")
         await rows.get_by_role("link", name="Bridge").click()
+        await expect(page.locator("#link")).to_have_text("live")  # from then on buttons do something
         await page.get_by_role("button", name="Restart").click()
         await expect(page.locator(".summary .pill").first).to_have_text("waiting")
         assert scheduler.tasks[1].state is TaskState.WAITING
