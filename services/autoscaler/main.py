@@ -22,6 +22,7 @@ from clusterodm.libs.common.log import configure
 from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.libs.common.metrics import read_by
 from clusterodm.libs.common.nodeodm import NodeClient
 from clusterodm.libs.common.ports import Bus, Term
@@ -30,7 +31,7 @@ from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
-from clusterodm.services.autoscaler.config.adapters import AsrFile, check_file
+from clusterodm.services.autoscaler.config.adapters import AsrFile, check_file, demand_text
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, described, fleeting
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
@@ -39,6 +40,7 @@ from clusterodm.services.autoscaler.machines.adapters import NodeODMProbe
 from clusterodm.services.autoscaler.machines.api import MachineHandlers, machines_of
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
+from clusterodm.services.autoscaler.planning.core.preview import planned_alone
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
@@ -83,6 +85,30 @@ def check(argv: Sequence[str]) -> int:
         print(error.message, file=sys.stderr)  # noqa: T201 the program's output
         return EXIT_USAGE
     print(described(found))  # noqa: T201 the program's output
+    return 0
+
+
+def show_plan(argv: Sequence[str]) -> int:
+    """Show what a configuration would do for tasks of a file, without a cluster; the exit code."""
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False,
+        prog="clusterodm asr plan",
+        description="Show which machines a configuration would rent for tasks, and why, without a cluster and without renting any.",
+        epilog="Exit codes: 0 shown, 2 mistakes or wrong usage. Without --asr a running cluster is asked.",
+    )
+    parser.add_argument("--asr", required=True, metavar="FILE", help="JSON file, as for the autoscaler")
+    parser.add_argument("--demand", metavar="FILE", help='JSON list of {"images", "gigabytes", "count"}; none: no task')
+    try:
+        given = parser.parse_args(argv)
+        found = check_file(given.asr, os.environ, VendorKinds())
+        demand = imagined(demand_text(given.demand)) if given.demand else ()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except Refused as error:
+        print(error.message, file=sys.stderr)  # noqa: T201 the program's output
+        return EXIT_USAGE
+    steps = planned_alone(found.limits, demand, SystemClock().wall_ms())
+    print("\n".join(map(str, steps)) or "nothing is to be done")  # noqa: T201 the program's output
     return 0
 
 
