@@ -15,4 +15,5 @@ test, and no test depends on a figure.
     flames      flame graphs of each path: `make profile`
     simulate    the scheduler's core in simulated time: `make simulate`      simulation/  its parts
     simulate_autoscaler  the autoscaler's decisions in simulated time, its second half; writes docs/autoscaler.md
+    simulate_use  bursts of small tasks and a trickle, by billing and use of machines; its second table
 """

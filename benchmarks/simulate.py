@@ -22,6 +22,7 @@ import msgspec
 from benchmarks.__main__ import PAGE, PLOTS, say, write
 from benchmarks.figures import Measured, Metric, replaced, table
 from benchmarks.simulate_autoscaler import autoscaled
+from benchmarks.simulate_use import used
 from benchmarks.simulation.deciders import Core, Foresight
 from benchmarks.simulation.optimum import best
 from benchmarks.simulation.outcome import Outcome, middle, outcome
@@ -180,6 +181,8 @@ def main(arguments: Sequence[str]) -> int:
         if asked.write:
             keep(told, measured)
     autoscaled(asked.only, write=asked.write)
+    if not asked.only:
+        used(write=asked.write)
     return 0
 
 

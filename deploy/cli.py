@@ -38,6 +38,8 @@ MODULES: Final = {
 """Which module's `main(argv) -> exit code` carries out a word."""
 CHECK: Final = ("asr", "check")
 """Needs no cluster: the autoscaler's own module does it."""
+PLAN: Final = ("asr", "plan")
+"""The same, when it is told which configuration (`--asr`)."""
 
 HELP: Final = """\
 One address for many NodeODM machines.
@@ -51,7 +53,7 @@ Words for a running cluster:
   clusterodm task list|info|output|wait|cancel|remove
   clusterodm events -f                     what happens
   clusterodm route list|info               which node has which task
-  clusterodm asr list|status|destroy|pause|resume|viewcmd
+  clusterodm asr list|status|destroy|pause|resume|viewcmd|plan
                                            the autoscaler and its machines
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
   clusterodm token create|list|revoke|rotate
@@ -102,6 +104,8 @@ def carried_out(words: list[str]) -> int:
         return refuse(word)
     leave_out_what_nobody_uses()
     hide_secrets(words)
+    if tuple(words[:2]) == PLAN and any(word.partition("=")[0] == "--asr" for word in words):
+        return int(import_module(ASR_CHECK).show_plan(words[2:]))
     if tuple(words[:2]) == CHECK:
         return int(import_module(ASR_CHECK).check(words[2:]))
     carry_out = cast("Callable[[Sequence[str]], int]", imported(MODULES[word]).main)

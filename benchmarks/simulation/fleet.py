@@ -2,7 +2,9 @@
 
 import heapq
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final
 
 import msgspec
@@ -11,14 +13,16 @@ from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
 from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
 from clusterodm.libs.common.testing import clocks_at
-from clusterodm.services.autoscaler.cluster.core import Load
+from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after
 from clusterodm.services.autoscaler.orders import Creation, Size
 from clusterodm.services.autoscaler.planning.core.budget import cost
+from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
+from clusterodm.services.autoscaler.planning.core.run_times import RunTimes
 from clusterodm.services.scheduler.placement.core.supply import Supply
 
 TURN_MS: Final = 5_000
@@ -40,6 +44,8 @@ class Job:
 
     task: WaitingTask
     run_ms: int
+    after_ms: int = 0
+    """When it comes, from the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,8 @@ class Situation:
     """Creations that fail."""
     quota: int | None = None
     """More machines than these are refused as out of capacity."""
+    quotas: dict[str, int] | None = None
+    """The same by region."""
     lost_part: float = 0.0
     """Machines that vanish while they work."""
     limits: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +86,7 @@ def trace(count: int, seed: int) -> list[Job]:
 
 
 class Simulation:
-    """One run: all tasks come at once."""
+    """One run: every task comes at its time, most traces' all at once."""
 
     def __init__(self, situation: Situation, jobs: list[Job], seed: int) -> None:
         self.limits = ScalingLimits(
@@ -93,21 +101,30 @@ class Simulation:
         """Creations that the provider was asked for."""
         self.repeated_count = 0
         """Tasks that had to begin again because their machine vanished."""
+        self.waits_s: list[float] = []
+        """How long each task waited for the attempt that ended."""
+        self.caused = 0.0
+        """What the provider bills, reckoned by itself when a machine has gone."""
+        self._run_times = RunTimes()
+        self._idle = IdleCounts(self.limits.idle_timeout_s)
         self._situation = situation
         self._chance = random.Random(seed)
         self._jobs = {job.task.task: job for job in jobs}
-        self._waiting = {job.task.task: job.task for job in jobs}
+        self._waiting: dict[TaskId, WaitingTask] = {}
+        self._begun: dict[TaskId, int] = {}
         self._alive: dict[MachineId, Machine] = {}
         self._history = MachineHistory()
         self._supply = Supply()
         self._on: dict[MachineId, TaskId] = {}
         self._done: dict[MachineId, list[TaskId]] = {}
-        self._due: list[tuple[int, int, str, MachineId]] = []
+        self._due: list[tuple[int, int, str, str]] = []
         self._number = 0
+        for job in jobs:
+            self._later(job.after_ms / 1000, "arrived", job.task.task)
 
     def run(self) -> "Simulation":
         """Run until no task waits and no machine is left."""
-        while self._waiting or self._on or self._alive:
+        while self._due or self._waiting or self._on or self._alive:
             self._happen()
             self._place()
             self._carry_out(self._decide())
@@ -132,7 +149,13 @@ class Simulation:
     # --- what happens by itself ------------------------------------------------------------------------------------
 
     def _happen(self) -> None:
-        happen = {"refused": self._refused, "came": self._came, "finished": self._finished, "vanished": self._vanished}
+        happen: dict[str, Callable[[Any], None]] = {
+            "arrived": self._arrived,
+            "refused": self._refused,
+            "came": self._came,
+            "finished": self._finished,
+            "vanished": self._vanished,
+        }
         while self._due and self._due[0][0] <= self.now_ms:
             _, _, what, machine = heapq.heappop(self._due)
             happen.get(what, self._gone)(machine)
@@ -140,7 +163,7 @@ class Simulation:
     def _refused_soon_count(self) -> int:
         return sum(what == "refused" for _, _, what, _ in self._due)
 
-    def _later(self, after_s: float, what: str, machine: MachineId) -> None:
+    def _later(self, after_s: float, what: str, machine: str) -> None:
         self._number += 1
         heapq.heappush(self._due, (self.now_ms + round(after_s * 1000), self._number, what, machine))
 
@@ -155,8 +178,14 @@ class Simulation:
     def _step(self, machine: MachineId, step: MachineStep, reason: str, **facts: Any) -> None:
         self._keep(after(self._alive[machine], step, self.now_ms, reason, **facts))
 
+    def _arrived(self, task: TaskId) -> None:
+        job = self._jobs[task]
+        self._waiting[task] = msgspec.structs.replace(job.task, waiting_since_ms=self.begun_ms + job.after_ms)
+
     def _refused(self, machine: MachineId) -> None:
-        trouble = Trouble.RETRYABLE if self._situation.quota is None else Trouble.OUT_OF_CAPACITY
+        self._bill(self._alive[machine])
+        limited = self._situation.quota is not None or self._situation.quotas is not None
+        trouble = Trouble.RETRYABLE if not limited else Trouble.OUT_OF_CAPACITY
         failure = {"failure": "made to fail", "trouble": str(trouble), "failed_at_ms": self.now_ms}
         self._step(machine, MachineStep.STOP, "it did not come up", **failure)
         self._step(machine, MachineStep.CONFIRM, "nothing is there")
@@ -168,8 +197,12 @@ class Simulation:
 
     def _finished(self, machine: MachineId) -> None:
         if machine in self._on:
-            self._done.setdefault(machine, []).append(self._on.pop(machine))
+            task = self._on.pop(machine)
+            self._done.setdefault(machine, []).append(task)
             self.ended_ms = self.now_ms
+            job = self._jobs[task]
+            self.waits_s.append((self._begun[task] - self.begun_ms - job.after_ms) / 1000)
+            self._run_times.learn(Workload.of(job.task), self._alive[machine].size, job.run_ms)
 
     def _vanished(self, machine: MachineId) -> None:
         task = self._on.pop(machine)
@@ -179,7 +212,15 @@ class Simulation:
         self._later(1, "gone", machine)
 
     def _gone(self, machine: MachineId) -> None:
+        self._bill(self._alive[machine])
         self._step(machine, MachineStep.CONFIRM, "")
+
+    def _bill(self, machine: Machine) -> None:
+        """Charge a machine as a provider would: by started units, at least so much."""
+        used_s = max(self.now_ms - (machine.called_at_ms or 0), machine.billed_least_ms) / 1000
+        if unit_s := machine.billed_unit_ms / 1000:
+            used_s = ceil(used_s / unit_s) * unit_s
+        self.caused += used_s / 3600 * (machine.price_per_hour or 0.0)
 
     def _place(self) -> None:
         """Give waiting tasks to free machines, in the order of the queue."""
@@ -192,6 +233,7 @@ class Simulation:
             free.remove(machine)
             del self._waiting[task.task]
             self._on[machine.id] = task.task
+            self._begun[task.task] = self.now_ms
             lost = self._chance.random() < self._situation.lost_part
             run_s = self._jobs[task.task].run_ms / 1000
             self._later(run_s * (0.5 if lost else 1.0), "vanished" if lost else "finished", machine.id)
@@ -202,7 +244,10 @@ class Simulation:
 
     def _load(self, machine: MachineId) -> Load:
         here = (self._on[machine],) if machine in self._on else ()
-        return Load(tasks=here, running_count=len(here), done=tuple(self._done.get(machine, ())))
+        since_ms = {task: self._begun[task] for task in here}
+        return Load(
+            tasks=here, running_count=len(here), running_since_ms=since_ms, done=tuple(self._done.get(machine, ()))
+        )
 
     def _decide(self) -> ScalingPlan:
         loads = {machine.id: self._load(machine.id) for machine in self._alive.values() if machine.state in WATCHED}
@@ -214,8 +259,13 @@ class Simulation:
             history=self._history,
             waiting=list(self._waiting.values()),
             loads=loads,
+            workloads={task: Workload.of(self._jobs[task].task) for task in self._on.values()},
+            run_times=self._run_times,
+            never_needed=self._idle.never_needed(clocks_at(self.now_ms).instant),
         )
-        return plan(self.limits, view)
+        decided = plan(self.limits, view)
+        self._idle.note(decided.spare, clocks_at(self.now_ms).instant)
+        return decided
 
     def _carry_out(self, decided: ScalingPlan) -> None:
         self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant), clocks_at(self.now_ms).instant)
@@ -238,6 +288,8 @@ class Simulation:
             size=size.slug,
             max_images=size.max_images,
             price_per_hour=size.price_per_hour,
+            billed_unit_ms=0 if size.billed_unit_s == 1 else size.billed_unit_s * 1000,
+            billed_least_ms=size.billed_least_s * 1000,
             for_task=creation.for_task,
             requested_at_ms=self.now_ms,
             state_at_ms=self.now_ms,
@@ -247,6 +299,9 @@ class Simulation:
         called = msgspec.structs.replace(machine, called_at_ms=self.now_ms)
         self._keep(after(called, MachineStep.BEGIN, self.now_ms, creation.reason))
         full = self._situation.quota is not None and existing + pending >= self._situation.quota
+        if self._situation.quotas and machine.region in self._situation.quotas:
+            here = sum(each.region == machine.region for each in self._alive.values()) - 1
+            full = full or here >= self._situation.quotas[machine.region]
         if full or self._chance.random() < self._situation.failing_part:
             self._later(self._chance.uniform(*REFUSE_S), "refused", machine.id)
         else:

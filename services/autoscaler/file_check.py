@@ -1,4 +1,7 @@
-"""`clusterodm asr check`: finds the mistakes in a configuration, without a cluster; with `--online` by asking the provider as well."""
+"""`clusterodm asr check`: finds the mistakes in a configuration, without a cluster; with `--online` by asking the provider as well.
+
+`clusterodm asr plan --asr FILE`: shows what a configuration would do.
+"""
 
 import argparse
 import asyncio
@@ -10,8 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.services.autoscaler.config.adapters import check_file
+from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.messages.machines import imagined
+from clusterodm.services.autoscaler.config.adapters import check_file, demand_text
 from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration, described
+from clusterodm.services.autoscaler.planning.core.preview import planned_alone
 from clusterodm.services.autoscaler.providers.adapters.booted import POLL_S
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import api_provider, provider_of
@@ -43,6 +49,30 @@ def check(argv: Sequence[str]) -> int:
         print(error.message, file=sys.stderr)  # noqa: T201 the program's output
         return EXIT_USAGE
     print(described(found))  # noqa: T201 the program's output
+    return 0
+
+
+def show_plan(argv: Sequence[str]) -> int:
+    """Show what a configuration would do for tasks of a file, without a cluster; the exit code."""
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False,
+        prog="clusterodm asr plan",
+        description="Show which machines a configuration would rent for tasks, and why, without a cluster and without renting any.",
+        epilog="Exit codes: 0 shown, 2 mistakes or wrong usage. Without --asr a running cluster is asked.",
+    )
+    parser.add_argument("--asr", required=True, metavar="FILE", help="JSON file, as for the autoscaler")
+    parser.add_argument("--demand", metavar="FILE", help='JSON list of {"images", "gigabytes", "count"}; none: no task')
+    try:
+        given = parser.parse_args(argv)
+        found = check_file(given.asr, os.environ, VendorKinds())
+        demand = imagined(demand_text(given.demand)) if given.demand else ()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    except Refused as error:
+        print(error.message, file=sys.stderr)  # noqa: T201 the program's output
+        return EXIT_USAGE
+    steps = planned_alone(found.limits, demand, SystemClock().wall_ms())
+    print("\n".join(map(str, steps)) or "nothing is to be done")  # noqa: T201 the program's output
     return 0
 
 

@@ -20,6 +20,7 @@ from clusterodm.libs.common.messages.machines import (
     GET_AUTOSCALER_STATUS,
     LIST_MACHINES,
     PAUSE_AUTOSCALER,
+    PLAN_MACHINES,
     RESUME_AUTOSCALER,
     VIEW_COMMAND,
 )
@@ -48,6 +49,7 @@ async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what last
         VIEW_COMMAND: commands.view_command,
         DESTROY_MACHINE: commands.destroy,
         PAUSE_AUTOSCALER: commands.pause,
+        PLAN_MACHINES: commands.plan,
         RESUME_AUTOSCALER: commands.resume,
         FIND_RESULT: results.find,
         AUTOSCALER_HEALTH: health.answer,
@@ -71,7 +73,8 @@ async def registered_without(
         GET_AUTOSCALER_STATUS: commands.status,
         LIST_MACHINES: commands.list_machines,
         **dict.fromkeys(
-            (FIND_RESULT, VIEW_COMMAND, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER), commands.refuse
+            (FIND_RESULT, VIEW_COMMAND, PLAN_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER),
+            commands.refuse,
         ),
     }
     async with bus.serve(SERVICE, handlers, term=no_leader):

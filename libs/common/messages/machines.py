@@ -1,9 +1,10 @@
 """Machines: what the autoscaler has rented, and what operators do with it; and what it tells of them."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.kinds import Event, Request
 from clusterodm.libs.common.model import Frozen, Machine, MachineId, MachineState, NodeId, NodeTaskId, TaskId
 
@@ -18,6 +19,59 @@ class CommandView(Frozen, frozen=True, kw_only=True):
     """Answer to ViewCommand; secrets are masked."""
 
     command: str
+
+
+class ImaginedTasks(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many tasks of one kind that might come: an entry of the file for `clusterodm asr plan --demand`."""
+
+    images: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """None: nobody knows how many."""
+    gigabytes: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    count: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1
+
+
+class PlanMachines(Frozen, frozen=True, kw_only=True):
+    """What would be done now, and why? Nothing is done. Refused without an autoscaler."""
+
+    demand: tuple[ImaginedTasks, ...] | None = None
+    """Instead of the tasks that wait; None: those."""
+
+
+class PlannedStep(Frozen, frozen=True, kw_only=True):
+    """Something that would be done, as often as it would be done for the same reason."""
+
+    act: str
+    """`create`, `drain`, `destroy`; `share`: a task waits for a machine that gets free; `wait`: it gets none."""
+    what: str
+    """A size and a region, a machine, or empty."""
+    reason: str
+    count: int = 1
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        times = f"{self.count} x " if self.count > 1 or not self.what else ""
+        return f"{self.act} {times}{self.what or 'task'}: {self.reason}"
+
+
+class PlannedMachines(Frozen, frozen=True, kw_only=True):
+    """Answer to PlanMachines."""
+
+    steps: tuple[PlannedStep, ...]
+
+
+def imagined(text: str) -> tuple[ImaginedTasks, ...]:
+    """Read the file for `--demand`: a list of objects. Raises Refused with one line."""
+    try:
+        found = msgspec.json.decode(text, type=tuple[ImaginedTasks, ...])
+    except msgspec.DecodeError as error:
+        raise Refused(f"not a list of tasks: {error}") from None
+    if sum(each.count for each in found) > MOST_IMAGINED:
+        raise Refused(f"more than {MOST_IMAGINED} tasks")
+    return found
+
+
+MOST_IMAGINED: Final = 2000
+"""As many as a snapshot of demand lists."""
 
 
 class GetAutoscalerStatus(Frozen, frozen=True, kw_only=True):
@@ -128,6 +182,7 @@ class ResultFound(Frozen, frozen=True, kw_only=True):
 FIND_RESULT: Final = Request("autoscaler.find_result", FindResult, ResultFound, timeout_s=15.0, idempotent=True)
 VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView, idempotent=True)
 GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus, idempotent=True)
+PLAN_MACHINES: Final = Request("autoscaler.plan", PlanMachines, PlannedMachines, idempotent=True)
 LIST_MACHINES: Final = Request("autoscaler.list_machines", ListMachines, MachineList, idempotent=True)
 DESTROY_MACHINE: Final = Request("autoscaler.destroy_machine", DestroyMachine, MachineView)
 PAUSE_AUTOSCALER: Final = Request("autoscaler.pause", PauseAutoscaler, AutoscalerStatus, idempotent=True)

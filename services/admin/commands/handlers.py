@@ -16,12 +16,14 @@ from clusterodm.libs.common.messages.machines import (
     GET_AUTOSCALER_STATUS,
     LIST_MACHINES,
     PAUSE_AUTOSCALER,
+    PLAN_MACHINES,
     RESUME_AUTOSCALER,
     VIEW_COMMAND,
     DestroyMachine,
     GetAutoscalerStatus,
     ListMachines,
     PauseAutoscaler,
+    PlanMachines,
     ResumeAutoscaler,
     ViewCommand,
 )
@@ -68,6 +70,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Invalid,
     MachineCommandLine,
     MachineListing,
+    MachinePlan,
     NodeChoice,
     NodeDetail,
     NodeListing,
@@ -260,6 +263,14 @@ async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -
         return Invalid(error.message)
 
 
+async def plan_machines(bus: Bus, command: commands.PlanMachinesCommand) -> Answer:
+    """Say what would be done."""
+    try:
+        return MachinePlan((await bus.request(PLAN_MACHINES, PlanMachines(demand=command.demand))).steps)
+    except Refused as error:
+        return Invalid(error.message)
+
+
 async def list_machines(bus: Bus, _command: commands.ListMachinesCommand) -> Answer:
     """ASR LIST."""
     return MachineListing((await bus.request(LIST_MACHINES, ListMachines())).machines)
@@ -361,6 +372,7 @@ HANDLERS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
     commands.ShowConsoleCommand: show_console,
     commands.ChangeTaskCommand: change_task,
     commands.ViewMachineCommand: view_machine_command,
+    commands.PlanMachinesCommand: plan_machines,
     commands.ListMachinesCommand: list_machines,
     commands.ShowAutoscalerCommand: show_autoscaler,
     commands.DestroyMachineCommand: destroy_machine,

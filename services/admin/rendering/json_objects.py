@@ -27,6 +27,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Invalid,
     MachineCommandLine,
     MachineListing,
+    MachinePlan,
     NodeChoice,
     NodeDetail,
     NodeListing,
@@ -281,6 +282,8 @@ def small_document(answer: Answer) -> Any:
             return list(lines)
         case MachineCommandLine(command):
             return {"command": command}
+        case MachinePlan(steps):
+            return [{"act": step.act, "what": step.what, "reason": step.reason, "count": step.count} for step in steps]
         case MachineListing(machines):
             return [machine_entry(view) for view in machines]
         case _:

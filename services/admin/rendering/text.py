@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from clusterodm.libs.common.hosts import shown
-from clusterodm.libs.common.messages.machines import MachineView
+from clusterodm.libs.common.messages.machines import MachineView, PlannedStep
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.services.admin.commands.core.answers import (
@@ -25,6 +25,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Invalid,
     MachineCommandLine,
     MachineListing,
+    MachinePlan,
     NodeChoice,
     NodeListing,
     Ok,
@@ -115,9 +116,16 @@ def status_word(answer: Answer) -> str | None:
             return None
 
 
-def lines_of(answer: Answer) -> str | None:
+def plan_lines(steps: Sequence[PlannedStep]) -> str:
+    """Write what the autoscaler would do."""
+    return END.join(one_line(str(step)) for step in steps) or "nothing is to be done"
+
+
+def lines_of(answer: Answer) -> str | None:  # noqa: PLR0911 one for each answer
     """Write the answers that are lines."""
     match answer:
+        case MachinePlan(steps):
+            return plan_lines(steps)
         case NodeListing(nodes):
             return "".join(node_line(node.number, node) + END for node in nodes)
         case NodeChoice(node):

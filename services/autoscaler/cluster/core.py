@@ -72,6 +72,11 @@ class Workload:
     """A digest of the options that were chosen; empty: none were."""
     owner: Owner = NOBODY
 
+    @classmethod
+    def of(cls, task: WaitingTask) -> "Workload":
+        """Say as much as a snapshot of demand does."""
+        return cls(images_count=task.images_count, size_bytes=task.size_bytes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedTask:

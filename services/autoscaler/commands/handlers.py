@@ -16,6 +16,8 @@ from clusterodm.libs.common.messages.machines import (
     MachineList,
     MachineView,
     PauseAutoscaler,
+    PlanMachines,
+    PlannedMachines,
     ResumeAutoscaler,
     ViewCommand,
 )
@@ -27,6 +29,7 @@ from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation, Offer
 from clusterodm.services.autoscaler.planning.core.budget import cost, cost_of_last_day
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
+from clusterodm.services.autoscaler.planning.core.preview import steps_of
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.providers.ports import Provider
@@ -102,6 +105,10 @@ class Commands:
         """Start machines again."""
         await self._identity.resume()
         return self._status()
+
+    async def plan(self, request: PlanMachines) -> PlannedMachines:
+        """Say what would be done now, for the tasks that wait or for others; nothing is."""
+        return PlannedMachines(steps=steps_of(await self._planner.preview(request.demand)))
 
     async def view_command(self, request: ViewCommand) -> CommandView:
         """Show how a machine for so many images would be made; the machine is a made-up one."""

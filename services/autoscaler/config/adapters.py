@@ -46,3 +46,11 @@ def check_file(path: str, environment: Mapping[str, str], kinds: Mapping[str, Se
         raise Refused(f"{path}: not valid JSON: it is not UTF-8 text") from None
     except Refused as error:
         raise Refused("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from None
+
+
+def demand_text(path: str) -> str:
+    """Read the file for `--demand`. Raises Refused."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise Refused(f"{path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None

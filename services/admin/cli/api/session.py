@@ -35,6 +35,8 @@ async def run(given: argparse.Namespace) -> int:
         return await offer(given.kind)
     if given.noun == "import":
         return await take_over(given)
+    if (given.noun, given.verb) == ("asr", "plan"):
+        given.demand_text = read(given.demand) if given.demand else None
     if path := takes_token(given):
         given.token = read_secret(path)
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:

@@ -6,6 +6,7 @@ from typing import Final, NoReturn
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 
@@ -60,6 +61,9 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("task", "remove"): changing_task(TaskAct.REMOVE),
     ("task", "restart"): changing_task(TaskAct.RESTART),
     ("asr", "viewcmd"): lambda given: commands.ViewMachineCommand(given.images),
+    ("asr", "plan"): lambda given: commands.PlanMachinesCommand(
+        imagined(given.demand_text) if given.demand_text is not None else None
+    ),
     ("asr", "list"): lambda _: commands.ListMachinesCommand(),
     ("asr", "status"): lambda _: commands.ShowAutoscalerCommand(),
     ("asr", "destroy"): lambda given: commands.DestroyMachineCommand(given.number),

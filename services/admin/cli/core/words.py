@@ -157,6 +157,17 @@ MACHINES: Final = (
     Verb("resume", "start machines again"),
     Verb("viewcmd", "show the command that would start a machine", (IMAGES,)),
     Verb(
+        "plan",
+        "show what would be done now and why, without doing it",
+        (
+            Argument(
+                "--demand", "for the tasks of a JSON file, instead of those that wait", shown="FILE", completes="file"
+            ),
+            Argument("--asr", "by a configuration alone, without a cluster", shown="FILE", completes="file"),
+        ),
+        (("asr plan --asr asr.json --demand demand.json", "before anything is rented"),),
+    ),
+    Verb(
         "check",
         "find the mistakes in a configuration, without a cluster",
         (Argument("file", completes="file"),),

@@ -5,13 +5,13 @@ DoneWithNote   done, and something is said about it    Invalid       the command
 TaskChanged    a task was changed, or refused it       Unavailable   a service behind the bus does not answer
                                                        Failed        something else failed, in words
 and the values: NodeListing, NodeDetail, NodeChoice, RouteListing, RouteDetail, TaskListing, TaskDetail, ConsoleLines,
-MachineCommandLine, MachineListing, AutoscalerReport
+MachineCommandLine, MachinePlan, MachineListing, AutoscalerReport
 """
 
 from dataclasses import dataclass
 
 from clusterodm.libs.common.hosts import shown
-from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
+from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView, PlannedStep
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model import NodeId, Task, TaskId
@@ -145,6 +145,13 @@ class MachineCommandLine:
 
 
 @dataclass(frozen=True)
+class MachinePlan:
+    """What the autoscaler would do now."""
+
+    steps: tuple[PlannedStep, ...]
+
+
+@dataclass(frozen=True)
 class MachineListing:
     """All machines that exist, in the order of their requests."""
 
@@ -175,6 +182,7 @@ Answer = (
     | TaskDetail
     | ConsoleLines
     | MachineCommandLine
+    | MachinePlan
     | MachineListing
     | AutoscalerReport
 )

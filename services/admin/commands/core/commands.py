@@ -7,6 +7,7 @@ exist.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from clusterodm.libs.common.messages.machines import ImaginedTasks
 from clusterodm.libs.common.model import MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
 
@@ -139,6 +140,14 @@ class ViewMachineCommand:
 
 
 @dataclass(frozen=True)
+class PlanMachinesCommand:
+    """`clusterodm asr plan`: what would be done."""
+
+    demand: tuple[ImaginedTasks, ...] | None
+    """Instead of the tasks that wait; None: those."""
+
+
+@dataclass(frozen=True)
 class ListMachinesCommand:
     """ASR LIST."""
 
@@ -180,6 +189,7 @@ class UnknownCommand:
 
 AutoscalerCommand = (
     ViewMachineCommand
+    | PlanMachinesCommand
     | ListMachinesCommand
     | ShowAutoscalerCommand
     | DestroyMachineCommand

@@ -125,4 +125,4 @@ class PlanInput:
 
     def workload(self, task: WaitingTask) -> Workload:
         """Say what a waiting task is."""
-        return self.workloads.get(task.task) or Workload(images_count=task.images_count, size_bytes=task.size_bytes)
+        return self.workloads.get(task.task) or Workload.of(task)

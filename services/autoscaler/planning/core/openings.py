@@ -76,6 +76,10 @@ class SlotOpenings:
         """Show how many there are."""
         return f"SlotOpenings({sum(map(len, self._heaps.values()))} of {len(self._left)} machines)"
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._left)
+
     def add(self, machine: MachineId, capacity: Capacity, free_in_ms: Sequence[float], tasks_left: float) -> None:
         """Add the slots of a machine; `tasks_left`: so many more tasks may come to it."""
         if tasks_left <= 0:
@@ -144,12 +148,15 @@ def openings_of(
             continue
         if bool(load.tasks) is not (machine.state is MachineState.BUSY):
             continue  # nobody knows what it does
-        begins_ms = starts_in_ms(seen, machine)
         tasks = first[machine.id]
+        left = tasks_left(limits, machine) - len(tasks)
+        if left <= 0:
+            continue
+        begins_ms = starts_in_ms(seen, machine)
         free = [running_left_ms(seen, machine, load, task) for task in load.tasks]
         free += [begins_ms + seen.run_times.expected_ms(seen.workload(task), machine.size) for task in tasks]
         free += [begins_ms] * (machine.tasks_at_once_count - len(free))
-        found.add(machine.id, capacity_of(machine), free, tasks_left(limits, machine) - len(tasks))
+        found.add(machine.id, capacity_of(machine), free, left)
     return found
 
 

@@ -30,6 +30,7 @@ class MachineRequests:
         self._seen = seen
         self._openings = openings
         self._rate_left = rate_left(limits, seen)
+        self._starts_ms: dict[str, int] = {}
         self._paused = seen.paused
         self._count = len(seen.machines)
         self._fallback = OfferFallback(limits, seen.machines, seen.history, seen.now_ms)
@@ -58,12 +59,19 @@ class MachineRequests:
 
     def _shares(self, task: WaitingTask) -> bool:
         """Whether a slot gets free for a task before a machine of its own would be there, or within `targetWait`."""
+        if not self._openings:
+            return False
         sizes = fitting_sizes(task, self._limits, self._memories)
-        start_ms = self._seen.history.starts.start_ms(sizes[0].slug if sizes else "")
+        start_ms = self._start_ms(sizes[0].slug if sizes else "")
         waited_ms = max(0, self._seen.now_ms - (task.waiting_since_ms or self._seen.now_ms))
         return self._openings.take(
             task, max(start_ms, self._limits.target_wait_s * 1000 - waited_ms), self._runs_ms(task)
         )
+
+    def _start_ms(self, size: str) -> int:
+        if size not in self._starts_ms:
+            self._starts_ms[size] = self._seen.history.starts.start_ms(size)
+        return self._starts_ms[size]
 
     def _runs_ms(self, task: WaitingTask) -> Callable[[str], float]:
         load = self._seen.workload(task)
@@ -115,7 +123,7 @@ class MachineRequests:
 
     def _open(self, task: WaitingTask, for_task: TaskId | None, size: Size) -> None:
         """Count on the machine that has just been requested, for the tasks behind this one."""
-        start_ms = float(self._seen.history.starts.start_ms(size.slug))
+        start_ms = float(self._start_ms(size.slug))
         memory_bytes = (size.memory_bytes or self._memories.get(size.slug, 0)) // size.tasks_at_once_count
         capacity = Capacity(size.max_images, size.max_bytes, memory_bytes, size.slug)
         own = [start_ms + self._runs_ms(task)(size.slug)] if for_task else []

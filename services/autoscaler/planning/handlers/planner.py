@@ -6,7 +6,7 @@ holds where two overlap for a moment.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
@@ -18,7 +18,7 @@ from clusterodm.libs.common.clocks import Clock, Now, read
 from clusterodm.libs.common.errors import BusFailed, Conflict
 from clusterodm.libs.common.loops import background, beat
 from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, WaitingTask, supersedes
-from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.messages.machines import ImaginedTasks, TaskWaits
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus, Term
@@ -32,6 +32,7 @@ from clusterodm.services.autoscaler.orders import Creation
 from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
+from clusterodm.services.autoscaler.planning.core.preview import waiting_of
 from clusterodm.services.autoscaler.planning.core.supply import clipped
 from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.records import MachineStore, Transitions
@@ -125,13 +126,10 @@ class Planner:
         """Do it once. Raises BusFailed when something cannot be seen: then nothing is decided."""
         if not self._term.valid:
             raise BusFailed("not the leader")
-        registered = [machine.id for machine in self._store.alive() if machine.node]
-        nodes = await self._scheduler.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
-        found = [machine for name in registered if (machine := self._store.get(name)) and machine.node]
-        now = read(self._clock)
-        loads = {machine.id: self._load(machine, nodes, now) for machine in found}
-        for machine in found:
-            await self._observe(machine, loads[machine.id], nodes)
+        loads, nodes = await self._loads()
+        for name, load in loads.items():
+            if machine := self._store.get(name):
+                await self._observe(machine, load, nodes)
         await self._run_times.learn(self._tasks.completed(), self._size_of)
         seen = self.seen(loads)
         self.last = plan(self._limits, seen)
@@ -139,6 +137,19 @@ class Planner:
         await self._do(self.last)
         await self._publish(self.last)
         return self.last
+
+    async def preview(self, demand: Sequence[ImaginedTasks] | None) -> ScalingPlan:
+        """Say what would be done now; nothing is. Raises BusFailed when something cannot be seen."""
+        loads, _ = await self._loads()
+        seen = self.seen(loads)
+        return plan(self._limits, seen if demand is None else replace(seen, waiting=waiting_of(demand, seen.now_ms)))
+
+    async def _loads(self) -> tuple[dict[MachineId, Load], Mapping[NodeId, NodeView]]:
+        registered = [machine.id for machine in self._store.alive() if machine.node]
+        nodes = await self._scheduler.nodes()  # whatever is registered meanwhile is not in it, and not judged by it
+        found = [machine for name in registered if (machine := self._store.get(name)) and machine.node]
+        now = read(self._clock)
+        return {machine.id: self._load(machine, nodes, now) for machine in found}, nodes
 
     def seen(self, loads: dict[MachineId, Load]) -> PlanInput:
         """Put together what a plan depends on at this moment."""

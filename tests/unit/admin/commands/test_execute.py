@@ -8,7 +8,16 @@ import pytest
 from clusterodm.libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused, Unreadable
 from clusterodm.libs.common.messages.catalogue import catalogue
 from clusterodm.libs.common.messages.kinds import Request
-from clusterodm.libs.common.messages.machines import VIEW_COMMAND, CommandView, ViewCommand
+from clusterodm.libs.common.messages.machines import (
+    PLAN_MACHINES,
+    VIEW_COMMAND,
+    CommandView,
+    ImaginedTasks,
+    PlanMachines,
+    PlannedMachines,
+    PlannedStep,
+    ViewCommand,
+)
 from clusterodm.libs.common.messages.nodes import ADD_NODE, BestNode
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model import TaskId, TaskState
@@ -20,6 +29,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Failed,
     Invalid,
     MachineCommandLine,
+    MachinePlan,
     NodeChoice,
     NodeDetail,
     NodeListing,
@@ -31,7 +41,7 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskListing,
     Unavailable,
 )
-from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.core.commands import NodeAct, PlanMachinesCommand, TaskAct
 from clusterodm.services.admin.commands.handlers import HANDLERS, execute
 from clusterodm.services.admin.takeover.core import OldNode, OldRoute
 from clusterodm.services.admin.takeover.handlers import Takeover
@@ -275,3 +285,15 @@ async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: Memor
     async with bus.serve("scheduler", {GET_TASK: unreadable}):
         answer = await execute(bus, parse(f"TASK INFO {RUNNING}"))
     assert answer == Failed(f"{RUNNING} was written by a later version; this one cannot read it")
+
+
+async def test_a_plan_is_the_autoscalers_answer_or_invalid_without_one(bus: MemoryBus):
+    async def planned(asked: PlanMachines) -> PlannedMachines:
+        if asked.demand is None:
+            raise Refused("no autoscaler is configured")
+        return PlannedMachines(steps=(PlannedStep(act="create", what="small", reason="a task waits"),))
+
+    async with bus.serve("autoscaler", {PLAN_MACHINES: planned}):
+        found = await execute(bus, PlanMachinesCommand((ImaginedTasks(images=1),)))
+        assert found == MachinePlan((PlannedStep(act="create", what="small", reason="a task waits"),))
+        assert await execute(bus, PlanMachinesCommand(None)) == Invalid("no autoscaler is configured")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clusterodm.libs.common.messages.machines import PlannedStep
 from clusterodm.libs.common.model import Owner, StatusCode, TaskState
 from clusterodm.services.admin.cli.core.tables import PLAIN, human, table
 from clusterodm.services.admin.commands.core.answers import (
@@ -15,6 +16,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Failed,
     Invalid,
     MachineCommandLine,
+    MachinePlan,
     NodeChoice,
     NodeDetail,
     NodeListing,
@@ -75,6 +77,12 @@ ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, acces
         pytest.param(ConsoleLines(()), "\r\n", id="empty console"),
         pytest.param(
             MachineCommandLine("docker-machine create x"), "docker-machine create x\r\n", id="machine command"
+        ),
+        pytest.param(MachinePlan(()), "nothing is to be done\r\n", id="no plan"),
+        pytest.param(
+            MachinePlan((PlannedStep(act="create", what="s in x", reason="a\x1bb", count=2),)),
+            "create 2 x s in x: ab\r\n",
+            id="plan",
         ),
     ],
 )
@@ -192,6 +200,10 @@ def test_the_exit_code_says_what_came_of_it(answer: Answer, code: int):
         (NodeChoice(None), None),
         (ConsoleLines(("a",)), ["a"]),
         (MachineCommandLine("c"), {"command": "c"}),
+        (
+            MachinePlan((PlannedStep(act="wait", what="", reason="r"),)),
+            [{"act": "wait", "what": "", "reason": "r", "count": 1}],
+        ),
         (TaskChanged("no"), {"success": False, "error": "no"}),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
 from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
-from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS
+from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model import (
     Attempt,
     InstanceId,
@@ -86,6 +86,10 @@ class World:
     async def find_ui(self, _asked: FindUiNode) -> UiNode:
         return UiNode(node=self.ui)
 
+    async def get_task(self, asked: TaskRef) -> TaskRecord:
+        """The scheduler knows no more than the mirror: what is another's is not there."""
+        raise NotFound(f"{asked.task} is not a task of this owner")
+
     def rents(self, state: MachineState = MachineState.ONLINE) -> None:
         self.cluster.put(a_task(machine=MACHINE))
         self.cluster.rented[MACHINE] = Machine(id=MACHINE, state=state, provider="docker", requested_at_ms=1)
@@ -102,7 +106,12 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    handlers = {FIND_RESULT: made.find_result, FIND_UI_NODE: made.find_ui, CONFIRM_TASKS: made.cluster.confirm}
+    handlers = {
+        FIND_RESULT: made.find_result,
+        FIND_UI_NODE: made.find_ui,
+        CONFIRM_TASKS: made.cluster.confirm,
+        GET_TASK: made.get_task,
+    }
     async with made.bus.serve("cluster", handlers):
         yield made
 
