@@ -34,6 +34,7 @@ MODULES: Final = {
     "completion": ADMIN_WORDS,
     "token": TOKEN_WORDS,
     "tenant": TOKEN_WORDS,
+    "hash-password": "clusterodm.services.admin.cli.api.hashing",
 }
 """Which module's `main(argv) -> exit code` carries out a word."""
 CHECK: Final = ("asr", "check")
@@ -62,6 +63,7 @@ Words for a running cluster:
   clusterodm import nodes.json [routes.json]
                                            take over an existing ClusterODM
   clusterodm completion bash|zsh|fish      completion for your shell
+  clusterodm hash-password                 for --admin-pass and the like
   clusterodm copy-nats --nats-from URL     all records of one NATS into another (--nats-url), say of one server into three
 
 One service by itself, for several computers (they meet at --nats-url):
@@ -81,7 +83,12 @@ Each word explains itself: clusterodm up --help, clusterodm node --help, ...
 Every flag is also an environment variable (--admin-pass: CLUSTERODM_ADMIN_PASS) and a key of the --config file.
 """
 
-SECRET_FLAGS: Final = frozenset(("--token", "--admin-pass", "--nats-url", "--node"))
+SECRET_FLAGS: Final = frozenset(
+    (
+        *("--token", "--admin-pass", "--admin-operator-pass", "--admin-viewer-pass", "--admin-oidc-secret"),
+        *("--nats-url", "--node"),
+    )
+)
 HIDDEN: Final = "***"
 
 

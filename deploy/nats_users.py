@@ -93,6 +93,7 @@ from clusterodm.libs.common.messages.nodes import (
     UNLOCK_NODE,
     UPDATE_NODES,
 )
+from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW
 from clusterodm.libs.common.messages.placement import (
     AIM_UPLOAD,
@@ -234,6 +235,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         reads=(PROXIES, PROGRESS, SPOOLS),
         writes=(SAMPLES,),
         reads_events=True,
+        tells=(OPERATOR_ACTED,),
     ),
 }
 

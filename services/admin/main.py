@@ -5,11 +5,13 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.in_force import settings_in_force
 from clusterodm.libs.common.lifecycle import run
@@ -17,12 +19,18 @@ from clusterodm.libs.common.listening import listen, port_of
 from clusterodm.libs.common.log import configure
 from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.serving import web_server
 from clusterodm.libs.common.settings import parse
 from clusterodm.libs.common.vitals import measured, metrics_listener
 from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check
+from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
+from clusterodm.services.admin.signin.handlers import SignIns
+from clusterodm.services.admin.signin.ports import IdentityProvider
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
@@ -44,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 async def serve(settings: AdminSettings) -> None:
     """Wire the admin service and serve until cancelled."""
     log_access(settings)
-    logins = LoginThrottle()
+    logins, passwords = LoginThrottle(), passwords_of(settings)
     async with AsyncExitStack() as opened:
         telnet, web = (
             opened.enter_context(listen(settings.admin_address, port, flag)) if port else None
@@ -66,13 +74,22 @@ async def serve(settings: AdminSettings) -> None:
         )
         await opened.enter_async_context(measured(bus, health, metrics_port))
         if telnet:
-            await opened.enter_async_context(telnet_server(bus, session_limits(settings), logins, telnet))
+            await opened.enter_async_context(telnet_server(bus, session_limits(settings, passwords), logins, telnet))
             log.info("telnet.started", port=port_of(telnet))
         if web:
             watched = Watched(bus)
             await opened.enter_async_context(watched.running())
-            in_force = settings_in_force(settings)
-            app = web_app(bus, settings.password, logins, health, host_names_of(settings), watched, in_force)
+            app = web_app(
+                bus,
+                passwords,
+                logins,
+                health,
+                host_names_of(settings),
+                watched,
+                settings_in_force(settings),
+                signins=signins_of(settings, bus, passwords, logins),
+                secure=settings.admin_web_url.startswith("https://"),
+            )
             await opened.enter_async_context(web_server(app, web))
             log.info("web.started", port=port_of(web))
         log.info("admin.started")
@@ -80,25 +97,73 @@ async def serve(settings: AdminSettings) -> None:
         await asyncio.Event().wait()
 
 
-def session_limits(settings: AdminSettings) -> SessionLimits:
+def session_limits(settings: AdminSettings, passwords: Passwords) -> SessionLimits:
     """Say what holds for all telnet sessions."""
     return SessionLimits(
-        password=settings.password,
+        passwords=passwords,
         sessions_count=settings.admin_cli_sessions_count,
         idle_s=settings.admin_cli_idle_s,
         login_s=settings.admin_cli_login_s,
     )
 
 
+def passwords_of(settings: AdminSettings) -> Passwords:
+    """Read the passwords of all roles. Raises Refused."""
+    found = {role: read_password(given, path) for role, (given, path) in settings.passwords.items()}
+    return Passwords({role: text for role, text in found.items() if text})
+
+
+def read_password(given: Secret | None, path: str) -> str:
+    """Read one: from where it is set, or from its file, whose last line end does not count. Raises Refused."""
+    if not path:
+        return given.reveal() if given else ""
+    try:
+        text = Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        check(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    except BadPassword as error:
+        raise Refused(f"{path} {error}") from None
+    if not text:
+        raise Refused(f"{path} is empty: an empty password would let everybody in")
+    return text
+
+
+def signins_of(settings: AdminSettings, bus: Bus, passwords: Passwords, logins: LoginThrottle) -> SignIns:
+    """Say how people sign in on the web. Raises Refused."""
+    provider: IdentityProvider | None = None
+    if settings.admin_oidc_issuer:
+        from clusterodm.services.admin.signin.adapters import OidcProvider
+
+        callback = settings.admin_web_url.rstrip("/") + "/signin/callback"
+        provider = OidcProvider(
+            settings.admin_oidc_issuer, settings.admin_oidc_client, settings.admin_oidc_secret, callback
+        )
+    return SignIns(
+        bus,
+        passwords,
+        logins,
+        provider,
+        settings.admin_oidc_claim,
+        role_rules(settings.admin_oidc_roles),
+        settings.admin_session_h * 3600,
+    )
+
+
 def host_names_of(settings: AdminSettings) -> frozenset[str]:
     """Name this computer as its operators may: its own names, and what they have set."""
-    given = (settings.admin_web_hosts, socket.gethostname(), settings.admin_address)
+    given = (
+        settings.admin_web_hosts,
+        socket.gethostname(),
+        settings.admin_address,
+        settings.admin_web_url.partition("://")[2].partition("/")[0],
+    )
     return frozenset().union(*map(host_names, given))
 
 
 def log_access(settings: AdminSettings) -> None:
     """Say who may steer the cluster, where there is no password."""
-    if settings.password or not (settings.admin_cli_port or settings.admin_web_port):
+    if settings.asks_who or not (settings.admin_cli_port or settings.admin_web_port):
         return
     ports = {"cli_port": settings.admin_cli_port, "web_port": settings.admin_web_port}
     if is_loopback(settings.admin_address):

@@ -1,6 +1,7 @@
 """The operators' pages in a real browser, in front of a scheduler that a test fills, and of a whole cluster."""
 
 import asyncio
+import base64
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ pytestmark = [
 ]
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+BASIC = "Basic " + base64.b64encode(b"admin:pass").decode()
 PICTURES = os.environ.get("CLUSTERODM_TEST_PICTURES", "")
 """A directory: screenshots are left there."""
 AXE = AXE_FILE_PATH.read_text(encoding="utf-8")
@@ -112,7 +114,7 @@ async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: 
     problems: list[str] = []
     context = await browser.new_context(
         base_url=url,
-        http_credentials={"username": "admin", "password": "pass"},
+        extra_http_headers={"Authorization": BASIC},
         viewport={"width": width, "height": 900},
         color_scheme=scheme,
     )

@@ -15,6 +15,8 @@ import telnetlib3
 from clusterodm.libs.common.bus import NatsBus
 from clusterodm.libs.common.listening import listen, port_of
 from clusterodm.libs.common.model import TaskState
+from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
 from clusterodm.services.admin.telnet.core.grammar import HELP
@@ -242,7 +244,7 @@ async def test_a_real_telnet_client_that_negotiates_is_served(port: int, schedul
 
 
 class TestLogin:
-    RULES = SessionLimits(password="right one", login_s=5)
+    RULES = SessionLimits(passwords=Passwords({Role.ADMIN: "right one"}), login_s=5)
 
     @pytest.fixture
     async def port(self, serving: Serving) -> AsyncIterator[int]:

@@ -8,13 +8,14 @@ from clusterodm.libs.common.messages import (
     kinds,
     machines,
     nodes,
+    operators,
     overview,
     placement,
     tasks,
     tenants,
 )
 
-MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants, overview)
+MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants, overview, operators)
 
 
 def catalogue() -> dict[str, object]:

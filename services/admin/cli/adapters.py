@@ -93,3 +93,11 @@ def clear() -> None:
     """Begin again at the top of a terminal."""
     if is_terminal():
         sys.stdout.write(CLEAR)
+
+
+def user_name() -> str:
+    """Say who has typed a command, as this computer knows it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())

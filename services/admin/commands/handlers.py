@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
+from clusterodm.libs.common.lifecycle import now_ms
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
@@ -44,6 +45,7 @@ from clusterodm.libs.common.messages.nodes import (
     NodeView,
     UpdateNodes,
 )
+from clusterodm.libs.common.messages.operators import OPERATOR_ACTED, OperatorActed
 from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
     GET_TASK,
@@ -59,7 +61,9 @@ from clusterodm.libs.common.messages.tasks import (
 )
 from clusterodm.libs.common.model import Task, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.access.roles import Principal, acting, refusal
 from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
     AutoscalerReport,
@@ -105,10 +109,33 @@ TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
 
 
 async def execute(bus: Bus, command: commands.Command) -> Answer:
-    """Carry out one command, and count it."""
-    answer = await answered(bus, command)
+    """Carry out one command if whoever acts may give it, and count it; what changes something is told to the bus."""
+    act, principal = act_of(command), acting.get()
+    denied = refusal(principal, needed_role(command))
+    answer = Declined(denied) if denied else await answered(bus, command)
+    if act:
+        await tell_act(bus, principal, *act, *outcome_of(answer))
     COMMANDS.inc(label_of(type(command)), label_of(type(answer)))
     return answer
+
+
+async def tell_act(bus: Bus, principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
+    """Put an act of an operator on record: in the log and on the bus."""
+    log.info(
+        "operator.acted", user=principal.user, door=principal.door, address=principal.address, act=act, outcome=outcome
+    )
+    told = OperatorActed(
+        at_ms=now_ms(),
+        user=principal.user,
+        role=principal.role.word,
+        door=principal.door,
+        address=principal.address,
+        act=act,
+        target=target,
+        outcome=outcome,
+        reason=reason,
+    )
+    await bus.publish(OPERATOR_ACTED, told)
 
 
 async def answered(bus: Bus, command: commands.Command) -> Answer:

@@ -13,18 +13,21 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.hosts import bracketed, plain_address
-from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.lifecycle import monotonic_s, threaded
 from clusterodm.libs.common.metrics import Reading, read_by
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.version import VERSION
-from clusterodm.services.admin.commands.handlers import execute
-from clusterodm.services.admin.login import LoginThrottle, same
+from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.roles import Principal, Role, acting
+from clusterodm.services.admin.commands.handlers import execute, tell_act
+from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS, SESSIONS
 from clusterodm.services.admin.rendering.text import END, render
 from clusterodm.services.admin.telnet.core.admission import Admission
@@ -40,6 +43,7 @@ WRITE_WAIT_S: Final = 60.0
 """A client that takes nothing for so long is gone."""
 CLOSE_WAIT_S: Final = 5.0
 REFUSALS: Final = 3
+COMPARING: Final = "compare a password"
 FULL: Final = "Too many sessions, try again later."
 
 
@@ -47,8 +51,8 @@ FULL: Final = "Too many sessions, try again later."
 class SessionLimits:
     """What holds for all sessions."""
 
-    password: str = field(default="", repr=False)
-    """Empty: everybody is logged in."""
+    passwords: Passwords = field(default_factory=Passwords)
+    """None: everybody is logged in."""
     sessions_count: int = 32
     idle_s: float = 1800.0
     """0: never."""
@@ -74,7 +78,8 @@ class Session:
         peer: tuple[str, int] = (self._writer.get_extra_info("peername") or ("?", 0))[:2]
         self._address, self._port = plain_address(peer[0]), peer[1]
         self._lines = LineReader()
-        self._logged_in = not limits.password
+        self._logged_in = not limits.passwords
+        self._role = Role.ADMIN
         self._refusals_count = 0
         self._last_line = ""
         self._open = True
@@ -146,6 +151,7 @@ class Session:
         elif word.upper() == "HELP":
             await self._send("".join(text + END for text in HELP))
         else:
+            acting.set(Principal(self._role.word, self._role, "telnet", self._address))
             await self._send(render(await execute(self._bus, parse(line))))
         if self._logged_in and word.upper() != "LOGIN":
             self._last_line = line
@@ -159,7 +165,11 @@ class Session:
             return await self._refuse("Too many attempts, try again later")
         await asyncio.sleep(wait_s)
         first_word = given.partition(" ")[0]
-        if same(given, self._limits.password) | same(first_word, self._limits.password):
+        role = await self._role_of(given) or await self._role_of(first_word)
+        principal = Principal(role.word if role else "", role or Role.VIEWER, "telnet", self._address)
+        await tell_act(self._bus, principal, "SIGN IN", "", "done" if role else "refused", "")
+        if role:
+            self._role = role
             LOGINS.inc("telnet", "right")
             self._logins.succeeded(self._address)
             if not self._sessions.log_in(self):
@@ -172,6 +182,12 @@ class Session:
         self._logins.failed(self._address, monotonic_s())
         log.warning("telnet.login_failed", session=repr(self))
         return await self._refuse("FAIL")
+
+    async def _role_of(self, given: str) -> Role | None:
+        passwords = self._limits.passwords
+        return (
+            await threaded(partial(passwords.role_of, given), COMPARING) if passwords.slow else passwords.role_of(given)
+        )
 
     async def _refuse(self, reason: str) -> None:
         """Say no; end the session when that has happened too often."""

@@ -9,7 +9,8 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.fields import SettingsError
 from clusterodm.libs.common.listening import listen, port_of
 from clusterodm.libs.common.settings import load
-from clusterodm.services.admin.main import host_names_of, is_loopback, log_access
+from clusterodm.services.admin.access.roles import Role
+from clusterodm.services.admin.main import host_names_of, is_loopback, log_access, passwords_of
 from clusterodm.services.admin.settings import AdminSettings
 
 
@@ -22,10 +23,10 @@ def test_the_ports_are_the_originals():
 
 
 def test_the_password_comes_by_flag_or_environment_and_never_shows(monkeypatch: pytest.MonkeyPatch):
-    assert settings().password == ""
-    assert settings("--admin-pass", "s3cret").password == "s3cret"
+    assert passwords_of(settings()).by_role == {}
+    assert passwords_of(settings("--admin-pass", "s3cret")).by_role == {Role.ADMIN: "s3cret"}
     monkeypatch.setenv("CLUSTERODM_ADMIN_PASS", "from outside")
-    assert settings().password == "from outside"
+    assert passwords_of(settings()).by_role == {Role.ADMIN: "from outside"}
     assert "from outside" not in repr(settings())
 
 

@@ -45,7 +45,7 @@ def test_no_help_shows_empty_defaults_or_names_of_types(cls: type[CommonSettings
 @pytest.mark.parametrize("width", [60, 80, 110])
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
 def test_help_is_as_wide_as_the_terminal(cls: type[CommonSettings], width: int) -> None:
-    wide = [line for line in text(cls, width=width).splitlines() if len(line) > width]
+    wide = [line for line in text(cls, width=width).splitlines() if len(line) > width and len(line.split()) > 1]
     assert [line for line in wide if not line.startswith(("  --", "  prog"))] == []
 
 

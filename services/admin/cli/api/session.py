@@ -11,7 +11,8 @@ from clusterodm.libs.common.bus import connect
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.lifecycle import now_ms
 from clusterodm.libs.common.ports import Bus, StoredEvent
-from clusterodm.services.admin.cli.adapters import clear, look, nats_url, read, read_secret, say
+from clusterodm.services.admin.access.roles import Principal, Role, acting
+from clusterodm.services.admin.cli.adapters import clear, look, nats_url, read, read_secret, say, user_name
 from clusterodm.services.admin.cli.core import events
 from clusterodm.services.admin.cli.core.asking import takes_token
 from clusterodm.services.admin.cli.core.tables import human
@@ -45,6 +46,7 @@ async def run(given: argparse.Namespace) -> int:
 
 async def carried_out(bus: Bus, given: argparse.Namespace) -> int:
     """Carry out one command; the exit code."""
+    acting.set(Principal(user_name(), Role.ADMIN, "cli"))  # NATS says what its user may
     show = shower(given)
     if given.noun == "events":
         await show_events(bus, given, lambda event: say(event_text(event, given.output)))

@@ -2,31 +2,35 @@
 
 What stands before it: security headers, known names, login, protection from foreign pages, a limit on bodies.
 
-In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz`, `/readyz` and `/signout` need no
-known name and no login. An ASGI middleware, so that nothing that is added to the page can forget it.
+In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz` and `/readyz` need no
+known name, and they and the pages of signing in no login. An ASGI middleware, so that nothing that is added to the page can forget it.
 
 FastAPI with all that it brings takes twenty megabytes and, on a small machine, most of a second. A cluster that nobody visits does
 without: only this is there from the start, and health, which is asked for every few seconds and needs neither.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clusterodm.libs.common.health import PAGES, Health
 from clusterodm.libs.common.health_port import health_app
 from clusterodm.libs.common.hosts import plain_address
-from clusterodm.libs.common.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.lifecycle import threaded
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal
 from clusterodm.services.admin.login import LoginThrottle
-from clusterodm.services.admin.metrics import LOGINS
+from clusterodm.services.admin.signin.api import PATHS, SignInPages
+from clusterodm.services.admin.signin.handlers import SignIns
+from clusterodm.services.admin.signin.ports import SignInFailed
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
@@ -35,14 +39,14 @@ from clusterodm.services.admin.web.core.visitors import (
     has_requested_with,
     is_cross_site,
     is_known_host,
-    is_right_login,
 )
 
 log = structlog.get_logger()
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/signout"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 BODY_BYTES: Final = 100 * 1024
 RETRY_AFTER_S: Final = 30
+SEE_OTHER: Final = 303
 SECURITY: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -66,24 +70,30 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
 
 def web_app(  # noqa: PLR0913, PLR0917 what it stands on
     bus: Bus,
-    password: str,
+    password: str | Passwords,
     logins: LoginThrottle,
     health: Health,
     names: frozenset[str] = frozenset(),
     watched: Watched | None = None,
     settings: Sequence[SettingInForce] = (),
+    *,
+    signins: SignIns | None = None,
+    secure: bool = False,
 ) -> ASGIApp:
     """Make the web, guarded.
 
-    `names`: under which it is known, beside addresses and localhost; `watched`: what is followed all the time, also before the first visit.
+    `names`: under which it is known, beside addresses and localhost; `watched`: what is followed all the time, also before the first visit;
+    `signins`: who signs in and how, when it is more than by these passwords; `secure`: browsers reach it by HTTPS.
     """
+    passwords = password if isinstance(password, Passwords) else Passwords({Role.ADMIN: password} if password else {})
+    signins = signins or SignIns(bus, passwords, logins)
 
     def load() -> ASGIApp:
         from clusterodm.services.admin.web.api.app import WebParts, web_application
 
-        return web_application(WebParts(bus, watched or Watched(bus), health, settings, bool(password)))
+        return web_application(WebParts(bus, watched or Watched(bus), health, settings, signins.asks_who))
 
-    return Guard(LoadedWhenAsked(load, health), password, logins, names)
+    return Guard(LoadedWhenAsked(load, health), signins, SignInPages(signins, secure=secure), names)
 
 
 class LoadedWhenAsked:
@@ -113,9 +123,8 @@ class Guard:
     """The middleware."""
 
     app: ASGIApp
-    password: str = field(repr=False)
-    """Empty: no login."""
-    logins: LoginThrottle
+    signins: SignIns
+    pages: SignInPages
     names: frozenset[str] = frozenset()
     """Under which the page is known, beside addresses and localhost."""
 
@@ -130,44 +139,82 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        refusal = await self.refusal(scope, headers)
-        answer: ASGIApp = self.app if refusal is None else refusal
+        answer = await self.refusal(scope, receive, headers) or self.app
         return await answer(scope, limited(receive), send_with_headers)
 
-    async def refusal(self, scope: Scope, headers: Headers) -> Response | None:
+    async def refusal(self, scope: Scope, receive: Receive, headers: Headers) -> ASGIApp | None:
         """Judge a request; None lets it through."""
         if scope["path"] in OPEN_PATHS:
             return None
         if not is_known_host(headers.get("host", ""), self.names):
             log.warning("request.host_refused", host=headers.get("host", "")[:100])
             return JSONResponse({"error": UNKNOWN_HOST}, status_code=421)
-        if self.password and (answer := await self.login(address_of(scope), headers)) is not None:
-            return answer
-        if scope["method"] not in SAFE_METHODS and (forgery := forgery_reason(headers)):
-            log.warning("request.origin_refused", path=scope["path"], origin=headers.get("origin"))
-            return JSONResponse({"error": forgery}, status_code=403)
+        if scope["path"] in PATHS:
+            return await self.to_pages(scope, receive, headers)
+        principal = await self.who(scope, headers)
+        return self.refusal_of(scope, headers, principal) if isinstance(principal, Principal) else principal
+
+    async def to_pages(self, scope: Scope, receive: Receive, headers: Headers) -> ASGIApp:
+        """Let the pages of signing in answer, unless a foreign one asks."""
+        if scope["method"] not in SAFE_METHODS and is_cross_site(headers):
+            return self.forged(scope, headers, CROSS_SITE)
+        return await self.pages.answer(scope, limited(receive), headers, address_of(scope))
+
+    async def who(self, scope: Scope, headers: Headers) -> Principal | Response:
+        """Say who asks: by a cookie, by HTTP Basic authentication, or anybody where nobody has to say so."""
+        address = address_of(scope)
+        if not self.signins.asks_who:
+            return Principal(NOBODY_ELSE.user, NOBODY_ELSE.role, "web", address)
+        found = self.pages.principal_of(headers, address) or await self.basic(address, headers)
+        return found or (to_sign_in(scope) if wants_page(scope, headers) else challenge())
+
+    def refusal_of(self, scope: Scope, headers: Headers, principal: Principal) -> Response | None:
+        """Judge a request of somebody who is known; None lets it through, in that one's name."""
+        acting.set(principal)
+        if scope["method"] not in SAFE_METHODS:
+            if forgery := forgery_reason(headers):
+                return self.forged(scope, headers, forgery)
+            if denied := refusal(principal, Role.OPERATOR):
+                return JSONResponse({"error": denied}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": "The request is too large."}, status_code=413)
         return None
 
-    async def login(self, address: str, headers: Headers) -> Response | None:
-        """Judge a password, at the time that the address has deserved; None when it is right."""
+    def forged(self, scope: Scope, headers: Headers, reason: str) -> Response:
+        """Refuse what a foreign page may have sent."""
+        log.warning("request.origin_refused", path=scope["path"][:200], origin=headers.get("origin"))
+        return JSONResponse({"error": reason}, status_code=403)
+
+    async def basic(self, address: str, headers: Headers) -> Principal | Response | None:
+        """Judge HTTP Basic authentication; None: there is none."""
         given = credentials(headers)
         if given is None:
-            return Response(status_code=401, headers=CHALLENGE)
-        wait_s = self.logins.wait_s(address, monotonic_s())
-        if wait_s is None:
-            return Response(status_code=429, headers={"Retry-After": str(RETRY_AFTER_S)})
-        if wait_s:
-            await asyncio.sleep(wait_s)
-        if is_right_login(given, self.password):
-            LOGINS.inc("web", "right")
-            self.logins.succeeded(address)
             return None
-        LOGINS.inc("web", "wrong")
-        self.logins.failed(address, monotonic_s())
-        log.warning("web.login_failed", address=address)
-        return Response(status_code=401, headers=CHALLENGE)
+        try:
+            role = await self.signins.judge(*given, address)
+        except SignInFailed:
+            return Response(status_code=429, headers={"Retry-After": str(RETRY_AFTER_S)})
+        if role is None:
+            log.warning("web.login_failed", address=address)
+            return challenge()
+        return Principal(role.word, role, "web", address)
+
+
+def challenge() -> Response:
+    """Ask who it is."""
+    return Response(status_code=401, headers=CHALLENGE)
+
+
+def wants_page(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser wants to show a page, and could show that for signing in instead."""
+    return scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+
+
+def to_sign_in(scope: Scope) -> Response:
+    """Send a browser to the page for signing in."""
+    query = scope.get("query_string", b"").decode("ascii", "replace")
+    wanted = scope["path"] + (f"?{query}" if query else "")
+    return RedirectResponse(f"/signin?next={quote(wanted, safe='')}", SEE_OTHER)
 
 
 def forgery_reason(headers: Headers) -> str:

@@ -14,9 +14,6 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from clusterodm.services.admin.login import same
-
-USER: Final = "admin"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 REQUESTED_WITH: Final = "x-requested-with"
@@ -86,8 +83,3 @@ def credentials(headers: Headers) -> tuple[str, str] | None:
     except ValueError:  # no base64, no UTF-8, no ASCII
         return None
     return (user, password) if colon else None
-
-
-def is_right_login(given: tuple[str, str], password: str) -> bool:
-    """Judge user and password, always both."""
-    return same(given[0], USER) & same(given[1], password)

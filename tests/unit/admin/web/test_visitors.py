@@ -4,6 +4,8 @@ import base64
 
 import pytest
 
+from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.web.core.visitors import (
     credentials,
     has_requested_with,
@@ -11,7 +13,6 @@ from clusterodm.services.admin.web.core.visitors import (
     is_cross_site,
     is_json,
     is_known_host,
-    is_right_login,
 )
 
 
@@ -117,4 +118,4 @@ def test_credentials_are_read(headers: dict[str, str], found: tuple[str, str] | 
     [(("admin", "pw"), True), (("root", "pw"), False), (("admin", "px"), False), (("admin", ""), False)],
 )
 def test_user_and_password_must_both_be_right(given: tuple[str, str], fits: bool):
-    assert is_right_login(given, "pw") is fits
+    assert bool(Passwords({Role.ADMIN: "pw"}).opens(*given)) is fits

@@ -1,0 +1,29 @@
+"""Operators: what they have done, for whoever keeps account of it."""
+
+from typing import Final
+
+from clusterodm.libs.common.messages.kinds import Event
+from clusterodm.libs.common.model import Frozen
+
+
+class OperatorActed(Frozen, frozen=True, kw_only=True):
+    """An operator has done something, or was not allowed to. What only reads is not told."""
+
+    at_ms: int
+    user: str
+    """As who: the user of a password is called as its role is, others as the identity provider says."""
+    role: str
+    door: str
+    """telnet, web or cli"""
+    address: str = ""
+    """From where."""
+    act: str
+    """`NODE LOCK`, `TASK CANCEL`, `SIGN IN`"""
+    target: str = ""
+    """What it was done to."""
+    outcome: str = "done"
+    """done, refused or failed"""
+    reason: str = ""
+
+
+OPERATOR_ACTED: Final = Event("operator.acted", OperatorActed)

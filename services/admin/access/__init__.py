@@ -1,0 +1,1 @@
+"""Who may do what: roles, passwords as they are set, and who acts at this moment. Pure."""

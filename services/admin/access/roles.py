@@ -1,0 +1,63 @@
+"""The three roles of operators, and which of them a command needs.
+
+    viewer     sees everything
+    operator   and steers tasks, nodes and the autoscaler: nothing that cannot be undone, and no task's results but by name
+    admin      and adds and forgets nodes, and destroys machines
+
+The same on every road: a command is judged where it is carried out (commands/handlers), not where it comes in.
+"""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+
+class Role(IntEnum):
+    """What somebody may do; a larger one may all that a smaller one may."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    ADMIN = 3
+
+    @property
+    def word(self) -> str:
+        """Its name."""
+        return self.name.lower()
+
+
+ROLES: Final[Mapping[str, Role]] = {role.word: role for role in Role}
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who acts, and from where."""
+
+    user: str
+    role: Role
+    door: str
+    """telnet, web or cli"""
+    address: str = ""
+
+
+NOBODY_ELSE: Final = Principal("admin", Role.ADMIN, "here")
+"""Who acts where there is no password: whoever reaches this computer's own ports, or the command line with NATS' password."""
+acting: ContextVar[Principal] = ContextVar("acting", default=NOBODY_ELSE)
+"""Who acts in this asyncio task."""
+
+
+def refusal(principal: Principal, needed: Role) -> str:
+    """Say why somebody may not do what needs a role; empty: it is allowed."""
+    return "" if principal.role >= needed else f"this needs the role {needed.word}; you are {principal.role.word}"
+
+
+def role_rules(text: str) -> Mapping[str, Role]:
+    """Read `admins=admin,ops=operator,*=viewer`. Raises ValueError."""
+    rules: dict[str, Role] = {}
+    for word in filter(None, (each.strip() for each in text.split(","))):
+        group, equals, role = word.rpartition("=")
+        if not equals or role.strip() not in ROLES or not group.strip():
+            raise ValueError(f"{word!r} is not GROUP=ROLE, with {', '.join(ROLES)} as role")
+        rules[group.strip()] = ROLES[role.strip()]
+    return rules

@@ -1,0 +1,71 @@
+"""What a command is called in the account of operators' acts, what it is done to, and which role it needs."""
+
+from typing import Final
+
+from clusterodm.libs.common.hosts import shown
+from clusterodm.services.admin.access.roles import Role
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.answers import Answer, Declined, Failed, Invalid, TaskChanged, Unavailable
+from clusterodm.services.admin.commands.core.commands import NodeAct
+
+UNDOABLE: Final = frozenset({NodeAct.LOCK, NodeAct.UNLOCK})
+LONGEST_COUNT: Final = 200
+
+
+def needed_role(command: commands.Command) -> Role:
+    """Say which role may give a command."""
+    match command:
+        case commands.AddNodeCommand() | commands.DestroyMachineCommand():
+            return Role.ADMIN
+        case commands.ChangeNodeCommand(act):
+            return Role.OPERATOR if act in UNDOABLE else Role.ADMIN
+        case _:
+            return Role.VIEWER if act_of(command) is None else Role.OPERATOR
+
+
+def act_of(command: commands.Command) -> tuple[str, str] | None:
+    """Name an act and what it is done to; None: the command only reads."""
+    match command:
+        case commands.AddNodeCommand(hostname, port):
+            return "NODE ADD", shown(hostname, port)
+        case commands.ChangeNodeCommand(act):
+            return f"NODE {act.value}", target_of(command.node or command.name, command.number)
+        case commands.DrainNodeCommand():
+            return "NODE DRAIN", target_of(command.node or "", command.number)
+        case commands.UpdateNodesCommand():
+            return "NODE UPDATE", ""
+        case commands.ChangeTaskCommand(act, task):
+            return f"TASK {act.value}", task[:LONGEST_COUNT]
+        case _:
+            return act_on_machines(command)
+
+
+def act_on_machines(command: commands.Command) -> tuple[str, str] | None:
+    """Name an act that is the autoscaler's."""
+    match command:
+        case commands.DestroyMachineCommand():
+            return "ASR DESTROY", target_of(command.machine or command.name, command.number)
+        case commands.PauseAutoscalerCommand():
+            return "ASR PAUSE", ""
+        case commands.ResumeAutoscalerCommand():
+            return "ASR RESUME", ""
+        case _:
+            return None
+
+
+def target_of(name: str, number: int) -> str:
+    """Say what was meant, by its name or its number."""
+    return name[:LONGEST_COUNT] or f"number {number}"
+
+
+def outcome_of(answer: Answer) -> tuple[str, str]:
+    """Say how an act went: done, refused or failed; and why."""
+    match answer:
+        case Declined(reason) | Invalid(reason):
+            return "refused", reason
+        case Unavailable(reason) | Failed(reason):
+            return "failed", reason
+        case TaskChanged(error) if error:
+            return "refused", error
+        case _:
+            return "done", ""

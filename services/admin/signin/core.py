@@ -1,0 +1,109 @@
+"""Sessions of people who have signed in, and what is read of an identity provider's answer. Pure; clock and chance are arguments.
+
+A browser holds a random id; what is kept here is a digest of it. An id is made at each sign-in and never taken from a browser, so nobody
+can have one ready for somebody else. A session ends after `IDLE_S` without a request, after `longest_s` whatever happens, when it is signed
+out, and when its user signs out everywhere; all of them end with this process.
+"""
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.services.admin.access.roles import Role
+
+IDLE_S: Final = 3600.0
+SESSIONS_COUNT: Final = 1000
+"""Beyond, the one that has been silent for the longest ends."""
+ANYBODY: Final = "*"
+LONGEST_NAME_COUNT: Final = 128
+
+
+@dataclass
+class WebSession:
+    """One browser that has signed in."""
+
+    user: str
+    role: Role
+    began: Instant
+    seen: Instant
+    form_token: str
+    """What a form of ours carries, and no form of another site."""
+
+
+class WebSessions:
+    """All of them, by the digest of their ids."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._sessions: OrderedDict[str, WebSession] = OrderedDict()
+
+    def __repr__(self) -> str:
+        """Count them."""
+        return f"WebSessions({len(self._sessions)})"
+
+    def begin(self, session_id: str, form_token: str, user: str, role: Role, now: Instant) -> WebSession:
+        """Begin a session under a fresh id."""
+        self._sessions[digest(session_id)] = made = WebSession(user, role, now, now, form_token)
+        while len(self._sessions) > SESSIONS_COUNT:
+            self._sessions.popitem(last=False)
+        return made
+
+    def find(self, session_id: str, now: Instant) -> WebSession | None:
+        """Find the session of an id, and note that it is used."""
+        key = digest(session_id)
+        found = self._sessions.get(key)
+        if found is None:
+            return None
+        if now - found.seen > IDLE_S or now - found.began > self._longest_s:
+            del self._sessions[key]
+            return None
+        found.seen = now
+        self._sessions.move_to_end(key)
+        return found
+
+    def end(self, session_id: str) -> None:
+        """End one session."""
+        self._sessions.pop(digest(session_id), None)
+
+    def end_all(self, user: str) -> int:
+        """End all sessions of a user; how many."""
+        keys = [key for key, session in self._sessions.items() if session.user == user]
+        for key in keys:
+            del self._sessions[key]
+        return len(keys)
+
+
+def digest(session_id: str) -> str:
+    """Say under what a session is kept."""
+    return hashlib.sha256(session_id.encode("utf-8", "replace")).hexdigest()
+
+
+def equal(one: str, other: str) -> bool:
+    """Compare two secrets that are there."""
+    return bool(one) and hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
+def role_of(claims: Mapping[str, Any], claim: str, rules: Mapping[str, Role]) -> Role | None:
+    """Say which role the identity provider's word gives somebody, the highest that fits; None: none."""
+    said = claims.get(claim)
+    groups: Sequence[Any] = said if isinstance(said, list) else [said]
+    fitting = [rules[group] for group in groups if isinstance(group, str) and group in rules]
+    fitting += [rules[ANYBODY]] if ANYBODY in rules else []
+    return max(fitting, default=None)
+
+
+def user_of(claims: Mapping[str, Any]) -> str:
+    """Call somebody by what people know: a verified address, a name, else the provider's own id."""
+    email = claims.get("email") if claims.get("email_verified") is True else None
+    name = email or claims.get("preferred_username") or claims.get("sub")
+    return "".join(each for each in str(name or "") if each.isprintable())[:LONGEST_NAME_COUNT]
+
+
+def local_path(wanted: str) -> str:
+    """Read where somebody wanted to go: a path of this site, or its first page."""
+    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\", "/signin", "/signout"))
+    return wanted if is_ours and wanted.isascii() and wanted.isprintable() and "\\" not in wanted else "/"

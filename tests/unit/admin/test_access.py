@@ -1,0 +1,175 @@
+"""Roles and passwords of operators."""
+
+import pytest
+
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
+from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check, hashed
+from clusterodm.services.admin.access.roles import Principal, Role, acting, role_rules
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.acts import needed_role
+from clusterodm.services.admin.commands.core.answers import Declined, Ok
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.signin.core import (
+    IDLE_S,
+    SESSIONS_COUNT,
+    WebSessions,
+    local_path,
+    role_of,
+    user_of,
+)
+from clusterodm.services.admin.telnet.core.grammar import GRAMMAR, parse
+from tests.fake_scheduler import FakeScheduler, node
+
+SALT = b"0123456789abcdef"
+NOW = Instant(1000.0)
+
+
+def test_a_password_opens_its_role_plain_or_hashed() -> None:
+    passwords = Passwords({Role.ADMIN: hashed("top", SALT), Role.VIEWER: "look"})
+    assert passwords.slow
+    assert [passwords.role_of(given) for given in ("top", "look", "", "TOP", hashed("top", SALT))] == [
+        Role.ADMIN,
+        Role.VIEWER,
+        None,
+        None,
+        None,
+    ]
+    assert passwords.opens("viewer", "look") is Role.VIEWER
+    assert passwords.opens("admin", "look") is None
+    assert "top" not in repr(passwords)
+    assert "look" not in repr(passwords)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "scrypt$",
+        "scrypt$14$8$1$!!!$x",
+        "scrypt$60$8$1$MDEyMzQ1Njc4OQ==$MDEyMzQ1Njc4OTAxMjM0NTY3",
+        "scrypt$14$8$9$MDEyMzQ1Njc4OQ==$MDEyMzQ1Njc4OTAxMjM0NTY3",
+    ],
+)
+def test_a_hash_that_is_none_is_refused_at_the_start_and_not_repeated(stored: str) -> None:
+    with pytest.raises(BadPassword) as refused:
+        check(stored)
+    assert stored not in str(refused.value)
+    check(hashed("x", SALT))
+    check("plain")
+
+
+READS = {"INFO", "LIST", "BEST", "STATUS", "OUTPUT", "VIEWCMD"}
+ADMINS = {("NODE", "ADD"), ("NODE", "DEL"), ("ASR", "DESTROY")}
+
+
+@pytest.mark.parametrize(("noun", "verb"), GRAMMAR)
+def test_every_word_of_telnet_needs_the_role_that_it_should(noun: str, verb: str) -> None:
+    expected = Role.VIEWER if verb in READS else Role.ADMIN if (noun, verb) in ADMINS else Role.OPERATOR
+    assert needed_role(parse(f"{noun} {verb} 1 1")) is expected
+
+
+@pytest.mark.parametrize(
+    ("role", "command", "allowed"),
+    [
+        (Role.VIEWER, commands.ChangeNodeCommand(NodeAct.LOCK, 1), False),
+        (Role.OPERATOR, commands.ChangeNodeCommand(NodeAct.LOCK, 1), True),
+        (Role.OPERATOR, commands.ChangeNodeCommand(NodeAct.DEL, 1), False),
+        (Role.ADMIN, commands.ChangeNodeCommand(NodeAct.DEL, 1), True),
+        (Role.OPERATOR, commands.AddNodeCommand("h", 1), False),
+        (Role.VIEWER, commands.ChangeTaskCommand(TaskAct.CANCEL, TaskId("t")), False),
+    ],
+)
+async def test_a_role_may_do_no_more_than_it_may_and_every_act_is_told(
+    role: Role, command: commands.Command, allowed: bool
+) -> None:
+    bus, fake = MemoryBus(), FakeScheduler()
+    fake.nodes = [node(1)]
+    token = acting.set(Principal("somebody", role, "web", "10.0.0.9"))
+    try:
+        async with bus.serve("scheduler", fake.handlers()):
+            answer = await execute(bus, command)
+    finally:
+        acting.reset(token)
+    assert isinstance(answer, Ok) is allowed
+    assert isinstance(answer, Declined) is not allowed
+    [(_, told)] = [each for each in bus.told if each[0] == OPERATOR_ACTED.name]
+    assert (told.user, told.role, told.door, told.address) == ("somebody", role.word, "web", "10.0.0.9")
+    assert told.outcome == ("done" if allowed else "refused")
+    assert (len(fake.nodes), fake.nodes and fake.nodes[0].locked) != (0, False) or allowed
+
+
+async def test_who_only_reads_leaves_no_act() -> None:
+    bus, fake = MemoryBus(), FakeScheduler()
+    async with bus.serve("scheduler", fake.handlers()):
+        await execute(bus, commands.ListNodesCommand())
+    assert bus.told == []
+
+
+def test_a_session_ends_by_silence_by_age_and_everywhere() -> None:
+    sessions = WebSessions(longest_s=2 * IDLE_S)
+    sessions.begin("one", "f", "ann", Role.VIEWER, NOW)
+    sessions.begin("two", "f", "ann", Role.VIEWER, NOW)
+    sessions.begin("other", "f", "bob", Role.VIEWER, NOW)
+    assert sessions.find("one", Instant(NOW + IDLE_S)) is not None
+    assert sessions.find("other", Instant(NOW + IDLE_S + 1)) is None
+    assert sessions.find("one", Instant(NOW + 2 * IDLE_S + 1)) is None
+    sessions.begin("three", "f", "ann", Role.VIEWER, NOW)
+    assert sessions.end_all("ann") == 2
+    assert sessions.find("three", NOW) is None
+
+
+def test_there_are_no_more_sessions_than_may_be() -> None:
+    sessions = WebSessions(longest_s=1e6)
+    for number in range(SESSIONS_COUNT + 1):
+        sessions.begin(str(number), "f", "ann", Role.VIEWER, NOW)
+    assert sessions.find("0", NOW) is None
+    assert sessions.find("1", NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("claims", "role"),
+    [
+        ({"groups": ["staff", "cluster-admins"]}, Role.ADMIN),
+        ({"groups": ["staff"]}, Role.OPERATOR),
+        ({"groups": "staff"}, Role.OPERATOR),
+        ({"groups": ["*"]}, None),
+        ({"groups": [{"staff": 1}, 5]}, None),
+        ({}, None),
+    ],
+)
+def test_what_the_provider_says_gives_a_role(claims: dict[str, object], role: Role | None) -> None:
+    rules = role_rules("cluster-admins=admin, staff=operator")
+    assert role_of(claims, "groups", rules) is role
+    assert role_of(claims, "groups", role_rules("*=viewer")) is Role.VIEWER
+
+
+@pytest.mark.parametrize("text", ["admins", "=admin", "admins=root", "admins=admin,=viewer"])
+def test_rules_with_a_mistake_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not GROUP=ROLE"):
+        role_rules(text)
+
+
+def test_a_user_is_called_by_what_is_verified_and_nothing_that_is_not_printable() -> None:
+    assert user_of({"sub": "1", "email": "a@b", "email_verified": True}) == "a@b"
+    assert user_of({"sub": "1", "email": "a@b", "email_verified": "true"}) == "1"
+    assert user_of({"sub": "x\n\x1b[31mroot"}) == "x[31mroot"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path"),
+    [
+        ("/tasks?x=1", "/tasks?x=1"),
+        ("https://evil.example/", "/"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("/a\\b", "/"),
+        ("/a\r\nSet-Cookie: x=1", "/"),
+        ("/signout", "/"),
+        ("", "/"),
+    ],
+)
+def test_after_signing_in_a_browser_stays_here(wanted: str, path: str) -> None:
+    assert local_path(wanted) == path
