@@ -47,6 +47,7 @@ STATES: Final = tuple(TaskState)
 NO_SUCH: Final = -1
 LARGEST_ROW: Final = 2**63 - 1
 INSERT: Final = "INSERT OR REPLACE INTO ended VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UNLIST: Final = "DELETE FROM ended WHERE task = ? AND active = 1"
 IN_ORDER: Final = "ORDER BY committed_ms, task LIMIT ?"
 BEHIND: Final = "(committed_ms > ? OR (committed_ms = ? AND task > ?))"
 FIRST: Final[Key] = (-1, TaskId(""))
@@ -74,11 +75,11 @@ class SqliteIndex:
         return int(count)
 
     def add(self, rows: Iterable[EndedRow]) -> None:
-        """Take tasks in."""
+        """Take tasks in. Each is in lists once: no more as an active one."""
         self._states = None
-        self._table.executemany(
-            INSERT, [(*self._values(row, active=False), msgspec.msgpack.encode(row.summary)) for row in rows]
-        )
+        values = [(*self._values(row, active=False), msgspec.msgpack.encode(row.summary)) for row in rows]
+        self._table.executemany(INSERT, values)
+        self._table.executemany(UNLIST, [(value[0],) for value in values])
 
     def _values(self, row: EndedRow, *, active: bool) -> tuple[object, ...]:
         summary = row.summary
@@ -147,14 +148,15 @@ class SqliteIndex:
     # --- lists that are searched -----------------------------------------------------------------------------------
 
     def list_active(self, rows: Iterable[EndedRow]) -> None:
-        """Take active tasks into lists, as they are now."""
+        """Take active tasks into lists, as they are now; not those that are among the ended ones already."""
         self._states = None
-        self._table.executemany(INSERT, [(*self._values(row, active=True), None) for row in rows])
+        ours = [row for row in rows if self.key_of(row.task) is None]
+        self._table.executemany(INSERT, [(*self._values(row, active=True), None) for row in ours])
 
     def unlist_active(self, tasks: Iterable[TaskId]) -> None:
         """Take tasks out of lists that are active no more."""
         self._states = None
-        self._table.executemany("DELETE FROM ended WHERE task = ? AND active = 1", [(task,) for task in tasks])
+        self._table.executemany(UNLIST, [(task,) for task in tasks])
 
     def states(self) -> dict[TaskState, int]:
         """Count all listed tasks by their state."""

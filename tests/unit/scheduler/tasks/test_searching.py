@@ -88,6 +88,19 @@ async def test_a_list_follows_tasks_that_begin_end_come_back_and_are_removed():
         assert (await searches(play)) == TaskPage()
 
 
+async def test_what_was_listed_when_it_ended_counts_once_when_it_is_archived():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        play.api.reach(placed.node).finishes(placed.node_task_id)
+        await play.looks()
+        assert (await searches(play)).states == {"completed": 1}
+        await play.archives()
+        assert (await play.scheduler.tasks.overview.get(GetOverview())).states == {"completed": 1}
+        page = await searches(play)
+        assert (page.total_count, page.states, len(page.tasks)) == (1, {"completed": 1}, 1)
+
+
 async def test_waiting_tasks_come_with_their_place_and_the_reason():
     async with a_play(a=FakeNode()) as play:
         await a_history(play)
