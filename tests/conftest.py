@@ -11,6 +11,7 @@ import pytest
 
 from clusterodm.libs.common.bus import NatsBus, connect
 from tests import order
+from tests.hanging import HangWatch
 from tests.nats import NatsServer
 
 hypothesis.settings.register_profile("clusterodm", deadline=None)  # a slow computer is no counter-example
@@ -29,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Measure where reports are gathered."""
+    """Watch for what hangs, and measure where reports are gathered."""
+    config.pluginmanager.register(HangWatch(config))
     if config.getoption("--write-durations") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(order.Stopwatch())
 
