@@ -65,7 +65,8 @@ class Views:
             responses[code] = self._content(Problem, PROBLEMS[code])
         extra: dict[str, Any] = {}
         if body is not None:
-            extra = {"requestBody": {"required": False, **self._content(body, "")}}
+            required = any(field.required for field in msgspec.structs.fields(body))
+            extra = {"requestBody": {"required": required, **self._content(body, "")}}
             extra["requestBody"].pop("description")
         return {"responses": responses, "openapi_extra": extra}
 
