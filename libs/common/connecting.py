@@ -17,6 +17,7 @@ import contextlib
 import os
 import re
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 from typing import Final
@@ -132,9 +133,24 @@ def shut_down(peers: Container[tuple[str, int]]) -> None:
     """Shut down our connections to some addresses. Linux only: elsewhere nothing happens."""
     with contextlib.suppress(OSError):
         for number in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(number.name))) as copy:
-                if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
-                    copy.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                shut_down_one(int(number.name), peers)
+
+
+def shut_down_one(descriptor: int, peers: Container[tuple[str, int]]) -> None:
+    """Shut down what a descriptor stands for, if it is such a connection; nothing is kept of it. Raises OSError."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return  # a second descriptor of a pipe would keep whoever reads it waiting
+    duplicate = os.dup(descriptor)
+    try:
+        copy = socket.socket(fileno=duplicate)
+        try:
+            if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
+                copy.shutdown(socket.SHUT_RDWR)
+        finally:
+            copy.detach()
+    finally:
+        os.close(duplicate)
 
 
 def named_in(url: str) -> tuple[str, str]:
