@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import prometheus_client
 import pytest
 import structlog.testing
 
@@ -26,6 +25,7 @@ from clusterodm.libs.common.model import (
     TaskId,
     TaskState,
 )
+from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.waiting import until
 
@@ -90,7 +90,7 @@ async def report(proxy: ProxyUnderTest, node_task: NodeTaskId, query: str) -> tu
 
 
 def refused_count(call: str) -> float:
-    return prometheus_client.REGISTRY.get_sample_value("clusterodm_machine_calls_refused_total", {"call": call}) or 0.0
+    return MACHINE_CALLS_REFUSED.values.get((call,), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,6 @@ async def test_tls_alone_and_beside_plain_http(
         (["--port", "99999"], 2, "--port: input should be less than or equal to 65535"),
         (["--public-address", "example.org"], 2, "--public-address must begin with http:// or https://"),
         (["--min-free-disk", "5"], 2, "--min-free-disk: must be a size with its unit"),
-        (["--cloud-provider", "lightning"], 1, "cloud provider 'lightning' is not available"),
         (["--bind", "192.0.2.1"], 1, "cannot listen on 192.0.2.1:3000"),
     ],
 )
