@@ -1,7 +1,6 @@
 """The operators' pages in a real browser, in front of a scheduler that a test fills, and of a whole cluster."""
 
 import asyncio
-import base64
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +34,7 @@ pytestmark = [
 ]
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-BASIC = "Basic " + base64.b64encode(b"admin:pass").decode()
+PASSWORD = "pass"
 PICTURES = os.environ.get("CLUSTERODM_TEST_PICTURES", "")
 """A directory: screenshots are left there."""
 AXE = AXE_FILE_PATH.read_text(encoding="utf-8")
@@ -114,7 +113,6 @@ async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: 
     problems: list[str] = []
     context = await browser.new_context(
         base_url=url,
-        extra_http_headers={"Authorization": BASIC},
         viewport={"width": width, "height": 900},
         color_scheme=scheme,
     )
@@ -125,6 +123,12 @@ async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: 
             problems.append(line.text)
 
     opened = await context.new_page()
+    await opened.goto("/")
+    if "/signin" in opened.url:
+        await opened.get_by_label("User").fill("admin")
+        await opened.get_by_label("Password").fill(PASSWORD)
+        await opened.get_by_role("button", name="Sign in").click()
+        await expect(opened.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", note)
     opened.on("request", lambda asked: None if asked.url.startswith(url) else problems.append(asked.url))
@@ -139,7 +143,7 @@ async def site(nats_bus: NatsBus, scheduler: FakeScheduler) -> AsyncIterator[str
     assert scheduler.nodes
     watched = Watched(nats_bus)
     listener = listen("127.0.0.1", 0, "--admin-web-port")
-    app = web_app(nats_bus, "pass", LoginThrottle(), admin_health(nats_bus), watched=watched)
+    app = web_app(nats_bus, PASSWORD, LoginThrottle(), admin_health(nats_bus), watched=watched)
     async with watched.running(), web_server(app, listener):
         progress = await nats_bus.bucket(PROGRESS)
         upload = UploadProgress(
