@@ -34,6 +34,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.lifecycle import cancellable
 from clusterodm.libs.common.log import hide
 from clusterodm.libs.common.nats_errors import LOST
+from clusterodm.libs.common.sockets import duplicated
 
 log = structlog.get_logger()
 
@@ -141,16 +142,9 @@ def shut_down_one(descriptor: int, peers: Container[tuple[str, int]]) -> None:
     """Shut down what a descriptor stands for, if it is such a connection; nothing is kept of it. Raises OSError."""
     if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return  # a second descriptor of a pipe would keep whoever reads it waiting
-    duplicate = os.dup(descriptor)
-    try:
-        copy = socket.socket(fileno=duplicate)
-        try:
-            if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
-                copy.shutdown(socket.SHUT_RDWR)
-        finally:
-            copy.detach()
-    finally:
-        os.close(duplicate)
+    with duplicated(descriptor) as copy:
+        if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
+            copy.shutdown(socket.SHUT_RDWR)
 
 
 def named_in(url: str) -> tuple[str, str]:

@@ -1,14 +1,14 @@
 """`/healthz`, `/readyz` and `/metrics` of a service that has no other port: `--health-port`."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 
 from clusterodm.libs.common.health import Health
-from clusterodm.libs.common.listening import listen
+from clusterodm.libs.common.listening import optional_listener
 from clusterodm.libs.common.metrics import exposition
 from clusterodm.libs.common.settings import HealthSettings
 
@@ -21,14 +21,9 @@ NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
 
 
-@contextmanager
-def health_listener(settings: HealthSettings) -> Iterator[socket.socket | None]:
+def health_listener(settings: HealthSettings) -> AbstractContextManager[socket.socket | None]:
     """Open the port, before anything else is done; None: there is none. Raises Refused with one clear line."""
-    if not settings.health_port:
-        yield None
-        return
-    with listen(settings.health_bind, settings.health_port, "--health-port") as listener:
-        yield listener
+    return optional_listener(settings.health_bind, settings.health_port, "--health-port")
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
@@ -29,6 +31,16 @@ def listen(host: str, port: int, flag: str) -> socket.socket:
         number = getattr(error, "errno", None)  # none: a name that cannot be encoded; negative: one that nobody knows
         said = os.strerror(number) if number and number > 0 else "no such address"
         raise Refused(f"{flag} {port}: cannot listen on {shown(host, port)}: {said}") from None
+
+
+@contextmanager
+def optional_listener(host: str, port: int, flag: str) -> Iterator[socket.socket | None]:
+    """Have a port open while the context is; None for port 0: there is none. Raises Refused with one clear line."""
+    if not port:
+        yield None
+        return
+    with listen(host, port, flag) as listener:
+        yield listener
 
 
 def port_of(listener: socket.socket) -> int:

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.lifecycle import cancellable
+from clusterodm.libs.common.nats_errors import LOST
 
 PAGE_COUNT: Final = 200
 FORGOTTEN_AFTER_S: Final = 30.0
@@ -54,7 +55,7 @@ async def consuming(
     try:
         yield pull, made.num_pending or 0
     finally:
-        with contextlib.suppress(nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError):
+        with contextlib.suppress(*LOST):
             await cancellable(pull.unsubscribe())
             await cancellable(js.delete_consumer(stream, made.name))
 

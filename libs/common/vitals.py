@@ -9,14 +9,14 @@ Nothing here runs, and nothing is imported for it, in a process without `--metri
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health import Health
 from clusterodm.libs.common.health_port import health_served
 from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.listening import listen
+from clusterodm.libs.common.listening import optional_listener
 from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.metrics import Reading, counter, gauge, histogram, read_by
@@ -50,14 +50,9 @@ PING_SECONDS: Final = histogram(
 PINGS_LOST: Final = counter("clusterodm_nats_pings_lost_total", "Pings that NATS did not answer in time")
 
 
-@contextmanager
-def metrics_listener(settings: MetricsSettings) -> Iterator[socket.socket | None]:
+def metrics_listener(settings: MetricsSettings) -> AbstractContextManager[socket.socket | None]:
     """Open the port, before anything else is done; None: there is none. Raises Refused with one clear line."""
-    if not settings.metrics_port:
-        yield None
-        return
-    with listen(settings.metrics_bind, settings.metrics_port, "--metrics-port") as listener:
-        yield listener
+    return optional_listener(settings.metrics_bind, settings.metrics_port, "--metrics-port")
 
 
 @asynccontextmanager

@@ -236,9 +236,8 @@ class TaskFinder:
         """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
         record = self._cluster.task(task)
         if record is None or not may_touch(owner, record.task.owner):
-            record = await self._ended(
-                task
-            )  # another's goes the whole way of one that is unknown: its time must not tell
+            # another's goes the whole way of one that is unknown: its time must not tell
+            record = await self._ended(task)
         if record is None or not may_touch(owner, record.task.owner):
             record = await self._ask_for(task, owner, action)
         if record.task.removed:

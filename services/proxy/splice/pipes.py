@@ -13,6 +13,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from clusterodm.libs.common.sockets import duplicated
+
 PATIENCE_S: Final = 1.0
 PACE_S: Final = 3.0
 PACE_BYTES: Final = 1 << 20
@@ -104,7 +106,7 @@ class Source:
     """A duplicate of the socket that a move reads from."""
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._socket = duplicated(descriptor)
 
     def draw(self, pipe: Pipe, left_bytes: int) -> int:
         """Take what there is; 0: it has ended. Raises BlockingIOError, OSError."""

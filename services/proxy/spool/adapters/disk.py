@@ -126,6 +126,30 @@ def write_back(opened: int) -> None:
         SYNC_FILE_RANGE(opened, ctypes.c_int64(0), ctypes.c_int64(0), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
 
 
+class PartFile:
+    """A file of an upload request, while it is open; in a thread."""
+
+    __slots__ = ("_file",)
+
+    _file: int | None
+
+    def write_back(self) -> None:
+        """Begin to write it to the disk."""
+        if self._file is not None:
+            write_back(self._file)
+
+    def sync(self) -> None:
+        """Wait until it is on the disk."""
+        if self._file is not None:
+            os.fsync(self._file)
+
+    def release(self) -> None:
+        """Have it open no longer."""
+        if self._file is not None:
+            opened, self._file = self._file, None
+            os.close(opened)
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a small file in one step that a crash cannot halve."""
     folder = str(path.parent)

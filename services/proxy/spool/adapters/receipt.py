@@ -26,7 +26,7 @@ NUMBERS = count()
 ROOM_EVERY_BYTES: Final = 1 << 20
 
 
-class DiskPart:
+class DiskPart(disk.PartFile):
     """A file that is arriving. Implements ports.Part."""
 
     def __init__(
@@ -48,7 +48,7 @@ class DiskPart:
         self._splice_threads = splice_threads
         self._write = write
         with disk.full_disk_refuses():
-            self._file: int | None = disk.create(path)
+            self._file = disk.create(path)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append a chunk."""
@@ -93,22 +93,6 @@ class DiskPart:
         """Have it open; most are, since they came."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def write_back(self) -> None:
-        """Begin to write it to the disk."""
-        if self._file is not None:
-            disk.write_back(self._file)
-
-    def sync(self) -> None:
-        """Wait until it is on the disk."""
-        if self._file is not None:
-            os.fsync(self._file)
-
-    def release(self) -> None:
-        """Have it open no longer."""
-        if self._file is not None:
-            opened, self._file = self._file, None
-            os.close(opened)
 
     def discard(self) -> None:
         """Remove it, wherever it is in its life."""

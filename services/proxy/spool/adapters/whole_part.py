@@ -38,12 +38,12 @@ class KeptRoom:
         self._left_bytes += count_bytes
 
 
-class WholePart:
+class WholePart(disk.PartFile):
     """A file that is complete, and not on the disk yet."""
 
     closed = True
 
-    __slots__ = ("_content", "_file", "_write", "name", "path", "size_bytes")
+    __slots__ = ("_content", "_write", "name", "path", "size_bytes")
 
     def __init__(self, path: str, name: str, content: bytes, write: disk.Write = os.write) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class WholePart:
         self.size_bytes = len(content)
         self._content: bytes | None = content
         self._write = write
-        self._file: int | None = None
+        self._file = None
 
     def __repr__(self) -> str:
         """Show where it will lie."""
@@ -69,22 +69,6 @@ class WholePart:
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         disk.write_all(self._write, self._file, content)
-
-    def write_back(self) -> None:
-        """Begin to write it to the disk."""
-        if self._file is not None:
-            disk.write_back(self._file)
-
-    def sync(self) -> None:
-        """Wait until it is on the disk."""
-        if self._file is not None:
-            os.fsync(self._file)
-
-    def release(self) -> None:
-        """Have it open no longer."""
-        if self._file is not None:
-            opened, self._file = self._file, None
-            os.close(opened)
 
     def discard(self) -> None:
         """Remove it, wherever it is in its life."""
