@@ -9,6 +9,7 @@ FastAPI with all that it brings takes twenty megabytes and, on a small machine, 
 without: only this is there from the start, and health, which is asked for every few seconds and needs neither.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -103,6 +104,7 @@ class LoadedWhenAsked:
         self._load = load
         self._health = health_app(health, errors=False)
         self._app: ASGIApp | None = None
+        self._loading = asyncio.Lock()
 
     def __repr__(self) -> str:
         """Show whether anybody has asked."""
@@ -112,10 +114,14 @@ class LoadedWhenAsked:
         """Answer, or let it be answered."""
         if scope["type"] == "http" and scope["path"] in PAGES and scope["method"] in {"GET", "HEAD"}:
             return await self._health(scope, receive, send)
-        app = self._app
-        if app is None:  # two that come at once both load it, which does no harm
-            app = self._app = await threaded(self._load, LOADING)
+        app = self._app or await self._loaded()
         return await app(scope, receive, send)
+
+    async def _loaded(self) -> ASGIApp:
+        async with self._loading:  # those that come at once wait for one
+            app = self._app or await threaded(self._load, LOADING)
+            self._app = app
+            return app
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The page is loaded when somebody asks for it, and not for those who ask how the service is."""
 
+import asyncio
+
 import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
@@ -29,6 +31,15 @@ async def test_only_a_visitor_has_the_page_loaded() -> None:
         assert (await client.get("/healthz")).json()["nats"] is True
         assert page.loaded_count == 0
         assert [(await client.get("/")).text for _ in range(2)] == ["the page"] * 2
+    assert page.loaded_count == 1
+
+
+async def test_visitors_that_come_at_once_have_it_loaded_once() -> None:
+    page = Page()
+    app = LoadedWhenAsked(page.load, Health("admin", dict, NeededServices(MemoryBus(), {})))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answers = await asyncio.gather(*(client.get("/") for _ in range(5)))
+    assert [answer.text for answer in answers] == ["the page"] * 5
     assert page.loaded_count == 1
 
 
