@@ -119,9 +119,9 @@ class LoadedWhenAsked:
 
     async def _loaded(self) -> ASGIApp:
         async with self._loading:  # those that come at once wait for one
-            app = self._app or await threaded(self._load, LOADING)
-            self._app = app
-            return app
+            if self._app is None:
+                self._app = await threaded(self._load, LOADING)
+            return self._app
 
 
 @dataclass(frozen=True)
