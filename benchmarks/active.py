@@ -8,9 +8,10 @@ import msgspec
 
 from benchmarks.history import running_task, waiting_task, written
 from benchmarks.stages import node_record
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.messages.buckets import NODES, TASKS
-from clusterodm.libs.common.model import InstanceId, NodeId, Task
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import InstanceId, NodeId
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, StoredFile

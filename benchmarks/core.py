@@ -4,18 +4,10 @@ import time
 from collections.abc import Callable
 
 from clusterodm.libs.common.messages.tasks import SubmitTask
-from clusterodm.libs.common.model import (
-    InstanceId,
-    LastKnown,
-    Node,
-    NodeId,
-    NodeInfo,
-    NodeTaskId,
-    Owner,
-    StatusCode,
-    TaskId,
-)
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.demand.core import demand_of
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import uvloop
 
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
 from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
 
 Send = Callable[[Path], Awaitable[None]]

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from benchmarks.stages import NODES_COUNT, batches, node_record, task_record
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS
-from clusterodm.libs.common.model import AttemptState, Ended, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import AttemptState, Ended, Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
 from tests.nats import NatsServer
 

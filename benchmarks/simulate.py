@@ -29,7 +29,7 @@ from benchmarks.simulation.outcome import Outcome, middle, outcome
 from benchmarks.simulation.recorder import recorded
 from benchmarks.simulation.trace import SYNTHETIC, Trace, read, written
 from benchmarks.simulation.world import Decider, play
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.messages.buckets import NODES, TASKS
 from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes
 

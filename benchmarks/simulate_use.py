@@ -20,7 +20,7 @@ from benchmarks.__main__ import REPOSITORY, say
 from benchmarks.figures import percentile, replaced, table
 from benchmarks.simulation.fleet import BOOT_S, DESTROY_S, SIZES, Job, Simulation, Situation, trace
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.autoscaler.machine_life.history import HOUR_MS
 from clusterodm.services.autoscaler.orders import Size
 

@@ -22,28 +22,24 @@ from benchmarks.load import begin, commit_ms
 from benchmarks.programs import MissingProgram
 from benchmarks.stub import address
 from benchmarks.subjects import Subject, cluster, haproxy, has_libcurl, nginx, node_peer, packages_for_node, stub
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.lifecycle import now_ms
 from clusterodm.libs.common.messages.buckets import ENDED, NODES
 from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
 from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks
-from clusterodm.libs.common.model import (
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import (
     Attempt,
     AttemptState,
     Ended,
-    InstanceId,
     LastKnown,
     Moment,
-    Node,
-    NodeId,
-    NodeTaskId,
-    Owner,
     StatusCode,
     Task,
-    TaskId,
     TaskState,
 )
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.process.lifecycle import now_ms
 from tests.cluster import Cluster
 from tests.nats import NatsServer
 from tests.waiting import until

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from clusterodm.libs.common.connecting import open_client
-from clusterodm.libs.common.copying import copy_all
-from clusterodm.libs.common.fields import Field
-from clusterodm.libs.common.lifecycle import run
-from clusterodm.libs.common.log import configure
-from clusterodm.libs.common.settings import CommonSettings, parse
+from clusterodm.libs.common.bus.connection import open_client
+from clusterodm.libs.common.bus.copying import copy_all
+from clusterodm.libs.common.process.lifecycle import run
+from clusterodm.libs.common.settings.fields import Field
+from clusterodm.libs.common.settings.settings import CommonSettings, parse
+from clusterodm.libs.common.telemetry.log import configure
 
 PROG: Final = "clusterodm copy-nats"
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.private_files import close, keep_private, mend
+from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.private_files import close, keep_private, mend
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"

@@ -10,11 +10,9 @@ from typing import Final
 
 from clusterodm.deploy.doors import answers, listens
 from clusterodm.deploy.plan import GreetingPlan, NodeAddress, shown
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
 from clusterodm.libs.common.hosts import shown as address
-from clusterodm.libs.common.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
-from clusterodm.libs.common.log import configure
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
@@ -24,7 +22,9 @@ from clusterodm.libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from clusterodm.libs.common.watchdog import with_watchdog
+from clusterodm.libs.common.process.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
+from clusterodm.libs.common.process.watchdog import with_watchdog
+from clusterodm.libs.common.telemetry.log import configure
 
 READY_S: Final = 60.0
 ONLINE_S: Final = 5.0

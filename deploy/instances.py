@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.settings import UpSettings
-from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX
+from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 PROXY: Final = "proxy"
 

@@ -28,7 +28,7 @@ from clusterodm.deploy.settings import PROG, UpSettings, environment, read
 from clusterodm.deploy.supervision import RestartPolicy
 from clusterodm.deploy.supervisor import Process, Supervisor
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX
+from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -50,11 +50,11 @@ NODE_PARTS: Final = (
 """What a simulated node imports when it starts."""
 SHARED: Final = (
     *(
-        "clusterodm.libs.common.bus",
-        "clusterodm.libs.common.log",
-        "clusterodm.libs.common.metrics",
-        "clusterodm.libs.common.nodeodm",
-        "clusterodm.libs.common.watchdog",
+        "clusterodm.libs.common.bus.bus",
+        "clusterodm.libs.common.telemetry.log",
+        "clusterodm.libs.common.telemetry.metrics",
+        "clusterodm.libs.common.nodeodm.client",
+        "clusterodm.libs.common.process.watchdog",
     ),
     "uvloop",
 )

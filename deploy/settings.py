@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Final
 
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
-from clusterodm.libs.common.fields import Field
 from clusterodm.libs.common.hosts import bare, is_host
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX, parse
+from clusterodm.libs.common.settings.fields import Field
+from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX, parse
 from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings

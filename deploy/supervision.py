@@ -30,7 +30,7 @@ from clusterodm.libs.common.clocks import Instant
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 78
-"""A service could not begin with what it was given (libs/common/lifecycle.py). Later it is worth a try: it had worked."""
+"""A service could not begin with what it was given (libs/common/process/lifecycle.py). Later it is worth a try: it had worked."""
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 SETTLED_S: Final = 10.0

@@ -21,7 +21,7 @@ from clusterodm.deploy.output import SYSTEM, Lines, Printer
 from clusterodm.deploy.probing import Probe, ProbeAnswer
 from clusterodm.deploy.supervision import Action, RestartPolicy, Say, Send, Start, Supervision
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.watchdog import ALIVE, READY, notify
+from clusterodm.libs.common.process.watchdog import ALIVE, READY, notify
 
 LOOK_S: Final = 1.0
 """The longest time between two looks."""

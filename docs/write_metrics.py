@@ -7,12 +7,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from clusterodm.libs.common.metrics import DECLARED, Histogram, Metric
+from clusterodm.libs.common.telemetry.metrics import DECLARED, Histogram, Metric
 
 TARGET: Final = Path(__file__).with_name("metrics.md")
 COMMON: Final = "every service"
 DECLARING: Final[Mapping[str, tuple[str, ...]]] = {
-    COMMON: ("libs.common.metrics", "libs.common.vitals", "libs.common.asking", "libs.common.bus", "libs.common.log"),
+    COMMON: (
+        "libs.common.telemetry.metrics",
+        "libs.common.health.vitals",
+        "libs.common.bus.requests",
+        "libs.common.bus.bus",
+        "libs.common.telemetry.log",
+    ),
     "proxy": ("services.proxy.metrics",),
     "scheduler": ("services.scheduler.metrics",),
     "autoscaler": ("services.autoscaler.metrics",),

@@ -14,7 +14,6 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import NotFound, Refused
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.buckets import NODES, TASKS
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged, WaitingTask
 from clusterodm.libs.common.messages.kinds import Done
@@ -31,20 +30,13 @@ from clusterodm.libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    Machine,
-    Node,
-    NodeId,
-    NodeInfo,
-    NodeTaskId,
-    Task,
-    TaskId,
-    TaskState,
-)
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.libs.machinesim.cloud import Cloud
 from clusterodm.services.autoscaler.commands.handlers import Commands
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, ScalingLimits, StepTimeouts

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import httpx
 
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving

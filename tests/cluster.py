@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,

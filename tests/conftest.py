@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
 from tests import order
 from tests.hanging import HangWatch
 from tests.nats import NatsServer

@@ -20,7 +20,8 @@ from clusterodm.libs.common.messages.machines import (
     PauseAutoscaler,
     ResumeAutoscaler,
 )
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.ports import Handler
 
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusterodm.libs.common.errors import NotFound, Refused
-from clusterodm.libs.common.fields import Settings
-from clusterodm.libs.common.health import Health
-from clusterodm.libs.common.in_force import settings_handler
+from clusterodm.libs.common.health.health import Health
+from clusterodm.libs.common.health.settings_in_force import settings_handler
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, SCHEDULER_SETTINGS
 from clusterodm.libs.common.messages.kinds import Done, Request
 from clusterodm.libs.common.messages.nodes import (
@@ -54,19 +53,11 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
-from clusterodm.libs.common.model import (
-    Attempt,
-    InstanceId,
-    LastKnown,
-    NodeId,
-    NodeInfo,
-    NodeTaskId,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus, Handler
+from clusterodm.libs.common.settings.fields import Settings
 
 INFO = NodeInfo(
     version="2.2.4",

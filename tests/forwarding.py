@@ -12,7 +12,6 @@ import msgspec
 
 from clusterodm.libs.common.clocks import Instant, WallMs
 from clusterodm.libs.common.errors import NodeFailed, NotFound, Refused, Removed
-from clusterodm.libs.common.lifecycle import monotonic_s
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.placement import (
@@ -41,20 +40,14 @@ from clusterodm.libs.common.messages.placement import (
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    Node,
-    NodeId,
-    NodeTaskId,
-    Task,
-    TaskId,
-    TaskState,
-)
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.retry import RetryPolicy
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
 from clusterodm.services.proxy.finishing.handlers import Finisher, Inputs

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
-from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.machinesim import docker_machine
 from clusterodm.libs.machinesim.place import Place
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Refused
-from clusterodm.libs.common.http_cycle import Tap
+from clusterodm.libs.common.http_io.cycle import Tap
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.spool.core.history import History

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.common.listening import listen, port_of
-from clusterodm.libs.common.serving import web_server
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.http_io.serving import web_server
 
 
 class OidcIdentityProvider:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import ceil
 
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS, LASTING, OPEN_AGAIN_COUNT, failed_ms, rate_of
 
 

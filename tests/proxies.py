@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, NoNode, NotFound
-from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.buckets import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, UPLOADS
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
 from clusterodm.libs.common.messages.kinds import Done
@@ -35,23 +35,12 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TasksConfirmed,
 )
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    ClusterSummary,
-    InstanceId,
-    Moment,
-    Node,
-    NodeId,
-    NodeOption,
-    NodeTaskId,
-    ReferenceOptions,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.nodes import Node, NodeOption, ReferenceOptions
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Moment, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bucket
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
 from clusterodm.services.proxy.main import intake, open_router
 from clusterodm.services.proxy.nodes.adapters import NodeConnections

@@ -13,22 +13,11 @@ import msgspec
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
 from clusterodm.libs.common.messages.tasks import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
-from clusterodm.libs.common.model import (
-    Attempt,
-    ClusterSummary,
-    InstanceId,
-    Machine,
-    MachineId,
-    Node,
-    NodeId,
-    NodeOption,
-    NodeTaskId,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-    Upload,
-)
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node, NodeOption
+from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState, Upload
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.proxy.errors import UploadOwnerAway
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer

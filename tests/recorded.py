@@ -1,8 +1,9 @@
 """The records of tasks as NATS holds them, active ones and those that have ended."""
 
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.messages.buckets import ENDED, TASKS
-from clusterodm.libs.common.model import Task, TaskId
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import TaskId
 
 
 async def recorded_tasks(bus: NatsBus) -> dict[TaskId, Task]:

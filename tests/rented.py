@@ -22,7 +22,7 @@ import pyodm
 import pytest
 
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
 from clusterodm.libs.machinesim.cloud_api_machines import Machines
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess

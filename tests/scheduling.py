@@ -22,7 +22,6 @@ from typing import Any
 
 from clusterodm.libs.common.clocks import Instant, Now, WallMs, read
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.messages.buckets import NODES
 from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, NodeRef
 from clusterodm.libs.common.messages.placement import (
@@ -39,20 +38,12 @@ from clusterodm.libs.common.messages.placement import (
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import AdoptTask, ImportRoute, KnownAttempt, RestartTask, SubmitTask, TaskRef
-from clusterodm.libs.common.model import (
-    InstanceId,
-    Node,
-    NodeId,
-    NodeInfo,
-    NodeOption,
-    NodeTaskId,
-    OptionValue,
-    Owner,
-    StatusCode,
-    Task,
-    TaskId,
-)
-from clusterodm.libs.common.testing import FakeClock, MemoryBus, MemoryTerm
+from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.tasks import StatusCode, Task
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus, MemoryTerm
 from clusterodm.services.scheduler.main import Scheduler, wired
 from clusterodm.services.scheduler.node_client.ports import HeardInfo, ObservedTask
 from clusterodm.services.scheduler.registry.node_state import NodeState

@@ -11,7 +11,7 @@ import nats
 import nats.js.errors
 
 from clusterodm.libs.common.messages.buckets import SECRETS
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.identity.core import node_token, webhook_secret
 from clusterodm.services.autoscaler.identity.handlers import KEY, KEYS

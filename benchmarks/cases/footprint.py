@@ -14,7 +14,7 @@ from benchmarks.programs import told_by
 from benchmarks.stages import NODES_COUNT, Bare, Doors
 from benchmarks.stub import address
 from benchmarks.subjects import Subject, remove_folder, stub
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes
 from tests.datasets import make_images
 from tests.e2e.up import Up

@@ -13,11 +13,11 @@ from benchmarks.processes import resident_bytes
 from benchmarks.programs import Broken
 from benchmarks.stages import NODES_COUNT, Bare
 from benchmarks.subjects import stub
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
 from clusterodm.libs.common.messages.tasks import LIST_TASKS, SUBMIT_TASK, ListTasks, SubmitTask
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from tests.cluster import Cluster
 from tests.waiting import until
 

@@ -17,11 +17,12 @@ from benchmarks.processes import cpu_s
 from benchmarks.programs import told_by
 from benchmarks.stages import Bare
 from benchmarks.subjects import stub
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 from tests.cluster import Cluster
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ from benchmarks.programs import Broken, told_by
 from benchmarks.stages import NODES_COUNT, TASKS_COUNT, Bare, Crowd
 from clusterodm.libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
 from clusterodm.libs.common.messages.tasks import REMOVE_TASK, SUBMIT_TASK, SubmitTask, TaskRef
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 
 HOLDER = InstanceId("bench")
 IN_FLIGHT = 64

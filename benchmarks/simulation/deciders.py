@@ -15,18 +15,10 @@ from typing import Final
 
 from benchmarks.simulation.trace import TraceNode, TraceTask, sized
 from clusterodm.libs.common.messages.tasks import SubmitTask
-from clusterodm.libs.common.model import (
-    InstanceId,
-    LastKnown,
-    Node,
-    NodeId,
-    NodeInfo,
-    NodeTaskId,
-    Owner,
-    StatusCode,
-    TaskId,
-)
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.records.core import site_of
 from clusterodm.services.scheduler.registry.node_state import OurTasks

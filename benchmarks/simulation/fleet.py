@@ -11,8 +11,9 @@ import msgspec
 
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import HOUR_MS, MachineHistory

@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from benchmarks.simulation.trace import Trace, TraceNode, TraceTask
-from clusterodm.libs.common.model import Node, NodeId, Task, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import NodeId
 
 
 def took_s(task: Task) -> float | None:

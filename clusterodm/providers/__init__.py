@@ -10,7 +10,7 @@ These names stay; everything else of ClusterODM may change. `clusterodm.provider
 """
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader

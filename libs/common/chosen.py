@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from clusterodm.libs.common.model import LastKnown, OptionValue, Task
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import LastKnown, Task
 
 
 def differences(known: LastKnown, asked: Sequence[OptionValue]) -> LastKnown:

@@ -8,7 +8,7 @@ added before the node's lines, so a reader that asks from where it stopped gets 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clusterodm.libs.common.model import Attempt, LastKnown, Task, TaskState, told_count
+from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Task, TaskState, told_count
 
 
 class OwnLines(NamedTuple):

@@ -8,7 +8,7 @@ without any token finds it).
 import hashlib
 from typing import Final
 
-from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.model.values import Owner
 
 OWNER_LENGTH: Final = 32
 """Hexadecimal digits: 128 bits, far beyond chance."""

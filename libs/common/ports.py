@@ -160,7 +160,7 @@ class Objects(Protocol):
 
 
 class Term(Protocol):
-    """A time of leading: see libs/common/leases.py."""
+    """A time of leading: see libs/common/bus/leases.py."""
 
     epoch: int
     """Grows from term to term; travels with commands."""

@@ -20,7 +20,7 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.model import Frozen, Owner
+from clusterodm.libs.common.model.values import Frozen, Owner
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

@@ -7,8 +7,8 @@
     client    one connection to a server: one answer at a time
     space     where connections read to
 
-Rule 1: what decides anything about a connection lives here; sockets, timers and tasks live elsewhere (clusterodm.libs.common.http_server,
-clusterodm.libs.common.http_client). Rule 2: nothing here reads a clock; the time (seconds of any monotonic clock) is an argument.
+Rule 1: what decides anything about a connection lives here; sockets, timers and tasks live elsewhere (clusterodm.libs.common.http_io.server,
+clusterodm.libs.common.http_io.client). Rule 2: nothing here reads a clock; the time (seconds of any monotonic clock) is an argument.
 Rule 3: bytes behind the end of a message are not looked at before it is the next message's turn.
 
 Rule 3 is what llhttp alone does not give: fed with two messages it calls back for both, and nothing says where the first one

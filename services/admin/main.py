@@ -10,21 +10,21 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.in_force import settings_in_force
-from clusterodm.libs.common.lifecycle import run
-from clusterodm.libs.common.listening import listen, port_of
-from clusterodm.libs.common.log import configure
-from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.health.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health.settings_in_force import settings_in_force
+from clusterodm.libs.common.health.vitals import measured, metrics_listener
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import run
+from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.serving import web_server
-from clusterodm.libs.common.settings import parse
-from clusterodm.libs.common.vitals import measured, metrics_listener
-from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.settings.settings import parse
+from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check
 from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle

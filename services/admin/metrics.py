@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from clusterodm.libs.common.metrics import counter, gauge
+from clusterodm.libs.common.telemetry.metrics import counter, gauge
 
 COMMANDS: Final = counter(
     "clusterodm_commands_total",

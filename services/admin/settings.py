@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from clusterodm.libs.common.fields import Field, different_ports
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.settings import MetricsSettings
+from clusterodm.libs.common.settings.fields import Field, different_ports
+from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.services.admin.access.passwords import check as check_password
 from clusterodm.services.admin.access.roles import Role, role_rules
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.lifecycle import SystemClock
 from clusterodm.libs.common.messages.machines import imagined
+from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.autoscaler.config.adapters import check_file, demand_text
 from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration, described
 from clusterodm.services.autoscaler.planning.core.preview import planned_alone

@@ -15,10 +15,10 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.watchdog import notify_ready
+from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.watchdog import notify_ready
 
 log = structlog.get_logger()
 

@@ -8,23 +8,23 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.health_port import health_listener
-from clusterodm.libs.common.incarnation import incarnation
-from clusterodm.libs.common.lifecycle import EXIT_REFUSED, SystemClock, now_ms, run
-from clusterodm.libs.common.log import configure
-from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.health.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health.port import health_listener
+from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
-from clusterodm.libs.common.metrics import read_by
-from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.settings import parse
-from clusterodm.libs.common.vitals import measured, metrics_listener
-from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.process.lifecycle import EXIT_REFUSED, SystemClock, now_ms, run
+from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.settings.settings import parse
+from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
 from clusterodm.services.autoscaler.config.adapters import AsrFile

@@ -5,7 +5,7 @@ Prices and costs are in the currency of the configuration's prices.
 
 from typing import Final
 
-from clusterodm.libs.common.metrics import LONG_S, counter, gauge, histogram
+from clusterodm.libs.common.telemetry.metrics import LONG_S, counter, gauge, histogram
 
 MACHINES: Final = gauge(
     "clusterodm_machines", "Machines that exist or are about to, by state and provider", "state", "provider"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from clusterodm.libs.common.model import MachineId, TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.secret import HIDDEN, Secret
 
 SHORTEST: Final = 4

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.demand import DemandChanged
-from clusterodm.libs.common.metrics import Reading
-from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.telemetry.metrics import Reading
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import Spending
 from clusterodm.services.autoscaler.machine_life.life import age_ms

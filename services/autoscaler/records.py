@@ -28,7 +28,8 @@ from clusterodm.libs.common.messages.machines import (
     MACHINE_REQUESTED,
     MachineEvent,
 )
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus, Entry
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after, possible

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from clusterodm.libs.common.fields import Settings
-from clusterodm.libs.common.health import Health
-from clusterodm.libs.common.in_force import settings_handler
+from clusterodm.libs.common.health.health import Health
+from clusterodm.libs.common.health.settings_in_force import settings_handler
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, AUTOSCALER_SETTINGS
 from clusterodm.libs.common.messages.kinds import Request
@@ -25,6 +24,7 @@ from clusterodm.libs.common.messages.machines import (
     VIEW_COMMAND,
 )
 from clusterodm.libs.common.ports import Bus, Handler, Term
+from clusterodm.libs.common.settings.fields import Settings
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.results.handlers import ResultFinder

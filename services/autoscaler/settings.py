@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from clusterodm.libs.common.fields import Field
-from clusterodm.libs.common.settings import HealthSettings
+from clusterodm.libs.common.settings.fields import Field
+from clusterodm.libs.common.settings.settings import HealthSettings
 
 
 class AutoscalerSettings(HealthSettings):

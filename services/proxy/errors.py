@@ -7,7 +7,7 @@
     NodeFailed     NodeErred                               the node answered with an error that may pass
     ClusterError   ServerBusy, UploadOwnerAway, SpoolLost  nobody can now
 
-That a node says no, with its own words, is clusterodm.libs.common.nodeodm's NodeRefused.
+That a node says no, with its own words, is clusterodm.libs.common.nodeodm.client's NodeRefused.
 """
 
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, Refused

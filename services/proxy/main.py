@@ -10,21 +10,21 @@ from typing import Any, Final
 
 import structlog
 
-from clusterodm.libs.common.bus import connect
-from clusterodm.libs.common.health import ASK_EVERY_S
-from clusterodm.libs.common.http_sharing import Heard
-from clusterodm.libs.common.in_force import settings_in_force
-from clusterodm.libs.common.lifecycle import SystemClock, now_ms, run
-from clusterodm.libs.common.log import configure
-from clusterodm.libs.common.loops import FATAL, background, every
-from clusterodm.libs.common.memory import Trimmer
+from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.health.health import ASK_EVERY_S
+from clusterodm.libs.common.health.settings_in_force import settings_in_force
+from clusterodm.libs.common.health.vitals import measured, metrics_listener
+from clusterodm.libs.common.http_io.sharing import Heard
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.metrics import read_by
-from clusterodm.libs.common.model import Proxy
+from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.settings import parse
-from clusterodm.libs.common.vitals import measured, metrics_listener
-from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms, run
+from clusterodm.libs.common.process.loops import FATAL, background, every
+from clusterodm.libs.common.process.memory import Trimmer
+from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.settings.settings import parse
+from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.services.proxy.actions.api import open_actions
 from clusterodm.services.proxy.callbacks.api import open_callbacks
 from clusterodm.services.proxy.cluster.adapters import mirrored

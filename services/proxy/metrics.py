@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from clusterodm.libs.common.metrics import LONG_S, counter, gauge, histogram, summed
+from clusterodm.libs.common.telemetry.metrics import LONG_S, counter, gauge, histogram, summed
 
 REQUEST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0)
 """Polls take a millisecond, uploads and downloads minutes."""

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-from clusterodm.libs.common.fields import Field, different_ports
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.settings import MetricsSettings
+from clusterodm.libs.common.settings.fields import Field, different_ports
+from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.services.proxy.exchange.destinations import networks
 
 SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}

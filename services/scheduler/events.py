@@ -10,7 +10,8 @@ from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NodeEvent
 from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
-from clusterodm.libs.common.model import Attempt, Node, Task, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED, NODE_EVENTS, RUN_SECONDS, TASK_EVENTS, TASKS_ENDED
 

@@ -1,6 +1,6 @@
 """Whether this scheduler may decide at this moment, and why no task is ever placed twice although schedulers come and go.
 
-Any number of schedulers run; one leads (libs/common/leases.py), the others stand by. A term has an epoch, and each
+Any number of schedulers run; one leads (libs/common/bus/leases.py), the others stand by. A term has an epoch, and each
 term's is higher than those before. What keeps two terms from doing the same thing:
 
 1. An attempt begins with a write of its task's record at the revision that was read, and a holder hears of it only after
@@ -25,8 +25,8 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NotFound
-from clusterodm.libs.common.loops import Start, every
 from clusterodm.libs.common.ports import Term
+from clusterodm.libs.common.process.loops import Start, every
 
 
 class Leadership:

@@ -16,16 +16,14 @@ from typing import Any, Final
 
 import structlog
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock, read
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.health import ASK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.health_port import health_listener
-from clusterodm.libs.common.in_force import settings_handler
-from clusterodm.libs.common.incarnation import incarnation
-from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, run
-from clusterodm.libs.common.log import configure
-from clusterodm.libs.common.loops import LATE_AFTER_S, Start, background, every
+from clusterodm.libs.common.health.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health.port import health_listener
+from clusterodm.libs.common.health.settings_in_force import settings_handler
+from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import (
     CONSOLES,
     ENDED,
@@ -43,12 +41,14 @@ from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, SCHEDULER_SETTINGS
 from clusterodm.libs.common.messages.kinds import BucketName, Request
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
-from clusterodm.libs.common.metrics import read_by
-from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.libs.common.ports import Bus, Handler, Term
-from clusterodm.libs.common.settings import parse
-from clusterodm.libs.common.vitals import measured, metrics_listener
-from clusterodm.libs.common.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, run
+from clusterodm.libs.common.process.loops import LATE_AFTER_S, Start, background, every
+from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.settings.settings import parse
+from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.services.scheduler.demand.handlers import ClusterTotals
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.api import ForwardingStory, open_forwarding

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from clusterodm.libs.common.metrics import LONG_S, counter, gauge, histogram
+from clusterodm.libs.common.telemetry.metrics import LONG_S, counter, gauge, histogram
 
 TASKS: Final = gauge("clusterodm_tasks", "Tasks that have not ended, by state", "state")
 QUEUE: Final = gauge(

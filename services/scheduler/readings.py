@@ -7,7 +7,7 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Now
 from clusterodm.libs.common.messages.demand import DemandChanged
-from clusterodm.libs.common.metrics import Reading
+from clusterodm.libs.common.telemetry.metrics import Reading
 from clusterodm.services.scheduler.metrics import (
     HOLDERS_AWAY,
     NODE_PACE,

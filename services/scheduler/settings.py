@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from clusterodm.libs.common.fields import Field
 from clusterodm.libs.common.messages.placement import COMMIT_WITHIN_S
-from clusterodm.libs.common.settings import HealthSettings
+from clusterodm.libs.common.settings.fields import Field
+from clusterodm.libs.common.settings.settings import HealthSettings
 
 
 class SchedulerSettings(HealthSettings):

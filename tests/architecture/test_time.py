@@ -36,7 +36,7 @@ COMPARED: Final = {
     "services/admin/web/core/shown.py::ago_text": "shown to people: how long ago something was",
     "libs/common/clocks.py::since": "a record's time becomes an instant, within bounds",
     "libs/common/clocks.py::until": "a record's time becomes an instant, within bounds",
-    "libs/common/store.py::_old_markers": "a leftover of deleted keys goes early or late; nothing depends on it",
+    "libs/common/bus/store.py::_old_markers": "a leftover of deleted keys goes early or late; nothing depends on it",
     "services/admin/cli/core/reading.py::began_ms": "what an operator wants to see: since a time of the wall clock",
     "services/autoscaler/planning/core/observation.py::_restated": "an instant becomes the wall time that a plan reckons with",
     "services/autoscaler/planning/core/budget.py::cost_of_last_day": "the last 24 hours; the times of machines that exist are restated",
@@ -116,7 +116,7 @@ def test_a_core_is_told_the_time_as_one_of_the_two_types(path: Path):
 
 
 def test_what_the_wall_clock_says_is_compared_only_where_a_reason_is_given():
-    paths = sources("services/**/*.py", "libs/common/*.py")
+    paths = sources("services/**/*.py", "libs/common/**/*.py")
     found = {name for path in paths for name in comparing(path, ast.parse(path.read_text()))}
     assert found == set(COMPARED)
 

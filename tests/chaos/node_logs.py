@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from clusterodm.libs.common.model import Task
+from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 
 HEARD_BEFORE_S = 1.0

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.clock import ShiftedClock

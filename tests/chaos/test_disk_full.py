@@ -18,10 +18,11 @@ from typing import Any
 import httpx
 import pytest
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import NODES
-from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.proxy.errors import SpoolFull

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.buckets import MACHINES
-from clusterodm.libs.common.model import Machine, TaskId
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.process.loops import background
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
 from tests.recorded import recorded_task

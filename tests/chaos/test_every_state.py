@@ -21,7 +21,8 @@ import pytest_asyncio
 
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
-from clusterodm.libs.common.model import AttemptState, Cleanup, NodeId, Task, TaskState
+from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.node_logs import Outage, files_received, overlaps, runs_by_task, runs_of

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.messages.nodes import ADD_NODE, LOCK_NODE, REMOVE_NODE, UNLOCK_NODE, AddNode, NodeRef
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.saying import say

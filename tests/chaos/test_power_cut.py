@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clusterodm.libs.common.bus import connect
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.model.values import TaskId
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.saying import say
 from tests.cluster import REPOSITORY, Cluster

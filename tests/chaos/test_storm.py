@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.model import Cleanup, Task, TaskState
+from clusterodm.libs.common.model.tasks import Cleanup, Task, TaskState
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw, run_pyodm
 from tests.chaos.node_logs import files_received, overlaps, runs_by_task, runs_of

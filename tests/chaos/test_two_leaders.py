@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.node_logs import overlaps, runs_by_task, runs_of
 from tests.chaos.saying import say

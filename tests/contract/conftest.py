@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.contract.node_under_test import NodeUnderTest
 from tests.contract.world import World

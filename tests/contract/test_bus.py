@@ -10,7 +10,7 @@ from typing import Any
 import nats
 import pytest
 
-from clusterodm.libs.common.bus import HANDLERS_AT_ONCE, NatsBus, connect
+from clusterodm.libs.common.bus.bus import HANDLERS_AT_ONCE, NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from clusterodm.libs.common.messages.kinds import Done
@@ -34,9 +34,9 @@ from clusterodm.libs.common.messages.placement import (
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import GET_TASK, REMOVE_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model import InstanceId, NodeId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.testing import MemoryTerm
+from clusterodm.libs.common.testing.memory_bus import MemoryTerm
 from tests.nats import NatsServer
 from tests.waiting import until
 

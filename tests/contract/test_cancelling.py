@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.messages.demand import DemandChanged
 from clusterodm.libs.common.messages.kinds import BucketName, Request, Snapshot
 from clusterodm.libs.common.messages.nodes import ListNodes, NodeList
-from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId
 
 pytestmark = pytest.mark.slow
 

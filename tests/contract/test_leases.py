@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
-from clusterodm.libs.common.bus import NatsBus, connect
-from clusterodm.libs.common.leases import RENEWALS_PER_TTL, is_dead, this_process
+from clusterodm.libs.common.bus.bus import NatsBus, connect
+from clusterodm.libs.common.bus.leases import RENEWALS_PER_TTL, is_dead, this_process
 from clusterodm.libs.common.ports import Bus
 from tests.nats import NatsServer
 from tests.waiting import until
@@ -199,7 +199,7 @@ async def test_a_lease_that_expires_too_soon_ends_the_term_and_somebody_leads_ag
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import asyncio, sys
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 async def main():
     async with connect(sys.argv[1], "holder") as bus, bus.lead("scheduler", "holder", ttl_s=30) as term:
         print(term.epoch, flush=True)

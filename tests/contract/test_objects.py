@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import CONSOLES
 from clusterodm.libs.common.ports import Bus, Objects

@@ -8,17 +8,11 @@ import pytest
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import (
-    Incarnation,
-    IncarnationId,
-    InstanceId,
-    NodeId,
-    NodeTaskId,
-    Owner,
-    TaskId,
-    Upload,
-)
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark

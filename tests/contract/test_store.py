@@ -11,14 +11,15 @@ import nats
 import pytest
 from nats.js import JetStreamContext, api
 
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
+from clusterodm.libs.common.bus.replicas import Replicas
+from clusterodm.libs.common.bus.store import open_bucket
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.messages.kinds import BucketName
-from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus, Change, Reset, Seen, Step, Unread
-from clusterodm.libs.common.replicas import Replicas
-from clusterodm.libs.common.store import open_bucket
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from tests.nats import NatsServer
 from tests.waiting import until
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus
-from clusterodm.libs.common.listening import listen, port_of
-from clusterodm.libs.common.model import TaskState
-from clusterodm.libs.common.serving import web_server
+from clusterodm.libs.common.bus.bus import NatsBus
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.http_io.serving import web_server
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.web.api.guard import web_app

@@ -12,13 +12,14 @@ from axe_playwright_python.base import AXE_FILE_PATH
 from msgspec.structs import replace
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from clusterodm.libs.common.bus import NatsBus
-from clusterodm.libs.common.lifecycle import now_ms
-from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.bus.bus import NatsBus
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.overview import UploadProgress
-from clusterodm.libs.common.model import InstanceId, Moment, TaskId, TaskState
-from clusterodm.libs.common.serving import web_server
+from clusterodm.libs.common.model.tasks import Moment, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app

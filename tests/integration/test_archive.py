@@ -8,14 +8,15 @@ import msgspec
 import nats
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
+from clusterodm.libs.common.bus.replicas import Replicas
+from clusterodm.libs.common.bus.store import open_bucket
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, OBSERVATIONS, TASKS
 from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks
-from clusterodm.libs.common.model import Ended, Owner, Task, TaskState
-from clusterodm.libs.common.replicas import Replicas
-from clusterodm.libs.common.store import open_bucket
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.tasks import Ended, Task, TaskState
+from clusterodm.libs.common.model.values import Owner
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.scheduler.tasks.core.observation import unpacked
 from tests.nats import NatsServer
 from tests.scheduling import FakeNode, Play, a_play, task_id

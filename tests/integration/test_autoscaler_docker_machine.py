@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.testing import DockerMachineSim
 from clusterodm.services.autoscaler.config.core.file import read

@@ -14,7 +14,7 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed, NotFound, ProviderFailed, Refused
 from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
-from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from tests.cluster import Cluster
 from tests.waiting import until

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.process.loops import background
 from tests.asr_files import S3
 from tests.chaos.test_every_machine_state import CREATED, STEPS, Records, reached
 from tests.cluster import Cluster

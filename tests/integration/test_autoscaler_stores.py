@@ -14,7 +14,7 @@ import pytest
 from pyodm.types import TaskStatus
 
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
-from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.core import Identities, Identity

@@ -14,14 +14,16 @@ import pytest
 import structlog
 import structlog.testing
 
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
+from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, OBSERVATIONS
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
-from clusterodm.libs.common.model import LastKnown, Node, NodeId, NodeTaskId, Observation, StatusCode
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import LastKnown, Observation, StatusCode
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
 from clusterodm.libs.common.ports import Bucket, Change, Reset, Step
-from clusterodm.libs.common.retrying import retry
+from clusterodm.libs.common.process.loops import background
 from clusterodm.services.proxy.peers.adapters import shared_secret
 from tests.integration.test_scheduler import PROGRAM, REPOSITORY
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again

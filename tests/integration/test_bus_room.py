@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import NODES
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM
-from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId
 from tests.nats import NatsServer
 
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from tests.fake_scheduler import FakeScheduler, node, task
 
 RUNNING = "6f9619ff-8b86-4011-b42d-00c04fc964ff"

@@ -16,7 +16,7 @@ import pytest
 
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import REPOSITORY, Cluster
 from tests.datasets import make_images

@@ -13,7 +13,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size

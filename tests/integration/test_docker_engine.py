@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
 from tests.forwarding import TASK, World

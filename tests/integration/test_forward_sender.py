@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, OptionValue, TaskId
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.nodes import Node, OptionValue
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.proxy.errors import NodeErred
 from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts

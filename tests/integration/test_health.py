@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus
-from clusterodm.libs.common.health import NeededServices
+from clusterodm.libs.common.bus.bus import NatsBus
+from clusterodm.libs.common.health.health import NeededServices
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
 from tests.nats import NatsServer
 from tests.ports import free_port

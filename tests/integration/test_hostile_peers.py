@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.http_link import Timeouts
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskId
-from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.services.proxy.errors import UploadOwnerAway
 from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts
 from clusterodm.services.proxy.forwarding.adapters.sender import open_sender

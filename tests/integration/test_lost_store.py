@@ -9,11 +9,12 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import CONSOLES, TOMBSTONES
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM
-from clusterodm.libs.common.model import TaskId, Tombstone
+from clusterodm.libs.common.model.tasks import Tombstone
+from clusterodm.libs.common.model.values import TaskId
 from tests.nats import NatsServer
 from tests.waiting import until
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.messages.buckets import MACHINES
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.identity.core import digest
 from clusterodm.services.autoscaler.orders import Order

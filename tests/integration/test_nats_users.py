@@ -12,12 +12,13 @@ import pytest
 from nats.aio.client import Client
 
 from clusterodm.deploy.nats import USERS, process
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
 from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeList
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
-from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId
 from tests.nats import LEAVES_UNCLOSED, NATS_SERVER
 from tests.ports import free_port
 from tests.waiting import until, until_sync

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from clusterodm.libs.common.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable
-from clusterodm.libs.common.http_client import Client
-from clusterodm.libs.common.http_link import HIGH_WATER_BYTES, Timeouts
-from clusterodm.libs.common.model import Node, NodeId, NodeInfo
-from clusterodm.libs.common.nodeodm import NodeClient
-from clusterodm.libs.common.rounds import ask_all
+from clusterodm.libs.common.http_io.client import Client
+from clusterodm.libs.common.http_io.link import HIGH_WATER_BYTES, Timeouts
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.nodeodm.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question
+from clusterodm.libs.common.nodeodm.client import NodeClient
+from clusterodm.libs.common.nodeodm.rounds import ask_all
 from tests.ports import free_port
 from tests.waiting import until
 

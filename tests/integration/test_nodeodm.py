@@ -12,8 +12,10 @@ import pytest
 import trustme
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
-from clusterodm.libs.common.nodeodm import NodeClient, NodeRefused
+from clusterodm.libs.common.model.nodes import Node, OptionValue
+from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
+from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.ports import free_port
 from tests.waiting import until

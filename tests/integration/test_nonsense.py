@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.messages.nodes import AddNode
-from clusterodm.libs.common.nodeodm import NodeClient
-from clusterodm.libs.common.testing import FakeClock, MemoryBus, MemoryTerm
+from clusterodm.libs.common.nodeodm.client import NodeClient
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus, MemoryTerm
 from clusterodm.services.scheduler.main import Scheduler, wired
 from clusterodm.services.scheduler.node_client.adapters import NodeODMAdapter
 from clusterodm.services.scheduler.registry.node_state import NodeState

@@ -9,8 +9,10 @@ import pytest
 
 from clusterodm.libs.common.errors import Conflict
 from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
-from clusterodm.libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.cluster import ClusterSecret
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.peers.adapters import shared_secret
 from tests.ports import free_port
 from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy

@@ -11,17 +11,8 @@ import pytest
 from pyodm.exceptions import NodeConnectionError, NodeServerError
 
 from clusterodm.libs.common.messages.machines import FIND_RESULT
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    MachineId,
-    NodeId,
-    NodeTaskId,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from clusterodm.services.autoscaler.orders import S3Target

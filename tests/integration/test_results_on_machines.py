@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from tests.cluster import Cluster
 from tests.datasets import make_images

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
@@ -46,7 +46,8 @@ from clusterodm.libs.common.messages.tasks import (
     SubmitTask,
     TaskRef,
 )
-from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.nats import NatsServer
 from tests.waiting import until

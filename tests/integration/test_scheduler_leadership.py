@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import TASKS
 from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes
 from clusterodm.libs.common.messages.placement import REPORT_FORWARDED, ReportForwarded
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.integration.test_scheduler import BRISK, HOLDER, PROGRAM, REPOSITORY, a_stage
 from tests.nats import NatsServer

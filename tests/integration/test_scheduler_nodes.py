@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, OptionValue, StatusCode
-from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.model.nodes import Node, OptionValue
+from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
+from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.scheduler.node_client.adapters import NodeODMAdapter
 from tests.ports import free_port

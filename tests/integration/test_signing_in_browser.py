@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
-from clusterodm.libs.common.bus import NatsBus
-from clusterodm.libs.common.listening import listen, port_of
+from clusterodm.libs.common.bus.bus import NatsBus
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.serving import web_server
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Role, role_rules
 from clusterodm.services.admin.login import LoginThrottle

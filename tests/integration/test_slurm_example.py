@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from clusterodm.services.autoscaler.config.core.file import parse

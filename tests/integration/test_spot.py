@@ -10,7 +10,9 @@ import boto3
 import pytest
 
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import Machine, MachineState, Task, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
 from clusterodm.libs.machinesim.cloud_api_machines import Machines
 from tests.asr_files import AWS

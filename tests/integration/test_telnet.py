@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 import telnetlib3
 
-from clusterodm.libs.common.bus import NatsBus
-from clusterodm.libs.common.listening import listen, port_of
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.bus.bus import NatsBus
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.login import LoginThrottle

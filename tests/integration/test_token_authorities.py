@@ -9,7 +9,7 @@ import pytest
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.auth import CHECK_TOKEN, CheckToken, TokenChecked
 from clusterodm.libs.common.tenancy import shown
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.tenants.adapters.http import LIGHTNING_INFO, HttpAuthority
 from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority
 from clusterodm.services.proxy.tenants.adapters.remote import Unanswered

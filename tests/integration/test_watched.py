@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.cloud import Cloud
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving

@@ -16,8 +16,8 @@ import uvloop
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from clusterodm.libs.common.http_link import HIGH_WATER_BYTES
-from clusterodm.libs.common.model import NodeTaskId, TaskId
+from clusterodm.libs.common.http_io.link import HIGH_WATER_BYTES
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.services.proxy.splice.moves import SCAN_BYTES
 from clusterodm.services.proxy.splice.pipes import PIPE_BYTES
 from clusterodm.services.proxy.uploads.api import FILL_FROM_BYTES

@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clusterodm.libs.common.model import Attempt, Node, NodeTaskId, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
 from tests.waiting import until
 

@@ -9,17 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    LastKnown,
-    NodeTaskId,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
 from tests.waiting import until
 

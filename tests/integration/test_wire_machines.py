@@ -12,19 +12,9 @@ import structlog.testing
 
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    Machine,
-    MachineId,
-    MachineState,
-    NodeId,
-    NodeTaskId,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.waiting import until

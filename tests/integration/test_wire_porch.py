@@ -9,18 +9,9 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    LastKnown,
-    Node,
-    NodeTaskId,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
 from tests.proxies import ProxyUnderTest, ScriptedNode, parse, response, running_proxy
 from tests.waiting import until
 

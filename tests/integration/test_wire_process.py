@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from clusterodm.libs.common.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.services.proxy.server.listen import listen
 from tests.ports import free_port
 from tests.proxies import GET_INFO, parse

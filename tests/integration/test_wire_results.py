@@ -10,19 +10,9 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Pro
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    Machine,
-    MachineId,
-    MachineState,
-    NodeId,
-    NodeTaskId,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
 from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
 from tests.waiting import until
 

@@ -11,7 +11,7 @@ import pytest
 import trustme
 import uvloop
 
-from clusterodm.libs.common.model import NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from math import inf
 
 from clusterodm.libs.common.clocks import read
-from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.nodes import ADD_NODE, AddNode
 from clusterodm.libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
 from clusterodm.libs.common.messages.tasks import SUBMIT_TASK, SubmitTask, TaskRecord
-from clusterodm.libs.common.model import InstanceId, Node, NodeTaskId, Task, TaskId, TaskState
-from clusterodm.libs.common.testing import FakeClock, MemoryTerm
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryTerm
 from clusterodm.services.proxy.cluster.adapters import mirrored
 from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
 from clusterodm.services.proxy.spool.core.upload import submission_of

@@ -3,7 +3,7 @@
 from typing import Final
 
 from clusterodm.libs.common.messages.kinds import Request
-from clusterodm.libs.common.model import Frozen
+from clusterodm.libs.common.model.values import Frozen
 
 
 class CheckToken(Frozen, frozen=True, kw_only=True):

@@ -5,20 +5,10 @@ from typing import Final
 from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
 from clusterodm.libs.common.messages.overview import Sample, SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tenants import TenantShare
-from clusterodm.libs.common.model import (
-    ClusterSecret,
-    ClusterSummary,
-    Ended,
-    Incarnation,
-    Machine,
-    Node,
-    Observation,
-    Proxy,
-    ReferenceOptions,
-    Task,
-    Tombstone,
-    Upload,
-)
+from clusterodm.libs.common.model.cluster import ClusterSecret, ClusterSummary, Incarnation, Proxy
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node, ReferenceOptions
+from clusterodm.libs.common.model.tasks import Ended, Observation, Task, Tombstone, Upload
 
 NODES: Final = BucketName("nodes", Node, writer="scheduler")
 TASKS: Final = BucketName("tasks", Task, writer="scheduler")

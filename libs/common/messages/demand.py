@@ -6,7 +6,7 @@ import msgspec
 
 from clusterodm.libs.common.messages.kinds import Snapshot
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import Frozen, MachineId, TaskId
+from clusterodm.libs.common.model.values import Frozen, MachineId, TaskId
 
 
 class WaitingTask(Frozen, frozen=True, kw_only=True):

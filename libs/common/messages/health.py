@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.messages.kinds import Event, Request
-from clusterodm.libs.common.model import Frozen
+from clusterodm.libs.common.model.values import Frozen
 
 
 class LoopReport(Frozen, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ Snapshot  the whole of a changing fact, last one wins  clusterodm.<noun>.<past>
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from clusterodm.libs.common.model import Frozen
+from clusterodm.libs.common.model.values import Frozen
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")

@@ -6,7 +6,8 @@ import msgspec
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.kinds import Event, Request
-from clusterodm.libs.common.model import Frozen, Machine, MachineId, MachineState, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, NodeTaskId, TaskId
 
 
 class ViewCommand(Frozen, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 from typing import Final
 
 from clusterodm.libs.common.messages.kinds import Done, Event, Request
-from clusterodm.libs.common.model import Frozen, MachineId, NodeId, NodeInfo
+from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId
 
 
 class NodeView(Frozen, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.messages.kinds import Request
-from clusterodm.libs.common.model import Frozen, InstanceId, Owner, TaskId
+from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
 
 
 class GetOverview(Frozen, frozen=True, kw_only=True):

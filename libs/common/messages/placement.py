@@ -6,7 +6,9 @@ import msgspec
 
 from clusterodm.libs.common.messages.kinds import Done, Event, LongPoll, Request
 from clusterodm.libs.common.messages.tasks import SentAhead, TaskRecord
-from clusterodm.libs.common.model import Frozen, InstanceId, Node, NodeId, NodeTaskId, Owner, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import Frozen, InstanceId, NodeId, NodeTaskId, Owner, TaskId
 
 
 class AimUpload(Frozen, frozen=True, kw_only=True):

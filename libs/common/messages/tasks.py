@@ -6,18 +6,9 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.messages.kinds import Done, Event, Request
-from clusterodm.libs.common.model import (
-    Frozen,
-    InstanceId,
-    MachineId,
-    NodeId,
-    NodeTaskId,
-    OptionValue,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import Frozen, InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
 
 class TaskRecord(Frozen, frozen=True, kw_only=True):

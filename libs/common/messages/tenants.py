@@ -3,7 +3,7 @@
 from typing import ClassVar, Final
 
 from clusterodm.libs.common.messages.kinds import Done, Request
-from clusterodm.libs.common.model import Frozen, Owner
+from clusterodm.libs.common.model.values import Frozen, Owner
 
 
 class TenantShare(Frozen, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 
 from msgspec.structs import replace
 
+from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
-from clusterodm.libs.common.lifecycle import now_ms
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
 from clusterodm.libs.common.messages.tasks import (
     GET_TASK,
@@ -25,9 +25,10 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
-from clusterodm.libs.common.model import Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus, StoredEvent
-from clusterodm.libs.common.retrying import retry
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.cli.core.asking import command_of
 from clusterodm.services.admin.cli.core.events import matches
 from clusterodm.services.admin.cli.core.reading import began_ms

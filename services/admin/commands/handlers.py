@@ -10,7 +10,6 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
-from clusterodm.libs.common.lifecycle import now_ms
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
@@ -59,8 +58,10 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
-from clusterodm.libs.common.model import Task, TaskId
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.access.roles import Principal, acting, refusal
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of

@@ -16,7 +16,8 @@ from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.tasks import TaskSummary
-from clusterodm.libs.common.model import Machine, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
     AutoscalerReport,

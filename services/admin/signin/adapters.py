@@ -13,7 +13,7 @@ import httpx
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.untrusted import Malformed, decode_any_json
 from clusterodm.services.admin.signin.ports import SignInFailed

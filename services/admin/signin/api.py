@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope
 
-from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.admin.access.roles import Principal
 from clusterodm.services.admin.signin.core import WebSession, equal, local_path
 from clusterodm.services.admin.signin.handlers import Begun, SignIns

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.lifecycle import monotonic_s, threaded
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import ROLES, Principal, Role
 from clusterodm.services.admin.commands.handlers import tell_act

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.hosts import FORMS, bare, is_host, shown
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.admin.commands.core.commands import port as port_of
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

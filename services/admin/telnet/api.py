@@ -20,9 +20,9 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.hosts import bracketed, plain_address
-from clusterodm.libs.common.lifecycle import monotonic_s, threaded
-from clusterodm.libs.common.metrics import Reading, read_by
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.telemetry.metrics import Reading, read_by
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Principal, Role, acting

@@ -11,7 +11,7 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import (
     LEAST_TOKEN_LENGTH,
     IssuedToken,

@@ -12,10 +12,9 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.bus.mirror import Mirror
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.buckets import PROGRESS, PROXIES, SAMPLES, SPOOLS
 from clusterodm.libs.common.messages.machines import GET_AUTOSCALER_STATUS, AutoscalerStatus, GetAutoscalerStatus
 from clusterodm.libs.common.messages.overview import (
@@ -26,9 +25,10 @@ from clusterodm.libs.common.messages.overview import (
     SpoolReport,
     UploadProgress,
 )
-from clusterodm.libs.common.mirror import Mirror
-from clusterodm.libs.common.model import Proxy
+from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.ports import Bucket, Bus, StoredEvent
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.admin.watching.core import SAMPLE_S, SampleHistory, key_at, sample_of
 
 log = structlog.get_logger()

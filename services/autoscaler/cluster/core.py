@@ -6,16 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    MachineId,
-    OptionValue,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
 
 NOBODY: Final = Owner("")
 LEFT_OUT: Final = {"name", "max-concurrency"}

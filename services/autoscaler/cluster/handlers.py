@@ -23,7 +23,10 @@ from clusterodm.libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from clusterodm.libs.common.model import Machine, MachineId, Node, NodeId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus, Change
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.cluster.core import (

@@ -21,7 +21,8 @@ from clusterodm.libs.common.messages.machines import (
     ResumeAutoscaler,
     ViewCommand,
 )
-from clusterodm.libs.common.model import Machine, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import age_ms

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from clusterodm.libs.common.model import Frozen, IncarnationId, MachineId
+from clusterodm.libs.common.model.values import Frozen, IncarnationId, MachineId
 from clusterodm.libs.common.secret import Secret
 
 SUFFIX_LENGTH: Final = 8
@@ -100,7 +100,7 @@ class Identities(Frozen, frozen=True, kw_only=True):
 
     known: tuple[Identity, ...]
     incarnations: tuple[IncarnationId, ...] = ()
-    """The stores that it was used with (libs/common/incarnation.py), the latest last."""
+    """The stores that it was used with (libs/common/bus/incarnation.py), the latest last."""
 
     @property
     def current(self) -> Identity:

@@ -15,7 +15,8 @@ import structlog
 from clusterodm.libs.common.errors import Conflict, Refused
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
 from clusterodm.libs.common.messages.kinds import BucketName
-from clusterodm.libs.common.model import Frozen, Incarnation, IncarnationId, MachineId
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.values import Frozen, IncarnationId, MachineId
 from clusterodm.libs.common.ports import Bucket, Bus, Change, Entry, Reset
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.identity.core import (

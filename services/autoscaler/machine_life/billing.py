@@ -10,7 +10,7 @@ is counted here is what budgets, lists and the simulation count: there is no sec
 from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 
 LEAVE_MS: Final = 120_000
 """A machine is destroyed so long before its paid time is over: the provider has to have it gone by then."""

@@ -18,7 +18,8 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import Machine, MachineId
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.machine_life.billing import billed_ms
 from clusterodm.services.autoscaler.machine_life.starts import StartHistory
 

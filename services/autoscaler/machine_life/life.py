@@ -27,7 +27,8 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import Machine, MachineState, Moment
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.statemachine import StateTable
 
 TIMELINE_COUNT: Final = 40

@@ -8,7 +8,8 @@ from statistics import median
 from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine, MachineId
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import MachineId
 
 USUAL_START_MS: Final = 180_000
 """Taken for the time to start while no machine has come."""

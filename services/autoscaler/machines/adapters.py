@@ -3,8 +3,10 @@
 from typing import Final
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.model import Machine, Node, NodeId, NodeInfo
-from clusterodm.libs.common.nodeodm import NodeClient
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.nodeodm.client import NodeClient
 
 TIMEOUT_S: Final = 5.0
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clusterodm.libs.common.clocks import Clock
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.ports import Term
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import ProviderFailed
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.orders import ProviderMachine
 
 NEWBORN_MS: Final = 60_000

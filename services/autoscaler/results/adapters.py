@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.services.autoscaler.orders import S3Target
 
 log = structlog.get_logger()

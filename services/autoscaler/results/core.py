@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.model.values import NodeTaskId
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""

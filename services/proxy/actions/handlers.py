@@ -5,7 +5,7 @@ from typing import Final
 
 from clusterodm.libs.common.errors import NotFound, Refused, Removed
 from clusterodm.libs.common.messages.tasks import CANCEL_TASK, REMOVE_TASK, RESTART_TASK, RestartTask, TaskRef
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller, no_node_for, no_uuid

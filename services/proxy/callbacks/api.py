@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.proxy.callbacks.core import CallbackDecision

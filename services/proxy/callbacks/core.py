@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterable
 from enum import StrEnum
 
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.services.proxy.cluster.core import wanted
 
 

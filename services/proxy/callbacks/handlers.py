@@ -4,7 +4,7 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
 from clusterodm.services.proxy.cluster.ports import Cluster

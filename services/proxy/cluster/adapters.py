@@ -20,9 +20,8 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.bus.mirror import Mirror, Value
 from clusterodm.libs.common.clocks import Clock, Instant
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.buckets import (
     ENDED,
     MACHINES,
@@ -35,24 +34,14 @@ from clusterodm.libs.common.messages.buckets import (
 )
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.mirror import Mirror, Value
-from clusterodm.libs.common.model import (
-    Attempt,
-    ClusterSummary,
-    Ended,
-    Machine,
-    MachineId,
-    Node,
-    NodeId,
-    NodeOption,
-    NodeTaskId,
-    Observation,
-    ReferenceOptions,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node, NodeOption, ReferenceOptions
+from clusterodm.libs.common.model.tasks import Attempt, Ended, Observation, Task, TaskState
+from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import background
 
 log = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """What is read out of records by more than one story. Pure."""
 
-from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
 
 
 def wanted(machine: Machine) -> bool:

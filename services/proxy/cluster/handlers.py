@@ -32,7 +32,8 @@ from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.buckets import ENDED, TASKS
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, SeenTask, TaskRecord, TaskRef
-from clusterodm.libs.common.model import Owner, Task, TaskId
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.retry import RetryPolicy
 from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always, require_sure

@@ -5,18 +5,11 @@ from typing import Protocol
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.model import (
-    Attempt,
-    ClusterSummary,
-    Machine,
-    MachineId,
-    Node,
-    NodeId,
-    NodeOption,
-    NodeTaskId,
-    Task,
-    TaskId,
-)
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import Node, NodeOption
+from clusterodm.libs.common.model.tasks import Attempt, Task
+from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
 
 IsSure = Callable[[TaskId], Awaitable[bool]]
 """Whether a task that the scheduler does not know is sure not to exist."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, Refused
-from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.errors import BodyTooLong, SpoolFull
 

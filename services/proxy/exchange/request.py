@@ -10,10 +10,10 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from clusterodm.libs.common.http_cycle import DOOR, Cycle
-from clusterodm.libs.common.http_scope import Message, Receive, Scope, Send
+from clusterodm.libs.common.http_io.cycle import DOOR, Cycle
+from clusterodm.libs.common.http_io.scope import Message, Receive, Scope, Send
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.errors import BodyTooLong

@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.http_link import Asked, Link, Origin, connect, in_words
-from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.libs.common.http_io.link import Asked, Link, Origin, connect, in_words
+from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.libs.http1.lines import Header, request_head
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
 from clusterodm.services.proxy.exchange.destinations import Destination, Network, destination, why_not

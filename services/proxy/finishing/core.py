@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 
 KEPT_FOR_RESTART: Final = frozenset((TaskState.FAILED, TaskState.CANCELED))
 MAY_GO: Final = KEPT_FOR_RESTART | {TaskState.RUNNING}

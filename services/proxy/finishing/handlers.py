@@ -25,12 +25,13 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused, Removed
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_GONE, ReportInputsGone
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
 from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Protocol
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.model import Node, NodeTaskId, TaskId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.services.proxy.forwarding.core.decisions import ImagesCount
 from clusterodm.services.proxy.spool.core.upload import Draft
 

@@ -1,4 +1,4 @@
-"""The way to the nodes for everything that is relayed while a client waits: kept connections of clusterodm.libs.common.http_client.
+"""The way to the nodes for everything that is relayed while a client waits: kept connections of clusterodm.libs.common.http_io.client.
 
 A body of known length does not go through a parser, which would copy it. What is left of one may also go into the client's
 socket inside the kernel (`Reply.splice`, by splice/moves.py): meanwhile nothing is read here, and where the move ends,
@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
 
-from clusterodm.libs.common.calls import named_origin
-from clusterodm.libs.common.http_client import Asking, Client
-from clusterodm.libs.common.http_link import Asked, Link
-from clusterodm.libs.common.model import Node
+from clusterodm.libs.common.http_io.client import Asking, Client
+from clusterodm.libs.common.http_io.link import Asked, Link
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.nodeodm.calls import named_origin
 from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
 from clusterodm.services.proxy.splice.moves import SocketToSocket

@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from clusterodm.libs.common.http_link import Timeouts
-from clusterodm.libs.common.model import Node
+from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.model.nodes import Node
 
 
 @dataclass(frozen=True, slots=True)

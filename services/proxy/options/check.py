@@ -24,7 +24,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.model import NodeOption, OptionValue
+from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
 from clusterodm.services.proxy.options.javascript import UNDEFINED, BadJson, parse_float, parse_int, parse_json, text_of
 
 SIMPLE: Final = re.compile(r"(positive |negative )?(integer|float)")

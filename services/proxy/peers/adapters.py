@@ -1,6 +1,6 @@
 """The other proxies: the way to them, which of them holds which upload, and what they know each other by.
 
-The way to the other proxies: one POST, its body passed on as it comes. Implements ports.Peers, over clusterodm.libs.common.http_client.
+The way to the other proxies: one POST, its body passed on as it comes. Implements ports.Peers, over clusterodm.libs.common.http_io.
 
 A connection carries one request and is closed: uploads are long, and so a failure is never that of an old connection. At
 most one chunk is held here: the next one is taken from the client when the other proxy has taken this one. An answer that
@@ -20,16 +20,18 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
+from clusterodm.libs.common.bus.mirror import Mirror
+from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed, Conflict, NodeFailed
-from clusterodm.libs.common.http_client import Client
-from clusterodm.libs.common.http_link import Asked, Link, Origin
-from clusterodm.libs.common.lifecycle import leaves
-from clusterodm.libs.common.loops import background
+from clusterodm.libs.common.http_io.client import Client
+from clusterodm.libs.common.http_io.link import Asked, Link, Origin
 from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
-from clusterodm.libs.common.mirror import Mirror
-from clusterodm.libs.common.model import ClusterSecret, InstanceId, TaskId, Upload
+from clusterodm.libs.common.model.cluster import ClusterSecret
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
-from clusterodm.libs.common.retrying import retry
+from clusterodm.libs.common.process.lifecycle import leaves
+from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.lines import Header, request_head
 from clusterodm.services.proxy.errors import UploadOwnerAway

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.cluster.ports import Cluster

@@ -12,7 +12,8 @@ import structlog
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import Owner, TaskId, Upload
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.errors import UploadOwnerAway

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from clusterodm.libs.common.model import TaskId, Upload
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import TaskId
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, NotFound
-from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster

@@ -1,6 +1,6 @@
 """Whether the records are those that this proxy knows, and what it does when they are not.
 
-The spool keeps the incarnation of the store (libs/common/incarnation.py) beside its uploads. Another one in NATS means that the records
+The spool keeps the incarnation of the store (libs/common/bus/incarnation.py) beside its uploads. Another one in NATS means that the records
 were lost. Then all held tasks are looked at again, and submitted again by their loops (forwarding/handlers/forwarder.py), what is held is
 announced again, the secret of the proxies is written again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
 A task that lies here is known whatever the records say.
@@ -19,16 +19,18 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
-from clusterodm.libs.common.incarnation import incarnation
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.buckets import PROXIES
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import Proxy, Task, TaskId, TaskState
+from clusterodm.libs.common.model.cluster import Proxy
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.spool.core.upload import Mark
 from clusterodm.services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool

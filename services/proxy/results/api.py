@@ -11,9 +11,9 @@ from urllib.parse import quote
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
-from clusterodm.libs.common.http_link import Timeouts
-from clusterodm.libs.common.model import TaskId
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster

@@ -46,7 +46,9 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from clusterodm.libs.common.console import attempt_on_node
-from clusterodm.libs.common.model import Attempt, Node, NodeId, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.http1.lines import Header, find
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}

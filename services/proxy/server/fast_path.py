@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.tenancy import ShownToken, Tenant, shown
 from clusterodm.services.proxy.exchange.request import OK, parameters
 from clusterodm.services.proxy.polling.core.task_info import line_number

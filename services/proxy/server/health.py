@@ -15,7 +15,7 @@ failed tasks. `/readyz` is 503 when anything is missing.
 
 from typing import Any
 
-from clusterodm.libs.common.health import Health, NeededServices
+from clusterodm.libs.common.health.health import Health, NeededServices
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster

@@ -3,7 +3,7 @@
 Sockets are opened here and not by uvicorn, so that a port in use is one clear line and an exit code, and port 0 can be asked
 what it became. uvicorn writes no access log, for clients' tokens are in the URLs; ours
 (`--access-log`) leaves them out. uvicorn's own signal handling is left out; stopping is
-leaving the context, which lets requests in flight finish for `stop_s`. What happens on a connection is clusterodm.libs.common.http_server's.
+leaving the context, which lets requests in flight finish for `stop_s`. What happens on a connection is clusterodm.libs.common.http_io.server's.
 
 Several proxies of one computer may share a port (SO_REUSEPORT): the kernel gives each connection to one of them. A shared
 port is only bound here and taken into service when there is somebody to answer, so that no connection waits for a proxy
@@ -23,13 +23,13 @@ import uvicorn
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import shown
-from clusterodm.libs.common.http_server import Connection
-from clusterodm.libs.common.http_sharing import Connections, Heard
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.listening import BOTH_FAMILIES, server
-from clusterodm.libs.common.loops import FATAL, background
-from clusterodm.libs.common.metrics import read_by
-from clusterodm.libs.common.serving import Server
+from clusterodm.libs.common.http_io.listening import BOTH_FAMILIES, server
+from clusterodm.libs.common.http_io.server import Connection
+from clusterodm.libs.common.http_io.serving import Server
+from clusterodm.libs.common.http_io.sharing import Connections, Heard
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import FATAL, background
+from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
 from clusterodm.services.proxy.server.readings import of_connections

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from clusterodm.libs.common.http_sharing import Connections
-from clusterodm.libs.common.metrics import Reading
+from clusterodm.libs.common.http_io.sharing import Connections
+from clusterodm.libs.common.telemetry.metrics import Reading
 from clusterodm.services.proxy.exchange.limits import UploadLimiter
 from clusterodm.services.proxy.metrics import (
     CONNECTIONS,

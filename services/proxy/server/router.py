@@ -18,9 +18,9 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.http_scope import Receive, Scope, Send
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.http_io.scope import Receive, Scope, Send
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.tenancy import shown
 from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from clusterodm.libs.common.sockets import duplicated
+from clusterodm.libs.common.process.sockets import duplicated
 
 PATIENCE_S: Final = 1.0
 PACE_S: Final = 3.0

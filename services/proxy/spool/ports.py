@@ -14,9 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from clusterodm.libs.common.http_cycle import Tap
+from clusterodm.libs.common.http_io.cycle import Tap
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId, Upload
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile
 

@@ -11,7 +11,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.tenants import TenantShare
-from clusterodm.libs.common.model import NodeOption, OptionValue
+from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, Tenant
 from clusterodm.services.proxy.options.check import check_options
 

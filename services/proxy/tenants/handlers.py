@@ -12,11 +12,11 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.tenants import SET_TENANTS, SetTenants, TenantShare
-from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.spool.core.upload import Mark

@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import ClusterError, Refused
-from clusterodm.libs.common.lifecycle import now_ms
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.errors import BodyTooLong, MalformedBody, SpoolFull
 from clusterodm.services.proxy.exchange.forms import (

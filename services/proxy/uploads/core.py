@@ -13,7 +13,8 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.model import NodeOption, TaskId
+from clusterodm.libs.common.model.nodes import NodeOption
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.proxy.exchange.destinations import webhook_of
 from clusterodm.services.proxy.exchange.nodeodm_api import UUID, Caller
 from clusterodm.services.proxy.options.check import rewrite_split

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.proxy.spool.core.upload import StoredFile
 
 

@@ -24,7 +24,9 @@ import msgspec
 
 from clusterodm.libs.common.clocks import Instant, Now
 from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask
-from clusterodm.libs.common.model import ClusterSummary, Owner, Task, TaskId
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLane
 from clusterodm.services.scheduler.records.core import Key, key_of

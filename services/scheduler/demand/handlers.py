@@ -8,11 +8,13 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant, read
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.loops import Start, beat
 from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
-from clusterodm.libs.common.model import ClusterSummary, NodeId, ReferenceOptions
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.nodes import ReferenceOptions
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.libs.common.process.loops import Start, beat
 from clusterodm.services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import (
     RENEW_ATTEMPT,
@@ -13,6 +11,8 @@ from clusterodm.libs.common.messages.placement import (
     REPORT_INPUTS_GONE,
 )
 from clusterodm.libs.common.ports import Handler
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.handlers.reports import (
     ForwardingReports,

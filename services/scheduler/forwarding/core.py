@@ -14,7 +14,8 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.placement import ReportForwardFailed
-from clusterodm.libs.common.model import AttemptState, Cleanup, Task, TaskId
+from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, Task
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.task_life.attempts import AttemptResult, ForwardingAttempt, refusal_in
 from clusterodm.services.scheduler.task_life.transitions import Site

@@ -1,6 +1,6 @@
-"""The nodes over clusterodm.libs.common.nodeodm, and the same for a scheduler that acts only while it leads.
+"""The nodes over clusterodm.libs.common.nodeodm.client, and the same for a scheduler that acts only while it leads.
 
-The words and exceptions of clusterodm.libs.common.nodeodm are mapped to what `ports.NodeApi` promises.
+The words and exceptions of clusterodm.libs.common.nodeodm.client are mapped to what `ports.NodeApi` promises.
 """
 
 import asyncio
@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.model import Node, NodeInfo, NodeOption, NodeTaskId, OptionValue
-from clusterodm.libs.common.nodeodm import NodeClient, NodeRefused
+from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused
 from clusterodm.services.scheduler.leadership import Leadership
 from clusterodm.services.scheduler.node_client.ports import HeardInfo, NodeApi, ObservedTask, count_of
 

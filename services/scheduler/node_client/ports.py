@@ -5,14 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.model import (
-    Node,
-    NodeInfo,
-    NodeOption,
-    NodeTaskId,
-    OptionValue,
-    StatusCode,
-)
+from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.values import NodeTaskId
 
 
 @dataclass(frozen=True)

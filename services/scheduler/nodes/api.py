@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
@@ -19,6 +17,8 @@ from clusterodm.libs.common.messages.nodes import (
     UPDATE_NODES,
 )
 from clusterodm.libs.common.ports import Handler
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import repeated
 from clusterodm.services.scheduler.node_client.ports import NodeApi

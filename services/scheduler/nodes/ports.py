@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from clusterodm.libs.common.model import NodeId, TaskId
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.task_life.attempts import AttemptResult
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import AIM_UPLOAD, PLACE_TASK, PLACE_TASKS
 from clusterodm.libs.common.messages.tenants import SET_TENANTS
 from clusterodm.libs.common.ports import Bus, Handler
+from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import repeated
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState

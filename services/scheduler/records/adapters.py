@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.messages.tasks import SearchTasks, TaskOrder, TaskSummary
-from clusterodm.libs.common.model import NodeId, Owner, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.services.scheduler.records.core import Key
 from clusterodm.services.scheduler.records.ports import EndedRow, Matches
 

@@ -20,18 +20,8 @@ import msgspec
 
 from clusterodm.libs.common.clocks import Instant, Now, WallMs
 from clusterodm.libs.common.identity import may_touch
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    Cleanup,
-    LastKnown,
-    NodeId,
-    NodeTaskId,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.task_life.attempts import ForwardingAttempt, final_of

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clusterodm.libs.common.messages.tasks import SearchTasks, TaskSummary
-from clusterodm.libs.common.model import (
-    NodeId,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.services.scheduler.records.core import Key
 
 

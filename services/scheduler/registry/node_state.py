@@ -14,7 +14,9 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.model import Node, NodeId, NodeInfo, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId, TaskId
 
 UNDER_WAY: Final = frozenset((TaskState.FORWARDING, TaskState.RUNNING))
 """A task that is so uses a slot."""

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant, Now
-from clusterodm.libs.common.model import Node, NodeId, NodeInfo, Task, TaskId
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.registry.node_state import (
     UNDER_WAY,
     NodeState,

@@ -14,7 +14,9 @@ A proxy is its spool: one that runs at the same address with another directory i
 from collections.abc import Iterable, Mapping
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.model import AttemptState, InstanceId, Proxy, Task, TaskId, TaskState
+from clusterodm.libs.common.model.cluster import Proxy
+from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 
 SILENCE_S = 15.0
 

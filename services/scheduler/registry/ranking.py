@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from clusterodm.libs.common.model import MachineId, NodeId, Task, TaskId
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 
 REFUSING_MACHINES_COUNT: Final = 2

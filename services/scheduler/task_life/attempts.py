@@ -31,7 +31,7 @@ import msgspec
 
 from clusterodm.libs.common.chosen import differences
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.model import Attempt, AttemptState, Cleanup, LastKnown, Task
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, Task
 
 KEPT_COUNT: Final = 20
 """Attempts that stay in the record. Only ones that were not counted are ever dropped."""

@@ -19,17 +19,9 @@ from typing import Any, Final
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    Cleanup,
-    LastKnown,
-    Moment,
-    NodeTaskId,
-    OptionValue,
-    Task,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, Moment, Task, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.statemachine import ImpossibleStep, StateTable
 from clusterodm.services.scheduler.task_life.attempts import AttemptResult, ended
 

@@ -11,18 +11,9 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    Cleanup,
-    InstanceId,
-    LastKnown,
-    Node,
-    NodeTaskId,
-    StatusCode,
-    Task,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
 from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.task_life.attempts import (
     REFUSALS_COUNT,

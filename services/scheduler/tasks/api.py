@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST
@@ -24,6 +22,8 @@ from clusterodm.libs.common.messages.tasks import (
     SUBMIT_TASK,
 )
 from clusterodm.libs.common.ports import Bus, Handler
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import repeated
 from clusterodm.services.scheduler.node_client.ports import NodeApi

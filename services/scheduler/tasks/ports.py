@@ -3,7 +3,8 @@
 from typing import Protocol
 
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import InstanceId, Task
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.services.scheduler.registry.ranking import Need
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
-from clusterodm.libs.common.model import TaskId
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check, hashed
 from clusterodm.services.admin.access.roles import Principal, Role, acting, role_rules
 from clusterodm.services.admin.commands.core import commands

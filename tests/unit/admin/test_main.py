@@ -6,9 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.fields import SettingsError
-from clusterodm.libs.common.listening import listen, port_of
-from clusterodm.libs.common.settings import load
+from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.settings.fields import SettingsError
+from clusterodm.libs.common.settings.settings import load
 from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.main import host_names_of, is_loopback, log_access, passwords_of
 from clusterodm.services.admin.settings import AdminSettings

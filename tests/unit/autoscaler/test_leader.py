@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
 from tests.autoscaler_world import World
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.fields import Settings
-from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
-from clusterodm.libs.common.model import NodeTaskId
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.settings.fields import Settings
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured
 from clusterodm.services.autoscaler.leadership import NoLeader
 from clusterodm.services.autoscaler.server import SERVICE, registered_without

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.metrics import Gauge, Reading
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.telemetry.metrics import Gauge, Reading
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import Spending
 from clusterodm.services.autoscaler.metrics import (

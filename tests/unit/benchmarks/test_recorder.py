@@ -3,18 +3,9 @@
 import pytest
 
 from benchmarks.simulation.recorder import recorded
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    Node,
-    NodeId,
-    NodeTaskId,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 
 
 def ran(

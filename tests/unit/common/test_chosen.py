@@ -6,16 +6,9 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.chosen import chosen, differences
-from clusterodm.libs.common.model import (
-    InstanceId,
-    LastKnown,
-    NodeOption,
-    OptionValue,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.nodesim.options import choose, load, with_post_processing
 from clusterodm.services.proxy.options.check import check_options
 from clusterodm.services.scheduler.task_life.attempts import compacted

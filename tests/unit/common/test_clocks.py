@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from clusterodm.libs.common.clocks import InstantCache, read, seen_s
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.testing.clock import FakeClock
 
 MIXED = """
 from clusterodm.libs.common.clocks import Instant, WallMs

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from clusterodm.libs.common.identity import may_touch, owner_of
-from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.model.values import Owner
 
 
 @pytest.mark.parametrize("token", [None, ""])

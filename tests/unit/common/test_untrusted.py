@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterodm.libs.common.model import NodeInfo
+from clusterodm.libs.common.model.nodes import NodeInfo
 from clusterodm.libs.common.untrusted import DEEPEST, Malformed, decode_any_json, decode_json
 
 BAD = [

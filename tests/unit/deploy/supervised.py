@@ -19,7 +19,7 @@ from clusterodm.deploy.datadir import locked  # noqa: E402
 from clusterodm.deploy.output import to_stdout  # noqa: E402
 from clusterodm.deploy.supervision import RestartPolicy  # noqa: E402
 from clusterodm.deploy.supervisor import Process, Supervisor  # noqa: E402
-from clusterodm.libs.common.watchdog import ALIVE, READY, notify  # noqa: E402
+from clusterodm.libs.common.process.watchdog import ALIVE, READY, notify  # noqa: E402
 
 
 def lives(folder: Path) -> int:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from clusterodm.libs.common.metrics import DECLARED
+from clusterodm.libs.common.telemetry.metrics import DECLARED
 from docs import write_metrics
 
 ROOT = Path(__file__).parents[3]

@@ -59,7 +59,7 @@ def test_choosing_a_word_imports_nothing_else():
 
 
 @pytest.mark.parametrize(
-    "import_of", ["asyncio", "clusterodm.libs.common.settings", "structlog", "clusterodm.deploy.local"]
+    "import_of", ["asyncio", "clusterodm.libs.common.settings.settings", "structlog", "clusterodm.deploy.local"]
 )
 def test_an_interrupt_while_modules_are_imported_ends_quietly(import_of: str):
     words = [sys.executable, "-X", "importtime", "-m", "clusterodm.deploy.cli", "up", "--no-such-flag"]

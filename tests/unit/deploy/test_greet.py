@@ -16,8 +16,8 @@ from clusterodm.libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from clusterodm.libs.common.model import NodeId
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 
 PLAN = GreetingPlan(
     nats_url="nats://token@x", scheme="http", port=3000, admin_cli_port=8080, admin_web_port=10000, data_dir="data"

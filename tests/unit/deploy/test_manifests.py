@@ -11,7 +11,7 @@ import yaml
 from clusterodm.deploy.cli import MODULES
 from clusterodm.deploy.probe import PROBES
 from clusterodm.deploy.settings import UpSettings
-from clusterodm.libs.common.settings import ENVIRONMENT_PREFIX
+from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))

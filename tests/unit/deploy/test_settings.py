@@ -8,7 +8,7 @@ import pytest
 from clusterodm.deploy.local import grace_s
 from clusterodm.deploy.plan import NodeAddress
 from clusterodm.deploy.settings import UpSettings, address, environment, read
-from clusterodm.libs.common.settings import load
+from clusterodm.libs.common.settings.settings import load
 from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
 from clusterodm.services.proxy.settings import ProxySettings

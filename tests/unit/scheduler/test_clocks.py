@@ -3,9 +3,9 @@
 import pytest
 
 from clusterodm.libs.common.console import own_lines
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.placement import Placed, Waiting
-from clusterodm.libs.common.model import Cleanup, StatusCode, TaskState
+from clusterodm.libs.common.model.tasks import Cleanup, StatusCode, TaskState
+from clusterodm.libs.common.process.loops import background
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from tests.scheduling import FakeNode, Play, a_play
 from tests.waiting import until

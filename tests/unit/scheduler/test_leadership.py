@@ -4,7 +4,7 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.placement import RenewAttempt
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from tests.scheduling import HOLDER, FakeNode, a_play, task_id
 
 

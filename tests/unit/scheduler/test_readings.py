@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import pytest
 
 from clusterodm.libs.common.clocks import Now, WallMs
-from clusterodm.libs.common.metrics import Gauge, Reading
-from clusterodm.libs.common.model import Attempt, AttemptState, NodeId, NodeTaskId, StatusCode, TaskState
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, StatusCode, TaskState
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
+from clusterodm.libs.common.telemetry.metrics import Gauge, Reading
 from clusterodm.services.scheduler import readings as told
 from clusterodm.services.scheduler.events import outcome_of
 from clusterodm.services.scheduler.metrics import (

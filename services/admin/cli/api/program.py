@@ -69,7 +69,7 @@ def carry_out(given: argparse.Namespace) -> int:
     import asyncio
 
     from clusterodm.libs.common.errors import BusFailed, Refused
-    from clusterodm.libs.common.log import configure
+    from clusterodm.libs.common.telemetry.log import configure
     from clusterodm.services.admin.cli.api.session import run
 
     configure("cli", "error", as_json=False)

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from clusterodm.libs.common.bus import connect
+from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed, Refused
-from clusterodm.libs.common.lifecycle import now_ms
 from clusterodm.libs.common.ports import Bus, StoredEvent
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.cli.adapters import clear, look, nats_url, read, read_secret, say, user_name
 from clusterodm.services.admin.cli.core import events

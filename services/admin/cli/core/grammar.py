@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from clusterodm.libs.common.grammar import Grammar
-from clusterodm.libs.common.wording import columns, hint, wrapped
+from clusterodm.libs.common.settings.grammar import Grammar
+from clusterodm.libs.common.settings.wording import columns, hint, wrapped
 from clusterodm.services.admin.cli.core.reading import READERS
 from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, Argument, Noun, Verb, flags_of_all
 

@@ -14,7 +14,8 @@ from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView, PlannedStep
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.tasks import TaskSummary
-from clusterodm.libs.common.model import NodeId, Task, TaskId
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.admin.commands.core.commands import ChangeNodeCommand, DrainNodeCommand
 from clusterodm.services.admin.commands.core.commands import port as port_number
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from clusterodm.libs.common.messages.machines import ImaginedTasks
-from clusterodm.libs.common.model import MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
 
 __all__ = ["NO_NUMBER", "line_number", "node_number", "port", "whole"]  # who reads commands reads their numbers

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from clusterodm.libs.common.hosts import bare
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.admin.commands.core.commands import (
     AddNodeCommand,
     BestNodeCommand,

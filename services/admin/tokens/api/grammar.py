@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from clusterodm.libs.common.grammar import Grammar
+from clusterodm.libs.common.settings.grammar import Grammar
 from clusterodm.services.admin.tokens.core import duration_ms, size_bytes
 
 EPILOG: Final = """\

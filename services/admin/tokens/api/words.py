@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clusterodm.libs.common.errors import NotFound, Refused
-from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret

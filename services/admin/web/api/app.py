@@ -12,10 +12,10 @@ from starlette.types import ASGIApp
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.health import Health
-from clusterodm.libs.common.lifecycle import SystemClock
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.answers import Views, cluster_error, http_error, openapi_of, validation_error
 from clusterodm.services.admin.web.api.pages import Pages, page_routes

@@ -20,12 +20,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clusterodm.libs.common.health import PAGES, Health
-from clusterodm.libs.common.health_port import health_app
+from clusterodm.libs.common.health.health import PAGES, Health
+from clusterodm.libs.common.health.port import health_app
 from clusterodm.libs.common.hosts import plain_address
-from clusterodm.libs.common.lifecycle import threaded
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal
 from clusterodm.services.admin.login import LoginThrottle

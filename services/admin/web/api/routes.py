@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from clusterodm.libs.common.hosts import bare
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_any_json
 from clusterodm.libs.common.version import VERSION

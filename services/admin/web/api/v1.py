@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from clusterodm.libs.common.hosts import bare
-from clusterodm.libs.common.model import MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct

@@ -10,7 +10,7 @@ from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineVi
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskDescription, TaskSummary
-from clusterodm.libs.common.model import Moment
+from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.services.admin.web.core.views import (
     AttemptView,

@@ -3,7 +3,7 @@
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.health import HealthReport
 from clusterodm.libs.common.messages.overview import SpoolReport
-from clusterodm.libs.common.model import Proxy
+from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.services.admin.web.core.views import LoopView, ServiceView
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.health import Health
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.health import (
     AUTOSCALER_HEALTH,
     AUTOSCALER_SETTINGS,

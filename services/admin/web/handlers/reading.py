@@ -19,7 +19,8 @@ from clusterodm.libs.common.messages.tasks import (
     TaskPage,
     TaskRef,
 )
-from clusterodm.libs.common.model import MachineId, NodeId, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.lists import (

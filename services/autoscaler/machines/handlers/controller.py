@@ -12,9 +12,10 @@ from typing import Any, Final, Self
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed
-from clusterodm.libs.common.lifecycle import cancel_and_wait, mention_failure
-from clusterodm.libs.common.model import MachineId, MachineState
+from clusterodm.libs.common.model.machines import MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.ports import Term
+from clusterodm.libs.common.process.lifecycle import cancel_and_wait, mention_failure
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, possible
 from clusterodm.services.autoscaler.machines.handlers.lifecycle import StateWork
 from clusterodm.services.autoscaler.providers.ports import Sleep

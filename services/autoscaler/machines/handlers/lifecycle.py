@@ -13,8 +13,10 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist

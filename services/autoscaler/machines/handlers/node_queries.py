@@ -21,7 +21,9 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, ProviderFailed
-from clusterodm.libs.common.model import Machine, MachineId, NodeInfo
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
 from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck, facts_of
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory

@@ -4,7 +4,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeInfo
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import (

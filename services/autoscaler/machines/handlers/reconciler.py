@@ -20,7 +20,9 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed
-from clusterodm.libs.common.model import Machine, MachineId, Moment
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.tasks import Moment
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import prefix

@@ -8,7 +8,7 @@ what was spent in the last 24 hours: nothing is ever destroyed for the budget's 
 from collections.abc import Iterable, Sequence
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.billing import billed_ms
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS, HOUR_MS, Spending, amount, rate_of

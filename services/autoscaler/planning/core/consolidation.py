@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.machine_life.billing import paid_ms
 
 FREE = {MachineState.ONLINE, MachineState.IDLE}

@@ -15,7 +15,8 @@ import msgspec
 
 from clusterodm.libs.common.clocks import InstantCache, Now, WallMs
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after

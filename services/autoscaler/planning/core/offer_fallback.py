@@ -14,7 +14,7 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import Machine, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import (
     HOPELESS,

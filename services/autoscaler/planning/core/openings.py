@@ -17,7 +17,8 @@ from math import inf
 from typing import Final, NamedTuple
 
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.billing import leaves_paid_time

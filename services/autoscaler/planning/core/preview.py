@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import ImaginedTasks, PlannedStep
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.orders import GIGABYTE

@@ -6,7 +6,7 @@ from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import MachineId, TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.orders import Creation, Size
 from clusterodm.services.autoscaler.planning.core.budget import Budget

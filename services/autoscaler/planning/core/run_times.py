@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.model import Frozen
+from clusterodm.libs.common.model.values import Frozen
 from clusterodm.services.autoscaler.cluster.core import Workload
 
 USUAL_MS: Final = 12_000

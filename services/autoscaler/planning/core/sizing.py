@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, TaskId
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.orders import Size
 

@@ -12,7 +12,8 @@ import msgspec
 
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 
 PROGRESS: Final = {
     MachineState.REQUESTED: "is requested",

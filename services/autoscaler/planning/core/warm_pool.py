@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine, MachineId
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 
 MINUTE_MS: Final = 60_000

@@ -16,12 +16,13 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Now, read
 from clusterodm.libs.common.errors import BusFailed, Conflict
-from clusterodm.libs.common.loops import background, beat
 from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, WaitingTask, supersedes
 from clusterodm.libs.common.messages.machines import ImaginedTasks, TaskWaits
 from clusterodm.libs.common.messages.nodes import NodeView
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, NodeId, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus, Term
+from clusterodm.libs.common.process.loops import background, beat
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits

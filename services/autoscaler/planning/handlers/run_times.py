@@ -11,7 +11,7 @@ import structlog
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import BucketName
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.services.autoscaler.cluster.core import CompletedTask
 from clusterodm.services.autoscaler.planning.core.run_times import RunTimes, RunTimesRecord

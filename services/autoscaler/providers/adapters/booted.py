@@ -27,8 +27,8 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.ports import Sleep, Vendor
 

@@ -24,7 +24,7 @@ from typing import IO, Any, Final, Self
 import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked

@@ -26,10 +26,10 @@ from urllib.parse import quote
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.http_link import in_words as trouble_in_words
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.model import Node
-from clusterodm.libs.common.nodeodm import NodeRefused, not_json, status_in_words
+from clusterodm.libs.common.http_io.link import in_words as trouble_in_words
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.nodeodm.client import NodeRefused, not_json, status_in_words
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from clusterodm.libs.http1.heads import ResponseHead

@@ -17,8 +17,10 @@ import msgspec
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.model import Node, NodeTaskId, StatusCode
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts, NodeCall, Throttle
 from clusterodm.services.proxy.forwarding.core.decisions import ImagesCount
 from clusterodm.services.proxy.forwarding.core.node_messages import (

@@ -26,7 +26,8 @@ from enum import Enum, auto
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.model import NodeId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.retry import RetryPolicy
 
 UNREACHED: Final = RetryPolicy(tries_count=5, within_s=60.0, first_s=0.5, longest_s=4.0)

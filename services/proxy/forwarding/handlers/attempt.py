@@ -22,7 +22,6 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
-from clusterodm.libs.common.lifecycle import leaves, monotonic_s
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import (
     COMMIT_WITHIN_S,
@@ -35,8 +34,9 @@ from clusterodm.libs.common.messages.placement import (
     ReportForwardFailed,
 )
 from clusterodm.libs.common.messages.tasks import AttemptStage
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import leaves, monotonic_s
 from clusterodm.services.proxy.forwarding.core.decisions import Retries, StepDecision
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
 from clusterodm.services.proxy.metrics import FORWARD_SECONDS, FORWARDED

@@ -16,7 +16,7 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.messages.placement import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
 from clusterodm.libs.common.messages.tasks import AttemptStage
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.forwarding.core.decisions import StepDecision
 from clusterodm.services.proxy.forwarding.handlers.attempt import AttemptRun, ForwardingIntervals, taken_up, tell

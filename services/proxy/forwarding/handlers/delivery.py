@@ -21,9 +21,10 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.lifecycle import leaves, monotonic_s
-from clusterodm.libs.common.model import Node, NodeTaskId
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
+from clusterodm.libs.common.process.lifecycle import leaves, monotonic_s
 from clusterodm.services.proxy.errors import NodeErred
 from clusterodm.services.proxy.forwarding.core.decisions import (
     DeliveryStep,

@@ -28,12 +28,13 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import ClusterError, NotFound
-from clusterodm.libs.common.lifecycle import SystemClock, TaskLimiter, now_ms
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, now_ms
+from clusterodm.libs.common.process.loops import background
 from clusterodm.services.proxy.cluster.ports import Cluster, ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep, next_step
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals, ForwardingLimits

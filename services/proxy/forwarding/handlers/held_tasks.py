@@ -14,7 +14,8 @@ import structlog
 
 from clusterodm.libs.common.errors import ClusterError, Removed
 from clusterodm.libs.common.messages.placement import Placed
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals

@@ -18,7 +18,6 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.lifecycle import monotonic_s
 from clusterodm.libs.common.messages.placement import (
     PLACE_TASKS,
     AskedTask,
@@ -28,8 +27,9 @@ from clusterodm.libs.common.messages.placement import (
     PlaceTasks,
 )
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.proxy.forwarding.core.decisions import Epochs
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 

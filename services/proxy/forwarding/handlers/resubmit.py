@@ -15,7 +15,8 @@ import structlog
 
 from clusterodm.libs.common.errors import ClusterError, NotFound, Removed
 from clusterodm.libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
-from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep

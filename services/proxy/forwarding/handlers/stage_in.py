@@ -24,11 +24,12 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import ClusterError, NotFound
-from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Node, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.services.proxy.forwarding.core.decisions import Distrust, Retries, StepDecision
 from clusterodm.services.proxy.forwarding.core.stage_in import (
     TRIES_COUNT,

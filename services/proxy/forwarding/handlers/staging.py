@@ -23,9 +23,10 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.lifecycle import TaskLimiter, leaves, monotonic_s
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Node, NodeTaskId, TaskId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter, leaves, monotonic_s
 from clusterodm.libs.common.retry import RetryPolicy
 from clusterodm.services.proxy.forwarding.core.stage_in import PendingFiles
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed, chance

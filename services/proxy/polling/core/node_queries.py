@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.model import StatusCode
+from clusterodm.libs.common.model.tasks import StatusCode
 from clusterodm.services.proxy.polling.core.task_info import code_of, status_code
 
 PAUSES_S: Final = (1.0, 2.0, 4.0)

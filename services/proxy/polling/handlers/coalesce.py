@@ -19,7 +19,9 @@ import structlog
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.model import ClusterSummary, Owner, Task, TaskId
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster

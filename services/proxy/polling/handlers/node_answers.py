@@ -27,11 +27,13 @@ from typing import Any, Final
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.http_link import Timeouts
-from clusterodm.libs.common.lifecycle import monotonic_s
+from clusterodm.libs.common.http_io.link import Timeouts
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.model import Attempt, Node, Task, TaskId
-from clusterodm.libs.common.nodeodm import CONSOLE_LIMIT_BYTES
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, Task
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.nodeodm.client import CONSOLE_LIMIT_BYTES
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
 from clusterodm.services.proxy.cluster.handlers import Confirmer
 from clusterodm.services.proxy.cluster.ports import Cluster

@@ -23,7 +23,10 @@ from clusterodm.libs.common.console import OwnLines, attempt_on_node, kept_lines
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
-from clusterodm.libs.common.model import ClusterSummary, NodeOption, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.nodes import NodeOption
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster

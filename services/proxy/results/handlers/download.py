@@ -14,10 +14,11 @@ import structlog
 
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.http_io.link import Timeouts
 from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult
-from clusterodm.libs.common.model import Attempt, Owner, Task, TaskId
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.tasks import Attempt, Task
+from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.core import wanted as machine_wanted
 from clusterodm.services.proxy.cluster.handlers import TaskFinder

@@ -19,10 +19,12 @@ import msgspec
 
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed, NotFound
-from clusterodm.libs.common.http_link import Timeouts
+from clusterodm.libs.common.http_io.link import Timeouts
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
-from clusterodm.libs.common.model import Node, Owner, Task, TaskId
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.libs.http1.lines import Header, find

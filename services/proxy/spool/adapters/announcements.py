@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, Conflict, Refused
-from clusterodm.libs.common.model import InstanceId, TaskId, Upload
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket, Entry
 from clusterodm.services.proxy.spool.core.upload import Draft
 

@@ -24,7 +24,8 @@ import structlog
 from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Incarnation, InstanceId, Owner, TaskId
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving

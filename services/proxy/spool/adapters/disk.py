@@ -31,8 +31,9 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from clusterodm.libs.common.model import Incarnation, InstanceId
-from clusterodm.libs.common.private_files import make_private
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.values import InstanceId
+from clusterodm.libs.common.process.private_files import make_private
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked
 from clusterodm.services.proxy.spool.core.upload import Mark, StoredFile, candidates
 

@@ -10,7 +10,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant, Now
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Owner, TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload

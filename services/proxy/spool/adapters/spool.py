@@ -25,9 +25,10 @@ import structlog
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.identity import may_touch
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.model import TaskId, Upload
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bucket
+from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.splice.pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.announcements import UploadAnnouncements

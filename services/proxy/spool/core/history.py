@@ -10,7 +10,8 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd
-from clusterodm.libs.common.model import Attempt, Frozen, Task
+from clusterodm.libs.common.model.tasks import Attempt, Task
+from clusterodm.libs.common.model.values import Frozen
 
 KEPT_COUNT: Final = 20
 """Attempts that are remembered; older ones are long over."""

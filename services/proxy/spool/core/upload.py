@@ -15,7 +15,8 @@ from typing import Final
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.tasks import SentAhead, SubmitTask
-from clusterodm.libs.common.model import Frozen, InstanceId, OptionValue, Owner, TaskId
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
 from clusterodm.services.proxy.spool.core.history import History
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."

@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from clusterodm.libs.common.lifecycle import SystemClock, now_ms
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms
 from clusterodm.services.proxy.tenants.adapters.http import LIGHTNING_URL, HttpAuthority
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
 from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from clusterodm.libs.common.errors import NodeFailed, Refused
-from clusterodm.libs.common.http_client import Client
-from clusterodm.libs.common.http_link import Asked, Origin, Timeouts
-from clusterodm.libs.common.model import Owner
+from clusterodm.libs.common.http_io.client import Client
+from clusterodm.libs.common.http_io.link import Asked, Origin, Timeouts
+from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import Tenant, limits_of, mistake_in_tenant, shown
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.libs.http1.lines import Header, request_head

@@ -20,7 +20,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import ClusterError, Refused
-from clusterodm.libs.common.loops import background, every
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.tenancy import ShownToken, Tenant
 from clusterodm.services.proxy.errors import ServerBusy
 

@@ -25,11 +25,11 @@ import structlog
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.identity import may_touch
-from clusterodm.libs.common.lifecycle import monotonic_s
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.tasks import GET_TASK, SUBMIT_TASK, SubmitTask, TaskRecord, TaskRef
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.tenancy import shown
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller

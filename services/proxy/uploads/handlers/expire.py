@@ -19,11 +19,11 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
 from clusterodm.libs.common.errors import NotFound
-from clusterodm.libs.common.lifecycle import SystemClock
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.spool.core.upload import Mark, SpooledUpload
 from clusterodm.services.proxy.spool.ports import SweptSpool
 

@@ -17,13 +17,13 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.lifecycle import SystemClock, threaded
-from clusterodm.libs.common.loops import background, every
 from clusterodm.libs.common.messages.buckets import PROGRESS, SPOOLS
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.libs.common.process.lifecycle import SystemClock, threaded
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.proxy.spool.core.upload import SpooledUpload
 from clusterodm.services.proxy.spool.ports import Spool

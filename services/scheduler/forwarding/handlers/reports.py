@@ -17,7 +17,8 @@ from clusterodm.libs.common.messages.placement import (
     ReportInputsGone,
 )
 from clusterodm.libs.common.messages.tasks import TASK_STARTED, TaskRecord
-from clusterodm.libs.common.model import AttemptState, Cleanup, InstanceId, Task, TaskState
+from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.core import (

@@ -21,9 +21,10 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.messages.tasks import TASK_STARTED
-from clusterodm.libs.common.model import Attempt, AttemptState, Cleanup, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.core import (
     TAKE_UP_S,

@@ -28,7 +28,8 @@ from clusterodm.libs.common.messages.nodes import (
     UiNode,
     UpdateNodes,
 )
-from clusterodm.libs.common.model import Node, NodeId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.nodes.handlers.probing import NodeProber
 from clusterodm.services.scheduler.nodes.ports import ReservedSlots

@@ -18,10 +18,11 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant, read
 from clusterodm.libs.common.errors import ClusterError, NotFound
-from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.nodes import NODE_REMOVED, LoseNode
-from clusterodm.libs.common.model import Attempt, Cleanup, MachineId, NodeId, StatusCode, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi

@@ -2,7 +2,7 @@
 
 A node is due every few seconds, give or take a little. All are asked at once when the scheduler starts, and the second time after a
 part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. Those that are due
-together are one round (libs/common/rounds.py): each answer is taken in where it arrives. A slow or hung node holds one place
+together are one round (libs/common/nodeodm/rounds.py): each answer is taken in where it arrives. A slow or hung node holds one place
 until its time limit and delays nobody else.
 """
 
@@ -16,11 +16,12 @@ import structlog
 from clusterodm.libs.common.clocks import Instant, read
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.loops import beat
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, NodeEvent
-from clusterodm.libs.common.model import Node, NodeId, NodeInfo
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import beat
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import PROBE_SECONDS, PROBES
 from clusterodm.services.scheduler.node_client.ports import NodeApi

@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.placement import PlaceTasks
 from clusterodm.libs.common.messages.tenants import TenantShare
-from clusterodm.libs.common.model import InstanceId, Task, TaskId
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
 from clusterodm.services.scheduler.placement.core.reservations import Quota, Reservations

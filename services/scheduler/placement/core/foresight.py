@@ -24,7 +24,8 @@ from heapq import heapify, heapreplace
 from typing import Final, NamedTuple
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.placement.core.pace import Paces
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry

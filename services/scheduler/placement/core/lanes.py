@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from clusterodm.libs.common.model import InstanceId, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
 from clusterodm.services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
 

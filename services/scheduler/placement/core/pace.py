@@ -16,7 +16,7 @@ from math import exp, inf, log, sqrt
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
-from clusterodm.libs.common.model import NodeId
+from clusterodm.libs.common.model.values import NodeId
 
 STEP: Final = 1.2
 KEPT_COUNT: Final = 9

@@ -17,7 +17,8 @@ from math import inf
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import AttemptState, NodeId, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import BusySlot, Foresight
 from clusterodm.services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes
 from clusterodm.services.scheduler.placement.core.shares import FairShares, Turn

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from clusterodm.libs.common.messages.tenants import TenantShare
-from clusterodm.libs.common.model import Owner, Task
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner
 
 OPEN_EVERY: Final = 10
 KEPT_COUNT: Final = 4096

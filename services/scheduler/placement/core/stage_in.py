@@ -10,7 +10,7 @@ A stage-in stays with its node for as long as that would do: chosen again every 
 from dataclasses import dataclass
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.model import NodeId, TaskId
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import Need

@@ -19,7 +19,8 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.demand import SupplyChanged, supersedes
-from clusterodm.libs.common.model import MachineId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import may_ever_fit, need_of
 from clusterodm.services.scheduler.task_life.attempts import refused

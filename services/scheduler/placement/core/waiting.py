@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
 from clusterodm.services.scheduler.placement.core.reservations import Quota
 from clusterodm.services.scheduler.placement.core.supply import Supply

@@ -32,14 +32,8 @@ from clusterodm.libs.common.messages.placement import (
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import TASK_PLACED, SentAhead
-from clusterodm.libs.common.model import (
-    AttemptState,
-    InstanceId,
-    NodeTaskId,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS

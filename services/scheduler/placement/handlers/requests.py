@@ -28,7 +28,8 @@ from clusterodm.libs.common.messages.placement import (
     PlaceTasks,
 )
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation

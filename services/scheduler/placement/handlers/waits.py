@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.clocks import Instant, Now, read
-from clusterodm.libs.common.model import Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState

@@ -14,11 +14,12 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.tasks import TaskSummary
-from clusterodm.libs.common.model import Ended, LastKnown, NodeId, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Ended, LastKnown, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bucket
-from clusterodm.libs.common.retrying import Slices
 from clusterodm.services.scheduler.records.core import Key, TaskIndex
 from clusterodm.services.scheduler.records.ports import EndedIndex, EndedRow, row_of
 from clusterodm.services.scheduler.registry.node_state import NodeState

@@ -12,7 +12,9 @@ import structlog
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import Conflict, NotFound
 from clusterodm.libs.common.messages.buckets import PROXIES, UPLOADS
-from clusterodm.libs.common.model import InstanceId, Node, NodeId, Proxy, TaskId
+from clusterodm.libs.common.model.cluster import Proxy
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import InstanceId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.services.scheduler.events import Signals
 from clusterodm.services.scheduler.leadership import Leadership

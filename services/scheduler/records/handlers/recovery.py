@@ -15,13 +15,15 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.clocks import Clock, Instant, read
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
-from clusterodm.libs.common.loops import Start
 from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTONES
-from clusterodm.libs.common.model import IncarnationId, Node, Task, TaskId
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import IncarnationId, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.retrying import Slices
+from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import Signals
 from clusterodm.services.scheduler.leadership import Leadership, repeated
 from clusterodm.services.scheduler.records.core import TaskIndex, key_of

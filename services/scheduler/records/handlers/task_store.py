@@ -28,7 +28,8 @@ from clusterodm.libs.common.clocks import Clock, WallMs, read
 from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Removed, Unreadable
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.model import Ended, Owner, Task, TaskId, Tombstone
+from clusterodm.libs.common.model.tasks import Ended, Task, Tombstone
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.services.scheduler.events import Signals
 from clusterodm.services.scheduler.leadership import Leadership

@@ -27,16 +27,8 @@ from clusterodm.libs.common.messages.tasks import (
     KnownEnd,
     SubmitTask,
 )
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    Cleanup,
-    Moment,
-    NodeId,
-    NodeTaskId,
-    Task,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, Moment, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
 from clusterodm.services.scheduler.task_life.attempts import (
     LOST,
     AttemptResult,

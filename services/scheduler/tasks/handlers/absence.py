@@ -17,7 +17,9 @@ from clusterodm.libs.common.clocks import InstantCache, WallMs, read, seen_s
 from clusterodm.libs.common.errors import ClusterError, Refused
 from clusterodm.libs.common.messages.placement import ReportInputsLost
 from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, TaskRecord
-from clusterodm.libs.common.model import Node, NodeTaskId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.node_client.ports import NodeApi

@@ -20,7 +20,9 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRecord,
     TaskRef,
 )
-from clusterodm.libs.common.model import Attempt, Cleanup, OptionValue, StatusCode, Task, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records

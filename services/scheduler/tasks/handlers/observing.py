@@ -21,7 +21,9 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.buckets import CONSOLES, OBSERVATIONS
-from clusterodm.libs.common.model import LastKnown, Node, NodeTaskId, Observation, Task, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import LastKnown, Observation, Task, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus, Objects
 from clusterodm.services.scheduler.leadership import Leadership
 from clusterodm.services.scheduler.node_client.ports import NodeApi

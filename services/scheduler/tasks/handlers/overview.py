@@ -5,7 +5,7 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import read
 from clusterodm.libs.common.messages.overview import ClusterOverview, GetOverview
-from clusterodm.libs.common.model import Task, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.scheduler.records.core import LONGEST_S
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 

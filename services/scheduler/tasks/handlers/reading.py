@@ -24,7 +24,8 @@ from clusterodm.libs.common.messages.tasks import (
     TasksConfirmed,
     TaskSummary,
 )
-from clusterodm.libs.common.model import Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
 from clusterodm.services.scheduler.records.handlers.archive import task_summary

@@ -18,9 +18,10 @@ import structlog
 from clusterodm.libs.common.clocks import Instant, read, seen_s
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.loops import beat
-from clusterodm.libs.common.model import Attempt, Cleanup, NodeId, NodeTaskId, Task, TaskId
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import beat
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState

@@ -14,9 +14,10 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.messages.tasks import SearchTasks, TaskPage, TaskSummary
-from clusterodm.libs.common.model import Task, TaskId, TaskState
-from clusterodm.libs.common.retrying import Slices
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.records.ports import EndedRow, row_of
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader

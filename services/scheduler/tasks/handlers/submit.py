@@ -18,7 +18,8 @@ from clusterodm.libs.common.messages.tasks import (
     SubmitTask,
     TaskRecord,
 )
-from clusterodm.libs.common.model import NodeTaskId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.node_client.ports import NodeApi, ObservedTask
 from clusterodm.services.scheduler.records.handlers.recovery import Records

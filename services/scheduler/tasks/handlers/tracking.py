@@ -16,10 +16,11 @@ from clusterodm.libs.common.chosen import differences
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.lifecycle import TaskLimiter
-from clusterodm.libs.common.loops import beat
 from clusterodm.libs.common.messages.placement import FinishReported
-from clusterodm.libs.common.model import Attempt, Cleanup, LastKnown, NodeId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, LastKnown, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
+from clusterodm.libs.common.process.loops import beat
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi

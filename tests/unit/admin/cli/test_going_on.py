@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from clusterodm.libs.common.messages.nodes import NODE_LOCKED, NodeEvent
 from clusterodm.libs.common.messages.tasks import TASK_FINISHED, TaskEvent
-from clusterodm.libs.common.model import NodeId, Owner, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import StoredEvent
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.cli.core import events
 from clusterodm.services.admin.cli.core.grammar import read
 from clusterodm.services.admin.cli.handlers import Pace, ask, completions, follow, show_events, wait_for

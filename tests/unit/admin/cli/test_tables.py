@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.admin.cli.core.tables import Look, human, table, unambiguous_length
 from clusterodm.services.admin.commands.core.answers import NodeListing, TaskListing
 from tests.fake_scheduler import FakeScheduler, node, task

@@ -20,8 +20,9 @@ from clusterodm.libs.common.messages.machines import (
 )
 from clusterodm.libs.common.messages.nodes import ADD_NODE, BestNode
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model import TaskId, TaskState
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import (
     ConsoleLines,

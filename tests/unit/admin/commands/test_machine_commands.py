@@ -13,8 +13,8 @@ from clusterodm.libs.common.messages.machines import (
     AutoscalerStatus,
     MachineList,
 )
-from clusterodm.libs.common.model import MachineState
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.machines import MachineState
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
 from clusterodm.services.admin.commands.core.commands import DestroyMachineCommand

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.messages.machines import PlannedStep
-from clusterodm.libs.common.model import Owner, StatusCode, TaskState
+from clusterodm.libs.common.model.tasks import StatusCode, TaskState
+from clusterodm.libs.common.model.values import Owner
 from clusterodm.services.admin.cli.core.tables import PLAIN, human, table
 from clusterodm.services.admin.commands.core.answers import (
     Answer,

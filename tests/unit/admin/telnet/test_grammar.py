@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct, UnknownCommand
 from clusterodm.services.admin.telnet.core import grammar

@@ -10,7 +10,7 @@ import pytest
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.lifecycle import now_ms
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TokenBook, digest_of, read_tokens, shown
 from clusterodm.services.admin.tokens.api.words import main
 from clusterodm.services.admin.tokens.core import duration_ms, size_bytes

@@ -7,7 +7,7 @@ import pytest
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.overview import ClusterOverview, Sample, SpoolReport, UploadProgress
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.services.admin.watching.core import (
     MOST_COUNT,
     POINTS_COUNT,

@@ -6,8 +6,9 @@ from clusterodm.libs.common.messages.buckets import SAMPLES
 from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW, ClusterOverview, GetOverview, SpoolReport
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from clusterodm.libs.common.model import InstanceId, NodeId, NodeTaskId
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.watching.handlers import Watched
 
 

@@ -5,7 +5,7 @@ import pytest
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, TaskWaits
 from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport, UploadProgress
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.lists import (

@@ -6,8 +6,8 @@ import httpx
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
-from clusterodm.libs.common.health import Health, NeededServices
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.health.health import Health, NeededServices
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.web.api.guard import LoadedWhenAsked
 
 

@@ -7,9 +7,12 @@ import pytest
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, TASKS
-from clusterodm.libs.common.model import Incarnation, IncarnationId, Machine, MachineId, TaskId, TaskState
+from clusterodm.libs.common.model.cluster import Incarnation
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import IncarnationId, MachineId, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.core import (
     Identities,

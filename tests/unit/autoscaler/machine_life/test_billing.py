@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.machine_life.billing import billed_ms, leaves_paid_time, paid_ms
 
 BEGUN = 1_000_000

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS, MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after, possible
 from tests import plain_history

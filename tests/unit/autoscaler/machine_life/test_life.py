@@ -2,7 +2,8 @@
 
 import pytest
 
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.autoscaler.cluster.core import Load

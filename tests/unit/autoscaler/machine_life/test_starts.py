@@ -3,7 +3,8 @@
 from typing import Any
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model import Machine, MachineId
+from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.machine_life.starts import USUAL_START_MS, StartHistory
 
 NOW = WallMs(1_000_000_000)

@@ -13,7 +13,8 @@ from clusterodm.libs.common.messages.machines import (
     ResumeAutoscaler,
     ViewCommand,
 )
-from clusterodm.libs.common.model import MachineId, MachineState
+from clusterodm.libs.common.model.machines import MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
 from tests.autoscaler_world import BOOT_TURNS, World
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import Machine
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.services.autoscaler.config.core.configuration import (
     API,
     DOCKER_MACHINE,

@@ -7,7 +7,9 @@ import pytest
 
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.machines import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId, TaskState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.machines.core import compare
 from clusterodm.services.autoscaler.orders import ProviderMachine
 from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World

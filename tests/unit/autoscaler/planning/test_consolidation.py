@@ -6,8 +6,9 @@ import pytest
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.orders import Size

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory

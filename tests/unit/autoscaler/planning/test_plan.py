@@ -6,7 +6,8 @@ import pytest
 
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory

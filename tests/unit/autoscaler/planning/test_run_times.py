@@ -8,20 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    LastKnown,
-    MachineId,
-    NodeId,
-    NodeTaskId,
-    OptionValue,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Workload, completed_on_machine, options_digest
 from clusterodm.services.autoscaler.planning.core.run_times import OPTIONS_COUNT, RunTimes, RunTimesRecord, work
 

@@ -7,7 +7,8 @@ import pytest
 
 from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import Machine, MachineId, MachineState, TaskId
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.orders import Size

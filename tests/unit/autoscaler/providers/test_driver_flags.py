@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.flags import DRIVERS, Usage, parse
 from clusterodm.services.autoscaler.config.core.configuration import Configuration

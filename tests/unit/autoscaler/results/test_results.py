@@ -6,7 +6,7 @@ import pytest
 
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.machines import FindResult, ResultFound
-from clusterodm.libs.common.model import NodeTaskId
+from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from clusterodm.services.autoscaler.orders import S3Target

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.model import Machine, MachineId, MachineState
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
 from clusterodm.services.proxy.cluster.core import wanted
 

@@ -6,15 +6,9 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
-from clusterodm.libs.common.model import (
-    Machine,
-    MachineId,
-    MachineState,
-    NodeTaskId,
-    Owner,
-    TaskId,
-)
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.values import MachineId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.callbacks.core import CallbackDecision
 from clusterodm.services.proxy.callbacks.handlers import MachineCallbacks
 from tests.proxy_ports import FakeCluster, a_task

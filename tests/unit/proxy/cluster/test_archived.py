@@ -3,8 +3,9 @@
 import pytest
 
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.model import InstanceId, Node, NodeId, NodeTaskId
-from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
+from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.services.proxy.forwarding.core.decisions import Distrust, Retries
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, StoredFile, submission_of

@@ -19,9 +19,12 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TasksConfirmed,
 )
-from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Handler
-from clusterodm.libs.common.testing import FakeClock, MemoryBucket, MemoryBus
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers import AWAY_S, HOLD_S, Confirmer
 from tests.waiting import until
 

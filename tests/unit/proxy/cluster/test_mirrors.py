@@ -11,22 +11,21 @@ import pytest
 from clusterodm.libs.common.messages.buckets import ENDED, NODES, OBSERVATIONS, TASKS
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.messages.tasks import TaskRecord
-from clusterodm.libs.common.model import (
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import (
     Attempt,
     AttemptState,
     Ended,
-    InstanceId,
     LastKnown,
-    Node,
-    NodeId,
-    NodeTaskId,
     Observation,
     StatusCode,
     Task,
-    TaskId,
     TaskState,
 )
-from clusterodm.libs.common.testing import FakeClock, MemoryBucket, MemoryBus, MemoryWatch
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bucket import MemoryBucket, MemoryWatch
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
 from tests.waiting import until
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.model import NodeOption
+from clusterodm.libs.common.model.nodes import NodeOption
 from clusterodm.services.proxy.errors import ServerBusy
 from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, LongBodies
 from clusterodm.services.proxy.exchange.part_heads import read_head

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.retry import RetryPolicy
 from clusterodm.services.proxy.forwarding.adapters.node_call import Throttle
 from clusterodm.services.proxy.forwarding.core.decisions import (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from clusterodm.libs.common.model import NodeId
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.proxy.forwarding.core.decisions import Distrust
 
 NODE = NodeId("n1")

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.model import NodeTaskId, TaskId, TaskState
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.services.proxy.errors import NodeErred
 from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
 from clusterodm.services.proxy.spool.core.upload import Draft

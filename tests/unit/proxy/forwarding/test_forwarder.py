@@ -13,16 +13,10 @@ from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, RENEW_ATTEMPT, PlacementPossible, RenewAttempt
 from clusterodm.libs.common.messages.tasks import AttemptStage
-from clusterodm.libs.common.model import (
-    AttemptState,
-    InstanceId,
-    Node,
-    NodeTaskId,
-    TaskId,
-    TaskState,
-    Upload,
-)
-from clusterodm.libs.common.nodeodm import NodeRefused
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import AttemptState, TaskState, Upload
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.services.proxy.spool.core.upload import Draft, Mark
 from clusterodm.services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import FILES, NODE, OTHER_NODE, TASK, World

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from clusterodm.libs.common.lifecycle import monotonic_s
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from tests.forwarding import QUICK, TASK, World
 from tests.waiting import until
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import Node, NodeTaskId, OptionValue, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import Node, OptionValue
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.services.proxy.forwarding.core.stage_in import IDLE_S
 from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
 from clusterodm.services.proxy.spool.core.upload import Draft, candidates

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.faults import the_last_first
 from clusterodm.libs.common.messages.buckets import TASKS
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import (
@@ -17,8 +16,10 @@ from clusterodm.libs.common.messages.placement import (
     PlacementPossible,
 )
 from clusterodm.libs.common.messages.tasks import GET_TASK
-from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.testing.faults import the_last_first
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import mirrored
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import until

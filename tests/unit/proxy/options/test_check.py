@@ -6,7 +6,7 @@ import math
 import pytest
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.model import NodeOption, OptionValue
+from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
 from clusterodm.services.proxy.options import javascript
 from clusterodm.services.proxy.options.check import check_options
 

@@ -7,13 +7,10 @@ import pytest
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model import (
-    InstanceId,
-    Owner,
-    TaskId,
-    Upload,
-)
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.tasks import Upload
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.errors import UploadOwnerAway
 from clusterodm.services.proxy.peers.handlers import PeerForwarding
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer

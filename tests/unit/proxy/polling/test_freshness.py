@@ -11,8 +11,10 @@ import pytest
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, ConfirmTasks, TaskRecord, TasksConfirmed
-from clusterodm.libs.common.model import LastKnown, Owner, StatusCode, Task, TaskId, TaskState
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.polling.core.node_queries import (

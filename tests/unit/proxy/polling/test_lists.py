@@ -4,8 +4,9 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, ListTaskIds, TaskIds, TaskRecord
-from clusterodm.libs.common.model import InstanceId, Owner, Task, TaskId
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import mirrored
 from clusterodm.services.proxy.polling.handlers.read import TaskLists
 from tests.waiting import until

@@ -22,21 +22,11 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRecord,
     TaskRef,
 )
-from clusterodm.libs.common.model import (
-    Attempt,
-    InstanceId,
-    LastKnown,
-    Moment,
-    Node,
-    NodeId,
-    NodeTaskId,
-    Owner,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Moment, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers import HOLD_S, TaskFinder
 from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll

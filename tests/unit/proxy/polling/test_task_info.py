@@ -9,20 +9,9 @@ from hypothesis import strategies as st
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.console import attempt_on_node, kept_lines, own_lines
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    ClusterSummary,
-    InstanceId,
-    LastKnown,
-    Moment,
-    NodeId,
-    NodeTaskId,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, Moment, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.polling.core.task_info import (
     cluster_info,
     code_of,

@@ -6,8 +6,10 @@ from clusterodm.libs.common.errors import BusFailed, Removed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model import InstanceId, Task, TaskId, TaskState
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.recovery.handlers import MissingInputs
 from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool

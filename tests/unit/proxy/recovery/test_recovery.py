@@ -2,13 +2,14 @@
 
 import pytest
 
+from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
-from clusterodm.libs.common.incarnation import incarnation
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.tasks import REMOVE_TASK, TaskRef
-from clusterodm.libs.common.model import Owner, TaskId
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.actions.handlers import ClientActions
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret

@@ -5,19 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    InstanceId,
-    LastKnown,
-    MachineId,
-    NodeId,
-    NodeTaskId,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.results.core import ResultPlace, StorageAnswer, address, places, seen, storage_and_path
 
 MACHINE, PREFIX, NODE = ResultPlace.MACHINE, ResultPlace.PREFIX, ResultPlace.NODE

@@ -10,22 +10,13 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, N
 from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode, UiNode
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model import (
-    Attempt,
-    InstanceId,
-    Machine,
-    MachineId,
-    MachineState,
-    Node,
-    NodeId,
-    NodeTaskId,
-    Owner,
-    Task,
-    TaskId,
-    TaskState,
-)
-from clusterodm.libs.common.nodeodm import NodeRefused
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.nodeodm.client import NodeRefused
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.results.handlers.download import ResultLocation, Results
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.tenancy import shown
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll
 from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath

@@ -3,7 +3,8 @@
 import pytest
 
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.server.health import ProxyHealth
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster

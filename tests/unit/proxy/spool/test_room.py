@@ -2,7 +2,8 @@
 
 import pytest
 
-from clusterodm.libs.common.model import TaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up
 from clusterodm.services.proxy.settings import minimum_bytes
 from clusterodm.services.proxy.spool.core.upload import wanted_bytes

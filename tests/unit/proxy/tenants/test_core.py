@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.model import ClusterSummary, NodeOption, OptionValue
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange
 from clusterodm.services.proxy.polling.core.task_info import within
 from clusterodm.services.proxy.tenants.core import augmented, in_words, limited_options

@@ -8,7 +8,7 @@ import pytest
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.tenancy import Tenant, shown
-from clusterodm.libs.common.testing import FakeClock
+from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.services.proxy.errors import ServerBusy
 from clusterodm.services.proxy.tenants.adapters.remote import (
     REMEMBERED_COUNT,

@@ -4,7 +4,7 @@ import pytest
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model import OptionValue
+from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.services.proxy.options.check import check_seed, rewrite_split
 from clusterodm.services.proxy.uploads.core import SLOW_DOWN, check_flood, task_id
 

@@ -22,9 +22,12 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRecord,
     TaskRef,
 )
-from clusterodm.libs.common.model import NodeId, NodeOption, NodeTaskId, OptionValue, Owner, Task, TaskId, TaskState
+from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
+from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, ShownToken, Tenant
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.actions.handlers import ClientActions
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller

@@ -6,9 +6,10 @@ import pytest
 
 from clusterodm.libs.common.messages.buckets import PROGRESS, SPOOLS, UPLOADS
 from clusterodm.libs.common.messages.overview import UploadProgress
-from clusterodm.libs.common.model import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket
-from clusterodm.libs.common.testing import FakeClock, MemoryBus
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.spool.core.upload import Draft
 from clusterodm.services.proxy.uploads.handlers.progress import UploadReporter
 from tests.memory_spool import MemorySpool

@@ -1,7 +1,7 @@
 """Images that may lie on a node twice, and uploads that nobody will commit: played with fake nodes."""
 
 from clusterodm.libs.common.messages.placement import RenewAttempt
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, task_id
 
 

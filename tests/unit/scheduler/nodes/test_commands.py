@@ -5,7 +5,8 @@ import pytest
 from clusterodm.libs.common.errors import NoNode, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
 from clusterodm.libs.common.messages.nodes import AddNode, BestNode, FindUiNode, ListNodes, NodeRef, UpdateNodes
-from clusterodm.libs.common.model import NodeId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.services.scheduler.demand.core import demand_of, summary_of
 from tests.scheduling import GIGABYTE, FakeNode, a_play
 

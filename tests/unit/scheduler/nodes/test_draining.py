@@ -4,7 +4,7 @@ import pytest
 
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.placement import Waiting
-from clusterodm.libs.common.model import StatusCode, TaskState
+from clusterodm.libs.common.model.tasks import StatusCode, TaskState
 from tests.scheduling import FakeNode, Play, a_play
 
 

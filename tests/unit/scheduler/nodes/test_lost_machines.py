@@ -5,7 +5,8 @@ import pytest
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.nodes import AddNode, LoseNode
 from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt
-from clusterodm.libs.common.model import MachineId, NodeId, NodeTaskId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId
 from tests.scheduling import NOW_MS, FakeNode, Play, a_play, task_id
 
 MACHINE = MachineId("clusterodm-c-9-first")

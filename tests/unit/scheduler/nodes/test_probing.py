@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from clusterodm.libs.common.loops import background
 from clusterodm.libs.common.messages.buckets import SUMMARY, SUMMARY_KEY
-from clusterodm.libs.common.model import ClusterSummary, NodeInfo
+from clusterodm.libs.common.model.cluster import ClusterSummary
+from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.process.loops import background
 from clusterodm.services.scheduler.demand.core import summary_changed
 from clusterodm.services.scheduler.registry.node_state import is_other
 from tests.scheduling import GIGABYTE, FakeNode, Play, a_play, settings

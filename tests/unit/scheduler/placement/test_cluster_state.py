@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.messages.tasks import AdoptTask, AttemptStage, KnownAttempt, SubmitTask
-from clusterodm.libs.common.model import Cleanup, InstanceId, Node, NodeId, NodeInfo, NodeTaskId, Owner, Task, TaskId
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import Cleanup, Task
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult

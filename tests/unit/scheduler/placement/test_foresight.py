@@ -7,18 +7,10 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.messages.tasks import SubmitTask
-from clusterodm.libs.common.model import (
-    InstanceId,
-    LastKnown,
-    MachineId,
-    Node,
-    NodeId,
-    NodeInfo,
-    NodeTaskId,
-    StatusCode,
-    Task,
-)
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, Task
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.demand.core import demand_of
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.pace import STEP, Paces

@@ -10,22 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from clusterodm.libs.common.clocks import Now, WallMs, read
 from clusterodm.libs.common.messages.tasks import SubmitTask
-from clusterodm.libs.common.model import (
-    AttemptState,
-    Cleanup,
-    InstanceId,
-    LastKnown,
-    Node,
-    NodeId,
-    NodeInfo,
-    NodeTaskId,
-    Owner,
-    StatusCode,
-    Task,
-    TaskId,
-    TaskState,
-)
-from clusterodm.libs.common.testing import FakeClock, clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock, clocks_at
 from clusterodm.services.scheduler.demand.core import demand_of
 from clusterodm.services.scheduler.forwarding.core import TAKE_UP_S, UNHEARD_S, Silence, is_current, judge
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState

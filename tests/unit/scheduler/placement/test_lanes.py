@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.messages.tasks import SubmitTask
-from clusterodm.libs.common.model import InstanceId, Owner, Task
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import InstanceId, Owner
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
 from clusterodm.services.scheduler.records.core import key_of
 from clusterodm.services.scheduler.tasks.core.submission import submitted

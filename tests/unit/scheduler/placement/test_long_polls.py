@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed, Refused
-from clusterodm.libs.common.lifecycle import TaskLimiter
 from clusterodm.libs.common.messages.buckets import TASKS
 from clusterodm.libs.common.messages.placement import AskedTask, NotWaiting, Placed, PlaceTasks, Waiting
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import AttemptState, InstanceId, NodeId, NodeTaskId, TaskState
+from clusterodm.libs.common.model.tasks import AttemptState, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
+from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.services.scheduler.demand.core import demand_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 from tests.waiting import until

@@ -5,7 +5,8 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.placement import NotWaiting, Placed, Waiting
-from clusterodm.libs.common.model import InstanceId, Owner, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import InstanceId, Owner
 from tests.scheduling import GIGABYTE, FakeNode, Play, a_play, settings, task_id
 
 

@@ -1,7 +1,8 @@
 """How many tasks of one owner may be under way; what goes beyond waits and is never lost."""
 
 from clusterodm.libs.common.messages.placement import Waiting
-from clusterodm.libs.common.model import Owner, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import Owner
 from clusterodm.services.scheduler.demand.core import demand_of
 from tests.scheduling import FakeNode, a_play, settings, task_id
 

@@ -6,7 +6,7 @@ import pytest
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.placement import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask
 from clusterodm.libs.common.messages.tasks import SentAhead
-from clusterodm.libs.common.model import NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, place

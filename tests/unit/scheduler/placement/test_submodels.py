@@ -8,7 +8,7 @@ import pytest
 
 from clusterodm.libs.common.messages.demand import SupplyChanged
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model import Task, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.scheduler.placement.core.waiting import (
     LEAD_COUNT,
     LEAST_PATIENCE_S,

@@ -7,7 +7,7 @@ from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.messages.nodes import AddNode
 from clusterodm.libs.common.messages.placement import Waiting
 from clusterodm.libs.common.messages.tasks import ListTasks
-from clusterodm.libs.common.model import MachineId, TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.scheduler.placement.core.supply import Supply
 from tests.scheduling import NOW, NOW_MS, FakeNode, Play, a_play, task_id
 

@@ -10,8 +10,10 @@ from clusterodm.libs.common.errors import Refused, Removed
 from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, TASKS
 from clusterodm.libs.common.messages.placement import NotWaiting
 from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks, ReadConsole, TaskRef
-from clusterodm.libs.common.model import Ended, LastKnown, OptionValue, Owner, StatusCode, Task, TaskState
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Ended, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import Owner
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.scheduler.task_life.attempts import compacted
 from clusterodm.services.scheduler.tasks.core.observation import unpacked
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id

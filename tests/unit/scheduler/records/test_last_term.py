@@ -1,7 +1,8 @@
 """A scheduler under which the store is lost writes again what it knew."""
 
 from clusterodm.libs.common.messages.buckets import NODES, TASKS
-from clusterodm.libs.common.model import IncarnationId, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import IncarnationId
 from clusterodm.services.scheduler.records.handlers.recovery import BELIEVED_S, LastTerm
 from tests.scheduling import FakeNode, Play, a_play
 

@@ -6,7 +6,8 @@ from clusterodm.libs.common.errors import NotFound, Refused, Removed
 from clusterodm.libs.common.messages.buckets import TASKS, TOMBSTONES
 from clusterodm.libs.common.messages.placement import NotWaiting
 from clusterodm.libs.common.messages.tasks import TaskRef
-from clusterodm.libs.common.model import Owner, TaskState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import Owner
 from tests.scheduling import FakeNode, Play, a_play, settings, task_id
 
 ALICE, BOB = Owner("alice"), Owner("bob")

@@ -5,7 +5,7 @@ import pytest
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import TASKS
 from clusterodm.libs.common.messages.tasks import ConfirmTasks, SeenTask, TaskRef
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
 LATER = b'{"id":"x","state":"as a later version calls it"}'

@@ -2,8 +2,9 @@
 
 import pytest
 
-from clusterodm.libs.common.model import Node, NodeId, NodeInfo, TaskId
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.nodes.handlers.commands import node_id
 from clusterodm.services.scheduler.registry.node_state import OurTasks, foreign_of
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry

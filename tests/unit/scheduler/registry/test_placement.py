@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.model import NodeId
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import Need, best, place, why_not
 from tests.scheduling import GIGABYTE, node_state

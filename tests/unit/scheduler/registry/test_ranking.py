@@ -5,8 +5,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterodm.libs.common.model import Node, NodeId, NodeInfo, TaskId
-from clusterodm.libs.common.testing import clocks_at
+from clusterodm.libs.common.model.nodes import Node, NodeInfo
+from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.registry.node_state import OurTasks
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, place

@@ -6,19 +6,9 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.messages.tasks import SubmitTask
-from clusterodm.libs.common.model import (
-    Attempt,
-    AttemptState,
-    Cleanup,
-    InstanceId,
-    LastKnown,
-    Node,
-    NodeId,
-    NodeTaskId,
-    StatusCode,
-    Task,
-    TaskState,
-)
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.task_life.attempts import KEPT_COUNT, AttemptPolicy, AttemptResult, ended
 from clusterodm.services.scheduler.task_life.life import (

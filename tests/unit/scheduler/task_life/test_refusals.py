@@ -11,7 +11,8 @@ from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.messages.nodes import AddNode
 from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import ListTasks
-from clusterodm.libs.common.model import MachineId, NodeId, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import MachineId, NodeId
 from clusterodm.services.scheduler.demand.core import demand_of
 from clusterodm.services.scheduler.node_client.ports import count_of
 from clusterodm.services.scheduler.placement.core.supply import (

@@ -5,7 +5,9 @@ import pytest
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.buckets import PROXIES, UPLOADS
 from clusterodm.libs.common.messages.placement import NotWaiting, ReportInputsLost
-from clusterodm.libs.common.model import InstanceId, NodeTaskId, Proxy, TaskState, Upload
+from clusterodm.libs.common.model.cluster import Proxy
+from clusterodm.libs.common.model.tasks import TaskState, Upload
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
 from clusterodm.services.scheduler.registry.proxies import holder_away, holder_gone
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 

@@ -7,7 +7,8 @@ import pytest
 from clusterodm.libs.common.errors import Refused, Removed
 from clusterodm.libs.common.messages.placement import NotWaiting
 from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd, TaskRef
-from clusterodm.libs.common.model import AttemptState, Cleanup, InstanceId, NodeId, NodeTaskId, Task, TaskState
+from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from tests.scheduling import NOW_MS, FakeNode, a_play, settings, task_id
 
 GRACE_S = settings().node_grace_s

@@ -2,7 +2,7 @@
 
 from clusterodm.libs.common.messages.buckets import CONSOLES
 from clusterodm.libs.common.messages.tasks import ReadConsole
-from clusterodm.libs.common.model import StatusCode, TaskState
+from clusterodm.libs.common.model.tasks import StatusCode, TaskState
 from clusterodm.services.scheduler.tasks.core.observation import TAIL_COUNT, KeptConsole, packed, unpacked
 from tests.scheduling import FakeNode, Play, a_play, task_id
 

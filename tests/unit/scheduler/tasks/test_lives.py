@@ -5,7 +5,9 @@ import pytest
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.placement import FinishReported, Waiting
 from clusterodm.libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
-from clusterodm.libs.common.model import AttemptState, Cleanup, NodeTaskId, OptionValue, Owner, StatusCode, TaskState
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, StatusCode, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, Owner
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 from clusterodm.services.scheduler.tasks.core.observation import known_of
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id

@@ -6,7 +6,8 @@ import pytest
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.console import kept_lines, own_lines
 from clusterodm.libs.common.delay_queue import DelayQueue
-from clusterodm.libs.common.model import Attempt, LastKnown, Moment, NodeId, NodeTaskId, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Moment, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.values import NodeId, NodeTaskId
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 from clusterodm.services.scheduler.tasks.core.observation import (
     LINE_LENGTH,

@@ -5,8 +5,9 @@ import pytest
 
 from clusterodm.libs.common.messages.buckets import OBSERVATIONS, TASKS
 from clusterodm.libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
-from clusterodm.libs.common.model import LastKnown, Observation, OptionValue, StatusCode, Task, TaskState
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import LastKnown, Observation, StatusCode, Task, TaskState
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.scheduler.tasks.core.observation import is_due, shortened
 from clusterodm.services.scheduler.tasks.handlers.observing import ObservationStore
 from tests.scheduling import FakeNode, Play, a_play, task_id

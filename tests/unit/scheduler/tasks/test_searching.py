@@ -5,7 +5,7 @@ import pytest
 from clusterodm.libs.common.messages.overview import GetOverview
 from clusterodm.libs.common.messages.placement import RenewAttempt
 from clusterodm.libs.common.messages.tasks import SearchTasks, TaskOrder, TaskPage, TaskRef
-from clusterodm.libs.common.model import TaskState
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.scheduler.tasks.handlers.searching import FEW_COUNT, MOST_COUNT, bounded
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, task_id
 

@@ -5,7 +5,9 @@ import pytest
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.placement import Waiting
-from clusterodm.libs.common.model import Cleanup, InstanceId, OptionValue, TaskState, Upload
+from clusterodm.libs.common.model.nodes import OptionValue
+from clusterodm.libs.common.model.tasks import Cleanup, TaskState, Upload
+from clusterodm.libs.common.model.values import InstanceId
 from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
 
 GONE = InstanceId("a proxy that is gone")

@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked

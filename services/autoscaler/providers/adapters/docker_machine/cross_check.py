@@ -20,7 +20,7 @@ from typing import Final, Protocol
 import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.ports import Provider
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, Configuration
 from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Order

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from botocore.parsers import ResponseParserError
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.orders import NO_SECRET, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import LONGEST_MESSAGE

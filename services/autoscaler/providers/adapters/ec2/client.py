@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Trouble
-from clusterodm.libs.common.lifecycle import threaded
+from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import LONGEST_MESSAGE, TOO_MANY, usual_trouble

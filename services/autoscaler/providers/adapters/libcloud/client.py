@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
-from clusterodm.libs.common.model import MachineId
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked

@@ -1,0 +1,466 @@
+"""The bus over NATS: requests, events, snapshots. With `store`, what the other modules of this room are for.
+
+Requests are served through nats.micro, so that `nats micro ls|info|stats` shows every service and endpoint. nats-py runs
+the handlers of one subscription one at a time, so each request gets an asyncio task of its own from a bounded limiter. A
+ClusterError crosses the bus by its wire name (errors.ERROR_NAMES); anything else is logged here with its trace and
+reaches the caller as BusFailed without its text.
+
+How requests are asked is in requests.py. Each carries the id of its cause (`CAUSE`), events told while it is handled carry it on, and
+logs show it. A message that cannot be decoded, as a later version may send it, is logged, counted and skipped.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.micro.request import Request as MicroRequest
+from nats.micro.service import Service, ServiceConfig
+
+from clusterodm.libs.common.bus.connection import Absence, NatsDenials, open_client, shutting_down
+from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
+from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
+from clusterodm.libs.common.bus.replicas import Replicas
+from clusterodm.libs.common.bus.requests import CAUSE, Requests, cause, new_id
+from clusterodm.libs.common.bus.retrying import retry, try_timeout
+from clusterodm.libs.common.bus.store import NatsBucket
+from clusterodm.libs.common.bus.stored_events import events_after
+from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
+from clusterodm.libs.common.errors import BusFailed, ClusterError, error_name
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
+from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.ports import Handler, StoredEvents, Term
+from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
+from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.telemetry.log import hide
+from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
+
+log = structlog.get_logger()
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+Told = TypeVar("Told")
+Value = TypeVar("Value")
+
+HANDLERS_AT_ONCE: Final = 256
+"""Requests that one service works on at the same time; the rest waits in NATS' buffers."""
+POLLS_AT_ONCE: Final = 4096
+"""Questions that are held open at the same time (messages.LongPoll). They cost memory and no work, and have room of their own."""
+SERVICES: Final = frozenset(("proxy", "scheduler", "autoscaler", "admin"))
+"""Of two of them only the one that writes a bucket changes how it is kept; NATS would not let the other."""
+RETRY_S: Final = 0.1
+PING_TIMEOUT_S: Final = 5
+STOP_GRACE_S: Final = 5.0
+ANSWERS: Final = counter(
+    "clusterodm_bus_answers_total",
+    "Requests of other services that were answered here, by outcome: ok, or the error's name",
+    "request",
+    "outcome",
+)
+ANSWER_SECONDS: Final = histogram(
+    "clusterodm_bus_answer_seconds",
+    "How long it took to answer requests of other services, but for those that are held open",
+    "request",
+)
+EVENTS_LOST: Final = counter(
+    "clusterodm_bus_events_lost_total", "Events that could not be published: NATS was away", "event"
+)
+
+
+class NatsBus:
+    """The bus of one process. `clusterodm.libs.common.ports.Bus` says what each method promises."""
+
+    def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence, service: str = "") -> None:
+        self._client = client
+        self._service = service
+        self._absence = absence
+        self._wait_s = wait_s
+        self.denials = NatsDenials()
+        """What NATS has refused to this user; it is the reason of a failure that is no more than silence otherwise."""
+        self._nonce = new_id().decode()
+        self._js: JetStreamContext = client.jetstream(timeout=5)
+        self._replicas = Replicas(replicas_count)
+        self._requests = Requests(client)
+        self._connections_count = 1
+        self._answering: dict[str, Term] = {}
+        """What this process leads and answers."""
+        self._buckets: dict[str, NatsBucket[Any]] = {}
+        self._objects: dict[tuple[str, float], NatsObjects] = {}
+        self._compared: set[str] = set()
+        """Streams of snapshots that this process writes to, and has compared with the settings."""
+
+    def __repr__(self) -> str:
+        """Show where it is connected to."""
+        return f"NatsBus({'connected' if self.connected else 'away'})"
+
+    @property
+    def url(self) -> str:
+        """Where it is connected to at this moment, without any token; empty: nowhere."""
+        where = self._client.connected_url
+        return f"nats://{where.hostname}:{where.port}" if where else ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether NATS is there at this moment."""
+        return self._client.is_connected
+
+    @property
+    def away_s(self) -> float:
+        """How long NATS is known to be away; see ports.Bus."""
+        return 0.0 if self.connected else self._absence.lasts_s
+
+    @property
+    def servers_count(self) -> int:
+        """How many servers of NATS there may be; see ports.Bus."""
+        return len(self._client.servers)
+
+    async def ping_s(self) -> float:
+        """Ask NATS for a sign of life; see ports.Bus."""
+        began = monotonic_s()
+        try:  # a ping that is cancelled breaks nats-py's reading at the next pong
+            await asyncio.shield(self._client.flush(timeout=PING_TIMEOUT_S))
+        except LOST as error:
+            raise BusFailed(f"no answer to a ping: {type(error).__name__}") from None
+        return monotonic_s() - began
+
+    async def reconnected(self) -> None:
+        """Start the watches again, ask again what may be asked twice, and say of what this process is the leader."""
+        for bucket in self._buckets.values():
+            bucket.restart_watches()
+        self._connections_count += 1
+        self._requests.reconnected()
+        for owner, term in self._answering.items():
+            await self._announce(owner, term)
+
+    @asynccontextmanager
+    async def hearing_leaders(self) -> AsyncIterator[None]:
+        """Hear who answers from now on, while the context is open."""
+
+        async def heard(told: LeaderAnswers) -> None:
+            self._requests.leader_answers(told.owner)
+
+        async with self.subscribe(LEADER_ANSWERS, heard):
+            yield
+
+    async def _announce(self, owner: str, term: Term) -> None:
+        if term.valid:
+            await self.publish(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=term.epoch))
+
+    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+        """Ask the owner; see ports.Bus."""
+        return await self._requests.ask(request, message, timeout_s)
+
+    @asynccontextmanager
+    async def serve(
+        self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
+    ) -> AsyncIterator[None]:
+        """Answer requests; see ports.Bus."""
+        from clusterodm.libs.common.version import VERSION
+
+        group = service if term is None else f"{service}-{term.epoch}"
+        config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)
+        async with (
+            TaskLimiter(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as limiter,
+            TaskLimiter(POLLS_AT_ONCE, grace_s=1.0) as polls,
+        ):
+            micro = Service(self._client, config)
+            await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
+            try:
+                for request, handler in handlers.items():
+                    offered = micro.add_endpoint(
+                        name=request.name.replace(".", "-"),
+                        subject=request.subject,
+                        handler=endpoint(polls if isinstance(request, LongPoll) else limiter, request, handler, term),
+                    )
+                    await cancellable(offered)
+                if term is not None:
+                    self._answering[service] = term
+                    await self._announce(service, term)
+                yield
+            finally:
+                self._answering.pop(service, None)
+                with contextlib.suppress(*LOST):
+                    async with asyncio.timeout(STOP_GRACE_S):
+                        await cancellable(micro.stop())
+
+    async def publish(self, event: Event[Told], message: Told) -> None:
+        """Publish an event; see ports.Bus."""
+        headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
+        try:
+            await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
+        except LOST as error:
+            EVENTS_LOST.inc(event.name)
+            log.warning("event.publish_failed", told=event.name, error=type(error).__name__)
+
+    @asynccontextmanager
+    async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+        """Call the handler for every event; see ports.Bus."""
+
+        async def heard(message: Msg) -> None:
+            told = decoded(event.name, message.data, event.told)
+            if told is not None:
+                try:
+                    await handler(told)
+                except Exception:
+                    log.exception("event.handler_failed", told=event.name)
+
+        subscription = await cancellable(self._client.subscribe(event.subject, cb=heard))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(*LOST):
+                await cancellable(subscription.unsubscribe())
+
+    async def stored_events(self, after: int, most_count: int) -> StoredEvents:
+        """Read the last events; see ports.Bus."""
+        try:
+            return await events_after(self._js, after, most_count)
+        except LOST as error:
+            raise BusFailed(f"events cannot be read: {why(error)}") from None
+
+    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+        """Replace the last value; see ports.Bus."""
+        payload = msgspec.json.encode(message)
+        if snapshot.stream not in self._compared:
+            await open_snapshot(self._js, snapshot, self._replicas)
+            self._compared.add(snapshot.stream)
+        try:
+            try:
+                await cancellable(self._js.publish(snapshot.subject, payload))
+            except nats.js.errors.NoStreamResponseError:
+                await open_snapshot(self._js, snapshot, self._replicas)
+                await cancellable(self._js.publish(snapshot.subject, payload))
+        except LOST as error:
+            raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
+
+    @asynccontextmanager
+    async def watch_snapshot(
+        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Call the handler with the last value and every new one; see ports.Bus."""
+        async with background(lambda: self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
+            yield
+
+    async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
+        """Open a bucket; see ports.Bus."""
+        if name.name not in self._buckets:
+            reads_only = self._service != name.writer and {self._service, name.writer} <= SERVICES
+            bucket = NatsBucket(self._client, self._js, name, self._replicas, reads_only=reads_only)
+            try:
+                await retry(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
+            except BusFailed as error:
+                if name.durable:
+                    raise BusFailed(f"{error.message}{self.denials.told}") from None
+                log.warning("bucket.skipped", bucket=name.name, reason=error.message)
+            self._buckets[name.name] = bucket
+        return self._buckets[name.name]
+
+    async def objects(self, name: ObjectsName, ttl_s: float) -> NatsObjects:
+        """Open a store of large things; see ports.Bus."""
+        if (name.name, ttl_s) not in self._objects:
+            self._objects[name.name, ttl_s] = await retry(
+                lambda: open_objects(self._js, name, self._replicas, ttl_s), f"{name.name} open", self._wait_s
+            )
+        return self._objects[name.name, ttl_s]
+
+    @asynccontextmanager
+    async def lead(self, name: str, holder: str, ttl_s: int = 5) -> AsyncIterator[LeaseTerm]:
+        """Hold a lease; see ports.Bus."""
+        async with hold(self._js, self._replicas, name, f"{holder} {self._nonce}", ttl_s) as term:
+            yield term
+
+    async def led(self, name: str) -> bool:
+        """Whether somebody holds a lease; see ports.Bus."""
+        return await is_held(self._js, name)
+
+    async def explain_replicas(self) -> None:
+        """Say which streams have fewer replicas than the setting says, for ever."""
+        await self._replicas.explain()
+
+    def tell_replicas(self) -> None:
+        """Say it now, if there is anything that was not said."""
+        self._replicas.tell()
+
+    async def prepare(self) -> None:
+        """Make sure that the stream of events exists. Raises BusFailed when NATS has no room for it."""
+        await open_events(self._js, self._replicas)
+
+    async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> int:
+        """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            last = await cancellable(self._js.get_last_msg(snapshot.stream, snapshot.subject))
+            await hand_over(snapshot, last.data or b"", handler)
+            return last.seq or 0
+        return 0
+
+    async def _follow(self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]) -> None:
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
+        tries_count = 0
+        while True:
+            try:
+                await open_snapshot(self._js, snapshot, self._replicas)
+                async with try_timeout(tries_count):
+                    subscribing = self._js.pull_subscribe(
+                        snapshot.subject, durable, stream=snapshot.stream, config=config
+                    )
+                    consumer = await cancellable(subscribing)
+                tries_count = 0
+                sequence, connections_count = await self._hand_over_last(snapshot, handler), self._connections_count
+                while connections_count == self._connections_count:  # behind another one the stream may be another, too
+                    with contextlib.suppress(nats.errors.TimeoutError):
+                        for message in await cancellable(consumer.fetch(1, timeout=5)):
+                            if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
+                                sequence = message.metadata.sequence.stream
+                                await hand_over(snapshot, message.data, handler)
+                            await cancellable(message.ack())
+            except (BusFailed, *LOST) as error:
+                tries_count += 1
+                log.debug("snapshot.not_found", snapshot=snapshot.name, error=repr(error))
+                await asyncio.sleep(RETRY_S)
+
+
+async def hand_over(snapshot: Snapshot[Told], data: bytes, handler: Callable[[Told], Awaitable[None]]) -> None:
+    """Call the handler with a snapshot, unless nobody can read it."""
+    told = decoded(snapshot.name, data, snapshot.told) if data else None
+    if told is not None:
+        await handler(told)
+
+
+def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
+    """Read a message; None when this version cannot."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        UNREADABLE.inc(name)
+        log.warning("message.not_decoded", told=name, reason=str(error))
+        return None
+
+
+def endpoint(
+    limiter: TaskLimiter, request: Request[Any, Any], handler: Handler, term: Term | None
+) -> Callable[[MicroRequest], Awaitable[None]]:
+    """Make the micro endpoint of one request: each call in a task of the limiter; silent when the term is over."""
+    decoder = msgspec.json.Decoder(request.asked)
+
+    async def answer(asked: MicroRequest) -> None:
+        cause.set((asked.headers or {}).get(CAUSE, ""))
+        structlog.contextvars.bind_contextvars(cause=cause.get())
+        if term is not None and not term.valid:
+            log.info("request.left_to_leader", request=request.name, reason="the term is over")
+            return
+        began = monotonic_s()
+        error, payload = await worked_out(request, handler, decoder, asked.data)
+        ANSWERS.inc(request.name, error or "ok")
+        if not isinstance(request, LongPoll):
+            ANSWER_SECONDS.observe(monotonic_s() - began, request.name)
+        if term is not None and not term.valid:
+            log.warning("request.unanswered", request=request.name, reason="the term is over")
+            return
+        try:
+            await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
+        except ValueError:  # nats-py's way to say that there is no subject to answer to
+            log.debug("request.without_reply", request=request.name)
+
+    async def handle(asked: MicroRequest) -> None:
+        await limiter.start(answer(asked), name=request.name)
+
+    return handle
+
+
+async def worked_out(
+    request: Request[Any, Any], handler: Handler, decoder: msgspec.json.Decoder[Any], data: bytes
+) -> tuple[str, bytes]:
+    """Have a request answered; the error's name if it is one, and the answer."""
+    try:
+        return "", msgspec.json.encode(await handler(decoder.decode(data)))
+    except ClusterError as error:
+        return error_name(error), error.message.encode()
+    except msgspec.DecodeError as error:
+        return "refused", f"not a {request.asked.__name__}: {error}".encode()
+    except Exception:
+        log.exception("request.failed", request=request.name)
+        return "bus-failed", f"{request.owner} failed".encode()
+
+
+@asynccontextmanager
+async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: int = 1) -> AsyncIterator[NatsBus]:
+    """Connect to NATS, waiting for it up to `wait_s` seconds, then reconnect for ever.
+
+    `url`: one or several, separated by commas; may hold a token (`nats://token@host:port`). Raises BusFailed.
+    """
+    opened: list[NatsBus] = []
+    absence, denials = Absence(SystemClock()), NatsDenials()
+    closing, back = asyncio.Event(), asyncio.Event()
+    deadline_s = monotonic_s() + wait_s
+
+    async def reconnected() -> None:
+        absence.ends()
+        log.info("nats.reconnected")
+        for bus in opened:
+            await bus.reconnected()
+        back.set()
+
+    async def disconnected() -> None:
+        if not closing.is_set():
+            absence.begins()
+            log.warning("nats.disconnected")
+
+    async def trouble(error: Exception) -> None:
+        absence.goes_on()
+        denials.heard(error)
+        log.debug("nats.reported", error=repr(error))
+
+    client = await open_client(
+        url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
+    )
+    bus = NatsBus(client, replicas_count, wait_s, absence, name)
+    bus.denials = denials
+    try:
+        try:
+            async with asyncio.timeout(deadline_s - monotonic_s()):
+                await until_ready(bus)
+        except TimeoutError:
+            raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s{denials.told}") from None
+        opened.append(bus)
+        async with (
+            background(lambda: prepare_again(bus, back), name="prepare nats again"),
+            background(bus.explain_replicas, name="explain replicas"),
+            background(lambda: shutting_down(client, absence), name="shut down what does not close"),
+            bus.hearing_leaders(),
+        ):
+            yield bus
+    finally:
+        closing.set()
+        bus.tell_replicas()
+        with contextlib.suppress(*LOST):
+            await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
+
+
+async def prepare_again(bus: NatsBus, back: asyncio.Event) -> None:
+    """Make sure, each time NATS is back, that the stream of events exists: it may have lost its store."""
+    while True:
+        await back.wait()
+        back.clear()
+        await until_ready(bus)
+
+
+async def until_ready(bus: NatsBus) -> None:
+    """Wait until JetStream answers: after a start of the server it comes a moment later than its port."""
+    tries_count = 0
+    while True:
+        try:
+            async with try_timeout(tries_count):
+                return await cancellable(bus.prepare())
+        except LOST as error:
+            tries_count += 1
+            log.debug("jetstream.not_ready", error=repr(error))
+            await asyncio.sleep(RETRY_S)

@@ -1,0 +1,193 @@
+"""The connection to NATS: to whom, how soon it is noticed that the other side is silent, and how long it is known to be away.
+
+A server that dies closes its connections. One that hangs (its host is frozen, or cut off) closes none: only a ping that is not
+answered shows it. Two may be unanswered, one every two seconds, so it is noticed after four to six. A server that is busy is not
+taken for one that hangs: it answers pings in the order in which it reads, each answer counts for all pings before it, and what it
+does for the disk or for its cluster happens elsewhere. A process that hung itself sends one ping when it goes on, whatever it has
+missed. Taken for lost by mistake, the connection is a new one a moment later: watches begin anew, questions that may be asked twice
+are.
+
+Before it makes a new connection, nats-py waits for the old one to be closed; asyncio closes it when all has been written; and what was
+written to a server that hangs, or is cut off, may fill the kernel's buffers: then that takes minutes. So a socket that is not closed
+within a second is shut down (`shutting_down`). nats-py does not hand it out: it is found among our own by where it leads to.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Container
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import nats
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+
+from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.process.lifecycle import cancellable
+from clusterodm.libs.common.process.sockets import duplicated
+from clusterodm.libs.common.telemetry.log import hide
+
+log = structlog.get_logger()
+
+PING_EVERY_S: Final = 2
+UNANSWERED_PINGS_COUNT: Final = 2
+CONNECT_S: Final = 2
+RECONNECT_EVERY_S: Final = 0.25
+CLOSED_WITHIN_S: Final = 1.0
+INBOX: Final = "_INBOX"
+AUTHORIZATION: Final = "authorization violation"
+PERMISSIONS: Final = "permissions violation"
+USER: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Absence:
+    """How long NATS is known to be away: from when that was noticed until the last try to reach it failed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._noticed: Instant | None = None
+        self._tried: Instant | None = None
+
+    def __repr__(self) -> str:
+        """Show how long."""
+        return f"Absence({self.lasts_s:g} s)"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the connection is lost, and the next one is being made."""
+        return self._noticed is not None
+
+    @property
+    def lasts_s(self) -> float:
+        """How long, in seconds; 0 while it is there, and before it was tried once to reach it again."""
+        return 0.0 if self._noticed is None or self._tried is None else self._tried - self._noticed
+
+    def begins(self) -> None:
+        """Take note that the connection was just found to be lost."""
+        self._noticed, self._tried = self._clock.instant(), None
+
+    def goes_on(self) -> None:
+        """Take note of a try that failed."""
+        if self._noticed is not None:
+            self._tried = self._clock.instant()
+
+    def ends(self) -> None:
+        """Take note that there is a connection again."""
+        self._noticed = self._tried = None
+
+
+class NatsDenials:
+    """What NATS has refused: our user or password, or a subject that the user has no right to."""
+
+    def __init__(self) -> None:
+        self._login = False
+        self._right = ""
+
+    def __repr__(self) -> str:
+        """Show what was refused."""
+        return f"NatsDenials({self.reason!r})"
+
+    @property
+    def reason(self) -> str:
+        """Say what was refused; empty: nothing, as far as NATS told."""
+        if self._login:
+            return "it refuses the user or the password"
+        return f"its user has not the rights that are needed ({self._right})" if self._right else ""
+
+    @property
+    def told(self) -> str:
+        """Say it behind something else; empty: nothing was refused."""
+        return f": {self.reason}" if self.reason else ""
+
+    def heard(self, error: Exception) -> None:
+        """Take note of what the server says of us. What it says last counts: it may have been out of reach meanwhile."""
+        said = str(error).removeprefix("nats: ").strip("'")
+        self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
+        if PERMISSIONS in said.lower():
+            self._right = said
+
+
+async def shutting_down(client: Client, absence: Absence) -> None:
+    """Shut down the connection that was given up and does not close, for ever."""
+    where: tuple[str, int] | None = None
+    while True:
+        if (url := client.connected_url) and url.hostname and url.port:
+            where = url.hostname, url.port
+        elif where and client.is_reconnecting and not absence.begun:
+            log.warning("nats.write_stalled")
+            with contextlib.suppress(OSError):
+                found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
+                shut_down({(str(address[0]), int(address[1])) for *_, address in found})
+        await asyncio.sleep(CLOSED_WITHIN_S)
+
+
+def shut_down(peers: Container[tuple[str, int]]) -> None:
+    """Shut down our connections to some addresses. Linux only: elsewhere nothing happens."""
+    with contextlib.suppress(OSError):
+        for number in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                shut_down_one(int(number.name), peers)
+
+
+def shut_down_one(descriptor: int, peers: Container[tuple[str, int]]) -> None:
+    """Shut down what a descriptor stands for, if it is such a connection; nothing is kept of it. Raises OSError."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return  # a second descriptor of a pipe would keep whoever reads it waiting
+    with duplicated(descriptor) as copy:
+        if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+def named_in(url: str) -> tuple[str, str]:
+    """Read user and password out of the first of some URLs; empty: there are none, or there is a token."""
+    try:
+        where = urlsplit(url.partition(",")[0])
+    except ValueError:
+        return "", ""
+    return (where.username, where.password) if where.username and where.password else ("", "")
+
+
+def inbox_of(user: str) -> str:
+    """Name where answers go to: an inbox for each user of NATS, which the rights of others can leave out."""
+    return f"{INBOX}.{user}" if USER.fullmatch(user) else INBOX
+
+
+async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
+    """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
+    denials = NatsDenials()
+    tell = callbacks.pop("error_cb", None)
+
+    async def heard(error: Exception) -> None:
+        denials.heard(error)
+        if tell is not None:
+            await tell(error)
+
+    user, password = named_in(url)  # for the servers, too, that others of a cluster tell of: their URLs hold neither
+    try:
+        async with asyncio.timeout(wait_s):
+            connecting = nats.connect(
+                url.split(","),
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_EVERY_S,
+                connect_timeout=CONNECT_S,
+                ping_interval=PING_EVERY_S,
+                max_outstanding_pings=UNANSWERED_PINGS_COUNT,
+                inbox_prefix=inbox_of(user),
+                user=user or None,
+                password=password or None,
+                error_cb=heard,
+                **callbacks,
+            )
+            return await cancellable(connecting)
+    except LOST as error:
+        raise BusFailed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None

@@ -1,0 +1,215 @@
+"""One ordered consumer of a stream: its last values in order, then what is written, and certainty about what was missed.
+
+It delivers to an inbox that is a plain subscription, so every message comes by here, those that only keep it going too:
+
+    a value        its number among those delivered must follow the last one, else something was lost
+    a heartbeat    comes when there is nothing to tell for HEARTBEAT_S, and says how many values were delivered
+    flow control   is answered when all before it has been read: NATS sends no faster than we take
+
+What is lost is not asked for again: `Interrupted` is raised, and whoever watches begins anew and compares. The same when two
+heartbeats in a row do not come: the server that feeds the consumer need not be the one that we are connected to, and nobody else
+would tell that it is gone.
+
+When all that there was has been told is found out with care, because what follows from it is that the rest is absent. NATS says
+with each value how many are left, and at the beginning how many there are; both are told by the server that feeds the consumer,
+which may lag behind the stream's leader. Hence the last sequence is asked of the leader at the beginning, and when less than that
+has come, the leader is asked whether there is more.
+"""
+
+import asyncio
+import contextlib
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext, api
+from nats.nuid import NUID
+
+from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.process.lifecycle import cancellable
+
+HEARTBEAT_S: Final = 1.0
+MISSES_COUNT: Final = 2
+LATE_S: Final = 0.25
+"""So much later than promised may a heartbeat come."""
+ASK_LEADER_EVERY: Final = 5
+"""Heartbeats in a row after which the stream's leader is asked whether this consumer lags behind."""
+FORGOTTEN_AFTER_S: Final = 30.0
+"""NATS removes a consumer to which nobody listens after this long."""
+STATUS: Final = "Status"
+STALLED: Final = "Nats-Consumer-Stalled"
+LAST_CONSUMER: Final = "Nats-Last-Consumer"
+
+new_id = NUID().next
+
+
+class Interrupted(Exception):
+    """Something was lost, or nothing comes any more: begin anew."""
+
+
+class StreamMessage(NamedTuple):
+    """One message of the stream."""
+
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+    sequence: int
+    written_at: datetime
+
+
+class Consumer:
+    """An ordered consumer of everything under one subject."""
+
+    def __init__(self, client: Client, js: JetStreamContext, stream: str, subject: str, *, headers_only: bool) -> None:
+        self._client = client
+        self._js = js
+        self._stream = stream
+        self._subject = subject
+        self._headers_only = headers_only
+        self._name = new_id().decode()
+        self._inbox: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._subscription: Subscription | None = None
+        self._count = 0
+        """Values that have come."""
+        self._sequence = 0
+        """That of the last one."""
+        self._there_count = 0
+        """Values that there were when it began."""
+        self._until = 0
+        """The sequence up to which the stream reached then."""
+        self._told_all = False
+        self._beats_count = 0
+        """Heartbeats since the last value."""
+        self.made_at: datetime | None = None
+        """When the stream was made: it is another one when this differs."""
+        self.reaches = 0
+        """The last sequence of the stream when this began."""
+
+    def __repr__(self) -> str:
+        """Show how far it is."""
+        return f"Consumer({self._stream} sequence={self._sequence}{' all told' if self._told_all else ''})"
+
+    async def begin(self) -> None:
+        """Start it. Raises NotFoundError when there is no such stream, else what nats-py raises."""
+        info = await cancellable(self._js.stream_info(self._stream))
+        self.made_at = info.created
+        self.reaches = self._until = info.state.last_seq
+        inbox = self._client.new_inbox()
+        self._subscription = await cancellable(self._client.subscribe(inbox, cb=self._take))
+        made = await cancellable(self._js.add_consumer(self._stream, self._config(inbox)))
+        self._there_count = (made.num_pending or 0) + (made.delivered.consumer_seq if made.delivered else 0)
+
+    def interrupt(self) -> None:
+        """Have `next` raise Interrupted: the connection was another for a while."""
+        self._inbox.put_nowait(None)
+
+    async def next(self) -> StreamMessage | None:
+        """Wait for the next value; None, once: all that there was has been told. Raises Interrupted and what nats-py raises."""
+        if not self._told_all and self._count >= self._there_count and await self._is_complete():
+            return None
+        while True:
+            message = await self._message()
+            if not message.headers or STATUS not in message.headers:
+                return self._value(message)
+            if not await self._keep_going(message):
+                continue
+            if not self._told_all and await self._is_complete():
+                return None
+            await self._require_no_lag()
+
+    async def end(self) -> None:
+        """End it, on the server too, where it would stay for a while: a stream has room for a thousand consumers.
+
+        Nothing is waited for: NATS may be away.
+        """
+        with contextlib.suppress(*LOST):
+            if self._subscription is not None:
+                await cancellable(self._subscription.unsubscribe())
+                await cancellable(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
+
+    async def _take(self, message: Msg) -> None:
+        self._inbox.put_nowait(message)
+
+    async def _message(self) -> Msg:
+        for _ in range(MISSES_COUNT):
+            with contextlib.suppress(asyncio.QueueEmpty):
+                return self._listened(self._inbox.get_nowait())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S + LATE_S):
+                    return self._listened(await self._inbox.get())
+        raise Interrupted(f"no sign of life for {MISSES_COUNT * (HEARTBEAT_S + LATE_S):g} s")
+
+    def _listened(self, message: Msg | None) -> Msg:
+        if message is None:
+            raise Interrupted("the connection is a new one")
+        return message
+
+    def _value(self, message: Msg) -> StreamMessage:
+        told = message.metadata.sequence
+        self._count += 1
+        if told.consumer != self._count:
+            raise Interrupted(f"value {told.consumer} came after {self._count - 1}")
+        self._sequence = told.stream
+        self._beats_count = 0
+        return StreamMessage(
+            message.subject, message.data, message.headers or {}, told.stream, message.metadata.timestamp
+        )
+
+    async def _keep_going(self, message: Msg) -> bool:
+        """Answer what NATS asks; whether this was a heartbeat of an idle consumer, all of whose values have come."""
+        headers = message.headers or {}
+        asks = message.reply or headers.get(STALLED, "")
+        if asks:
+            await cancellable(self._client.publish(asks))
+            return False
+        sent_count = int(headers.get(LAST_CONSUMER, self._count))
+        if sent_count != self._count:
+            raise Interrupted(f"{sent_count} values were sent, {self._count} have come")
+        self._beats_count += 1
+        return True
+
+    async def _is_complete(self) -> bool:
+        """Whether all that there was has been told: the leader knows of nothing that is left of it."""
+        if self._sequence < self._until:
+            behind = await self._behind()
+            if behind and behind <= self._until:
+                return False
+        self._until = self._sequence
+        self._told_all = True
+        return True
+
+    async def _require_no_lag(self) -> None:
+        """Ask the leader now and then whether there is more; what there is has to come before the next heartbeat."""
+        if self._told_all and self._sequence < self._until:
+            raise Interrupted(f"{self._until} was written and has not come")
+        if self._beats_count >= ASK_LEADER_EVERY:
+            self._beats_count = 0
+            self._until = max(self._until, await self._behind())
+
+    async def _behind(self) -> int:
+        """Ask the stream's leader for the sequence of what follows; 0: nothing does."""
+        try:
+            asked = self._js.get_msg(self._stream, seq=self._sequence + 1, subject=self._subject, next=True)
+            return (await cancellable(asked)).seq or 0
+        except nats.js.errors.NotFoundError:
+            return 0
+
+    def _config(self, inbox: str) -> api.ConsumerConfig:
+        return api.ConsumerConfig(
+            name=self._name,
+            deliver_subject=inbox,
+            deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
+            filter_subject=self._subject,
+            ack_policy=api.AckPolicy.NONE,
+            max_deliver=1,
+            idle_heartbeat=HEARTBEAT_S,
+            flow_control=True,
+            headers_only=self._headers_only,
+            inactive_threshold=FORGOTTEN_AFTER_S,
+            mem_storage=True,
+            num_replicas=1,
+        )

@@ -1,0 +1,88 @@
+"""Copies everything that is kept in one NATS into another: streams, buckets and object stores, with their sequences.
+
+A single server cannot become a member of a cluster with what it has: the cluster does not know of its streams, and removes them. So
+they are carried over as backups are: NATS' snapshot of a stream goes in chunks, each acknowledged, from the one to the other.
+(https://docs.nats.io/reference/reference-protocols/nats_api_reference: STREAM.SNAPSHOT and STREAM.RESTORE.)
+
+Nobody may write meanwhile. Consumers are not carried over: who follows a stream makes its own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+
+from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.streams import why
+from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.process.lifecycle import cancellable
+
+log = structlog.get_logger()
+
+CHUNK_S: Final = 20.0
+"""For one chunk, or the answer to one request."""
+
+
+async def copy_all(source: Client, target: Client, replicas_count: int) -> dict[str, int]:
+    """Copy every stream; how many messages each has. Raises Refused when the target has one of them, BusFailed."""
+    try:
+        names = [each.config.name or "" for each in await cancellable(source.jetstream().streams_info())]
+        there = {each.config.name or "" for each in await cancellable(target.jetstream().streams_info())}
+        if both := sorted(there.intersection(names)):
+            raise Refused(f"the target has {', '.join(both)} already: it must be empty")
+        return {name: await copy(source, target, name, replicas_count) for name in sorted(names)}
+    except LOST as error:
+        raise BusFailed(f"not copied: {why(error)}") from None
+
+
+async def copy(source: Client, target: Client, name: str, replicas_count: int) -> int:
+    """Copy one stream; how many messages it has. Raises what nats-py raises, BusFailed."""
+    async with snapshot(source, name) as (told, chunks):
+        config = {key: value for key, value in told["config"].items() if key != "persist_mode"}
+        wanted = {"config": {**config, "num_replicas": replicas_count}, "state": told["state"]}
+        sink = (await answer(target, f"$JS.API.STREAM.RESTORE.{name}", wanted))["deliver_subject"]
+        async for chunk in chunks:
+            await cancellable(target.request(sink, chunk, timeout=CHUNK_S))
+    made = checked(name, (await cancellable(target.request(sink, b"", timeout=CHUNK_S))).data)
+    count = int(made["state"]["messages"])
+    if count != told["state"]["messages"]:
+        raise BusFailed(f"{name}: {count} of {told['state']['messages']} messages have arrived")
+    log.info("stream.copied", stream=name, messages=count, replicas=replicas_count)
+    return count
+
+
+@asynccontextmanager
+async def snapshot(source: Client, name: str) -> AsyncIterator[tuple[dict[str, Any], AsyncIterator[bytes]]]:
+    """Open a snapshot of a stream: what NATS says of it, and its chunks."""
+    inbox = source.new_inbox()
+    subscription = await cancellable(source.subscribe(inbox))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        while (message := await cancellable(subscription.next_msg(timeout=CHUNK_S))).data:
+            yield message.data
+            if message.reply:
+                await cancellable(source.publish(message.reply))
+
+    try:
+        asked = {"deliver_subject": inbox, "no_consumers": True}
+        yield await answer(source, f"$JS.API.STREAM.SNAPSHOT.{name}", asked), chunks()
+    finally:
+        await cancellable(subscription.unsubscribe())
+
+
+async def answer(client: Client, subject: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """Ask JetStream. Raises BusFailed for its errors."""
+    return checked(
+        subject, (await cancellable(client.request(subject, msgspec.json.encode(asked), timeout=CHUNK_S))).data
+    )
+
+
+def checked(what: str, data: bytes) -> dict[str, Any]:
+    """Read an answer of JetStream's. Raises BusFailed for its errors."""
+    told: dict[str, Any] = msgspec.json.decode(data)
+    if "error" in told:
+        raise BusFailed(f"{what}: {told['error'].get('description', 'refused')}")
+    return told

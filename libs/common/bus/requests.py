@@ -1,0 +1,153 @@
+"""Requests: asked of one owner, answered once, within a time limit.
+
+A request that finds nobody listening was seen by nobody: it is sent again until its time is up, so that the restart of a service
+is a delay and not an error. One that timed out may have been executed: it is never sent again.
+
+Unless it is *idempotent* (messages.Request): then it does no harm twice, and is sent again whenever somebody else may answer it now:
+the next leader has announced that it answers (`LEADER_ANSWERS`), or our own connection was lost and is back. So what was on its way to
+a leader that died is answered by the next one as soon as there is one, and not refused when the time limit of the dead one is over.
+The first answer counts, whoever gives it.
+
+Every request carries the id of its cause (`CAUSE`).
+"""
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.nuid import NUID
+
+from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed, ClusterError
+from clusterodm.libs.common.messages.kinds import LongPoll, Request
+from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellable, monotonic_s
+from clusterodm.libs.common.telemetry.metrics import counter, histogram
+
+Asked = TypeVar("Asked")
+Reply = TypeVar("Reply")
+
+CAUSE: Final = "Clusterodm-Cause"
+ERROR_CODE: Final = "Nats-Service-Error-Code"
+RETRY_S: Final = 0.1
+REQUESTS: Final = counter(
+    "clusterodm_bus_requests_total",
+    "Requests to other services: answered, refused, failed (nobody answered in time)",
+    "request",
+    "outcome",
+)
+REQUEST_SECONDS: Final = histogram(
+    "clusterodm_bus_request_seconds",
+    "How long requests to other services took, but for those that are held open",
+    "request",
+)
+"""How nats-py says that the server is away."""
+
+cause: ContextVar[str] = ContextVar("cause", default="")
+new_id = NUID().next
+
+
+class Requests:
+    """The requests of one process."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._news: dict[str, asyncio.Future[None]] = {}
+        """By owner: done when somebody else may answer its requests."""
+
+    def __repr__(self) -> str:
+        """Show whose leaders are waited for."""
+        return f"Requests({sorted(self._news)})"
+
+    def leader_answers(self, owner: str) -> None:
+        """Send again what waits for an owner."""
+        if news := self._news.pop(owner, None):
+            news.set_result(None)
+
+    def reconnected(self) -> None:
+        """Send again whatever waits."""
+        for owner in list(self._news):
+            self.leader_answers(owner)
+
+    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+        """Ask the owner; see ports.Bus."""
+        deadline = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
+        payload = msgspec.json.encode(message)
+        headers = {CAUSE: cause.get() or new_id().decode()}
+        asked_s = monotonic_s()
+        outcome = "failed"
+        try:
+            ask = self._first_answer if request.idempotent else self._answer
+            reply = decode(request, await ask(request, payload, headers, deadline))
+            outcome = "answered"
+        except BusFailed:
+            raise
+        except ClusterError:
+            outcome = "refused"
+            raise
+        finally:
+            REQUESTS.inc(request.name, outcome)
+            if not isinstance(request, LongPoll):
+                REQUEST_SECONDS.observe(monotonic_s() - asked_s, request.name)
+        return reply
+
+    async def _answer(self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant) -> Msg:
+        while True:
+            try:
+                left_s = max(until - monotonic_s(), RETRY_S)
+                return await cancellable(
+                    self._client.request(request.subject, payload, timeout=left_s, headers=headers)
+                )
+            except nats.errors.NoRespondersError:
+                if monotonic_s() + RETRY_S >= until:
+                    raise BusFailed(f"nobody answers {request.name}") from None
+                await asyncio.sleep(RETRY_S)
+            except LOST as error:
+                raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
+
+    async def _first_answer(
+        self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant
+    ) -> Msg:
+        """Ask, and ask again with each piece of news, until one is answered. Raises what the last one raised."""
+        loop = asyncio.get_running_loop()
+        tries: set[asyncio.Task[Msg]] = set()
+        again = True
+        try:
+            while True:
+                if again:
+                    trying = loop.create_task(self._answer(request, payload, headers, until), name=request.name)
+                    trying.add_done_callback(note_failure)
+                    tries.add(trying)
+                news = self._news.setdefault(request.owner, loop.create_future())
+                waiting: set[asyncio.Future[Any]] = {*tries, news}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                again = news.done()
+                over = {each for each in tries if each.done()}
+                tries -= over
+                for each in over:
+                    if each.exception() is None or not (tries or again):
+                        return each.result()
+        finally:
+            await cancel_and_wait(*tries)
+
+
+def note_failure(attempt: "asyncio.Task[Msg]") -> None:
+    """Know why one of several attempts failed: the caller is told of one, and asyncio would complain about the others."""
+    if not attempt.cancelled():
+        attempt.exception()
+
+
+def decode(request: Request[Any, Reply], answer: Msg) -> Reply:
+    """Read an answer: the reply, or the error that the handler raised."""
+    if answer.headers and (code := answer.headers.get(ERROR_CODE)):
+        raise ERROR_NAMES.get(code, BusFailed)(answer.data.decode(errors="replace"))
+    try:
+        reply: Reply = msgspec.json.decode(answer.data, type=request.reply)
+    except msgspec.DecodeError as error:
+        raise BusFailed(f"{request.owner} answered {request.name} with nonsense: {error}") from None
+    return reply

@@ -1,0 +1,452 @@
+"""Typed key-value stores over NATS JetStream: compare-and-set, and watches that survive everything.
+
+Keys are checked: only `-/_=.a-zA-Z0-9`, no colon. Values are JSON of a Struct, at most 1 MiB. A marker without a value (deleted,
+purged, expired) counts as missing, and a key is created again over it.
+
+What is read is asked of the stream's leader, never of a replica that may lag behind: a read decides what is written next. How
+changes are followed is in watches.py: whoever was interrupted lists everything again. So the marker that a deletion leaves is needed
+only by those who watch at that moment: it carries a time to live (NATS' ADR-43), and then nothing is left of the key.
+
+A value that cannot be decoded was written by a later version. It is logged with its key, counted, and skipped; it is there. Of one that
+can, the fields that are not known here are kept when it is updated (merging.py); only keys of such records are remembered.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.kv import KeyValue
+
+from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.pages import pages_of
+from clusterodm.libs.common.bus.replicas import Replicas
+from clusterodm.libs.common.bus.retrying import try_timeout
+from clusterodm.libs.common.bus.streams import conform, why
+from clusterodm.libs.common.bus.watches import NatsWatch
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
+from clusterodm.libs.common.merging import fields_count, merged
+from clusterodm.libs.common.messages.kinds import BucketName
+from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
+from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
+from clusterodm.libs.common.telemetry.metrics import UNREADABLE
+
+log = structlog.get_logger()
+
+Value = TypeVar("Value")
+RETRY_S: Final = 0.25
+KEY: Final = re.compile(r"[-/_=a-zA-Z0-9](?:[-/_=.a-zA-Z0-9]*[-/_=a-zA-Z0-9])?")
+WRONG_REVISION: Final = (10071, 10164)
+"""NATS' codes for a write to a subject whose last message is another than expected."""
+NO_STREAM: Final = 10059
+"""NATS' code for a stream that is not there; a message that is not there has another."""
+OPERATION: Final = "KV-Operation"
+FIELDS: Final = "Clusterodm-Fields"
+"""How many fields the version knew that wrote a record."""
+MARKER: Final = "Nats-Marker-Reason"
+"""On a marker that NATS itself leaves behind for what has expired."""
+MARKER_TTL_S: Final = 300
+"""How long the marker of a deletion stays: longer than any watch lags behind that has not to begin anew."""
+DUPLICATES_S: Final = 120.0
+LEADERLESS_S: Final = 10.0
+"""Servers of NATS agree on a leader within nine seconds, if they can."""
+REMOVED_IN_S: Final = 1.0
+EXPECTED: Final = api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value
+
+
+async def open_bucket(
+    client: Client,
+    js: JetStreamContext,
+    name: BucketName[Value],
+    replicas: Replicas,
+    marker_ttl_s: int = MARKER_TTL_S,
+) -> "NatsBucket[Value]":
+    """Open a bucket, creating it when it does not exist. Raises BusFailed, soon."""
+    bucket = NatsBucket(client, js, name, replicas, marker_ttl_s)
+    await bucket.open_soon()
+    return bucket
+
+
+async def opened(js: JetStreamContext, config: api.KeyValueConfig, replicas: Replicas) -> KeyValue:
+    """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
+    stream = f"KV_{config.bucket}"
+    try:
+        await conform(js, stream, replicas)
+        return await js.key_value(config.bucket)
+    except (nats.js.errors.NotFoundError, nats.js.errors.BucketNotFoundError):
+        return await replicas.made(stream, lambda count: js.create_key_value(config.evolve(replicas=count)))
+
+
+def stream_of(name: BucketName[Any], replicas_count: int) -> api.StreamConfig:
+    """Say what the stream of a bucket is like: as nats-py makes it, and how safe its writes are."""
+    quick = not name.durable and replicas_count == 1
+    return api.StreamConfig(
+        name=f"KV_{name.name}",
+        subjects=[f"$KV.{name.name}.>"],
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        allow_msg_ttl=True,
+        deny_delete=True,
+        discard=api.DiscardPolicy.NEW,
+        duplicate_window=min(DUPLICATES_S, name.expires_s or DUPLICATES_S),
+        max_age=name.expires_s,
+        max_msgs_per_subject=1,
+        num_replicas=replicas_count,
+        storage=api.StorageType.FILE,
+        persist_mode=api.PersistMode.ASYNC if quick else None,
+    )
+
+
+class NatsBucket(Generic[Value]):
+    """One bucket. `clusterodm.libs.common.ports.Bucket` says what each method promises."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 which bucket, where, and how it is kept
+        self,
+        client: Client,
+        js: JetStreamContext,
+        name: BucketName[Value],
+        replicas: Replicas,
+        marker_ttl_s: int = MARKER_TTL_S,
+        clock: Clock | None = None,
+        *,
+        reads_only: bool = False,
+    ) -> None:
+        self.name = name.name
+        self._reads_only = reads_only
+        """It belongs to another service: it is made where it is missing, and otherwise left as it is."""
+        self._of = name
+        self._replicas = replicas
+        self._closed_since: Instant | None = None
+        """Since when it cannot be opened."""
+        self._client = client
+        self._js = js
+        self._marker_ttl_s = marker_ttl_s
+        self._clock = clock or SystemClock()
+        self._kind = name.value
+        self._decoder = msgspec.json.Decoder(name.value)
+        self._ours = {FIELDS: str(fields_count(name.value))}
+        self._later: set[str] = set()
+        """Keys that were last written by a version that knows more fields."""
+        self._unread: dict[str, int] = {}
+        """The revision of each key that could not be read: it is said once, however often it is tried."""
+        self._stream = f"KV_{name.name}"
+        self._prefix = f"$KV.{name.name}."
+        self._consumers: set[Consumer] = set()
+
+    def __repr__(self) -> str:
+        """Show its name."""
+        return f"NatsBucket({self.name})"
+
+    async def open_soon(self) -> None:
+        """Create it when it does not exist. Raises BusFailed."""
+        try:
+            await cancellable(self.open())
+        except LOST as error:
+            raise BusFailed(f"bucket {self.name} cannot be opened: {why(error)}") from None
+
+    async def open(self) -> None:
+        """Create it when it does not exist; one that may be lost is made anew when it cannot be as it should. Raises what nats-py raises."""
+        try:
+            async with try_timeout():
+                fits = await self._conform()
+        except LOST:
+            if self._of.durable or self._reads_only or not self._has_no_leader():
+                raise
+            fits = False
+        if not (fits or self._of.durable):
+            await self._make_anew()
+        self._closed_since = None
+
+    async def _conform(self) -> bool:
+        try:
+            if self._reads_only:
+                await self._js.stream_info(self._stream)
+                return True
+            return await conform(self._js, self._stream, self._replicas, self._of.expires_s, durable=self._of.durable)
+        except nats.js.errors.NotFoundError:
+            await self._replicas.made(self._stream, self._make)
+            return True
+
+    async def _make(self, replicas_count: int) -> None:
+        await self._js.add_stream(stream_of(self._of, replicas_count))
+
+    def _has_no_leader(self) -> bool:
+        """Whether it could not be opened for longer than servers take to agree on a leader: its only server is gone."""
+        now = self._clock.instant()
+        self._closed_since = now if self._closed_since is None else self._closed_since
+        return now - self._closed_since > LEADERLESS_S
+
+    async def _make_anew(self) -> None:
+        """Remove it with what it holds, which may be lost, and make it again. Raises what nats-py raises."""
+        log.warning("bucket.recreated", bucket=self.name)
+        with contextlib.suppress(*LOST):  # who would answer may be the one that is gone
+            async with asyncio.timeout(REMOVED_IN_S):
+                await self._js.delete_stream(self._stream)
+        try:
+            async with try_timeout():
+                await self._replicas.made(self._stream, self._make)
+        except LOST as error:  # as long as a server is away NATS may refuse to plan with it
+            async with try_timeout():
+                await self._make(1)
+            self._replicas.has_fewer(self._stream, 1, str(error))
+
+    async def get(self, key: str) -> Entry[Value] | None:
+        """Read one key."""
+        found = await self._last(key)
+        if found is None or is_gone(found.headers, found.data):
+            return None
+        revision = found.seq or 0
+        self._notice(key, found.headers)
+        value = self._decoded(key, found.data or b"", revision)
+        if value is None:
+            raise Unreadable(f"{self.name}/{key} was written by a later version; this one cannot read it")
+        return Entry(key, value, revision)
+
+    async def load(self) -> Loaded[Value]:
+        """Read everything."""
+        found: dict[str, Entry[Value]] = {}
+        skipped: dict[str, int] = {}
+        async with self.watch() as changes:
+            async for change in changes:
+                if change is None:
+                    break
+                if isinstance(change, Unread):
+                    skipped[change.key] = change.revision
+                elif isinstance(change, Reset) or change.value is None:
+                    continue
+                else:
+                    found[change.key] = Entry(change.key, change.value, change.revision)
+        return Loaded(found, skipped)
+
+    async def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
+        """Read everything, a page at a time. Raises BusFailed."""
+        try:
+            async for page in pages_of(self._js, self._stream, f"{self._prefix}>"):
+                yield [entry for message in page if (entry := self._entry_of(message)) is not None]
+        except LOST as error:
+            raise self._failed("read", "all keys", error) from None
+
+    def _entry_of(self, message: Msg) -> Entry[Value] | None:
+        if is_gone(message.headers, message.data):
+            return None
+        key, revision = message.subject.removeprefix(self._prefix), message.metadata.sequence.stream
+        value = self._decoded(key, message.data, revision)
+        return None if value is None else Entry(key, value, revision)
+
+    async def create(self, key: str, value: Value) -> int:
+        """Write a key that must not exist."""
+        payload = msgspec.json.encode(value)
+        try:
+            return await self._publish(key, payload, {EXPECTED: "0", **self._ours}, "created")
+        except Conflict:
+            last = await self._last(key)
+            if last is None or not is_gone(last.headers, last.data):
+                raise Conflict(f"{self.name}/{key} exists") from None
+        return await self._publish(key, payload, {EXPECTED: str(last.seq), **self._ours}, "created")
+
+    async def update(self, key: str, value: Value, revision: int) -> int:
+        """Write a key that must still be at `revision`."""
+        payload = msgspec.json.encode(value)
+        if key not in self._later:
+            return await self._publish(key, payload, {EXPECTED: str(revision), **self._ours}, "updated")
+        last = await self._last(key)
+        if last is None or last.seq != revision:
+            raise Conflict(f"{self.name}/{key} is no longer at revision {revision}")
+        payload = merged(self._kind, payload, last.data or b"{}")
+        written_by = {FIELDS: (last.headers or {}).get(FIELDS, self._ours[FIELDS])}
+        return await self._publish(key, payload, {EXPECTED: str(revision), **written_by}, "updated")
+
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
+        """Write a key whatever it holds. With a time to live as NATS' ADR-48 has it: a header of the message."""
+        return await self._publish(key, msgspec.json.encode(value), self._ours, "written", ttl_s)
+
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """Remove a key with all that was kept of it."""
+        expected = {EXPECTED: str(revision)} if revision else {}
+        await self._publish(key, b"", {OPERATION: "DEL", **expected}, "deleted", self._marker_ttl_s)
+
+    async def forget_deleted(self) -> int:
+        """Remove markers without a time to live, as older versions left them. Raises BusFailed."""
+        try:
+            old = await self._old_markers()
+            for told in old:
+                await cancellable(self._js.purge_stream(self._stream, seq=told.sequence + 1, subject=told.subject))
+        except LOST as error:
+            raise self._failed("forgotten", "deleted keys", error) from None
+        return len(old)
+
+    async def _old_markers(self) -> list[StreamMessage]:
+        """Find the markers that should have gone by themselves long ago."""
+        before = datetime.fromtimestamp(self._clock.wall_ms() / 1000 - 2 * self._marker_ttl_s, UTC)
+        old: list[StreamMessage] = []
+        async with self.consuming(headers_only=True) as consumer:
+            with contextlib.suppress(Interrupted):
+                while told := await consumer.next():
+                    if OPERATION in told.headers and told.written_at < before:
+                        old.append(told)
+        return old
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator["NatsWatch[Value]"]:
+        """Follow all keys."""
+        watch = NatsWatch(self.name, self.consuming, self.key_of, self.read)
+        try:
+            yield watch
+        finally:
+            await watch.end()
+
+    @asynccontextmanager
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
+        """Follow all keys without their values."""
+        revisions = self._revisions()
+        try:
+            yield revisions
+        finally:
+            await revisions.aclose()
+
+    def restart_watches(self) -> None:
+        """Have the watches begin anew; called when the connection came back."""
+        for consumer in self._consumers:
+            consumer.interrupt()
+
+    async def _revisions(self) -> AsyncGenerator[Seen]:
+        while True:
+            async with self.consuming(headers_only=True) as consumer:
+                with contextlib.suppress(Interrupted, *LOST):
+                    while True:
+                        if told := await consumer.next():
+                            gone = OPERATION in told.headers or MARKER in told.headers
+                            yield Seen(self.key_of(told), told.sequence, gone)
+
+    def key_of(self, told: StreamMessage) -> str:
+        """Say which key a message is about."""
+        return told.subject[len(self._prefix) :]
+
+    def read(self, told: StreamMessage) -> Step[Value]:
+        """Make a step of a message."""
+        key = self.key_of(told)
+        if is_gone(told.headers, told.data):
+            return Change(key, None, told.sequence)
+        self._notice(key, told.headers)
+        value = self._decoded(key, told.data, told.sequence)
+        return Unread(key, told.sequence) if value is None else Change(key, value, told.sequence)
+
+    @asynccontextmanager
+    async def consuming(self, *, headers_only: bool = False) -> AsyncIterator[Consumer]:
+        """Begin to read everything, as soon as NATS can."""
+        consumer = await self._consumer(headers_only=headers_only)
+        self._consumers.add(consumer)
+        try:
+            yield consumer
+        finally:
+            self._consumers.discard(consumer)
+            await consumer.end()
+
+    async def _consumer(self, *, headers_only: bool) -> Consumer:
+        tries_count = 0
+        while True:
+            consumer = Consumer(self._client, self._js, self._stream, f"{self._prefix}>", headers_only=headers_only)
+            try:
+                async with try_timeout(tries_count):
+                    await cancellable(self._begin(consumer))
+            except LOST as error:
+                tries_count += 1
+                log.debug("watch.start_failed", bucket=self.name, error=repr(error))
+                await consumer.end()
+                await asyncio.sleep(RETRY_S)
+            except BaseException:
+                await consumer.end()
+                raise
+            else:
+                return consumer
+
+    async def _begin(self, consumer: Consumer) -> None:
+        try:
+            await consumer.begin()
+        except nats.js.errors.NotFoundError:  # NATS began anew while we ran
+            await self.open()
+            await consumer.begin()
+        except LOST:
+            if self._of.durable:
+                raise
+            await self.open()
+            await consumer.begin()
+
+    async def _last(self, key: str) -> api.RawStreamMsg | None:
+        """Read what the last write of a key left, from the stream's leader."""
+        if not KEY.fullmatch(key):
+            return None
+        try:
+            return await cancellable(self._js.get_last_msg(self._stream, self._prefix + key))
+        except nats.js.errors.NotFoundError as error:
+            if error.err_code == NO_STREAM:
+                await self._begin_anew("read", key)
+            return None
+        except LOST as error:
+            raise self._failed("read", key, error) from None
+
+    async def _publish(
+        self, key: str, payload: bytes, headers: dict[str, str], what: str, ttl_s: int | None = None
+    ) -> int:
+        if not KEY.fullmatch(key):
+            raise BusFailed(f"{self.name}/{key} not {what}: not a key")
+        send = partial(self._js.publish, self._prefix + key, payload, headers=headers, msg_ttl=ttl_s)
+        try:
+            try:
+                return (await cancellable(send())).seq
+            except nats.js.errors.NoStreamResponseError:
+                await self._begin_anew(what, key)
+                return (await cancellable(send())).seq
+        except nats.js.errors.APIError as error:
+            if error.err_code not in WRONG_REVISION:
+                raise self._failed(what, key, error) from None
+            expected = headers.get(EXPECTED)
+            raise Conflict(f"{self.name}/{key} is no longer at revision {expected}") from None
+        except LOST as error:
+            raise self._failed(what, key, error) from None
+
+    async def _begin_anew(self, what: str, key: str) -> None:
+        """Create the bucket that was there when we opened it: NATS has lost its store while we ran. Raises BusFailed."""
+        log.warning("bucket.disappeared", bucket=self.name)
+        try:
+            await cancellable(self.open())
+        except LOST as error:
+            raise self._failed(what, key, error) from None
+
+    def _notice(self, key: str, headers: Mapping[str, str] | None) -> None:
+        """Remember whether a key was written by a later version."""
+        if int((headers or {}).get(FIELDS, "0")) > int(self._ours[FIELDS]):
+            self._later.add(key)
+        else:
+            self._later.discard(key)
+
+    def _decoded(self, key: str, data: bytes, revision: int) -> Value | None:
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            UNREADABLE.inc(self.name)
+            if self._unread.get(key) != revision:
+                log.warning("value.not_decoded", bucket=self.name, key=key, revision=revision, reason=str(error))
+            self._unread[key] = revision
+            return None
+
+    def _failed(self, what: str, key: str, error: Any) -> BusFailed:
+        return BusFailed(f"{self.name}/{key} not {what}: {why(error)}")
+
+
+def is_gone(headers: Mapping[str, str] | None, data: bytes | None) -> bool:
+    """Whether a message says that its key is missing: a marker, by us or by NATS, or nothing at all."""
+    return not data or OPERATION in (headers or {}) or MARKER in (headers or {})

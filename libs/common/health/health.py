@@ -1,0 +1,162 @@
+"""How a service is: alive (`/healthz`), and ready to be of use (`/readyz`).
+
+    alive   its event loop turns, none of its named loops hangs, and it has not been told to stop
+    ready   alive, all it needs is there (its facts), none of its loops fails, and every service that it needs has answered lately
+
+A service that is not alive is to be started again; one that is not ready may become so by itself. Other services are asked over the
+bus again and again: one that is frozen or hangs is seen like one that is gone, because it does not answer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.ports import Bus, Term
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import Loops, running_loops
+
+ASK_EVERY_S: Final = 5.0
+SILENT_AFTER_S: Final = 15.0
+"""A service that has not answered for so long hangs or is gone; a new leader is there sooner."""
+
+PAGES: Final = {"/healthz": "alive", "/readyz": "ok"}
+"""What has to be true for 200 and not 503."""
+
+Facts = Callable[[], Mapping[str, bool]]
+HealthRequest = Request[ReportHealth, HealthReport]
+
+
+class NeededServices:
+    """Other services, and when each has last answered."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        requests: Mapping[str, HealthRequest],
+        clock: Clock | None = None,
+        silent_after_s: float = SILENT_AFTER_S,
+    ) -> None:
+        self._bus = bus
+        self._requests = requests
+        self._clock = clock or SystemClock()
+        self._silent_after_s = silent_after_s
+        self._heard_at: dict[str, Instant] = {}
+        self._errors: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        """Show who has answered lately."""
+        return f"NeededServices({ {name: seen.ok for name, seen in self.seen().items()} })"
+
+    async def ask(self) -> None:
+        """Ask each of them how it is."""
+        for name, request in self._requests.items():
+            try:
+                await self._bus.request(request, ReportHealth())
+            except BusFailed as error:
+                self._errors[name] = error.message
+            except ClusterError:  # it answers, if only to say that it cannot
+                self._heard(name)
+            else:
+                self._heard(name)
+
+    def seen(self) -> dict[str, ServiceSeen]:
+        """Say what is known of each."""
+        now = self._clock.instant()
+        return {name: self._seen(name, now) for name in self._requests}
+
+    def _heard(self, name: str) -> None:
+        self._heard_at[name] = self._clock.instant()
+        self._errors.pop(name, None)
+
+    def _seen(self, name: str, now: Instant) -> ServiceSeen:
+        heard_at = self._heard_at.get(name)
+        silent_s = None if heard_at is None else round(now - heard_at, 1)
+        ok = silent_s is not None and silent_s < self._silent_after_s
+        return ServiceSeen(ok=ok, heard_age_s=silent_s, error=self._errors.get(name, ""))
+
+
+class Health:
+    """How this service is."""
+
+    def __init__(
+        self,
+        service: str,
+        facts: Facts,
+        needed: NeededServices | None = None,
+        loops: Loops | None = None,
+        *,
+        may_lead: bool = False,
+    ) -> None:
+        self._service = service
+        self._facts = facts
+        self._needed = needed
+        self._loops = loops or running_loops()
+        self.may_lead = may_lead
+        """There may be several of it, of which one leads."""
+        self.term: Term | None = None
+        """As long as it leads."""
+        self.stopping = False
+        """It was told to stop: nothing new should come here."""
+
+    @contextmanager
+    def leading(self, term: Term) -> Iterator[None]:
+        """Say that it leads while the context is open."""
+        self.term = term
+        try:
+            yield
+        finally:
+            self.term = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it need not be started again."""
+        return self._loops.alive and not self.stopping
+
+    def report(self) -> HealthReport:
+        """Say how it is, and what it lacks."""
+        facts, loops = dict(self._facts()), tuple(self._loops.report())
+        services = self._needed.seen() if self._needed else {}
+        lacking = [*facts.values(), *(loop.ok for loop in loops), *(seen.ok for seen in services.values())]
+        return HealthReport(
+            ok=self.alive and all(lacking),
+            alive=self.alive,
+            service=self._service,
+            facts=facts,
+            loops=loops,
+            services=services,
+        )
+
+    async def ask(self) -> None:
+        """Ask the services that it needs now, not only when their turn comes."""
+        if self._needed:
+            await self._needed.ask()
+
+    async def answer(self, _asked: ReportHealth) -> HealthReport:
+        """Answer over the bus."""
+        return self.report()
+
+    def page(self, path: str, *, errors: bool = True) -> tuple[bool, dict[str, Any]] | None:
+        """Answer for an address: whether all is well, and what to say; None: there is no such page.
+
+        `errors`: say what loops failed with, too; not on a port that everybody reaches.
+        """
+        if path not in PAGES:
+            return None
+        report = self.report()
+        said = msgspec.to_builtins(report if errors else without_errors(report))
+        return getattr(report, PAGES[path]), {"ok": report.ok, "alive": report.alive, **report.facts, **said}
+
+
+def without_errors(report: HealthReport) -> HealthReport:
+    """Leave out the texts of errors."""
+    return msgspec.structs.replace(
+        report,
+        loops=tuple(msgspec.structs.replace(loop, error="") for loop in report.loops),
+        services={name: msgspec.structs.replace(seen, error="") for name, seen in report.services.items()},
+    )

@@ -1,0 +1,120 @@
+"""What every service says of itself to who scrapes it: event loop, NATS, loops, needed services, leadership, versions; and the port for that.
+
+    GET /metrics                 Prometheus' text format
+    GET /healthz, /readyz        as on --health-port, without the texts of errors
+
+Nothing here runs, and nothing is imported for it, in a process without `--metrics-port` or `--health-port`.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.health.health import Health
+from clusterodm.libs.common.health.port import health_served
+from clusterodm.libs.common.http_io.listening import optional_listener
+from clusterodm.libs.common.messages.health import LoopReport
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.settings.settings import MetricsSettings
+from clusterodm.libs.common.telemetry.metrics import Reading, counter, gauge, histogram, read_by
+from clusterodm.libs.common.version import VERSION
+
+LAG_EVERY_S: Final = 0.25
+PING_EVERY_S: Final = 5.0
+
+BUILD: Final = gauge("clusterodm_build_info", "1, by the service of this process and its version", "service", "version")
+READY: Final = gauge("clusterodm_ready", "Whether this process has all that it needs, as /readyz says")
+ALIVE: Final = gauge("clusterodm_alive", "Whether none of its loops hangs, as /healthz says")
+FACT: Final = gauge("clusterodm_ready_fact", "Whether something that it needs itself is there, by what it is", "fact")
+LOOP_OK: Final = gauge("clusterodm_loop_ok", "Whether a named loop goes round without failing", "loop")
+LOOP_FAILURES: Final = gauge("clusterodm_loop_failures", "Failures of a named loop since it last succeeded", "loop")
+NEEDED_OK: Final = gauge(
+    "clusterodm_needed_service_ok", "Whether a service that it needs has answered lately", "needed"
+)
+LEADER: Final = gauge("clusterodm_leader", "Whether this process leads, of those that may")
+EPOCH: Final = gauge("clusterodm_leader_epoch", "The term of this process as leader; 0: it stands by")
+LAG: Final = histogram(
+    "clusterodm_event_loop_lag_seconds",
+    f"How late the event loop wakes who sleeps, looked at every {LAG_EVERY_S:g} seconds",
+)
+CONNECTED: Final = gauge("clusterodm_nats_connected", "Whether NATS is there at this moment")
+PING_SECONDS: Final = histogram(
+    "clusterodm_nats_ping_seconds",
+    f"How long NATS takes to answer a ping, asked every {PING_EVERY_S:g} seconds",
+)
+PINGS_LOST: Final = counter("clusterodm_nats_pings_lost_total", "Pings that NATS did not answer in time")
+
+
+def metrics_listener(settings: MetricsSettings) -> AbstractContextManager[socket.socket | None]:
+    """Open the port, before anything else is done; None: there is none. Raises Refused with one clear line."""
+    return optional_listener(settings.metrics_bind, settings.metrics_port, "--metrics-port")
+
+
+@asynccontextmanager
+async def measured(
+    bus: Bus, health: Health, metrics_port: socket.socket | None, health_port: socket.socket | None = None
+) -> AsyncIterator[None]:
+    """Answer on the ports that there are, and measure what is said there, while the context is open."""
+    if metrics_port is None and health_port is None:
+        yield
+        return
+    async with AsyncExitStack() as stack:
+        stack.enter_context(read_by(lambda: readings(bus, health)))
+        await stack.enter_async_context(background(measure_lag, "measure event loop"))
+        await stack.enter_async_context(
+            background(lambda: every(PING_EVERY_S, lambda: ping(bus), "ping nats"), "ping nats")
+        )
+        await stack.enter_async_context(health_served(health, health_port))
+        await stack.enter_async_context(health_served(health, metrics_port, "metrics port", errors=False))
+        yield
+
+
+def readings(bus: Bus, health: Health) -> Iterator[Reading]:
+    """Say how this process is."""
+    report = health.report()
+    yield Reading(BUILD, 1, (report.service, VERSION))
+    yield Reading(READY, report.ok)
+    yield Reading(ALIVE, report.alive)
+    yield Reading(CONNECTED, bus.connected)
+    yield from (Reading(FACT, there, (name,)) for name, there in report.facts.items())
+    yield from of_loops(report.loops)
+    yield from (Reading(NEEDED_OK, seen.ok, (name,)) for name, seen in report.services.items())
+    if health.may_lead:
+        term = health.term
+        leads = term is not None and term.valid
+        yield Reading(LEADER, leads)
+        yield Reading(EPOCH, term.epoch if term is not None and leads else 0)
+
+
+def of_loops(loops: Iterable[LoopReport]) -> Iterator[Reading]:
+    """Say how they are; of those with one name, how the worst is."""
+    failures: dict[str, int] = {}
+    bad: set[str] = set()
+    for loop in loops:
+        failures[loop.name] = max(loop.failures_count, failures.get(loop.name, 0))
+        bad |= set() if loop.ok else {loop.name}
+    yield from (Reading(LOOP_OK, name not in bad, (name,)) for name in failures)
+    yield from (Reading(LOOP_FAILURES, count, (name,)) for name, count in failures.items())
+
+
+async def measure_lag() -> None:
+    """Sleep, and see how late it wakes up, for ever."""
+    while True:
+        due = monotonic_s() + LAG_EVERY_S
+        await asyncio.sleep(LAG_EVERY_S)
+        LAG.observe(max(0.0, monotonic_s() - due))
+
+
+async def ping(bus: Bus) -> None:
+    """Ask NATS for a sign of life."""
+    if not bus.connected:
+        return
+    try:
+        PING_SECONDS.observe(await bus.ping_s())
+    except BusFailed:
+        PINGS_LOST.inc()

@@ -1,0 +1,431 @@
+"""The server's connections: the shell around clusterodm.libs.http1.server. One protocol class, for uvicorn's public `http=` setting.
+
+    socket ─▶ Connection ─▶ EarlyAnswers (plain polls, from their bytes)     ─▶ answer
+                        └─▶ ServerSide (all of HTTP) ─▶ Cycle ─▶ ASGI    ─▶ answer
+
+Most connections of clients carry one poll and nothing else (PyODM opens one for each), and for that a parser, a cycle and a task
+cost several times what the answer does. So a request is shown to the fast path first, as its bytes; what it does not take goes
+the usual way, which knows all of HTTP. It is an answer's turn when the one before it is out, on either way.
+
+Reading stops while any of four reasons holds: something has come before its turn; the application is behind with a body; the
+socket is lent; the client does not read what it is answered. Then a connection holds one read of its client at most.
+
+Each connection has a time by which something must have happened (`until_s`; ServerSide says when and why, Connections looks).
+"""
+
+import asyncio
+import socket
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Final, cast
+
+from uvicorn.server import ServerState
+
+from clusterodm.libs.common.http_io.cycle import DOOR, Cycle, ResponseContext, Tap
+from clusterodm.libs.common.http_io.scope import App, Scope, connection_scope, request_scope
+from clusterodm.libs.common.http_io.sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
+from clusterodm.libs.http1.heads import RequestHead
+from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
+from clusterodm.libs.http1.server import (
+    NEVER_S,
+    BodyEnds,
+    Close,
+    Event,
+    HalfClose,
+    ProtocolRefusal,
+    RequestBegun,
+    RequestData,
+    ServerSide,
+    ServerSideState,
+)
+from clusterodm.libs.http1.space import SMALL_BYTES, Space
+
+FIRST_READ_BYTES: Final = 16 * 1024
+"""Of a hundred uploads that begin at the same moment, no more than their heads is held."""
+BODY_HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
+"""A piece that fills a read is taken by the application before the next is read."""
+EARLY, BEHIND, LENT, FULL = 1, 2, 4, 8
+"""Why nothing is read."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One connection of a client."""
+
+    FIRST: Final = memoryview(bytearray(FIRST_READ_BYTES))
+    SPACE: Final = Space()
+    """Both shared by all: what has been read is taken out before the next read."""
+
+    __slots__ = (
+        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_leaving", "_owed", "_plain", "_scope", "_shared", "_state",
+        "_unsent_bytes", "_writers", "full", "loop", "transport", "until_s",
+    )  # fmt: skip
+
+    def __init__(self, *, shared: Connections, app: App, server_state: ServerState, **named: Any) -> None:
+        del named  # uvicorn's configuration
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport
+        self.until_s = 0.0
+        """When it is aborted, unless something happens."""
+        self.full = False
+        """The client is behind with reading."""
+        self._shared = shared
+        self._app = app
+        self._state = server_state
+        self._plain: EarlyRequest | None = None
+        """The plain request whose answer is under way."""
+        self._data = b""
+        """Its bytes."""
+        self._asked_s = 0.0
+        """When it came."""
+        self._early = b""
+        """What has come behind it."""
+        self._core: ServerSide | None = None
+        """Made for the first request that is not plain."""
+        self._cycle: Cycle | None = None
+        self._scope: Scope = {}
+        """What all scopes of this connection have in common."""
+        self._held = 0
+        """Why nothing is read."""
+        self._owed: bool | None = None
+        """An answer is complete, and its successor waits until the client has read: whether the connection is kept."""
+        self._leaving = False
+        """The server stops: the answer under way is the last."""
+        self._unsent_bytes = 0
+        """What the client had not read when its time was up before."""
+        self._writers: set[asyncio.Future[None]] | None = None
+        """Who waits for the client to read."""
+
+    def __repr__(self) -> str:
+        """Show what it does; no bytes, there may be a token in them."""
+        return f"Connection({self._core or ('answering' if self._plain else 'silent')} held={self._held})"
+
+    # --- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the first request its time; close one connection too many."""
+        self.transport = cast("asyncio.Transport", transport)
+        if not self._shared.admits(self, self._origin):
+            self.transport.abort()
+            return
+        self.until_s = self.loop.time() + self._shared.limits.head_s
+        self._state.connections.add(cast("Any", self))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Be gone; an answer that still comes finds nobody."""
+        del exc
+        self._shared.forget(self)
+        self._state.connections.discard(cast("Any", self))
+        if self._core is not None:
+            self.SPACE.readers_count -= 1
+        self._plain, self._early = None, b""
+        self._let_go()
+        self._let_write()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where to read to."""
+        del sizehint
+        return self.FIRST if self._core is None else self.SPACE.view()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what has been read."""
+        self._hear(bytes(self.FIRST[:nbytes]) if self._core is None else self.SPACE.taken(nbytes))
+
+    def pause_writing(self) -> None:
+        """Take no more requests from who does not read the answers."""
+        self.full = True
+        if self._core is None or self._core.state is ServerSideState.IDLE:
+            self._hold(FULL)
+            self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self.full = False
+        self._let_write()
+        self._release(FULL)
+        if self._owed is not None:
+            keeps, self._owed = self._owed, None
+            self._go_on(keeps=keeps)
+        elif self._plain is None and self._early:
+            early, self._early = self._early, b""
+            self._release(EARLY)
+            self._hear(early)
+
+    # --- what uvicorn calls
+
+    def shutdown(self) -> None:
+        """Come to an end: when the answer under way is out, or now."""
+        self._leaving = True
+        if self._plain is None and self._cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def expire(self, now_s: float) -> None:
+        """Be aborted, unless the client goes on reading what it was sent; one that has read all of it is told that this was the end."""
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if not unsent_bytes and self._lingers and not self.transport.is_closing():
+            self._close()
+            return
+        if unsent_bytes in {0, self._unsent_bytes}:
+            self.transport.abort()
+            return
+        self._unsent_bytes = unsent_bytes
+        self.until_s = now_s + self._shared.limits.keep_alive_s
+
+    def give_way(self) -> None:
+        """Be aborted: another connection has its place, and this one waits for a request."""
+        self.transport.abort()
+
+    @property
+    def _lingers(self) -> bool:
+        """Whether all has been said, and the client has its time to read it."""
+        return self._core is not None and self._core.state is ServerSideState.LINGER
+
+    # --- requests
+
+    def _hear(self, data: bytes) -> None:
+        """Answer one request at a time."""
+        if self._plain is not None:
+            self._early += data
+            self._hold(EARLY)
+            return
+        fast = self._shared.fast
+        if fast is not None and (self._core is None or self._core.state is ServerSideState.IDLE):
+            plain = fast.read(data)
+            if plain is not None:
+                self._answer_plain(fast, plain, data)
+                return
+        self._feed(data)
+
+    def _answer_plain(self, fast: EarlyAnswers[Any], plain: EarlyRequest, data: bytes) -> None:
+        self._plain, self._data, self._asked_s = plain, data, perf_counter()
+        self._shared.begins(self)
+        self.until_s = NEVER_S
+        work = fast.answer(plain, self._take)
+        if work is not None:
+            self._spawn(work)
+
+    def _take(self, content: bytes | None) -> None:
+        """Send the answer to a plain request."""
+        plain, data, early = self._plain, self._data, self._early
+        self._plain, self._data, self._early = None, b"", b""
+        self._release(EARLY)
+        if plain is None or self.transport.is_closing():
+            return
+        if content is None:
+            self.transport.abort() if self._leaving else self._feed(data + early)
+            return
+        if self._shared.heard is not None:
+            self._shared.heard(self._origin, data.split(b" ", 2)[1])
+        keeps = plain.keeps and not self._leaving
+        head = self._shared.head(self.lines, keeps=keeps)
+        self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
+        self._shared.count(plain, self._asked_s, len(content))
+        if not keeps:
+            self._close()
+            return
+        self._shared.rests(self)
+        self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
+        if self._core is not None:
+            self._core.until_s = self.until_s
+        if early and self.full:
+            self._early = early
+            self._hold(EARLY)
+        elif early:
+            self._hear(early)
+
+    def _feed(self, data: bytes) -> None:
+        """Let all of HTTP see it."""
+        core = self._core
+        if core is None:
+            core = self._core = ServerSide(self._shared.limits, self.loop.time())
+            self.SPACE.readers_count += 1
+        self._do(core.received(data, self.loop.time()))
+
+    def _do(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._do_one(event)
+        core = self._core
+        if core is not None and not self.transport.is_closing():
+            self.until_s = core.until_s
+            self._hold(EARLY) if core.early else self._release(EARLY)
+
+    def _do_one(self, event: Event) -> None:
+        match event:
+            case RequestData(piece):
+                self._take_body(piece)
+            case BodyEnds() if self._cycle is not None:
+                self._cycle.end_body()
+            case RequestBegun(head):
+                self._begin(head)
+            case ProtocolRefusal(bad):
+                self._refuse(bad)
+            case HalfClose():
+                self._half_close()
+            case Close():
+                self._close()
+
+    def _take_body(self, piece: bytes) -> None:
+        cycle = self._cycle
+        if cycle is not None and piece:
+            cycle.take(piece)
+            if cycle.waiting_bytes > max(BODY_HIGH_WATER_BYTES, cycle.patience_bytes):
+                self._hold(BEHIND)
+
+    @property
+    def _origin(self) -> str:
+        """The address of the client."""
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if peer else "-"
+
+    def _begin(self, head: RequestHead) -> None:
+        self._shared.begins(self)
+        if self._shared.heard is not None:
+            self._shared.heard(self._origin, head.target)
+        scope = self._scope_of(head)
+        keeps = head.keeps and not self._leaving
+        asked = ResponseContext(
+            head.method == "HEAD", keeps=keeps, may_chunk=head.version == "1.1", awaits_continue=head.awaits_continue
+        )
+        self._cycle = cycle = Cycle(self, asked)
+        scope["extensions"] = {DOOR: cycle}
+        self._spawn(cycle.run(self._app, scope))
+
+    def _scope_of(self, head: RequestHead) -> Scope:
+        if not self._scope:
+            self._scope = connection_scope(self.transport)
+        return request_scope(self._scope, head)
+
+    def _refuse(self, bad: BadMessage) -> None:
+        """Say what is wrong, unless an answer has begun."""
+        self._shared.mention(bad, self.loop.time())
+        cycle = self._cycle
+        self._let_go()
+        if cycle is not None and cycle.started and not cycle.complete:
+            self.transport.abort()
+            return
+        body = b'{"error":"%s"}' % STATUS_LINE[bad.status].split(b" ", 2)[2].strip()
+        lines = b"".join(b"%s: %s\r\n" % line for line in (*self.lines, JSON_TYPE))
+        end = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[bad.status] + lines + end + body)
+        if self._core is not None:
+            self._do(self._core.refused(self.loop.time()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    def _let_go(self) -> None:
+        """Tell the request under way that nobody waits for its answer."""
+        cycle, self._cycle = self._cycle, None
+        if cycle is not None:
+            cycle.disconnect()
+
+    # --- the end of an answer, and of the connection
+
+    def over(self, cycle: Cycle, *, keeps: bool) -> None:
+        """Go on behind an answer: with the next request, when the client has read this one."""
+        if cycle is not self._cycle:
+            return
+        self._cycle = None
+        self._state.total_requests += 1
+        self._release(BEHIND)
+        keeps = keeps and not self._leaving
+        if self.full and keeps:
+            self._owed = keeps
+            self._hold(FULL)
+            self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
+        else:
+            self._go_on(keeps=keeps)
+
+    def _go_on(self, *, keeps: bool) -> None:
+        if self._core is not None and not self.transport.is_closing():
+            if keeps:
+                self._shared.rests(self)
+            self._do(self._core.answered(self.loop.time(), keeps=keeps))
+
+    def _half_close(self) -> None:
+        """Say that this was all. Where that cannot be said (TLS) the answer has said it, and who reads it closes."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._release(BEHIND | EARLY | FULL)
+
+    def _close(self) -> None:
+        """Close once all is sent; a client that does not read it has its time for that."""
+        self.until_s = self.loop.time() + self._shared.limits.linger_s
+        self._unsent_bytes = 0
+        self.transport.close()
+
+    # --- what cycles call
+
+    @property
+    def lines(self) -> Sequence[Header]:
+        """The lines of every head."""
+        return self._state.default_headers
+
+    @property
+    def socket_number(self) -> int | None:
+        """The descriptor of a connection without TLS."""
+        opened: socket.socket | None = self.transport.get_extra_info("socket")
+        return None if opened is None or self.transport.get_extra_info("sslcontext") else opened.fileno()
+
+    def wanted(self) -> None:
+        """Read on: the application has taken all of the body that came."""
+        self._release(BEHIND)
+
+    def lend_body(self, cycle: Cycle) -> Tap | None:
+        """Stop reading, when the rest of this request's body is what the socket holds next."""
+        count_bytes = self._core.lendable_bytes if self._core is not None else 0
+        descriptor = self.socket_number if count_bytes and cycle is self._cycle and not cycle.waiting_bytes else None
+        if descriptor is None:
+            return None
+        self._hold(LENT)
+        return Tap(descriptor, count_bytes)
+
+    def skip_body(self, count_bytes: int) -> None:
+        """Go on reading where somebody else has stopped, when the application asks for it."""
+        if self._core is not None:
+            self._do(self._core.skipped(count_bytes))
+            if self._core.lendable_bytes:
+                self._hold(BEHIND)
+        self._release(LENT)
+
+    @contextmanager
+    def unread(self) -> Iterator[None]:
+        """Read nothing while the context is open."""
+        self._hold(LENT)
+        try:
+            yield
+        finally:
+            self._release(LENT)
+
+    async def drained(self) -> None:
+        """Wait until the client has caught up with reading, or has gone."""
+        if not self.full or self.transport.is_closing():
+            return
+        waiter = self.loop.create_future()
+        self._writers = self._writers or set()
+        self._writers.add(waiter)
+        try:
+            await waiter
+        finally:
+            if self._writers is not None:
+                self._writers.discard(waiter)
+
+    def _let_write(self) -> None:
+        writers, self._writers = self._writers, None
+        for waiter in writers or ():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- reading
+
+    def _hold(self, reason: int) -> None:
+        if not self._held and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._held |= reason
+
+    def _release(self, reason: int) -> None:
+        held_before, self._held = self._held, self._held & ~reason
+        if held_before and not self._held and not self.transport.is_closing():
+            self.transport.resume_reading()

@@ -1,0 +1,210 @@
+"""What the connections of a server share: how many there may be, who watches their time, what is said about them in the log.
+
+All have one timer: each has a time by which something must have happened (`until_s`), and one that missed it is told so. What a
+client can cause as often as it likes is logged once in a while.
+
+When all places are taken, the oldest connection that never had a request gives its place to the one that comes: it is of a flood, or
+has lost its client. So silence shuts nobody out. Where few clients are expected, an address may have no more than some of these, and
+connections between two requests give way, too; working clients keep theirs, and who comes then is refused.
+
+There are never more connections than the limit of open files leaves room for. At that limit itself libuv closes new connections
+without a word, and whatever else needs a file fails too; here it is one line of the log, and only new connections fail.
+"""
+
+import asyncio
+import resource
+from collections.abc import Callable, Coroutine, Sequence
+from time import perf_counter
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+
+from clusterodm.libs.common.hosts import account_of
+from clusterodm.libs.common.telemetry.log import Seldom
+from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
+from clusterodm.libs.http1.server import ServerLimits
+
+LOOKS_PER_LIMIT: Final = 5
+LATEST_LOOK_S: Final = 1.0
+SILENT_S: Final = 1.0
+"""What was opened later is not called silent yet: of a burst of connections all are there before the first request is read."""
+SPARE_DESCRIPTORS_COUNT: Final = 256
+"""For files, and for connections to nodes, peers and NATS."""
+JSON_TYPE: Final = (b"content-type", b"application/json")
+
+log = structlog.get_logger()
+
+
+class EarlyRequest(Protocol):
+    """A request that a fast path has read."""
+
+    @property
+    def keeps(self) -> bool:
+        """The connection goes on afterwards."""
+        ...
+
+
+Read = TypeVar("Read", bound=EarlyRequest)
+
+
+Heard = Callable[[str, bytes], None]
+"""Called with the address that a request came from, and its target."""
+
+
+class EarlyAnswers(Protocol[Read]):
+    """Answers requests that are nothing but plain."""
+
+    def read(self, data: bytes) -> Read | None:
+        """Read a whole request; None: it is not plain."""
+        ...
+
+    def count(self, plain: Read, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+        """Hear that an answer is out, and how long that took."""
+        ...
+
+    def answer(self, plain: Read, take: Any) -> Coroutine[Any, Any, None] | None:
+        """Call `take` with JSON, at once or later; with None when it is to go the usual way.
+
+        What is returned is to be awaited by somebody, so that the answer comes.
+        """
+        ...
+
+
+class TrackedConnection(Protocol):
+    """A connection that is looked after."""
+
+    loop: asyncio.AbstractEventLoop
+    until_s: float
+
+    def expire(self, now_s: float) -> None:
+        """Hear that its time is up."""
+        ...
+
+    def give_way(self) -> None:
+        """Hear that its place is another's."""
+        ...
+
+
+class Connections:
+    """What the connections of one server share."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 what a server says of its connections
+        self,
+        limits: ServerLimits,
+        connections_count: int,
+        fast: EarlyAnswers[Any] | None = None,
+        heard: Heard | None = None,
+        silent_per_address_count: int | None = None,
+        silent_s: float = SILENT_S,
+    ) -> None:
+        self.limits = limits
+        self.fast = fast
+        self.heard = heard
+        self.present: set[TrackedConnection] = set()
+        self.refused_count = 0
+        self._silent: dict[TrackedConnection, tuple[str, float]] = {}
+        """Those that had no request yet, the oldest first, each with its address's account (where that counts) and since when it is there."""
+        self._resting: dict[TrackedConnection, None] = {}
+        """Those between two requests, the one that rests for the longest first."""
+        self._silent_limit_count = silent_per_address_count
+        self._silent_s = silent_s
+        self._limit_count = admitted_count(connections_count)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._look_every_s = min(LATEST_LOOK_S, limits.head_s / LOOKS_PER_LIMIT)
+        self._lines_of: Sequence[Header] | None = None
+        self._heads = (b"", b"")
+        self._refusals, self._crowds, self._floods = Seldom(), Seldom(), Seldom()
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"Connections({len(self.present)} of {self._limit_count})"
+
+    def admits(self, connection: TrackedConnection, address: str = "") -> bool:
+        """Look after a connection; False: it is one too many. Clients try again, a status might end their wait."""
+        account = "" if self._silent_limit_count is None else account_of(address)
+        if len(self.present) >= self._limit_count:
+            self._make_room(connection.loop.time())
+        elif self._silent_limit_count is not None:
+            self._thin_out(account, self._silent_limit_count, connection.loop.time())
+        if len(self.present) >= self._limit_count:
+            self.refused_count += 1
+            if count := self._crowds.passes(connection.loop.time()):
+                log.warning("connections.refused", reason="too many connections", limit=self._limit_count, count=count)
+            return False
+        self.present.add(connection)
+        self._silent[connection] = account, connection.loop.time()
+        if self._alarm is None:
+            self._alarm = connection.loop.call_later(self._look_every_s, self._look)
+        return True
+
+    def begins(self, connection: TrackedConnection) -> None:
+        """Take note that a connection has a request."""
+        self._silent.pop(connection, None)
+        self._resting.pop(connection, None)
+
+    def count(self, plain: EarlyRequest, asked_s: float, sent_bytes: int) -> None:
+        """Take note that a plain request, which came at `asked_s` (perf_counter), has its answer."""
+        if self.fast is not None:
+            self.fast.count(plain, perf_counter() - asked_s, 0, sent_bytes)
+
+    def rests(self, connection: TrackedConnection) -> None:
+        """Take note that a connection waits for its next request."""
+        self._resting[connection] = None
+
+    def forget(self, connection: TrackedConnection) -> None:
+        """Look after a connection no more."""
+        self.present.discard(connection)
+        self.begins(connection)
+
+    def _make_room(self, now_s: float) -> None:
+        """Close the connection that misses its place the least, if there is one that waits."""
+        few = self._silent_limit_count is not None
+        for waiting in (self._silent, self._resting) if few else (self._silent,):
+            if waiting:
+                self._close(next(iter(waiting)), "all places are taken", now_s)
+                return
+
+    def _thin_out(self, account: str, limit_count: int, now_s: float) -> None:
+        """Close the oldest silent connection of an address that has enough of them."""
+        same = [(each, since_s) for each, (owner, since_s) in self._silent.items() if owner == account]
+        if len(same) >= limit_count and same[0][1] <= now_s - self._silent_s:
+            self._close(same[0][0], "too many silent ones of one address", now_s)
+
+    def _close(self, connection: TrackedConnection, reason: str, now_s: float) -> None:
+        self.forget(connection)
+        connection.give_way()
+        if count := self._floods.passes(now_s):
+            log.warning("connections.closed_waiting", reason=reason, count=count)
+
+    def _look(self) -> None:
+        """End those that have missed their time."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        for late in [connection for connection in self.present if connection.until_s <= now_s]:
+            late.expire(now_s)
+        self._alarm = loop.call_later(self._look_every_s, self._look) if self.present else None
+
+    def mention(self, bad: BadMessage, now_s: float) -> None:
+        """Log what was no HTTP, now and then; nothing of it is said, there may be a token in it."""
+        if count := self._refusals.passes(now_s):
+            log.info("request.refused", reason=bad.words, status=bad.status, count=count)
+
+    def head(self, lines: Sequence[Header], *, keeps: bool) -> bytes:
+        """Write the head of a good answer up to its length; the server's lines (the date) are a new list every second."""
+        if lines is not self._lines_of:
+            said = b"".join(b"%s: %s\r\n" % line for line in [*lines, JSON_TYPE])
+            begin = STATUS_LINE[200] + said
+            self._lines_of = lines
+            self._heads = (begin + b"connection: close\r\ncontent-length: ", begin + b"content-length: ")
+        return self._heads[keeps]
+
+
+def admitted_count(wanted_count: int) -> int:
+    """Say how many connections the limit of open files leaves room for; a smaller number than wanted is logged."""
+    limit_count, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit_count == resource.RLIM_INFINITY:
+        return wanted_count
+    room_count = max(limit_count // 2, limit_count - SPARE_DESCRIPTORS_COUNT)
+    if room_count < wanted_count:
+        log.warning("connections.limited", open_files_limit=limit_count, limit=room_count, wanted=wanted_count)
+    return min(wanted_count, room_count)

@@ -1,0 +1,78 @@
+"""Nodes: what is registered, and what they say of themselves."""
+
+import msgspec
+
+from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId
+
+
+class Node(Frozen, frozen=True, kw_only=True):
+    """A NodeODM server as registered. Liveness is not here: only the scheduler's memory knows that."""
+
+    id: NodeId
+    hostname: str
+    port: int
+    token: str = ""
+    locked: bool = False
+    draining: bool = False
+    labels: tuple[str, ...] = ()
+    machine: MachineId | None = None
+    added_at_ms: int = 0
+    drain_until_ms: int | None = None
+    """When tasks that still wait on a draining node are moved; None: they are left to it."""
+    drain_s: float = 0.0
+    """How long that was when it was asked for: no clock that has moved since makes it longer."""
+    retired: bool = False
+    """Removed by an operator; the record stays as long as tasks on it need to be reached. It is in no list."""
+
+    @property
+    def url(self) -> str:
+        """The root of its API, without token."""
+        return f"{'https' if self.port == 443 else 'http'}://{shown(self.hostname, self.port)}"  # noqa: PLR2004 the TLS port; CLIENTS.md
+
+    @property
+    def name(self) -> str:
+        """How operators and logs call it."""
+        return shown(self.hostname, self.port)
+
+    def __repr__(self) -> str:
+        """Show everything but the token."""
+        return f"Node({self.name}{' locked' if self.locked else ''}{' token' if self.token else ''})"
+
+
+class NodeInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `GET /info` of a node says (NodeODM API 2.2, docs/index.adoc of NodeODM)."""
+
+    version: str = "?"
+    task_queue_count: int = 0
+    max_images: int | None = None
+    max_parallel_tasks: int = 1
+    total_memory: int | None = None
+    available_memory: int | None = None
+    cpu_cores: int | None = None
+    engine: str = "?"
+    engine_version: str = "?"
+
+
+class NodeOption(msgspec.Struct, frozen=True):
+    """One entry of `GET /options`: exactly these five keys (PyODM passes them on as keyword arguments)."""
+
+    name: str
+    type: str
+    value: str
+    domain: str | list[str]
+    help: str
+
+
+class OptionValue(msgspec.Struct, frozen=True):
+    """One option of a task as it was chosen, its value converted to the option's type."""
+
+    name: str
+    value: str | int | float | bool | None = None
+
+
+class ReferenceOptions(Frozen, frozen=True, kw_only=True):
+    """The option list that the cluster last saw on a node; kept when all nodes are gone."""
+
+    options: tuple[NodeOption, ...] = ()
+    seen_at_ms: int = 0

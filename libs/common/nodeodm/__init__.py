@@ -1,0 +1,1 @@
+"""A client of NodeODM nodes, for everything that is small."""

@@ -1,0 +1,277 @@
+"""A client of one or many NodeODM nodes, for everything that is small: probes, polls, actions. Over libs/common/nodeodm/calls.py.
+
+Not for hot paths (relays, uploads and downloads have their own code in the proxy). Every call has a time limit. What
+goes wrong is said in two classes: `NodeUnreachable` when no connection came about (the node has not seen the request),
+`NodeFailed` for everything else; NodeODM's own `{"error"}` is `NodeRefused`. Messages never hold the token.
+
+API: NodeODM 2.2, docs/index.adoc there. https://github.com/OpenDroneMap/NodeODM
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from clusterodm.libs.common.errors import ClusterError, NodeFailed
+from clusterodm.libs.common.hosts import bracketed, is_host
+from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.nodeodm.calls import REDIRECTS, Calls
+from clusterodm.libs.common.nodeodm.calls import CallAnswer as Said
+from clusterodm.libs.common.nodeodm.rounds import ask_all
+from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
+
+CallAnswer = TypeVar("CallAnswer")
+
+UNAUTHORIZED: Final = 401
+BOUNDARY: Final = "clusterodm"
+REFUSED_FORM: Final = (
+    f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="options"\r\n\r\n[\r\n--{BOUNDARY}--\r\n'.encode()
+)
+"""Options that are no JSON."""
+MEANINGS: Final = {
+    404: " (no NodeODM is there)",
+    413: " (a proxy in front of it limits bodies)",
+    **dict.fromkeys((502, 503, 504), " (a proxy in front of it does not reach it)"),
+}
+BAD_REQUEST: Final = 400
+"""From here on a status is an error."""
+CONSOLE_LIMIT_BYTES: Final = 64 * 1024 * 1024
+"""Of an answer with a console in it; every other one is small."""
+POSSIBLE: Final = range(2**53)
+"""What JavaScript counts with."""
+WORDS_LENGTH: Final = 100
+"""Of a version, or the name of an engine."""
+ERROR_LIMIT_BYTES: Final = 64 * 1024
+"""What is longer is no error."""
+
+
+class NodeRefused(NodeFailed):
+    """The node understood and said no; the message is its own text."""
+
+
+class TaskStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The `status` object of a task."""
+
+    code: StatusCode
+    error_message: str = ""
+
+
+class NodeTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `GET /task/<id>/info` says."""
+
+    uuid: str
+    name: str | None = ""
+    date_created: int = 0
+    processing_time: int = -1
+    status: TaskStatus
+    options: list[OptionValue] = []
+    images_count: int = 0
+    progress: float = 0.0
+    output: list[str] = []
+
+
+class NodeClient:
+    """Talks to nodes. One per process; connections are kept alive per node."""
+
+    def __init__(self, timeout_s: float = 10.0) -> None:
+        self._timeout_s = timeout_s
+        self._calls = Calls()
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        await self._calls.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        await self._calls.__aexit__(kind, error, trace)
+
+    async def info(self, node: Node, timeout_s: float | None = None) -> NodeInfo:
+        """Ask `GET /info`."""
+        return info_of(await self._calls.get(node, target(node, "/info"), timeout_s or self._timeout_s), node)
+
+    async def infos(
+        self,
+        nodes: Iterable[Node],
+        heard: Callable[[Node, NodeInfo | ClusterError], None],
+        timeout_s: float | None = None,
+    ) -> None:
+        """Ask `GET /info` of many; see libs/common/nodeodm/rounds.py."""
+
+        def said(node: Node, answer: Said | ClusterError) -> None:
+            heard(node, answer if isinstance(answer, ClusterError) else info_or_failure(answer, node))
+
+        await ask_all(
+            self._calls, ((node, target(node, "/info")) for node in nodes), timeout_s or self._timeout_s, said
+        )
+
+    async def options(self, node: Node, timeout_s: float | None = None) -> tuple[NodeOption, ...]:
+        """Ask `GET /options`."""
+        return await self._get(node, "/options", tuple[NodeOption, ...], timeout_s)
+
+    async def task_info(
+        self, node: Node, task: NodeTaskId, *, from_line: int | None = None, timeout_s: float | None = None
+    ) -> NodeTask:
+        """Ask `GET /task/<id>/info`, with the console from a line on. Raises NodeRefused when it is not found."""
+        query = {} if from_line is None else {"with_output": str(from_line)}
+        limit_bytes = LIMIT_BYTES if from_line is None else CONSOLE_LIMIT_BYTES
+        path = f"/task/{quote(task, safe='')}/info"
+        return await self._get(node, path, NodeTask, timeout_s, query, limit_bytes)
+
+    async def output(
+        self, node: Node, task: NodeTaskId, from_line: int = 0, timeout_s: float | None = None
+    ) -> list[str]:
+        """Ask `GET /task/<id>/output`."""
+        path, query = f"/task/{quote(task, safe='')}/output", {"line": str(from_line)}
+        return await self._get(node, path, list[str], timeout_s, query, CONSOLE_LIMIT_BYTES)
+
+    async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
+        """Ask `POST /task/cancel`."""
+        await self._act(node, "/task/cancel", {"uuid": task}, timeout_s)
+
+    async def remove(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
+        """Ask `POST /task/remove`."""
+        await self._act(node, "/task/remove", {"uuid": task}, timeout_s)
+
+    async def discard(self, node: Node, task: NodeTaskId, timeout_s: float | None = None) -> None:
+        """Ask `POST /task/new/init` with options that no node takes. Raises NodeRefused, and then it is done.
+
+        NodeODM has no call that removes an upload before its commit (`/task/remove` knows committed tasks only), but a refused
+        init removes what was uploaded under its id; that of a committed task is refused before anything is touched.
+        """
+        path, limit_s = target(node, "/task/new/init"), timeout_s or self._timeout_s
+        said = await self._calls.post(
+            node, path, REFUSED_FORM, limit_s, content_type=f"multipart/form-data; boundary={BOUNDARY}", set_uuid=task
+        )
+        decode(said, dict[str, Any], node)
+
+    async def restart(
+        self,
+        node: Node,
+        task: NodeTaskId,
+        options: Sequence[OptionValue] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Ask `POST /task/restart`, with other options where given."""
+        form = {"uuid": str(task)}
+        if options is not None:
+            form["options"] = msgspec.json.encode(options).decode()
+        await self._act(node, "/task/restart", form, timeout_s)
+
+    async def _get(  # noqa: PLR0913, PLR0917 a question has these parts
+        self,
+        node: Node,
+        path: str,
+        answer: type[CallAnswer],
+        timeout_s: float | None,
+        query: dict[str, str] | None = None,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> CallAnswer:
+        asked, limit_s = target(node, path, query), timeout_s or self._timeout_s
+        return decode(await self._calls.get(node, asked, limit_s, limit_bytes=limit_bytes), answer, node, limit_bytes)
+
+    async def _act(self, node: Node, path: str, form: dict[str, str], timeout_s: float | None) -> None:
+        sent = urlencode(form).encode()
+        said = await self._calls.post(node, target(node, path), sent, timeout_s or self._timeout_s)
+        decode(said, dict[str, Any], node)
+
+
+def require_possible(said: NodeInfo, node: Node) -> None:
+    """Raise NodeFailed for numbers and words that no node can mean: they are stored, added up and shown to everybody."""
+    counts = (said.max_parallel_tasks, said.task_queue_count, said.cpu_cores, said.total_memory, said.available_memory)
+    for count in (*counts, abs(said.max_images or 0)):
+        if count is not None and count not in POSSIBLE:
+            raise NodeFailed(f"{node.name} answered nonsense: a number is impossible")
+    for words in (said.version, said.engine, said.engine_version):
+        if len(words) > WORDS_LENGTH:
+            raise NodeFailed(f"{node.name} answered nonsense: a version is too long")
+
+
+def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
+    """Write path and query, with the node's token."""
+    if not (query or node.token):
+        return path
+    asked = urlencode({**(query or {}), **({"token": node.token} if node.token else {})})
+    return f"{path}?{asked}"
+
+
+def decode(said: Said, answer: type[CallAnswer], node: Node, limit_bytes: int = LIMIT_BYTES) -> CallAnswer:
+    """Read an answer into its type. Raises NodeRefused for `{"error"}`, NodeFailed for nonsense."""
+    if said.status == UNAUTHORIZED:
+        raise NodeRefused(f"{node.name} refuses the token")
+    if error := error_of(said.content):
+        raise NodeRefused(error)
+    if said.status in REDIRECTS:
+        raise NodeFailed(
+            f"{node.name} redirects to {origin(said.location)}: register it under the address where it really is"
+        )
+    if said.status >= BAD_REQUEST:
+        raise NodeFailed(f"{node.name} {status_in_words(said.status)}")
+    try:
+        return decode_json(said.content, answer, limit_bytes=limit_bytes, strict=False)
+    except Malformed as malformed:
+        raise NodeFailed(f"{node.name} {not_json(said.content, malformed)}") from None
+
+
+def origin(location: str) -> str:
+    """Shorten where a redirect leads to what may be shown: it may hold a token."""
+    try:
+        parts = urlsplit(location)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "another address"
+    return f"{parts.scheme}://{bracketed(host)}{port}" if is_host(host) and parts.scheme else "another path"
+
+
+def status_in_words(status: int) -> str:
+    """Say what an error means that NodeODM itself does not answer with."""
+    return f"answered with status {status}{MEANINGS.get(status, '')}"
+
+
+def not_json(content: bytes, error: Malformed) -> str:
+    """Say what came instead of JSON."""
+    if content.lstrip()[:1] == b"<":
+        return "answered with a web page and not as a NodeODM does: is it the right port?"
+    return f"answered something that NodeODM does not: {error}"
+
+
+def info_of(said: Said, node: Node) -> NodeInfo:
+    """Read the answer to `GET /info`. Raises as `decode` does."""
+    info = decode(said, NodeInfo, node)
+    require_possible(info, node)
+    return info
+
+
+def info_or_failure(said: Said, node: Node) -> NodeInfo | ClusterError:
+    """Read it, or give back why it cannot be read."""
+    try:
+        return info_of(said, node)
+    except NodeFailed as error:
+        return error
+
+
+class NodeError(msgspec.Struct):
+    """The error that any answer may be."""
+
+    error: str | None = None
+
+
+def error_of(content: bytes) -> str:
+    """Find NodeODM's `{"error": "text"}`; empty when there is none."""
+    if not content.startswith(b"{") or len(content) > ERROR_LIMIT_BYTES:
+        return ""
+    if (
+        b'"error"' not in content
+    ):  # a quarter of what reading an answer costs; who spells the word otherwise has said nothing
+        return ""
+    try:
+        return decode_json(content, NodeError, limit_bytes=ERROR_LIMIT_BYTES).error or ""
+    except Malformed:
+        return ""

@@ -1,0 +1,1 @@
+"""Settings: from their definition to flags, environment, JSON file and help."""

@@ -1,0 +1,73 @@
+"""The grammar of the command line: argparse, which takes no abbreviations, repeats no values, and names what was probably meant.
+
+A flag that is not known may have been meant for a secret, and argparse would take its value for the next word and repeat it in
+what it says of that. So flags are looked at before anything is read.
+"""
+
+import argparse
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final, NoReturn
+
+from clusterodm.libs.common.settings.wording import hint
+
+FLAG: Final = re.compile(r"--[^=\s]+|-[A-Za-z]")
+CHOICE: Final = re.compile(r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)", re.DOTALL)
+UNRECOGNIZED: Final = "unrecognized arguments: "
+NO_MORE_FLAGS: Final = "--"
+
+
+class Grammar(argparse.ArgumentParser):
+    """A parser of one word."""
+
+    def __init__(self, *, others: Collection[str] = (), **named: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **named})
+        self.others = others
+        """Flags that belong to other words."""
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Read a command. A mistake is said on stderr and ends the program with exit code 2."""
+        known = set(self.flags())
+        for flag in flags_in(argv):
+            if flag not in known:
+                self.error(elsewhere(flag) if flag in self.others else unknown_flag(flag, known))
+        return self.parse_args(argv)
+
+    def flags(self) -> Iterator[str]:
+        """Name all flags."""
+        for action in self._actions:
+            yield from action.option_strings
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, with the nearest word, and without any value."""
+        super().error(self._told(message))
+
+    def _told(self, message: str) -> str:
+        if found := CHOICE.fullmatch(message):
+            given, known = found["given"].strip("'\""), re.findall(r"[\w-]+", found["known"])
+            return f"unknown word {given!r}{hint(given, known)}: one of {', '.join(known)}"
+        if message.startswith(UNRECOGNIZED):
+            words = message.removeprefix(UNRECOGNIZED).split()
+            flag = next(flags_in(words), None)
+            return "there are more words than it takes" if flag is None else elsewhere(flag)
+        return message
+
+
+def flags_in(argv: Sequence[str]) -> Iterator[str]:
+    """Find the flags among words, without their values."""
+    for word in argv:
+        if word == NO_MORE_FLAGS:
+            return
+        if found := FLAG.match(word):
+            yield found[0]
+
+
+def elsewhere(flag: str) -> str:
+    """Say that there is such a flag, and that it is none of this word."""
+    return f"{flag} does not belong to this word"
+
+
+def unknown_flag(flag: str, known: set[str]) -> str:
+    """Say that a flag is not known, and which one was probably meant."""
+    names = sorted(each.removeprefix("--") for each in known if each.startswith("--"))
+    return f"unknown flag {flag}{hint(flag.lstrip('-'), names, '--')}"

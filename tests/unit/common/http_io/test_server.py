@@ -1,0 +1,587 @@
+"""A client's connection, event by event, on a transport that only remembers."""
+
+import asyncio
+import gc
+import resource
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clusterodm.libs.common.http_io.cycle import DOOR, Cycle
+from clusterodm.libs.common.http_io.scope import App, Receive, Scope, Send
+from clusterodm.libs.common.http_io.server import Connection
+from clusterodm.libs.common.http_io.sharing import Connections, admitted_count
+from clusterodm.libs.http1.heads import HeadLimits
+from clusterodm.libs.http1.server import ServerLimits, ServerSide
+from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath, Take
+
+INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class FakeTransport(asyncio.Transport):
+    """Remembers."""
+
+    def __init__(self, *, secure: bool = False, address: str = "") -> None:
+        super().__init__({"peername": (address, 1)} if address else None)
+        self._secure = secure
+        self.written = b""
+        self.reads = True
+        self.closed = self.half_closed = self.aborted = False
+        self.unsent_bytes = 0
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def can_write_eof(self) -> bool:
+        return not self._secure
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+class SlowAnswers(PollFastPath):
+    """Keeps who waits for an answer."""
+
+    def __init__(self) -> None:
+        nobody: Any = None
+        super().__init__(nobody, b"")
+        self.waiting: list[Take] = []
+
+    def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
+        assert plain.poll is None
+        self.waiting.append(take)
+        return None
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the body, or with the path."""
+    del send
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    else:
+        return
+    await scope["extensions"][DOOR].answer(200, [], body or scope["path"].encode())
+
+
+LIMITS = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(1000), linger_s=1.0)
+
+
+def opened(
+    answers: SlowAnswers | None = None,
+    shared: Connections | None = None,
+    app: App = echo,
+    transport: FakeTransport | None = None,
+) -> tuple[Connection, FakeTransport]:
+    """Let a client connect."""
+    state: Any = SimpleNamespace(
+        connections=set(), tasks=set(), default_headers=[(b"date", b"today")], total_requests=0
+    )
+    shared = shared or Connections(LIMITS, 10, answers)
+    connection, transport = Connection(shared=shared, app=app, server_state=state), transport or FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def came(connection: Connection, data: bytes) -> None:
+    """Let the loop read something."""
+    while data:
+        space = connection.get_buffer(-1)
+        piece, data = data[: len(space)], data[len(space) :]
+        space[: len(piece)] = piece
+        connection.buffer_updated(len(piece))
+
+
+async def passed() -> None:
+    """Let tasks run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# --- plain requests ------------------------------------------------------------------------------------------------
+
+
+async def test_who_does_not_read_answers_is_not_read_either() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    connection.pause_writing()
+    answers.waiting.pop()(b"{}")
+
+    assert transport.written.endswith(b"\r\ncontent-length: 2\r\n\r\n{}")
+    assert not transport.reads
+
+    connection.resume_writing()
+    assert transport.reads
+
+
+async def test_what_comes_too_early_waits_its_turn() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    came(connection, INFO)
+    assert (len(answers.waiting), transport.reads) == (1, False)
+
+    answers.waiting.pop()(b"{}")
+    assert (len(answers.waiting), transport.reads) == (1, True)
+
+    answers.waiting.pop()(b"[]")
+    assert transport.written.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_who_does_not_read_gets_no_second_answer() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    came(connection, INFO)
+    connection.pause_writing()
+    answers.waiting.pop()(b"{}")
+    assert (len(answers.waiting), transport.reads) == (0, False)
+
+    connection.resume_writing()
+    answers.waiting.pop()(b"[]")
+
+    assert (transport.written.count(b"HTTP/1.1 200 OK"), transport.reads) == (2, True)
+
+
+async def test_an_answer_for_who_has_left_goes_nowhere() -> None:
+    answers = SlowAnswers()
+    shared = Connections(LIMITS, 10, answers)
+    connection, transport = opened(shared=shared)
+    came(connection, INFO)
+    transport.abort()
+    connection.connection_lost(None)
+    answers.waiting.pop()(b"{}")
+
+    assert (transport.written, shared.present) == (b"", set())
+
+
+async def test_at_a_stop_an_answer_under_way_is_the_last() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    connection.shutdown()
+    assert not transport.closed
+
+    answers.waiting.pop()(b"{}")
+    assert b"connection: close\r\n" in transport.written
+    assert transport.closed
+
+
+async def test_at_a_stop_what_cannot_be_answered_begins_nowhere_else() -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO)
+    connection.shutdown()
+    answers.waiting.pop()(None)
+
+    assert (transport.closed, transport.written) == (True, b"")
+
+
+async def test_a_silent_connection_is_closed_at_a_stop() -> None:
+    connection, transport = opened()
+    connection.shutdown()
+
+    assert transport.closed
+
+
+async def test_one_connection_too_many_is_closed_at_once() -> None:
+    shared = Connections(LIMITS, 1)
+    first, transport = opened(shared=shared)
+    came(first, POST[:-1])
+    _, second = opened(shared=shared)
+    assert (transport.closed, second.closed) == (False, True)
+
+    first.connection_lost(None)
+    assert shared.present == set()
+
+
+async def test_a_silent_flood_shuts_nobody_out() -> None:
+    shared = Connections(LIMITS, 3, SlowAnswers())
+    flood = [opened(shared=shared)[1] for _ in range(9)]
+    asking, working = opened(shared=shared)
+    came(asking, NEXT)
+    more = [opened(shared=shared)[1] for _ in range(9)]
+    await passed()
+
+    assert b"/next" in working.written
+    assert not working.closed
+    assert [each.closed for each in flood] == [True] * 9
+    assert [each.closed for each in more] == [True] * 7 + [False] * 2
+
+
+async def test_half_a_head_is_as_good_as_none() -> None:
+    shared = Connections(LIMITS, 1)
+    slow, transport = opened(shared=shared)
+    came(slow, b"GET / HT")
+    _, newcomer = opened(shared=shared)
+
+    assert (transport.closed, newcomer.closed) == (True, False)
+
+
+@pytest.mark.parametrize("answers", [None, SlowAnswers()], ids=["all of HTTP", "fast path"])
+async def test_where_few_are_expected_who_waits_between_two_requests_gives_way_after_the_silent_ones(
+    answers: SlowAnswers | None,
+) -> None:
+    shared = Connections(LIMITS, 2, answers, silent_per_address_count=2)
+    resting, first = opened(shared=shared)
+    came(resting, INFO if answers else NEXT)
+    if answers:
+        answers.waiting.pop()(b"{}")
+    await passed()
+    _, silent = opened(shared=shared)
+    working, busy = opened(shared=shared)
+    assert (first.closed, silent.closed) == (False, True)
+    came(working, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")
+
+    _, newcomer = opened(shared=shared)
+
+    assert (first.closed, busy.closed, newcomer.closed) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "address", "closed"),
+    [
+        (["192.0.2.1", "192.0.2.1"], "192.0.2.1", [True, False]),
+        (["192.0.2.1", "192.0.2.1"], "::ffff:192.0.2.1", [True, False]),
+        (["192.0.2.1", "192.0.2.1"], "192.0.2.2", [False, False]),
+        (["2001:db8::1", "2001:db8::2"], "2001:db8::3", [True, False]),
+        (["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::3", [False, False]),
+    ],
+)
+async def test_an_address_has_so_many_silent_connections(before: list[str], address: str, closed: list[bool]) -> None:
+    shared = Connections(LIMITS, 10, silent_per_address_count=2, silent_s=0.0)
+    silent = [opened(shared=shared, transport=FakeTransport(address=each))[1] for each in before]
+    _, newcomer = opened(shared=shared, transport=FakeTransport(address=address))
+
+    assert [each.closed for each in silent] == closed
+    assert not newcomer.closed
+
+
+async def test_a_burst_of_connections_of_one_address_is_not_silent_yet() -> None:
+    shared = Connections(LIMITS, 10, silent_per_address_count=2)
+    burst = [opened(shared=shared)[1] for _ in range(8)]
+
+    assert not any(each.closed for each in burst)
+
+
+def test_there_are_never_more_connections_than_open_files_allow(capsys: pytest.CaptureFixture[str]) -> None:
+    limit_count, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    assert admitted_count(10) == 10
+    assert admitted_count(limit_count + 1) < limit_count
+    assert "connections.limited" in capsys.readouterr().out
+
+
+# --- everything else -----------------------------------------------------------------------------------------------
+
+NEXT = b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n"
+POST = b"POST /p HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
+
+
+async def test_a_good_answer_comes_before_what_is_said_of_nonsense_behind_it() -> None:
+    connection, transport = opened()
+    came(connection, NEXT + b"nonsense\r\n\r\n")
+    await passed()
+
+    assert transport.written.index(b"/next") < transport.written.index(b"400 Bad Request")
+    assert (transport.half_closed, transport.closed) == (True, False), (
+        "closed at once, the client might lose the answer"
+    )
+
+
+async def test_one_request_at_a_time_goes_to_the_application() -> None:
+    begun: list[str] = []
+    release = asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(scope["path"])
+        await release.wait()
+        await echo(scope, receive, send)
+
+    connection, transport = opened(app=slow)
+    came(connection, NEXT * 100)
+    await passed()
+    assert (begun, transport.reads) == (["/next"], False)
+
+    release.set()
+    for _ in range(100):
+        await passed()
+    assert (len(begun), transport.reads, transport.written.count(b"200 OK")) == (100, True, 100)
+
+
+async def test_who_does_not_read_gets_no_next_request_done() -> None:
+    connection, transport = opened()
+    came(connection, NEXT * 3)
+    connection.pause_writing()
+    await passed()
+    assert transport.written == b""
+
+    connection.resume_writing()
+    await passed()
+    await passed()
+    await passed()
+    assert transport.written.count(b"200 OK") == 3
+
+
+async def test_a_body_is_given_to_the_application_and_the_next_request_follows() -> None:
+    connection, transport = opened()
+    came(connection, POST + NEXT)
+    await passed()
+    await passed()
+
+    assert transport.written.index(b"hello") < transport.written.index(b"/next")
+
+
+async def test_a_body_that_is_none_ends_its_request_with_one_answer() -> None:
+    connection, transport = opened()
+    came(connection, b"POST /p HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nnonsense")
+    await passed()
+
+    assert transport.written.count(b"HTTP/1.1") == 1
+    assert b"400 Bad Request" in transport.written
+
+
+async def test_thousands_of_chunks_of_one_byte_are_a_few_pieces() -> None:
+    told: list[bytes] = []
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, send
+        while (message := await receive())["type"] == "http.request":
+            told.append(message["body"])
+
+    connection, transport = opened(app=counting)
+    came(connection, b"POST /p HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(10):
+        if transport.reads:
+            came(connection, b"1\r\na\r\n" * 1000)
+        await passed()
+    connection.connection_lost(None)
+
+    assert (b"".join(told), len(told)) == (b"a" * 10_000, 10)
+
+
+async def test_a_body_that_comes_byte_by_byte_while_nobody_takes_it_is_one_piece() -> None:
+    told: list[bytes] = []
+    release = asyncio.Event()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, send
+        await release.wait()
+        while (message := await receive())["type"] == "http.request":
+            told.append(message["body"])
+
+    connection, _ = opened(app=late)
+    came(connection, b"POST /p HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+    for _ in range(500):
+        came(connection, b"a")
+    release.set()
+    await passed()
+    connection.connection_lost(None)
+
+    assert told == [b"a" * 500]
+
+
+EXPECTING = b"POST /p HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n"
+
+
+@pytest.mark.parametrize("in_one_write", [True, False])
+async def test_behind_an_answer_to_a_body_that_nobody_asked_for_the_connection_ends(in_one_write: bool) -> None:
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if in_one_write:
+            await scope["extensions"][DOOR].answer(401, [], b"")
+            return
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    connection, transport = opened(app=refuse)
+    came(connection, EXPECTING)
+    await passed()
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.written.count(b"HTTP/1.1") == 1
+    assert b"connection: close\r\n" in transport.written
+    assert transport.half_closed
+
+
+async def test_behind_a_body_that_was_asked_for_the_connection_goes_on() -> None:
+    connection, transport = opened()
+    came(connection, EXPECTING)
+    await passed()
+    came(connection, b"hello" + NEXT)
+    await passed()
+    await passed()
+
+    assert transport.written.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert transport.written.endswith(b"/next")
+
+
+async def test_over_tls_too_a_client_may_send_on_until_it_has_read_that_it_is_refused() -> None:
+    connection, transport = opened(transport=FakeTransport(secure=True))
+    came(connection, b"nonsense\r\n\r\n")
+    came(connection, b"and the rest of it")
+
+    assert (transport.half_closed, transport.closed, transport.reads) == (False, False, True)
+    assert connection.until_s < asyncio.get_running_loop().time() + LIMITS.linger_s + 1
+
+    connection.expire(connection.until_s)
+
+    assert (transport.closed, transport.aborted) == (True, False)
+
+
+async def test_an_application_that_fails_is_answered_for() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError(scope["path"])
+
+    connection, transport = opened(app=broken)
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.written.startswith(b"HTTP/1.1 500 ")
+    assert transport.closed
+
+
+async def test_an_answer_that_breaks_its_word_is_cut() -> None:
+    async def short(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        await send({"type": "http.response.body", "body": b"12345"})
+
+    connection, transport = opened(app=short)
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.closed
+
+
+@pytest.mark.parametrize("line", [(b"location", b"/a\r\nset-cookie: b"), (b"a b", b"c"), (b"a", b"\x00")])
+async def test_a_header_line_is_never_two(line: tuple[bytes, bytes]) -> None:
+    async def injected(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": [line]})
+
+    connection, transport = opened(app=injected)
+    came(connection, NEXT)
+    await passed()
+
+    assert transport.written.startswith(b"HTTP/1.1 500 ")
+    assert b"cookie" not in transport.written
+
+
+async def test_a_connection_that_is_cut_leaves_nothing_for_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for cut_at in (len(NEXT), len(POST) - 2, len(POST), 10):
+            connection, transport = opened(SlowAnswers())
+            came(connection, NEXT + POST[:cut_at] + NEXT * 50)
+            came(connection, NEXT * 50)
+            transport.abort()
+            connection.connection_lost(ConnectionResetError())
+            await passed()
+            del connection, transport
+        left = [each for each in gc.get_objects() if isinstance(each, Connection | Cycle | ServerSide)]
+    finally:
+        gc.enable()
+
+    assert left == []
+
+
+async def test_requests_that_are_none_are_mentioned_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    shared = Connections(LIMITS, 1000)
+    for _ in range(500):
+        connection, _ = opened(shared=shared)
+        came(connection, b"nonsense\r\n\r\n")
+
+    assert capsys.readouterr().out.count("request.refused") <= 2
+
+
+async def test_whoever_misses_the_time_is_aborted_unless_it_reads() -> None:
+    connection, transport = opened()
+    came(connection, NEXT)
+    await passed()
+    transport.unsent_bytes = 100
+    connection.expire(5.0)
+    assert (transport.closed, connection.until_s) == (False, 5.0 + LIMITS.keep_alive_s)
+
+    connection.expire(10.0)
+
+    assert transport.closed
+
+
+async def test_each_request_is_heard_of_once_on_either_way() -> None:
+    heard: list[tuple[str, bytes]] = []
+    answers = SlowAnswers()
+    connection, _ = opened(shared=Connections(LIMITS, 10, answers, lambda *said: heard.append(said)))
+    came(connection, b"GET /info?token=1 HTTP/1.1\r\nhost: a\r\n\r\n")
+    came(connection, b"GET /info HTTP/1.1\r\nhost: a\r\n\r\n")
+    answers.waiting[0](b"{}")
+    answers.waiting[1](None)
+    assert heard == [("-", b"/info?token=1"), ("-", b"/info")]
+
+
+# --- bodies that are taken in one piece ----------------------------------------------------------------------------
+
+
+async def test_an_application_that_wants_much_at_once_is_woken_once() -> None:
+    pieces: list[bytes] = []
+
+    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+        del send
+        cycle = scope["extensions"][DOOR]
+        cycle.patience_bytes = 50_000
+        more = True
+        while more:
+            message = await receive()
+            pieces.append(message["body"])
+            more = message["more_body"]
+        await cycle.answer(200, [], b"")
+
+    connection, transport = opened(app=patient)
+    came(connection, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
+    await passed()
+    for _ in range(6):
+        assert transport.reads
+        came(connection, bytes(10_000))
+        await passed()
+
+    assert [len(piece) for piece in pieces] == [50_000, 10_000]
+    assert b"200 OK" in transport.written
+
+
+async def test_a_body_that_ends_before_is_received_as_it_is() -> None:
+    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"][DOOR].patience_bytes = 50_000
+        await echo(scope, receive, send)
+
+    connection, transport = opened(app=patient)
+    came(connection, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo")
+    await passed()
+    assert transport.written == b""
+    came(connection, b"dy")
+    await passed()
+    assert transport.written.endswith(b"\r\n\r\nbody")

@@ -1,0 +1,332 @@
+"""Named loops: what happens when one fails, hangs, or is ended."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.process.loops import (
+    FATAL,
+    LATE_AFTER_S,
+    RESTART,
+    Loop,
+    LoopFailed,
+    LoopPolicy,
+    Loops,
+    background,
+    beat,
+    every,
+    watched,
+)
+from clusterodm.libs.common.testing.clock import FakeClock
+from tests.waiting import until
+
+HASTY_AND_PATIENT = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0)
+HASTY = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0, patience_s=0.0, most_failures_count=3)
+
+
+async def test_a_loop_survives_what_it_raises():
+    calls: list[int] = []
+
+    async def act() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("once")
+        if len(calls) == 3:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await every(0.001, act, "test")
+    assert len(calls) == 3
+
+
+async def test_a_background_loop_ends_with_its_context():
+    ended = asyncio.Event()
+
+    async def loop() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with background(loop, "test"):
+        await asyncio.sleep(0)
+    assert ended.is_set()
+
+
+async def test_a_cancellation_while_a_background_loop_ends_is_not_missed():
+    ending = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ending.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+
+    async def owner() -> None:
+        async with background(slow_to_end, "test"):
+            await asyncio.sleep(0)
+        await asyncio.sleep(60)
+
+    running = asyncio.get_running_loop().create_task(owner())
+    await ending.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+
+
+async def test_a_loop_that_fails_begins_again():
+    begun: list[int] = []
+
+    async def fails_once() -> None:
+        begun.append(1)
+        if len(begun) == 1:
+            raise ValueError("once")
+        await asyncio.Event().wait()
+
+    async with background(fails_once, "test", HASTY):
+        await until(lambda: len(begun) == 2)
+
+
+async def test_a_loop_that_ends_by_itself_begins_again():
+    begun: list[int] = []
+
+    async def ends_once() -> None:
+        begun.append(1)
+        if len(begun) > 1:
+            await asyncio.Event().wait()
+
+    async with background(ends_once, "test", HASTY):
+        await until(lambda: len(begun) == 2)
+
+
+async def test_a_loop_that_keeps_failing_ends_its_context_with_one_clear_line():
+    async def fails() -> None:
+        raise ValueError("no such thing")
+
+    with pytest.raises(LoopFailed, match="the loop 'test' has failed 3 times: ValueError: no such thing"):
+        async with background(fails, "test", HASTY):
+            await asyncio.Event().wait()
+    assert not asyncio.current_task().cancelling()  # type: ignore[union-attr]
+
+
+async def test_a_fatal_loop_may_not_fail_once():
+    async def fails() -> None:
+        raise ValueError("at once")
+
+    with pytest.raises(LoopFailed, match="1 times"):
+        async with background(fails, "test", FATAL):
+            await asyncio.Event().wait()
+
+
+async def test_a_failed_loop_ends_an_owner_that_misses_the_first_cancellation():
+    async def fails() -> None:
+        raise ValueError("at once")
+
+    async def misses_one() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    with pytest.raises(LoopFailed):
+        async with background(fails, "test", FATAL):
+            await misses_one()
+
+
+async def test_what_ends_a_process_from_outside_is_no_failure_of_a_loop():
+    async def fails_when_cancelled() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("while it was ended")
+
+    async def owner() -> None:
+        async with background(fails_when_cancelled, "test", FATAL):
+            await asyncio.Event().wait()
+
+    running = asyncio.get_running_loop().create_task(owner())
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_bus_that_is_away_interrupts_a_loop_and_is_no_failure():
+    rounds: list[int] = []
+    back = asyncio.Event()
+
+    async def act() -> None:
+        rounds.append(1)
+        if not back.is_set():
+            raise BusFailed("nobody answers")
+
+    loops = Loops(FakeClock())
+    with watched(loops):
+        async with background(lambda: every(0.0, act, "test"), "test", HASTY):
+            await until(lambda: len(rounds) > 20)
+            assert loops.report()[0].ok
+            assert loops.report()[0].error == "nobody answers"
+            back.set()
+            await until(lambda: not loops.report()[0].error)
+
+
+def test_a_loop_that_fails_waits_twice_as_long_each_time():
+    clock = FakeClock()
+    loop = Loop("test", RESTART, clock, None)
+    assert [loop.failed(ValueError(), 0.1) for _ in range(8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+    loop.succeeded()
+    assert loop.failed(ValueError(), 0.1) == 0.2
+
+
+def test_a_loop_has_failed_for_good_when_it_failed_often_and_for_long():
+    clock = FakeClock()
+    loop = Loop("test", RESTART, clock, None)
+    for _ in range(20):
+        loop.failed(ValueError())
+    clock.pass_s(60)
+    with pytest.raises(LoopFailed):
+        loop.failed(ValueError())
+
+
+def test_a_loop_that_had_run_well_begins_its_patience_anew():
+    clock = FakeClock()
+    loop = Loop("test", RESTART, clock, None)
+    for _ in range(20):
+        clock.pass_s(60)
+        assert loop.failed(ValueError(), ran_s=60) == 0.2
+
+
+async def test_a_loop_that_hangs_is_late_and_its_service_not_alive():
+    clock, entered = FakeClock(), asyncio.Event()
+
+    async def hangs() -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    loops = Loops(clock)
+    with watched(loops):
+        async with background(lambda: every(5.0, hangs, "test"), "test"):
+            await entered.wait()
+            clock.pass_s(14 + LATE_AFTER_S)
+            assert loops.alive
+            clock.pass_s(2)
+            assert not loops.alive
+            assert loops.report()[0].late
+    assert loops.alive
+
+
+async def test_a_step_of_the_wall_clock_makes_no_loop_late():
+    clock, entered = FakeClock(), asyncio.Event()
+
+    async def waits() -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    loops = Loops(clock)
+    with watched(loops):
+        async with background(lambda: every(5.0, waits, "test"), "test"):
+            await entered.wait()
+            for step_s in (7200, -14_400):
+                clock.step_wall_s(step_s)
+                assert loops.alive
+
+
+async def test_a_loop_that_waits_for_events_is_never_late():
+    clock = FakeClock()
+    loops = Loops(clock)
+    with watched(loops):
+        async with background(asyncio.Event().wait, "test"):
+            clock.pass_s(100_000)
+            assert loops.alive
+
+
+async def test_a_loop_that_says_so_goes_round():
+    clock, again = FakeClock(), asyncio.Event()
+
+    async def goes_round() -> None:
+        while True:
+            beat()
+            await again.wait()
+            again.clear()
+
+    loops = Loops(clock)
+    with watched(loops):
+        async with background(goes_round, "test", late_after_s=10):
+            await until(lambda: loops.report()[0].success_age_s == 0)
+            clock.pass_s(11)
+            assert not loops.alive
+            again.set()
+            await until(lambda: loops.alive)
+
+
+async def test_a_loop_that_is_cancelled_by_mistake_begins_again():
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    async def waits() -> None:
+        begun.put_nowait("again")
+        await asyncio.Event().wait()
+
+    async with background(waits, "waits for events", HASTY_AND_PATIENT):
+        for _ in range(3):
+            await asyncio.wait_for(begun.get(), 5)
+            named("waits for events").cancel()
+        await asyncio.wait_for(begun.get(), 5)
+
+
+async def test_a_loop_that_is_cancelled_in_its_pause_begins_again():
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    again = asyncio.Event()
+
+    async def fails_once() -> None:
+        begun.put_nowait("again")
+        if not again.is_set():
+            again.set()
+            raise ValueError("once")
+        await asyncio.Event().wait()
+
+    async with background(fails_once, "fails once", LoopPolicy(first_pause_s=0.05, longest_pause_s=0.05)):
+        await asyncio.wait_for(begun.get(), 5)
+        await asyncio.sleep(0)
+        named("fails once").cancel()
+        await asyncio.wait_for(begun.get(), 5)
+
+
+async def test_a_fatal_loop_that_is_cancelled_by_mistake_ends_its_context():
+    async def owner() -> None:
+        async with background(asyncio.Event().wait, "is fatal", FATAL):
+            await asyncio.sleep(0)
+            named("is fatal").cancel()
+            await asyncio.sleep(60)
+
+    with pytest.raises(LoopFailed, match="it was cancelled, and its context goes on"):
+        await owner()
+
+
+async def test_loops_end_when_all_tasks_are_cancelled_at_once():
+    """As `asyncio.run` does at the end, in any order."""
+
+    async def outer() -> None:
+        async with background(asyncio.Event().wait, "inner"):
+            await asyncio.sleep(60)
+
+    async def owner() -> None:
+        async with background(outer, "outer"):
+            await asyncio.sleep(60)
+
+    running = asyncio.get_running_loop().create_task(owner())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    tasks = [running, named("outer"), named("inner")]
+    for each in reversed(tasks):
+        each.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=5)
+    assert done == set(tasks)
+
+
+def named(name: str) -> asyncio.Task[object]:
+    """Find the task of a loop."""
+    [found] = [task for task in asyncio.all_tasks() if task.get_name() == name]
+    return found
