@@ -37,7 +37,7 @@ def spooled(spool: Path, count: int, port: int) -> list[Task]:
     """Write tasks that wait into an empty spool, as a proxy keeps them; their records."""
     spool.mkdir(parents=True)
     (spool / "instance").write_text(PROXY)
-    records = [msgspec.structs.replace(waiting_task(number, port), holder=PROXY) for number in range(count)]
+    records = [msgspec.structs.replace(waiting_task(number, port), upload_owner=PROXY) for number in range(count)]
     for record in records:
         write_entry(spool / record.id, record)
     return records

@@ -16,7 +16,7 @@ from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
 from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started
 from clusterodm.services.scheduler.tasks.core.submission import submitted
 
-HOLDER = InstanceId("p")
+UPLOAD_OWNER = InstanceId("p")
 OWNERS_COUNT = 100
 
 
@@ -25,7 +25,7 @@ def filled_state(
 ) -> ClusterState:
     """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
     state = ClusterState(per_owner_count=per_owner_count)
-    state.proxies.ask(HOLDER, tasks_count)
+    state.proxies.ask(UPLOAD_OWNER, tasks_count)
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
         node = state.nodes.put(record, clocks_at(0).instant)
@@ -38,7 +38,7 @@ def filled_state(
         asked = SubmitTask(
             task=TaskId(f"t{number}"),
             name="x",
-            holder=HOLDER,
+            upload_owner=UPLOAD_OWNER,
             owner=Owner(f"o{number % OWNERS_COUNT}"),
             created_at_ms=0,
             images_count=number * 37 % 900,

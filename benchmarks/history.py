@@ -10,7 +10,7 @@ from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS
 from clusterodm.libs.common.model.tasks import AttemptState, Ended, Task, TaskState
 from clusterodm.libs.common.model.values import TaskId
-from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
+from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWAY
 from tests.nats import NatsServer
 
 RUNNING_COUNT, WAITING_COUNT = 1_000, 10_000
@@ -37,7 +37,7 @@ def waiting_task(number: int, port: int) -> Task:
         ended_at_ms=None,
         known=None,
         attempts=(),
-        waiting_because=HOLDER_AWAY,
+        waiting_because=UPLOAD_OWNER_AWAY,
     )
 
 

@@ -276,7 +276,7 @@ def task_record(number: int, port: int) -> Task:
         owner=Owner(f"owner{number % 7}"),
         name=f"Field {number}",
         state=TaskState.COMPLETED,
-        holder=InstanceId("gone"),
+        upload_owner=InstanceId("gone"),
         created_at_ms=at_ms - 60_000,
         committed_at_ms=at_ms,
         ended_at_ms=at_ms + 3_600_000,

@@ -52,7 +52,7 @@ SAMPLES: Final[dict[str, object]] = {
     "hostname": "192.168.1.20",
     "port": 3000,
     "token": "node-token",
-    "holder": "proxy-3f9a2b7c",
+    "upload_owner": "proxy-3f9a2b7c",
     "instance": "proxy-3f9a2b7c",
     "owner": "2bb80d537b1da3e38bd30361aa855686",
     "machine": "clusterodm-150-3f9a2b",

@@ -114,7 +114,7 @@ class Scheduler:
             Task(
                 id=TaskId(name),
                 name=name,
-                holder=InstanceId("p"),
+                upload_owner=InstanceId("p"),
                 created_at_ms=0,
                 committed_at_ms=self._world.now_ms,
                 images_count=images,

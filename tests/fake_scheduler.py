@@ -83,7 +83,11 @@ def task(task_id: str, state: TaskState = TaskState.RUNNING, on: NodeView | None
     attempts = (Attempt(number=1, node=on.id, node_task_id=NodeTaskId(task_id)),) if on else ()
     known = LastKnown(code=20, progress=42.0, processing_time_ms=61_000, seen_at_ms=1_700_000_000_500) if on else None
     fields: dict[str, Any] = {"name": f"task {task_id[:4]}", "images_count": 12, "attempts": attempts, "known": known}
-    fields |= {"holder": InstanceId("p1"), "created_at_ms": 1_700_000_000_000, "committed_at_ms": 1_700_000_000_100}
+    fields |= {
+        "upload_owner": InstanceId("p1"),
+        "created_at_ms": 1_700_000_000_000,
+        "committed_at_ms": 1_700_000_000_100,
+    }
     return Task(id=TaskId(task_id), state=state, **{**fields, **changes})
 
 

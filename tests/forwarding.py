@@ -76,7 +76,7 @@ FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
 
 
 class Scheduler:
-    """The owner of tasks, as far as a holder meets it. Every write shows in the mirror at once."""
+    """The owner of tasks, as far as an upload owner meets it. Every write shows in the mirror at once."""
 
     def __init__(self) -> None:
         self.tasks: dict[TaskId, Task] = {}
@@ -129,7 +129,7 @@ class Scheduler:
             Task(
                 id=task,
                 name="t",
-                holder=InstanceId("p"),
+                upload_owner=InstanceId("p"),
                 created_at_ms=1,
                 committed_at_ms=2,
                 images_count=images_count,
@@ -192,7 +192,7 @@ class Scheduler:
         )
 
     def to_place(self, asked: PlaceTasks) -> list[TaskId]:
-        """Which tasks have a slot, and which have had one without their holder's knowledge."""
+        """Which tasks have a slot, and which have had one without their upload owner's knowledge."""
         waiting = [task for task, each in self.tasks.items() if each.state is TaskState.WAITING]
         room_count = min(self.slots_count, asked.places_count - len(self.sent()))
         return [*(task for task in self.sent() if task not in asked.sending), *waiting[: max(0, room_count)]]

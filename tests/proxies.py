@@ -262,7 +262,7 @@ class ProxyUnderTest:
         completed = Task(
             id=task,
             name="mine",
-            holder=InstanceId("i"),
+            upload_owner=InstanceId("i"),
             created_at_ms=1,
             committed_at_ms=1,
             images_count=1,

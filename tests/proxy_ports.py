@@ -212,7 +212,7 @@ def a_task(task: TaskId, owner: Owner, machine: MachineId | None = None, **more:
     return Task(
         id=task,
         name="field",
-        holder=InstanceId("p"),
+        upload_owner=InstanceId("p"),
         owner=owner,
         created_at_ms=5,
         committed_at_ms=8,

@@ -51,7 +51,7 @@ from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.attempts import SETTLED_S
 from tests.waiting import until
 
-HOLDER = InstanceId("proxy-1")
+UPLOAD_OWNER = InstanceId("proxy-1")
 NOW_MS = WallMs(1_700_000_000_000)
 NOW = Now(NOW_MS, Instant(1_000.0))
 """What both clocks say when a play begins."""
@@ -288,7 +288,7 @@ class Play:
     async def passes(self, seconds: float) -> None:
         """Let time pass, and let the sweeping loops have their turn. HOLDER is there all the time."""
         self.clock.pass_s(seconds)
-        self.scheduler.placement.placer.heard(HOLDER)
+        self.scheduler.placement.placer.heard(UPLOAD_OWNER)
         await self.sweeps()
 
     async def sweeps(self) -> None:
@@ -325,17 +325,23 @@ class Play:
         await self.scheduler.nodes.commands.add(AddNode(hostname=name, port=3000))
         await self.probes()
 
-    async def commits(self, name: str, *, images: int | None = 3, holder: InstanceId = HOLDER, **more: Any) -> Task:
+    async def commits(
+        self, name: str, *, images: int | None = 3, upload_owner: InstanceId = UPLOAD_OWNER, **more: Any
+    ) -> Task:
         """Commit a task."""
         asked = SubmitTask(
-            task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=images, **more
+            task=task_id(name), name=name, upload_owner=upload_owner, created_at_ms=NOW_MS, images_count=images, **more
         )
         self.clock.pass_s(0.001)
         return (await self.scheduler.tasks.submit.submit(asked)).task
 
-    async def adopts(self, name: str, *attempts: KnownAttempt, holder: InstanceId = HOLDER, **more: Any) -> Task:
-        """Submit a task again, with what its holder knows of it."""
-        submission = SubmitTask(task=task_id(name), name=name, holder=holder, created_at_ms=NOW_MS, images_count=3)
+    async def adopts(
+        self, name: str, *attempts: KnownAttempt, upload_owner: InstanceId = UPLOAD_OWNER, **more: Any
+    ) -> Task:
+        """Submit a task again, with what its upload owner knows of it."""
+        submission = SubmitTask(
+            task=task_id(name), name=name, upload_owner=upload_owner, created_at_ms=NOW_MS, images_count=3
+        )
         asked = AdoptTask(submission=submission, attempts=attempts, **more)
         return (await self.scheduler.tasks.submit.adopt(asked)).task
 
@@ -344,21 +350,21 @@ class Play:
         self.bus = MemoryBus()
         await self.starts_up()
 
-    async def asks(self, name: str, holder: InstanceId = HOLDER) -> Placed | Waiting | NotWaiting:
+    async def asks(self, name: str, upload_owner: InstanceId = UPLOAD_OWNER) -> Placed | Waiting | NotWaiting:
         """Ask where a task goes."""
-        return await self.scheduler.placement.placer.place(PlaceTask(task=task_id(name), holder=holder))
+        return await self.scheduler.placement.placer.place(PlaceTask(task=task_id(name), upload_owner=upload_owner))
 
     async def polls(
         self,
         *names: str,
-        holder: InstanceId = HOLDER,
+        upload_owner: InstanceId = UPLOAD_OWNER,
         places: int = 8,
         sending: dict[str, int] | None = None,
         **more: Any,
     ) -> dict[str, PlaceReply]:
-        """Ask for placements as a holder does; answered at once unless `hold_s` is given."""
+        """Ask for placements as an upload owner does; answered at once unless `hold_s` is given."""
         asked = PlaceTasks(
-            holder=holder,
+            upload_owner=upload_owner,
             places_count=places,
             tasks=tuple(AskedTask(task=task_id(name)) for name in names),
             sending={task_id(name): number for name, number in (sending or {}).items()},
@@ -369,12 +375,12 @@ class Play:
 
     @asynccontextmanager
     async def polling(
-        self, holder: InstanceId = HOLDER, **more: Any
+        self, upload_owner: InstanceId = UPLOAD_OWNER, **more: Any
     ) -> AsyncIterator["asyncio.Task[dict[str, PlaceReply]]"]:
         """Hold a question open; what it is answered with."""
         async with asyncio.TaskGroup() as group:
-            question = group.create_task(self.polls(holder=holder, hold_s=20, **more))
-            await until(lambda: self.scheduler.state.proxies.asks(holder) or question.done())
+            question = group.create_task(self.polls(upload_owner=upload_owner, hold_s=20, **more))
+            await until(lambda: self.scheduler.state.proxies.asks(upload_owner) or question.done())
             yield question
             question.cancel()
 
@@ -383,15 +389,15 @@ class Play:
         found = self.scheduler.state.index.tasks.get(task)
         return found.name if found else task
 
-    async def is_placed(self, name: str, holder: InstanceId = HOLDER) -> Placed:
+    async def is_placed(self, name: str, upload_owner: InstanceId = UPLOAD_OWNER) -> Placed:
         """Ask where a task goes, sure that it goes somewhere."""
-        answer = await self.asks(name, holder)
+        answer = await self.asks(name, upload_owner)
         assert isinstance(answer, Placed), answer
         return answer
 
-    async def starts(self, name: str, holder: InstanceId = HOLDER) -> Placed:
+    async def starts(self, name: str, upload_owner: InstanceId = UPLOAD_OWNER) -> Placed:
         """Place a task, send it, report that it runs."""
-        placed = await self.is_placed(name, holder)
+        placed = await self.is_placed(name, upload_owner)
         self.api.reach(placed.node).takes(placed.node_task_id)
         await self.reports_forwarded(name, placed.attempt)
         return placed
@@ -399,23 +405,25 @@ class Play:
     async def reports_forwarded(self, name: str, attempt: int) -> None:
         """Report that the node has it."""
         await self.scheduler.forwarding.reports.forwarded(
-            ReportForwarded(task=task_id(name), attempt=attempt, holder=HOLDER)
+            ReportForwarded(task=task_id(name), attempt=attempt, upload_owner=UPLOAD_OWNER)
         )
 
     async def reports_failed(self, name: str, attempt: int, reason: str = "connection reset", **more: bool) -> None:
         """Report that forwarding is over."""
         await self.scheduler.forwarding.reports.failed(
-            ReportForwardFailed(task=task_id(name), attempt=attempt, holder=HOLDER, reason=reason, **more)
+            ReportForwardFailed(task=task_id(name), attempt=attempt, upload_owner=UPLOAD_OWNER, reason=reason, **more)
         )
 
     async def renews(self, name: str, attempt: int) -> None:
         """Report that forwarding goes on."""
-        await self.scheduler.forwarding.reports.renew(RenewAttempt(task=task_id(name), attempt=attempt, holder=HOLDER))
+        await self.scheduler.forwarding.reports.renew(
+            RenewAttempt(task=task_id(name), attempt=attempt, upload_owner=UPLOAD_OWNER)
+        )
 
     async def loses_inputs(self, name: str, reason: str = "the disk is full") -> None:
         """Report that the inputs are about to go."""
         await self.scheduler.forwarding.reports.inputs_gone(
-            ReportInputsGone(task=task_id(name), holder=HOLDER, reason=reason)
+            ReportInputsGone(task=task_id(name), upload_owner=UPLOAD_OWNER, reason=reason)
         )
 
     async def cancels(self, name: str, owner: Owner | None = None) -> Task:

@@ -22,7 +22,7 @@ from tests.cluster import Cluster
 from tests.waiting import until
 
 ENDED_COUNT = 100_000
-HOLDER = InstanceId("bench")
+UPLOAD_OWNER = InstanceId("bench")
 SLOTS_COUNT = 4
 READ_S = 60.0
 SETTLE_S = 5.0
@@ -106,7 +106,7 @@ async def leading(running: Cluster) -> str:
 async def killed(running: Cluster, leader: str) -> tuple[float, float]:
     """Kill the leader, commit at once; when that is answered, and when the task is placed."""
     task = TaskId(str(uuid.uuid4()))
-    asked = SubmitTask(task=task, name="late", holder=HOLDER, created_at_ms=1, images_count=10)
+    asked = SubmitTask(task=task, name="late", upload_owner=UPLOAD_OWNER, created_at_ms=1, images_count=10)
     await asyncio.to_thread(running.kill, leader)
     began_s = time.monotonic()
     while True:
@@ -118,7 +118,7 @@ async def killed(running: Cluster, leader: str) -> tuple[float, float]:
     committed_s = time.monotonic() - began_s
     while time.monotonic() - began_s < READ_S:
         with contextlib.suppress(BusFailed):
-            answer = await running.bus.request(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
+            answer = await running.bus.request(PLACE_TASK, PlaceTask(task=task, upload_owner=UPLOAD_OWNER))
             if isinstance(answer, Placed):
                 return committed_s, time.monotonic() - began_s
         await asyncio.sleep(0.05)

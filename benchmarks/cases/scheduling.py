@@ -14,7 +14,7 @@ from clusterodm.libs.common.messages.placement import PLACE_TASK, Placed, PlaceT
 from clusterodm.libs.common.messages.tasks import REMOVE_TASK, SUBMIT_TASK, SubmitTask, TaskRef
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 
-HOLDER = InstanceId("bench")
+UPLOAD_OWNER = InstanceId("bench")
 IN_FLIGHT = 64
 
 
@@ -172,12 +172,14 @@ class Placements(Case[Crowd]):
 
     async def submit(self, task: TaskId) -> None:
         """Commit one."""
-        asked = SubmitTask(task=task, name="bench", holder=HOLDER, created_at_ms=1, images_count=50)
+        asked = SubmitTask(task=task, name="bench", upload_owner=UPLOAD_OWNER, created_at_ms=1, images_count=50)
         await self.on.running.bus.request(SUBMIT_TASK, asked, timeout_s=30)
 
     async def place(self, task: TaskId) -> None:
         """Ask where one goes."""
-        answer = await self.on.running.bus.request(PLACE_TASK, PlaceTask(task=task, holder=HOLDER), timeout_s=30)
+        answer = await self.on.running.bus.request(
+            PLACE_TASK, PlaceTask(task=task, upload_owner=UPLOAD_OWNER), timeout_s=30
+        )
         if not isinstance(answer, Placed):
             raise Broken(f"not placed: {answer}")
 

@@ -27,7 +27,7 @@ from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, Atte
 from clusterodm.services.scheduler.task_life.transitions import observed, placed, started, tried
 from clusterodm.services.scheduler.tasks.core.submission import submitted
 
-HOLDER: Final = InstanceId("proxy")
+UPLOAD_OWNER: Final = InstanceId("proxy")
 RECORDS_COUNT, IMAGES = 5, 120
 """What each node has completed before, where that is played."""
 POLICY: Final = AttemptPolicy(max_attempts_count=1_000)
@@ -44,7 +44,7 @@ class Core:
 
     def __init__(self, *, foresees: bool = True, records_seed: int | None = None) -> None:
         self._state = ClusterState(foresees=foresees)
-        self._state.proxies.ask(HOLDER, 1_000_000)
+        self._state.proxies.ask(UPLOAD_OWNER, 1_000_000)
         self._chance = None if records_seed is None else random.Random(records_seed)
         """Makes what each node has on record; without it, nobody has ever run a task."""
 
@@ -73,7 +73,7 @@ class Core:
             task=task_id(number),
             owner=Owner(task.owner),
             name="trace",
-            holder=HOLDER,
+            upload_owner=UPLOAD_OWNER,
             created_at_ms=ms(at_s),
             images_count=task.images,
             size_bytes=task.images * 8_000_000,

@@ -6,7 +6,7 @@
     records | node_client                     what is kept, and how nodes are asked
     registry | task_life | leadership | events | settings
 
-It alone writes the buckets of nodes and tasks, of what is told of them, and the consoles (services/__init__.py names them). What is not in a bucket (liveness, reservations, when a holder was
-last heard) is rebuilt after a start: nodes are probed, slots are reserved for waiting tasks anew, holders are given time to
+It alone writes the buckets of nodes and tasks, of what is told of them, and the consoles (services/__init__.py names them). What is not in a bucket (liveness, reservations, when an upload owner was
+last heard) is rebuilt after a start: nodes are probed, slots are reserved for waiting tasks anew, upload owners are given time to
 speak up. No request waits for a node, except where the client wants something of that very node.
 """

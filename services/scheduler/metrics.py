@@ -46,7 +46,9 @@ SLOTS: Final = gauge(
     "Slots of nodes that are online: ours, foreign (tasks of others), free, closed (free, on a locked node)",
     "use",
 )
-HOLDERS_AWAY: Final = gauge("clusterodm_holders_away", "Proxies that hold waiting tasks, and neither ask nor send")
+UPLOAD_OWNERS_AWAY: Final = gauge(
+    "clusterodm_holders_away", "Proxies that hold waiting tasks, and neither ask nor send"
+)
 NODE_UP: Final = gauge("clusterodm_node_up", "Whether a node is online", "node")
 NODE_SLOTS: Final = gauge("clusterodm_node_slots", "Slots that a node has", "node")
 NODE_USED: Final = gauge("clusterodm_node_slots_used", "Slots of a node in use, whoever uses them", "node")

@@ -1,4 +1,4 @@
-"""What a scrape reads of the scheduler that leads. Pure: costs what there are nodes, lanes and holders, whatever waits or runs."""
+"""What a scrape reads of the scheduler that leads. Pure: costs what there are nodes, lanes and upload owners, whatever waits or runs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,6 @@ from clusterodm.libs.common.clocks import Now
 from clusterodm.libs.common.messages.demand import DemandChanged
 from clusterodm.libs.common.telemetry.metrics import Reading
 from clusterodm.services.scheduler.metrics import (
-    HOLDERS_AWAY,
     NODE_PACE,
     NODE_SLOTS,
     NODE_UP,
@@ -21,6 +20,7 @@ from clusterodm.services.scheduler.metrics import (
     RESERVED,
     SLOTS,
     TASKS,
+    UPLOAD_OWNERS_AWAY,
 )
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.registry.node_state import NodeState
@@ -60,7 +60,7 @@ def of_queue(state: ClusterState, demand: DemandChanged | None, now: Now) -> Ite
     reasons = {
         "capacity": told.waiting_count,
         "slot_free": told.slot_free_count,
-        "holder_away": told.holder_away_count,
+        "holder_away": told.upload_owner_away_count,
         "owner_limit": told.owner_limit_count,
         "reserved": reserved,
     }
@@ -69,7 +69,7 @@ def of_queue(state: ClusterState, demand: DemandChanged | None, now: Now) -> Ite
     first = state.index.waiting.first()
     yield Reading(QUEUE_AGE, max(0.0, (now.wall_ms - first[0]) / 1000) if first else 0.0)
     yield Reading(RESERVED, reserved)
-    yield Reading(HOLDERS_AWAY, len(state.proxies.away))
+    yield Reading(UPLOAD_OWNERS_AWAY, len(state.proxies.away))
 
 
 def of_nodes(nodes: Iterable[NodeState]) -> Iterator[Reading]:

@@ -180,7 +180,7 @@ async def waiting(scene: Scene) -> Half:
 
 
 async def placed_and_not_heard(scene: Scene) -> Half:
-    """Its holder was given a slot in answer to its open question, and has not heard the answer."""
+    """Its upload owner was given a slot in answer to its open question, and has not heard the answer."""
     await scene.lock(locked=True)
     await scene.commit()
     assert await scene.raw.poll(scene.http, scene.data) == 10

@@ -40,7 +40,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryTerm
 from tests.nats import NatsServer
 from tests.waiting import until
 
-PLACE = PlaceTask(task=TaskId("t"), holder=InstanceId("p"))
+PLACE = PlaceTask(task=TaskId("t"), upload_owner=InstanceId("p"))
 
 
 async def test_nats_answers_a_ping(bus: Bus):
@@ -142,7 +142,7 @@ async def test_a_slow_request_does_not_hold_up_the_next(bus: Bus):
             await release.wait()
         return Waiting(position=1, reason="")
 
-    slow = PlaceTask(task=TaskId("slow"), holder=InstanceId("p"))
+    slow = PlaceTask(task=TaskId("slow"), upload_owner=InstanceId("p"))
     async with bus.serve("scheduler", {PLACE_TASK: place}), asyncio.TaskGroup() as group:
         asking = group.create_task(bus.request(PLACE_TASK, slow))
         await bus.request(PLACE_TASK, PLACE, timeout_s=2)
@@ -166,7 +166,7 @@ async def test_questions_that_are_held_open_take_no_other_request_s_turn(bus: Bu
     count = HANDLERS_AT_ONCE + 10
     async with bus.serve("scheduler", {PLACE_TASKS: hold, PLACE_TASK: place}), asyncio.TaskGroup() as group:
         for number in range(count):
-            asked = PlaceTasks(holder=InstanceId(f"p{number}"), places_count=1, hold_s=20)
+            asked = PlaceTasks(upload_owner=InstanceId(f"p{number}"), places_count=1, hold_s=20)
             group.create_task(bus.request(PLACE_TASKS, asked))
         await until(lambda: open_count == count)
         await bus.request(PLACE_TASK, PLACE, timeout_s=15)

@@ -95,7 +95,7 @@ async def test_every_request_of_a_task_may_go_to_another_proxy(pair: Pair, tmp_p
         await until(lambda: not list(pair.cluster.spool.glob("*-*")), what="the spool of the holder to be empty")
 
 
-async def test_a_holder_killed_in_the_middle_of_an_upload_takes_it_up_again(pair: Pair, tmp_path: Path):
+async def test_an_upload_owner_killed_in_the_middle_of_an_upload_takes_it_up_again(pair: Pair, tmp_path: Path):
     images = make_images(tmp_path / "images", 4)
     async with pair.cluster.node(task_time_s=0.3):
         task = (await pair.one.post("/task/new/init", data={"name": "killed"})).json()["uuid"]
@@ -117,7 +117,7 @@ async def test_a_holder_killed_in_the_middle_of_an_upload_takes_it_up_again(pair
         assert processed(tmp_path / "all.zip") == expected(images)
 
 
-async def test_polls_and_actions_work_while_the_holder_is_dead(pair: Pair, tmp_path: Path):
+async def test_polls_and_actions_work_while_the_upload_owner_is_dead(pair: Pair, tmp_path: Path):
     [image] = make_images(tmp_path / "images", 1)
     async with NodeSimProcess(task_time_s=60) as node:
         await pair.cluster.add_node(node)

@@ -23,40 +23,40 @@ AWAY = {"error": "The server that holds this upload cannot be reached at the mom
 
 
 @pytest.fixture
-async def holder(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
+async def upload_owner(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
     async with running_proxy(tmp_path / "one") as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def other(tmp_path: Path, holder: ProxyUnderTest) -> AsyncIterator[ProxyUnderTest]:
-    async with running_proxy(tmp_path / "two", beside=holder) as proxy:
+async def other(tmp_path: Path, upload_owner: ProxyUnderTest) -> AsyncIterator[ProxyUnderTest]:
+    async with running_proxy(tmp_path / "two", beside=upload_owner) as proxy:
         yield proxy
 
 
-async def test_a_task_may_come_through_both(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
-    task = await holder.init(name="mine")
-    assert await holder.upload(task, ("a.jpg", b"one")) == (200, {"success": True})
+async def test_a_task_may_come_through_both(upload_owner: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    task = await upload_owner.init(name="mine")
+    assert await upload_owner.upload(task, ("a.jpg", b"one")) == (200, {"success": True})
     assert await other.upload(task, ("b.jpg", b"two"), ("c.jpg", b"three")) == (200, {"success": True})
 
     assert await other.json("POST", f"/task/new/commit/{task}") == (200, {"uuid": task})
 
-    [submitted] = holder.scheduler.submitted
-    assert (submitted.holder, submitted.images_count, submitted.name) == (holder.spool.instance, 3, "mine")
+    [submitted] = upload_owner.scheduler.submitted
+    assert (submitted.upload_owner, submitted.images_count, submitted.name) == (upload_owner.spool.instance, 3, "mine")
     assert not list(other.root.glob("*-*"))
 
 
-async def test_a_large_body_is_passed_on_byte_by_byte(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+async def test_a_large_body_is_passed_on_byte_by_byte(upload_owner: ProxyUnderTest, other: ProxyUnderTest) -> None:
     content = bytes(range(256)) * 40_000
-    task = await holder.init()
+    task = await upload_owner.init()
 
     assert await other.upload(task, ("big.tif", content)) == (200, {"success": True})
 
-    assert holder.spool.path(TaskId(task), "big.tif").read_bytes() == content
+    assert upload_owner.spool.path(TaskId(task), "big.tif").read_bytes() == content
 
 
-async def test_a_chunked_body_is_passed_on(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
-    task = await holder.init()
+async def test_a_chunked_body_is_passed_on(upload_owner: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    task = await upload_owner.init()
     body = multipart([('name="images"; filename="a.jpg"', b"x" * 100_000)])
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:7], body[7:50_000], body[50_000:]))
     head = f"POST /task/new/upload/{task} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n"
@@ -65,7 +65,7 @@ async def test_a_chunked_body_is_passed_on(holder: ProxyUnderTest, other: ProxyU
     answer = await other.raw((head + kind).encode() + chunks + b"0\r\n\r\n")
 
     assert b'{"success":true}' in answer
-    assert holder.spool.path(TaskId(task), "a.jpg").stat().st_size == 100_000
+    assert upload_owner.spool.path(TaskId(task), "a.jpg").stat().st_size == 100_000
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ async def test_a_chunked_body_is_passed_on(holder: ProxyUnderTest, other: ProxyU
     ],
 )
 async def test_a_refusal_comes_back_as_it_is(
-    holder: ProxyUnderTest, other: ProxyUnderTest, name: str, status: int, words: str
+    upload_owner: ProxyUnderTest, other: ProxyUnderTest, name: str, status: int, words: str
 ) -> None:
-    task = await holder.init()
+    task = await upload_owner.init()
     part = f'name="{name}"' if "filename" in name else f'name="{name}"; filename="a.jpg"'
     body = multipart([(part, b"x")])
 
-    there = await holder.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
+    there = await upload_owner.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
     here = await other.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
 
     assert here == there
@@ -90,25 +90,25 @@ async def test_a_refusal_comes_back_as_it_is(
 
 
 async def test_init_again_with_the_same_id_reaches_the_proxy_that_has_it(
-    holder: ProxyUnderTest, other: ProxyUnderTest
+    upload_owner: ProxyUnderTest, other: ProxyUnderTest
 ) -> None:
     headers = {**MULTIPART, "set-uuid": FIXED}
-    assert await holder.json("POST", "/task/new/init", multipart([('name="name"', b"first")]), headers) == (
+    assert await upload_owner.json("POST", "/task/new/init", multipart([('name="name"', b"first")]), headers) == (
         200,
         {"uuid": FIXED},
     )
-    await holder.upload(FIXED, ("a.jpg", b"one"))
+    await upload_owner.upload(FIXED, ("a.jpg", b"one"))
 
     again = await other.json("POST", "/task/new/init", multipart([('name="name"', b"second")]), headers)
 
     assert again == (200, {"uuid": FIXED})
-    assert holder.spool.draft(TaskId(FIXED)).name == "second"
+    assert upload_owner.spool.draft(TaskId(FIXED)).name == "second"
     assert other.spool.find(TaskId(FIXED)) is None
 
 
-async def test_two_proxies_never_hold_the_same_id(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
+async def test_two_proxies_never_hold_the_same_id(upload_owner: ProxyUnderTest, other: ProxyUnderTest) -> None:
     ids = [str(uuid.uuid4()) for _ in range(20)]
-    both = (holder, other)
+    both = (upload_owner, other)
 
     await asyncio.gather(
         *(
@@ -122,8 +122,11 @@ async def test_two_proxies_never_hold_the_same_id(holder: ProxyUnderTest, other:
 
 
 async def test_the_upload_of_another_client_is_not_found_there_either(tmp_path: Path) -> None:
-    async with running_proxy(tmp_path / "1") as holder, running_proxy(tmp_path / "2", beside=holder) as other:
-        status, said = await holder.json("POST", "/task/new/init?token=mine", multipart([]), MULTIPART)
+    async with (
+        running_proxy(tmp_path / "1") as upload_owner,
+        running_proxy(tmp_path / "2", beside=upload_owner) as other,
+    ):
+        status, said = await upload_owner.json("POST", "/task/new/init?token=mine", multipart([]), MULTIPART)
         body = multipart([('name="images"; filename="a.jpg"', b"x")])
 
         stolen = await other.json("POST", f"/task/new/upload/{said['uuid']}?token=theirs", body, MULTIPART)
@@ -132,7 +135,7 @@ async def test_the_upload_of_another_client_is_not_found_there_either(tmp_path: 
         assert (status, stolen[0], own) == (200, 404, (200, {"success": True}))
 
 
-async def test_a_holder_that_is_gone_is_a_clear_and_retryable_answer(other: ProxyUnderTest) -> None:
+async def test_an_upload_owner_that_is_gone_is_a_clear_and_retryable_answer(other: ProxyUnderTest) -> None:
     gone = Upload(
         task=TaskId(FIXED), instance=InstanceId("gone"), url=f"http://127.0.0.1:{free_port()}", created_at_ms=1
     )
@@ -142,7 +145,7 @@ async def test_a_holder_that_is_gone_is_a_clear_and_retryable_answer(other: Prox
     assert await other.json("POST", f"/task/new/commit/{FIXED}") == (503, AWAY)
 
 
-async def test_a_holder_that_closes_half_way_is_a_clear_and_retryable_answer(other: ProxyUnderTest) -> None:
+async def test_an_upload_owner_that_closes_half_way_is_a_clear_and_retryable_answer(other: ProxyUnderTest) -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.transport.abort()
@@ -155,7 +158,7 @@ async def test_a_holder_that_closes_half_way_is_a_clear_and_retryable_answer(oth
         assert await other.upload(FIXED, ("a.jpg", b"x" * 1_000_000)) == (503, AWAY)
 
 
-async def test_a_commit_is_answered_again_when_its_holder_is_gone(other: ProxyUnderTest) -> None:
+async def test_a_commit_is_answered_again_when_its_upload_owner_is_gone(other: ProxyUnderTest) -> None:
     task = await other.init()
     await other.upload(task, ("a.jpg", b"one"))
     await other.json("POST", f"/task/new/commit/{task}")
@@ -167,8 +170,8 @@ async def test_a_commit_is_answered_again_when_its_holder_is_gone(other: ProxyUn
     assert await other.json("POST", f"/task/new/commit/{task}") == (200, {"uuid": task})
 
 
-async def test_a_marked_request_is_never_passed_on(holder: ProxyUnderTest, other: ProxyUnderTest) -> None:
-    task = await holder.init()
+async def test_a_marked_request_is_never_passed_on(upload_owner: ProxyUnderTest, other: ProxyUnderTest) -> None:
+    task = await upload_owner.init()
     body = multipart([('name="images"; filename="a.jpg"', b"x")])
     for mark in ("spoofed", await shared_secret(other.bus)):
         headers = {**MULTIPART, "clusterodm-passed-on": mark}
@@ -178,33 +181,33 @@ async def test_a_marked_request_is_never_passed_on(holder: ProxyUnderTest, other
 
 @pytest.mark.parametrize(("honest", "address"), [(True, "http://elsewhere"), (False, "http://cluster")])
 async def test_only_a_proxy_may_say_how_the_client_reached_the_cluster(
-    holder: ProxyUnderTest, honest: bool, address: str
+    upload_owner: ProxyUnderTest, honest: bool, address: str
 ) -> None:
-    mark = await shared_secret(holder.bus) if honest else "spoofed"
+    mark = await shared_secret(upload_owner.bus) if honest else "spoofed"
     headers = {**MULTIPART, "clusterodm-passed-on": mark, "clusterodm-address": "http://elsewhere"}
     fields = multipart([('name="options"', b'[{"name":"split","value":100}]')])
 
-    _, said = await holder.json("POST", "/task/new/init", fields, headers)
+    _, said = await upload_owner.json("POST", "/task/new/init", fields, headers)
 
-    options = {option.name: option.value for option in holder.spool.draft(TaskId(said["uuid"])).options}
+    options = {option.name: option.value for option in upload_owner.spool.draft(TaskId(said["uuid"])).options}
     assert str(options["sm-cluster"]).startswith(address)
 
 
-async def test_a_client_that_leaves_half_way_leaves_no_file_at_the_holder(
-    holder: ProxyUnderTest, other: ProxyUnderTest
+async def test_a_client_that_leaves_half_way_leaves_no_file_at_the_upload_owner(
+    upload_owner: ProxyUnderTest, other: ProxyUnderTest
 ) -> None:
-    task = await holder.init()
-    before = holder.leftovers()
+    task = await upload_owner.init()
+    before = upload_owner.leftovers()
     head = f"POST /task/new/upload/{task} HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n"
     part = multipart([('name="images"; filename="a.jpg"', b"x" * 1_000_000)], end=False)
     reader, writer = await asyncio.open_connection("127.0.0.1", other.port)
     writer.write(f"{head}content-type: {MULTIPART['content-type']}\r\n\r\n".encode() + part)
-    await until(lambda: holder.leftovers() != before)
+    await until(lambda: upload_owner.leftovers() != before)
 
     writer.transport.abort()
 
-    await until(lambda: holder.leftovers() == before)
-    assert await holder.upload(task, ("a.jpg", b"whole")) == (200, {"success": True})
+    await until(lambda: upload_owner.leftovers() == before)
+    assert await upload_owner.upload(task, ("a.jpg", b"whole")) == (200, {"success": True})
     assert not await reader.read()
 
 

@@ -76,7 +76,7 @@ class Site:
         task = Task(
             id=TASK,
             name="mine",
-            holder=InstanceId("i"),
+            upload_owner=InstanceId("i"),
             created_at_ms=1,
             committed_at_ms=1,
             images_count=1,

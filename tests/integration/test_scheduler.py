@@ -65,7 +65,7 @@ BRISK = {
     "retry-first-s": 0.1,
     "commit-settle-s": 0.5,
 }
-HOLDER = InstanceId("the test")
+UPLOAD_OWNER = InstanceId("the test")
 
 
 class Stage:
@@ -129,13 +129,13 @@ class Stage:
     async def commit(self, images: int = 2) -> TaskId:
         """Commit a task."""
         task = TaskId(str(uuid.uuid4()))
-        asked = SubmitTask(task=task, name="test", holder=HOLDER, created_at_ms=1, images_count=images)
+        asked = SubmitTask(task=task, name="test", upload_owner=UPLOAD_OWNER, created_at_ms=1, images_count=images)
         await self.bus.request(SUBMIT_TASK, asked)
         return task
 
     async def ask_place(self, task: TaskId) -> Any:
         """Ask where it goes."""
-        return await self.bus.request(PLACE_TASK, PlaceTask(task=task, holder=HOLDER))
+        return await self.bus.request(PLACE_TASK, PlaceTask(task=task, upload_owner=UPLOAD_OWNER))
 
     async def place(self, task: TaskId) -> Placed:
         """Ask until it goes somewhere."""
@@ -159,7 +159,9 @@ class Stage:
         """Bring a waiting task onto its node, and report that."""
         placed = await self.place(task)
         await self.send(placed, images)
-        await self.bus.request(REPORT_FORWARDED, ReportForwarded(task=task, attempt=placed.attempt, holder=HOLDER))
+        await self.bus.request(
+            REPORT_FORWARDED, ReportForwarded(task=task, attempt=placed.attempt, upload_owner=UPLOAD_OWNER)
+        )
         return placed
 
     async def task(self, task: TaskId) -> Task:
@@ -280,12 +282,12 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
         again = await stage.place(kept)
         assert (again.node, again.attempt, again.node_task_id) == (kept_place.node, 1, kept)
         assert again.epoch > kept_place.epoch
-        # The holder speaks for `kept` alone: the node is asked about the other two, and has one of them.
+        # The upload owner speaks for `kept` alone: the node is asked about the other two, and has one of them.
         await until(lambda: renewed(stage, kept, orphaned), timeout_s=45, step_s=0.2, what="the orphan to wait again")
         await stage.until_state(sent, TaskState.COMPLETED)
         assert len((await stage.task(sent)).attempts) == 1
         await stage.send(kept_place)
-        await nats_bus.request(REPORT_FORWARDED, ReportForwarded(task=kept, attempt=1, holder=HOLDER))
+        await nats_bus.request(REPORT_FORWARDED, ReportForwarded(task=kept, attempt=1, upload_owner=UPLOAD_OWNER))
         assert (await stage.forward(waiting)).attempt == 1
         assert (await stage.forward(orphaned)).node_task_id != orphaned
         for task in (running, kept, sent, waiting, orphaned):
@@ -294,7 +296,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
 
 
 async def renewed(stage: Stage, kept: TaskId, watched: TaskId) -> bool:
-    await stage.bus.request(RENEW_ATTEMPT, RenewAttempt(task=kept, attempt=1, holder=HOLDER))
+    await stage.bus.request(RENEW_ATTEMPT, RenewAttempt(task=kept, attempt=1, upload_owner=UPLOAD_OWNER))
     return (await stage.task(watched)).state is TaskState.WAITING
 
 

@@ -19,7 +19,7 @@ from clusterodm.libs.common.messages.placement import REPORT_FORWARDED, ReportFo
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
-from tests.integration.test_scheduler import BRISK, HOLDER, PROGRAM, REPOSITORY, a_stage
+from tests.integration.test_scheduler import BRISK, PROGRAM, REPOSITORY, UPLOAD_OWNER, a_stage
 from tests.nats import NatsServer
 from tests.waiting import until
 
@@ -114,7 +114,7 @@ async def test_the_other_takes_over(number: signal.Signals, nats_bus: NatsBus, n
         assert again.epoch > placed.epoch
         await stage.send(again)
         await nats_bus.request(
-            REPORT_FORWARDED, ReportForwarded(task=sending, attempt=1, holder=HOLDER, epoch=again.epoch)
+            REPORT_FORWARDED, ReportForwarded(task=sending, attempt=1, upload_owner=UPLOAD_OWNER, epoch=again.epoch)
         )
         await stage.forward(waiting)
         assert await epoch_of(nats_bus, waiting) == again.epoch

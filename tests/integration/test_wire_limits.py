@@ -179,7 +179,7 @@ async def finished_task(proxy: ProxyUnderTest, script: ScriptedNode) -> None:
     task = Task(
         id=TASK,
         name="t",
-        holder=InstanceId("i"),
+        upload_owner=InstanceId("i"),
         created_at_ms=1,
         committed_at_ms=1,
         images_count=1,

@@ -54,7 +54,7 @@ def task(task_id: str, *attempts: tuple[str, NodeTaskId, MachineId | None]) -> T
     return Task(
         id=TaskId(task_id),
         name="mine",
-        holder=InstanceId("i"),
+        upload_owner=InstanceId("i"),
         created_at_ms=1,
         committed_at_ms=1,
         images_count=1,

@@ -69,7 +69,13 @@ def running(node: Node, **values: Any) -> Task:
         **values,
     }
     return Task(
-        id=TASK, name="mine", holder=InstanceId("i"), created_at_ms=900, committed_at_ms=1_000, images_count=3, **given
+        id=TASK,
+        name="mine",
+        upload_owner=InstanceId("i"),
+        created_at_ms=900,
+        committed_at_ms=1_000,
+        images_count=3,
+        **given,
     )
 
 

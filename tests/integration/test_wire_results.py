@@ -66,7 +66,7 @@ async def ran(proxy: ProxyUnderTest, node: str = "gone", token: str = "", **valu
             id=TASK,
             name="mine",
             owner=owner_of(token),
-            holder=InstanceId("i"),
+            upload_owner=InstanceId("i"),
             created_at_ms=1,
             committed_at_ms=1,
             images_count=1,

@@ -119,9 +119,9 @@ async def test_a_busy_proxy_never_counts_as_away_and_blocks_no_slot():
 async def another_proxy_asks(play: Together) -> object:
     other, task = InstanceId("another proxy"), task_id("of another")
     await play.world.bus.request(
-        SUBMIT_TASK, SubmitTask(task=task, name="x", holder=other, created_at_ms=1, images_count=1)
+        SUBMIT_TASK, SubmitTask(task=task, name="x", upload_owner=other, created_at_ms=1, images_count=1)
     )
-    return await play.world.bus.request(PLACE_TASK, PlaceTask(task=TaskId(task), holder=other))
+    return await play.world.bus.request(PLACE_TASK, PlaceTask(task=TaskId(task), upload_owner=other))
 
 
 SLOTS_COUNT = 3

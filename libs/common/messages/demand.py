@@ -47,8 +47,8 @@ class DemandChanged(Frozen, frozen=True, kw_only=True):
     """Those for which a slot is free and that begin there: nothing is to be started for them, and what is there is to stay.
     In the order of the queue; at most `LISTED` of them."""
     slot_free_count: int = 0
-    """How many they are: their holder is sending as many tasks as it can, or they end earlier on a faster node."""
-    holder_away_count: int = 0
+    """How many they are: their upload owner is sending as many tasks as it can, or they end earlier on a faster node."""
+    upload_owner_away_count: int = msgspec.field(default=0, name="holder_away_count")
     """Waiting tasks whose photos lie with a proxy that does not answer."""
     owner_limit_count: int = 0
     """Waiting tasks beyond what their owner may have under way."""

@@ -12,13 +12,13 @@ from clusterodm.libs.common.model.values import Frozen, InstanceId, NodeId, Node
 
 
 class AimUpload(Frozen, frozen=True, kw_only=True):
-    """Where would this upload go if it were committed now? Its holder sends files there and asks again every few seconds.
+    """Where would this upload go if it were committed now? Its upload owner sends files there and asks again every few seconds.
 
     No slot is reserved by that. Not asked for some seconds, the scheduler forgets about it.
     """
 
     task: TaskId
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     owner: Owner = Owner("")
     images_count: int
     """Those that have come so far."""
@@ -43,19 +43,19 @@ class NoAim(Frozen, frozen=True, kw_only=True, tag="no-aim"):
 
 
 class PlaceTask(Frozen, frozen=True, kw_only=True):
-    """Which node takes this task now? Only its holder asks, and it can send it at once; answered at once.
+    """Which node takes this task now? Only its upload owner asks, and it can send it at once; answered at once.
 
     For one task by itself. Who holds many asks PLACE_TASKS.
     """
 
     task: TaskId
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     ahead: SentAhead | None = None
     """What went ahead: an attempt on the same node goes on under that id."""
 
 
 class AskedTask(Frozen, frozen=True, kw_only=True):
-    """A task about which its holder wants to know something now."""
+    """A task about which its upload owner wants to know something now."""
 
     task: TaskId
     ahead: SentAhead | None = None
@@ -63,18 +63,18 @@ class AskedTask(Frozen, frozen=True, kw_only=True):
 
 
 class PlaceTasks(Frozen, frozen=True, kw_only=True):
-    """Which of my tasks go where? A holder keeps this question open while tasks of its wait: nothing is reserved for others.
+    """Which of my tasks go where? An upload owner keeps this question open while tasks of its wait: nothing is reserved for others.
 
     It is answered as soon as a slot is free for one of them, or one that waited does so no more; at once where `tasks` are
-    named; and after `hold_s` whatever happens. Then it is asked again. An open question of the same holder is answered when
+    named; and after `hold_s` whatever happens. Then it is asked again. An open question of the same upload owner is answered when
     another comes.
     """
 
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     places_count: int
     """Tasks that it can send at once, those in `sending` included. 0: it is about to stop."""
     run: str = ""
-    """Another one for each start of the holder: what an earlier run had asked counts no more."""
+    """Another one for each start of the upload owner: what an earlier run had asked counts no more."""
     sending: dict[TaskId, int] = msgspec.field(default_factory=dict)
     """Attempts, by their numbers, that it has begun and not ended; what else it should be sending is answered again."""
     tasks: tuple[AskedTask, ...] = ()
@@ -125,22 +125,22 @@ class NotWaiting(Frozen, frozen=True, kw_only=True, tag="not-waiting"):
 
 
 COMMIT_WITHIN_S: Final = 3.0
-"""A holder sends the commit to the node within so long of asking RENEW_ATTEMPT, or asks again: see `RenewAttempt`."""
+"""An upload owner sends the commit to the node within so long of asking RENEW_ATTEMPT, or asks again: see `RenewAttempt`."""
 
 
 class RenewAttempt(Frozen, frozen=True, kw_only=True):
-    """The holder is still forwarding this attempt. Refused when the attempt no longer counts: stop forwarding.
+    """The upload owner is still forwarding this attempt. Refused when the attempt no longer counts: stop forwarding.
 
     It is asked before the commit, too, and then counts for `COMMIT_WITHIN_S`. Who is silent for longer than that has nothing on its way.
     """
 
     task: TaskId
     attempt: int
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     sent_count: int = 0
     sent_bytes: int = 0
     doubtful: bool = False
-    """Images may lie on the node twice: what is found there afterwards counts only when the holder has reported it."""
+    """Images may lie on the node twice: what is found there afterwards counts only when the upload owner has reported it."""
     epoch: int = 0
     """That of the answer that placed it."""
 
@@ -150,7 +150,7 @@ class ReportForwarded(Frozen, frozen=True, kw_only=True):
 
     task: TaskId
     attempt: int
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     epoch: int = 0
     """That of the answer that placed it."""
 
@@ -160,7 +160,7 @@ class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
 
     task: TaskId
     attempt: int
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     reason: str
     """In words for the user; no token, no URL with a query."""
     node_refused: bool = False
@@ -174,22 +174,22 @@ class ReportForwardFailed(Frozen, frozen=True, kw_only=True):
 
 
 class ReportInputsGone(Frozen, frozen=True, kw_only=True):
-    """The holder is about to delete the inputs of this task, and does so once it is answered.
+    """The upload owner is about to delete the inputs of this task, and does so once it is answered.
 
     Refused when the task may still be sent to a node: its inputs then stay. Answered, no new attempt can follow.
     """
 
     task: TaskId
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     reason: str
     """Why they go, for the timeline: the disk of the proxy is full, they were kept long enough."""
 
 
 class ReportInputsLost(Frozen, frozen=True, kw_only=True):
-    """The holder does not have the inputs of this task, although its record says so: the record is older than what happened to them."""
+    """The upload owner does not have the inputs of this task, although its record says so: the record is older than what happened to them."""
 
     task: TaskId
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
 
 
 PlaceReply = Placed | Waiting | NotWaiting

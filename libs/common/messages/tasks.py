@@ -33,7 +33,7 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     task: TaskId
     owner: Owner = Owner("")
     name: str
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
     created_at_ms: int
     images_count: int | None
     """None: nobody has counted them, they are in an archive."""
@@ -48,7 +48,7 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
 
 
 class AttemptStage(StrEnum):
-    """How far an attempt has come, as its holder knows it."""
+    """How far an attempt has come, as its upload owner knows it."""
 
     SENDING = "sending"
     """The node may have files of it."""
@@ -59,7 +59,7 @@ class AttemptStage(StrEnum):
 
 
 class KnownAttempt(Frozen, frozen=True, kw_only=True):
-    """An attempt as its holder knows it. It names the node without its token."""
+    """An attempt as its upload owner knows it. It names the node without its token."""
 
     number: int
     node: NodeId
@@ -74,7 +74,7 @@ class KnownAttempt(Frozen, frozen=True, kw_only=True):
 
 
 class KnownEnd(Frozen, frozen=True, kw_only=True):
-    """How a task had ended, as its holder was told."""
+    """How a task had ended, as its upload owner was told."""
 
     state: TaskState
     at_ms: int
@@ -84,7 +84,7 @@ class KnownEnd(Frozen, frozen=True, kw_only=True):
 class AdoptTask(Frozen, frozen=True, kw_only=True):
     """A task that was acknowledged once and that the records do not, or not wholly, know: a store was lost, or an older one restored.
 
-    Its holder tells all that it knows of it. Sent again it gets the same answer. Refused as removed: a tombstone says so.
+    Its upload owner tells all that it knows of it. Sent again it gets the same answer. Refused as removed: a tombstone says so.
     """
 
     submission: SubmitTask

@@ -84,7 +84,7 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     ahead: bool = False
     """Files of it were sent to the node before the commit."""
     recovered: bool = False
-    """Its record was lost, and its holder told of it again: its node may be registered later than the task."""
+    """Its record was lost, and its upload owner told of it again: its node may be registered later than the task."""
     unfit: bool = False
     """Its node refused it for a reason that another may not have (too many images, a full disk); it does not count, but stays."""
     barred: bool = False
@@ -149,7 +149,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     owner: Owner = Owner("")
     name: str
     state: TaskState = TaskState.WAITING
-    holder: InstanceId
+    upload_owner: InstanceId = msgspec.field(name="holder")
+    """On the wire and in records it has the name that earlier versions read."""
     """The proxy that has the inputs."""
     created_at_ms: int
     """The client's dateCreated, or when init came. It tells the task from others of the same id, and so it stays."""
@@ -175,7 +176,7 @@ class Task(Frozen, frozen=True, kw_only=True):
     error: str = ""
     """Why it failed, in NodeODM's words where there are any."""
     waiting_because: str = ""
-    holder_away_since_ms: int = 0
+    upload_owner_away_since_ms: int = msgspec.field(default=0, name="holder_away_since_ms")
     """Since when it waits for the proxy that holds its photos; 0: that is not what it waits for."""
     not_before_ms: int = 0
     """Back-off: no new attempt before this."""
@@ -186,7 +187,7 @@ class Task(Frozen, frozen=True, kw_only=True):
     timeline: tuple[Moment, ...] = ()
     """What the cluster did with it; also the first lines of its console."""
     inputs_kept: bool = False
-    """Its holder still has its files, so that another attempt may follow."""
+    """Its upload owner still has its files, so that another attempt may follow."""
     console_kept: bool = False
     """The whole console of its last attempt is in the object store `consoles`."""
     removed: bool = False

@@ -92,7 +92,7 @@ class SchedulerClient:
     async def remove_node(self, machine: Machine, reason: str) -> None:
         """Take a machine's node off the list. Tasks that are still on it get a new attempt at once.
 
-        Its record may not know of them yet, nor of its node: after a lost store tasks are told of by their holders.
+        Its record may not know of them yet, nor of its node: after a lost store tasks are told of by their upload owners.
         """
         node = machine.node or await self.node_of(machine)
         if node is None and machine.created_at_ms is None:

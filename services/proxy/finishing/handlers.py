@@ -89,7 +89,7 @@ class Inputs:
 
     async def allowed(self, task: TaskId, reason: str) -> bool:
         """Tell the scheduler that the inputs are about to go; whether they may. Raises BusFailed."""
-        message = ReportInputsGone(task=task, holder=self._spool.instance, reason=reason)
+        message = ReportInputsGone(task=task, upload_owner=self._spool.instance, reason=reason)
         try:
             await self._bus.request(REPORT_INPUTS_GONE, message)
         except Removed:

@@ -6,7 +6,7 @@ announced again, the secret of the proxies is written again, and for a while "th
 A task that lies here is known whatever the records say.
 
 There may be tasks whose photos should lie here and do not: an older store was restored, and they have been removed or completed since.
-The scheduler cannot know: their holder is there, and nothing asks for them. So each record that names us is held against the spool as it
+The scheduler cannot know: their upload owner is there, and nothing asks for them. So each record that names us is held against the spool as it
 comes by, and what is missing is reported after a second look. Nothing is deleted by that.
 
 A proxy announces itself with its spool (KV `proxies`): should it not come back, the scheduler can say which directory is missing.
@@ -120,7 +120,12 @@ class MissingInputs:
             self._suspects.add(task)
 
     def _is_missing(self, task: Task) -> bool:
-        ours = task.holder == self._spool.instance and task.state in NEEDED_IN and task.inputs_kept and not task.removed
+        ours = (
+            task.upload_owner == self._spool.instance
+            and task.state in NEEDED_IN
+            and task.inputs_kept
+            and not task.removed
+        )
         return ours and self._spool.find(task.id) is None
 
     async def report(self) -> None:
@@ -138,7 +143,7 @@ class MissingInputs:
         record = (await self._bus.request(GET_TASK, TaskRef(task=task))).task
         if self._is_missing(record):
             log.error("inputs.not_found", task=task, state=str(record.state))
-            await self._bus.request(REPORT_INPUTS_LOST, ReportInputsLost(task=task, holder=self._spool.instance))
+            await self._bus.request(REPORT_INPUTS_LOST, ReportInputsLost(task=task, upload_owner=self._spool.instance))
 
 
 class Presence:

@@ -69,7 +69,7 @@ class TenantLimits:
                 ours += held.size_bytes or held.arrived_bytes
         tasks = self._cluster.tasks()
         return ours + sum(
-            task.size_bytes for task in tasks if task.owner == owner and task.inputs_kept and task.holder != us
+            task.size_bytes for task in tasks if task.owner == owner and task.inputs_kept and task.upload_owner != us
         )
 
 

@@ -2,8 +2,8 @@
 
 Demand is a snapshot for the autoscaler: the whole of it every time, so a lost one does no harm. A machine helps a task only when nothing else is in its way. Those are left out, and counted by what it is:
 
-* its holder is away: nobody could send it anywhere;
-* a slot is free that fits: it is its holder that cannot send yet, or it is better off on a faster node, or its turn comes at once.
+* its upload owner is away: nobody could send it anywhere;
+* a slot is free that fits: it is its upload owner that cannot send yet, or it is better off on a faster node, or its turn comes at once.
   A slot on a machine that was requested for somebody else is not free for a task whose own machine is coming (placement/core/supply.py);
 * its owner has as many tasks under way as may be;
 * rented machines have refused it already: all are made alike. Such a task is in no count, it waits for a node of another kind.
@@ -50,7 +50,7 @@ def demand_of(state: ClusterState, now: Now, epoch: int = 0) -> DemandChanged:
         running_count=len(state.index.running) + len(state.index.forwarding),
         slot_free=listed(state, [share.keys for share in free], but=frozenset(task for _, task in own)),
         slot_free_count=max(0, free_count - len(own)),
-        holder_away_count=cases.away_count,
+        upload_owner_away_count=cases.away_count,
         owner_limit_count=cases.limited_count
         + sum(len(lane) for lane in (*cases.free, *cases.wanted))
         - free_count
@@ -69,7 +69,7 @@ class Cases:
 
 
 def sorted_out(state: ClusterState) -> Cases:
-    """Tell apart whose holder is away, whose owner has enough under way, for whom a slot is free, and who needs one."""
+    """Tell apart whose upload owner is away, whose owner has enough under way, for whom a slot is free, and who needs one."""
     cases = Cases()
     free = {}
     for lane in state.queue:
@@ -77,7 +77,7 @@ def sorted_out(state: ClusterState) -> Cases:
             free[lane.id.kind] = state.nodes.has_room and state.nodes.free_for(lane.need) is not None
         if not lane.need.helped_by_machines and not free[lane.id.kind]:
             continue
-        if lane.id.holder in state.proxies.away:
+        if lane.id.upload_owner in state.proxies.away:
             cases.away_count += len(lane)
         elif not state.quota.left_count(lane.id.owner):
             cases.limited_count += len(lane)

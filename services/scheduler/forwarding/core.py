@@ -1,10 +1,10 @@
 """What becomes of an attempt that was placed with a proxy: by its silence, by its reports, and by what its node says.
 
-    never renewed, and nothing else heard of its holder either ──▶ NOT_TAKEN_UP: the slot goes to somebody else
+    never renewed, and nothing else heard of its upload owner either ──▶ NOT_TAKEN_UP: the slot goes to somebody else
     renewed once, and silent since                            ──▶ SUSPECT: its node is asked whether it has the task
 
-The first is quick and asks nobody, because a holder begins nothing before its first renewal was answered: what it never renewed, no
-node has heard of. Should it wake up after all, that renewal is refused. Holders of earlier versions begin at once (`renews_first`
+The first is quick and asks nobody, because an upload owner begins nothing before its first renewal was answered: what it never renewed, no
+node has heard of. Should it wake up after all, that renewal is refused. Upload owners of earlier versions begin at once (`renews_first`
 is not set): after their silence the node is asked.
 """
 
@@ -21,9 +21,9 @@ from clusterodm.services.scheduler.task_life.attempts import AttemptResult, Forw
 from clusterodm.services.scheduler.task_life.transitions import Site
 
 TAKE_UP_S: Final = 3.0
-"""An answer takes milliseconds, and any word of its holder counts; so much a busy computer may be late."""
+"""An answer takes milliseconds, and any word of its upload owner counts; so much a busy computer may be late."""
 UNHEARD_S: Final = 15.0
-"""However alive its holder is: by then an attempt that it has not renewed even once got lost on its way."""
+"""However alive its upload owner is: by then an attempt that it has not renewed even once got lost on its way."""
 
 
 class Silence(Enum):
@@ -35,7 +35,7 @@ class Silence(Enum):
 
 
 def judge(forwarding: ForwardingAttempt, now: Instant, longest_s: float) -> Silence:
-    """Judge an attempt that is being forwarded. `longest_s`: how long a holder may be silent that has begun it."""
+    """Judge an attempt that is being forwarded. `longest_s`: how long an upload owner may be silent that has begun it."""
     silent_s = now - forwarding.heard_at
     if forwarding.unheard_since is not None and forwarding.renews_first:
         lost = silent_s > TAKE_UP_S or now - forwarding.unheard_since > UNHEARD_S
@@ -44,7 +44,7 @@ def judge(forwarding: ForwardingAttempt, now: Instant, longest_s: float) -> Sile
 
 
 def longest_of(forwarding: ForwardingAttempt, longest_s: float) -> float:
-    """How long the holder of an attempt may be silent before its node is asked."""
+    """How long the upload owner of an attempt may be silent before its node is asked."""
     return min(longest_s, UNHEARD_S) if forwarding.unheard_since is not None else longest_s
 
 
@@ -54,7 +54,7 @@ def is_current(task: Task, number: int, *states: AttemptState) -> bool:
 
 
 def over(task: Task, number: int) -> bool:
-    """Whether this attempt was given up, so that what its holder did is in vain."""
+    """Whether this attempt was given up, so that what its upload owner did is in vain."""
     attempt = task.attempt
     if attempt is None or attempt.number != number:
         return True

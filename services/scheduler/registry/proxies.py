@@ -1,11 +1,11 @@
 """Which proxies are there, which of them ask for placements at this moment, and how many more tasks each could send.
 
-A holder keeps a question open for as long as it holds tasks that wait (`scheduler.place_tasks`), whether it has room or not; while it
+An upload owner keeps a question open for as long as it holds tasks that wait (`scheduler.place_tasks`), whether it has room or not; while it
 sends, it renews its attempts. Who does neither for `silence_s` is *away*: nobody can place what it holds, and no machine helps. The
 time covers the moment between two questions and a change of leader. Who has not spoken yet since this scheduler leads gets the
 same time.
 
-How many tasks a holder can still send is not asked: it says how many it can send at once, and which of its attempts are being sent
+How many tasks an upload owner can still send is not asked: it says how many it can send at once, and which of its attempts are being sent
 is known here.
 
 A proxy is its spool: one that runs at the same address with another directory is another one, and has none of these photos.
@@ -37,73 +37,73 @@ class ProxyRegistry:
         """Show how many ask and how many are away."""
         return f"ProxyRegistry(asking={len(self._asking)} away={len(self.away)})"
 
-    def heard(self, holder: InstanceId, now: Instant) -> bool:
-        """Note that a holder is there; whether it was away."""
-        was_away = holder in self.away
-        self.away.discard(holder)
-        self._heard[holder] = now
+    def heard(self, upload_owner: InstanceId, now: Instant) -> bool:
+        """Note that an upload owner is there; whether it was away."""
+        was_away = upload_owner in self.away
+        self.away.discard(upload_owner)
+        self._heard[upload_owner] = now
         return was_away
 
-    def ask(self, holder: InstanceId, places_count: int) -> None:
-        """Note that a holder asks now."""
-        self._asking[holder] = places_count
+    def ask(self, upload_owner: InstanceId, places_count: int) -> None:
+        """Note that an upload owner asks now."""
+        self._asking[upload_owner] = places_count
 
-    def rest(self, holder: InstanceId) -> None:
+    def rest(self, upload_owner: InstanceId) -> None:
         """Note that it does not ask any more."""
-        self._asking.pop(holder, None)
+        self._asking.pop(upload_owner, None)
 
     def asking(self) -> tuple[InstanceId, ...]:
         """Name those who ask now."""
         return tuple(self._asking)
 
-    def asks(self, holder: InstanceId) -> bool:
-        """Whether a holder asks now."""
-        return holder in self._asking
+    def asks(self, upload_owner: InstanceId) -> bool:
+        """Whether an upload owner asks now."""
+        return upload_owner in self._asking
 
-    def places_count(self, holder: InstanceId) -> int:
+    def places_count(self, upload_owner: InstanceId) -> int:
         """Say how many tasks it can send at once; 0 when it does not ask."""
-        return self._asking.get(holder, 0)
+        return self._asking.get(upload_owner, 0)
 
-    def room_count(self, holder: InstanceId) -> int:
-        """Say how many more tasks a holder asks for."""
-        return max(0, self.places_count(holder) - len(self._sending.get(holder, ())))
+    def room_count(self, upload_owner: InstanceId) -> int:
+        """Say how many more tasks an upload owner asks for."""
+        return max(0, self.places_count(upload_owner) - len(self._sending.get(upload_owner, ())))
 
-    def sending(self, holder: InstanceId) -> tuple[TaskId, ...]:
-        """Name the tasks that a holder sends, or for which a slot is reserved."""
-        return tuple(self._sending.get(holder, ()))
+    def sending(self, upload_owner: InstanceId) -> tuple[TaskId, ...]:
+        """Name the tasks that an upload owner sends, or for which a slot is reserved."""
+        return tuple(self._sending.get(upload_owner, ()))
 
-    def take(self, holder: InstanceId, task: TaskId) -> None:
+    def take(self, upload_owner: InstanceId, task: TaskId) -> None:
         """Count a task that is being sent or about to be; counted once however often."""
-        self._sending.setdefault(holder, set()).add(task)
+        self._sending.setdefault(upload_owner, set()).add(task)
 
-    def give_back(self, holder: InstanceId, task: TaskId) -> None:
+    def give_back(self, upload_owner: InstanceId, task: TaskId) -> None:
         """Count it no more."""
-        tasks = self._sending.get(holder, set())
+        tasks = self._sending.get(upload_owner, set())
         tasks.discard(task)
         if not tasks:
-            self._sending.pop(holder, None)
+            self._sending.pop(upload_owner, None)
 
     def task_changed(self, before: Task | None, after: Task | None, *, reserved: bool) -> None:
-        """Count a task that its holder sends now; one that it sends no more, and for which no slot is reserved, is given back."""
+        """Count a task that its upload owner sends now; one that it sends no more, and for which no slot is reserved, is given back."""
         if before is not None and not reserved:
-            self.give_back(before.holder, before.id)
+            self.give_back(before.upload_owner, before.id)
         last = after.attempt if after is not None and after.state is TaskState.FORWARDING else None
         if after is not None and last is not None and last.state is AttemptState.FORWARDING:
-            self.take(after.holder, after.id)
+            self.take(after.upload_owner, after.id)
 
-    def check(self, holders: Iterable[InstanceId], now: Instant) -> list[InstanceId]:
+    def check(self, upload_owners: Iterable[InstanceId], now: Instant) -> list[InstanceId]:
         """Note who of these is away, and say of whom that is news. Others are of no interest, and are forgotten."""
-        known = frozenset(holders)
+        known = frozenset(upload_owners)
         went = []
-        for holder in known:
-            since = now if holder in self._asking else self._heard.get(holder, now)
-            self._heard[holder] = since
-            if holder not in self.away and now - since > self._silence_s:
-                self.away.add(holder)
-                went.append(holder)
-        for holder in self._heard.keys() - known:
-            del self._heard[holder]
-            self.away.discard(holder)
+        for upload_owner in known:
+            since = now if upload_owner in self._asking else self._heard.get(upload_owner, now)
+            self._heard[upload_owner] = since
+            if upload_owner not in self.away and now - since > self._silence_s:
+                self.away.add(upload_owner)
+                went.append(upload_owner)
+        for upload_owner in self._heard.keys() - known:
+            del self._heard[upload_owner]
+            self.away.discard(upload_owner)
         return went
 
 
@@ -112,29 +112,29 @@ class ProxyRegistry:
 Proxies = Mapping[InstanceId, Proxy]
 
 
-def holder_away(holder: InstanceId, url: str, proxies: Proxies) -> str:
+def upload_owner_away(upload_owner: InstanceId, url: str, proxies: Proxies) -> str:
     """Say for whom a task waits. `url`: where its upload was announced, if anywhere."""
-    known = proxies.get(holder)
+    known = proxies.get(upload_owner)
     address = known.url if known else url
-    line = f"Waiting for proxy {address or holder}, which holds the photos and does not answer"
+    line = f"Waiting for proxy {address or upload_owner}, which holds the photos and does not answer"
     if known:
         line += f" (they lie in {known.spool} on {known.host})"
-    if address and any(is_instead(other, holder, address, known) for other in proxies.values()):
+    if address and any(is_instead(other, upload_owner, address, known) for other in proxies.values()):
         line += "; the proxy that runs there now does not have them"
     return line
 
 
-def is_instead(other: Proxy, holder: InstanceId, address: str, known: Proxy | None) -> bool:
+def is_instead(other: Proxy, upload_owner: InstanceId, address: str, known: Proxy | None) -> bool:
     """Whether another proxy was started later at the same address."""
     later = known is None or other.started_at_ms > known.started_at_ms
-    return other.instance != holder and other.url == address and later
+    return other.instance != upload_owner and other.url == address and later
 
 
-def holder_gone(holder: InstanceId, url: str, proxies: Proxies, hours: float) -> str:
-    """Say why a task fails whose holder has not come back."""
-    known = proxies.get(holder)
+def upload_owner_gone(upload_owner: InstanceId, url: str, proxies: Proxies, hours: float) -> str:
+    """Say why a task fails whose upload owner has not come back."""
+    known = proxies.get(upload_owner)
     if known:
         where = f"they lay in {known.spool} on {known.host} (proxy {known.url})"
     else:
-        where = f"they lay with proxy {url or holder}"
+        where = f"they lay with proxy {url or upload_owner}"
     return f"Its photos are lost: {where}, which has not come back for {hours:g} h. Please create the task again."

@@ -89,24 +89,24 @@ class ForwardingAttempt:
 
     began: Instant
     heard_at: Instant
-    """When its holder last said that it is at it."""
+    """When its upload owner last said that it is at it."""
     uncertain_since: Instant | None = None
     unheard_since: Instant | None = None
-    """It was placed then, and its holder has not renewed it since: the answer may have been lost."""
+    """It was placed then, and its upload owner has not renewed it since: the answer may have been lost."""
     renews_first: bool = False
-    """Its holder begins nothing before it has renewed it."""
+    """Its upload owner begins nothing before it has renewed it."""
     doubtful: bool = False
-    """Images may lie on the node twice, says its holder."""
+    """Images may lie on the node twice, says its upload owner."""
     sent_count: int = 0
     sent_bytes: int = 0
-    """So much of it the node has, says its holder."""
+    """So much of it the node has, says its upload owner."""
 
-    def await_holder(self, *, renews_first: bool) -> None:
-        """Note that it has just been placed: its holder has still to say that it is at it."""
+    def await_upload_owner(self, *, renews_first: bool) -> None:
+        """Note that it has just been placed: its upload owner has still to say that it is at it."""
         self.unheard_since, self.renews_first = self.heard_at, renews_first
 
     def renew(self, now: Instant, *, doubtful: bool) -> None:
-        """Note that its holder is at it."""
+        """Note that its upload owner is at it."""
         self.heard_at, self.doubtful, self.unheard_since = now, doubtful, None
 
     def progress(self, sent_count: int, sent_bytes: int) -> None:
@@ -114,7 +114,7 @@ class ForwardingAttempt:
         self.sent_count, self.sent_bytes = sent_count, sent_bytes
 
     def hear(self, now: Instant) -> None:
-        """Note that its holder was told of it again, or is there and may yet take it up."""
+        """Note that its upload owner was told of it again, or is there and may yet take it up."""
         self.heard_at = now
 
     def doubt(self, *, doubtful: bool) -> None:
@@ -127,7 +127,7 @@ class ForwardingAttempt:
             self.uncertain_since = now
 
     def excuse(self, now: Instant) -> None:
-        """Let the silence of a holder that has not taken it up begin now: nobody listened before."""
+        """Let the silence of an upload owner that has not taken it up begin now: nobody listened before."""
         if self.unheard_since is not None:
             self.heard_at = self.unheard_since = now
 

@@ -34,7 +34,7 @@ class TaskStep(StrEnum):
     IMPORT = "import"
     """It was taken over from the original cluster, running."""
     PLACE = "place"
-    """Its holder picked up a slot."""
+    """Its upload owner picked up a slot."""
     START = "start"
     """The node has it."""
     RETRY = "retry"
@@ -239,7 +239,7 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
     return moved(
         task,
         TaskStep.ABANDON,
-        holder_away_since_ms=0,
+        upload_owner_away_since_ms=0,
         ended_at_ms=now_ms,
         error=reason,
         waiting_because="",
@@ -248,7 +248,7 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
 
 
 def without_inputs(task: Task, reason: str, now_ms: WallMs) -> Task:
-    """Note that its holder deletes its inputs. Raises ImpossibleStep for one that may still be sent to a node."""
+    """Note that its upload owner deletes its inputs. Raises ImpossibleStep for one that may still be sent to a node."""
     if task.state in {TaskState.WAITING, TaskState.FORWARDING}:
         raise ImpossibleStep(f"a task that is {task.state} needs its inputs")
     if not task.inputs_kept:

@@ -42,11 +42,11 @@ from clusterodm.services.scheduler.task_life.life import (
 
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
-HOLDER_AWAY: Final = "its photos lie with a proxy that does not answer"
+UPLOAD_OWNER_AWAY: Final = "its photos lie with a proxy that does not answer"
 ANOTHER_FOLLOWS: Final = "another attempt follows"
 TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
 HELD_BY_NOBODY: Final = InstanceId("")
-"""The holder of a task whose inputs no proxy has."""
+"""The upload owner of a task whose inputs no proxy has."""
 
 
 # --- while it waits ------------------------------------------------------------------------------------------------
@@ -63,19 +63,19 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
     return msgspec.structs.replace(
         task,
         waiting_because=because,
-        holder_away_since_ms=0,
+        upload_owner_away_since_ms=0,
         timeline=with_minor_line(task.timeline, line, now_ms),
     )
 
 
-def waiting_for_holder(task: Task, line: str, now_ms: WallMs) -> Task:
+def waiting_for_upload_owner(task: Task, line: str, now_ms: WallMs) -> Task:
     """Note that it waits for the proxy that holds its photos; once."""
-    if task.state is not TaskState.WAITING or task.waiting_because == HOLDER_AWAY:
+    if task.state is not TaskState.WAITING or task.waiting_because == UPLOAD_OWNER_AWAY:
         return task
     return msgspec.structs.replace(
         task,
-        waiting_because=HOLDER_AWAY,
-        holder_away_since_ms=task.holder_away_since_ms or now_ms,
+        waiting_because=UPLOAD_OWNER_AWAY,
+        upload_owner_away_since_ms=task.upload_owner_away_since_ms or now_ms,
         timeline=with_line(task.timeline, line, now_ms),
     )
 
@@ -100,7 +100,7 @@ def placed(  # noqa: PLR0913 what an attempt is made of
         TaskStep.PLACE,
         attempts=(*task.attempts, attempt),
         waiting_because="",
-        holder_away_since_ms=0,
+        upload_owner_away_since_ms=0,
         not_before_ms=0,
         console_kept=False,
         timeline=with_minor_line(task.timeline, beginning(task, number, node.name), now_ms),
@@ -174,7 +174,7 @@ def why_no_other(task: Task, attempts: Sequence[Attempt], policy: AttemptPolicy)
         return f"{REFUSALS_COUNT} nodes have refused it"
     if len(counted(attempts)) >= policy.max_attempts_count:
         return NO_ATTEMPT_LEFT
-    return "" if task.inputs_kept and task.holder != HELD_BY_NOBODY else NO_INPUTS
+    return "" if task.inputs_kept and task.upload_owner != HELD_BY_NOBODY else NO_INPUTS
 
 
 def given_up(attempts: Sequence[Attempt], because: str) -> str:

@@ -11,12 +11,12 @@ from clusterodm.services.scheduler.registry.ranking import Need
 class TaskQueue(Protocol):
     """Where tasks wait for a slot, and what is said of them meanwhile."""
 
-    def heard(self, holder: InstanceId) -> None:
-        """Note that a holder is there."""
+    def heard(self, upload_owner: InstanceId) -> None:
+        """Note that an upload owner is there."""
         ...
 
     def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
-        """Give a task that has just come a slot, if there is one and its holder asks."""
+        """Give a task that has just come a slot, if there is one and its upload owner asks."""
         ...
 
     def why_no_room(self, need: Need) -> str:
@@ -31,6 +31,6 @@ class TaskQueue(Protocol):
         """Say why a task waits."""
         ...
 
-    def is_away(self, holder: InstanceId) -> bool:
-        """Whether a holder neither asks nor sends."""
+    def is_away(self, upload_owner: InstanceId) -> bool:
+        """Whether an upload owner neither asks nor sends."""
         ...

@@ -26,7 +26,7 @@ def ran(
         owner=Owner("a secret digest"),
         name="Grandmother's field",
         state=state,
-        holder=InstanceId("p"),
+        upload_owner=InstanceId("p"),
         created_at_ms=0,
         committed_at_ms=at_s * 1000,
         images_count=images,

@@ -52,7 +52,7 @@ async def test_no_node_is_silent_because_the_wall_clock_stepped(step_s: float):
 
 
 @pytest.mark.parametrize("step_s", STEPS)
-async def test_a_holder_has_its_time_whatever_the_wall_clock_does(step_s: float):
+async def test_an_upload_owner_has_its_time_whatever_the_wall_clock_does(step_s: float):
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.is_placed("one")
@@ -117,7 +117,7 @@ async def test_commits_stay_in_order_across_a_take_over_by_a_host_whose_clock_is
 
 
 @pytest.mark.parametrize("step_s", STEPS)
-async def test_a_node_is_not_forgotten_by_a_clock_while_a_holder_may_still_commit_there(step_s: float):
+async def test_a_node_is_not_forgotten_by_a_clock_while_an_upload_owner_may_still_commit_there(step_s: float):
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.is_placed("one")

@@ -5,7 +5,7 @@ import pytest
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.placement import RenewAttempt
 from clusterodm.libs.common.model.tasks import TaskState
-from tests.scheduling import HOLDER, FakeNode, a_play, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, a_play, task_id
 
 
 async def test_nothing_is_written_when_the_term_is_over():
@@ -61,6 +61,6 @@ async def test_a_scheduler_that_hears_of_a_later_one_refuses():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.is_placed("one")
-        asked = RenewAttempt(task=task_id("one"), attempt=1, holder=HOLDER, epoch=placed.epoch + 1)
+        asked = RenewAttempt(task=task_id("one"), attempt=1, upload_owner=UPLOAD_OWNER, epoch=placed.epoch + 1)
         with pytest.raises(BusFailed, match="a later scheduler leads"):
             await play.scheduler.forwarding.reports.renew(asked)

@@ -151,7 +151,7 @@ def task_view(described: TaskDescription) -> TaskView:
         timeline=moments(task.timeline),
         options=tuple(OptionView(name=each.name, value=text_of(each.value)) for each in chosen(task)),
         error=task.error,
-        holder=task.holder,
+        upload_owner=task.upload_owner,
         inputs_kept=task.inputs_kept,
         images_from_url=bool(task.zip_url),
         outputs=task.outputs,

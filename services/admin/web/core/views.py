@@ -114,7 +114,7 @@ class TaskView(View, frozen=True, kw_only=True):
     timeline: tuple[MomentView, ...] = ()
     options: tuple[OptionView, ...] = ()
     error: str = ""
-    holder: str = ""
+    upload_owner: str = ""
     """The proxy that has its inputs."""
     inputs_kept: bool = False
     images_from_url: bool = False

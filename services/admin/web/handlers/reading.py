@@ -115,7 +115,7 @@ class ClusterReader:
         except NotFound:
             if upload is None:
                 raise
-            return TaskView(task=upload_row(upload), holder=upload.instance)
+            return TaskView(task=upload_row(upload), upload_owner=upload.instance)
 
     async def console(self, task: str, from_line: int) -> ConsoleView:
         """Show a console from a line on; an upload has none yet."""

@@ -1,6 +1,6 @@
 """Asks the nodes on machines themselves, wherever the records alone may not say that a machine can go.
 
-After a lost store a machine is nobody's, and yet its node may be at work: for tasks that their holders tell of again a moment later, or
+After a lost store a machine is nobody's, and yet its node may be at work: for tasks that their upload owners tell of again a moment later, or
 for somebody else. Only the node knows. So
 
     a machine without a record            is asked for as long as a machine may take to boot (`first_answer`)

@@ -102,12 +102,12 @@ async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: floa
             return
 
 
-async def taken_up(bus: Bus, holder: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> str:
+async def taken_up(bus: Bus, upload_owner: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> str:
     """Tell the scheduler that an attempt is about to begin, until it is heard; why it is not to, empty: it is.
 
     Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
     """
-    message = RenewAttempt(task=task, attempt=placed.attempt, holder=holder, epoch=placed.epoch)
+    message = RenewAttempt(task=task, attempt=placed.attempt, upload_owner=upload_owner, epoch=placed.epoch)
     while True:
         try:
             await bus.request(RENEW_ATTEMPT, message)
@@ -133,7 +133,7 @@ class AttemptRun:
     def __init__(  # noqa: PLR0913 what it works with, and on
         self,
         bus: Bus,
-        holder: InstanceId,
+        upload_owner: InstanceId,
         delivery: Delivery,
         *,
         before: TakeOver | None = None,
@@ -144,7 +144,7 @@ class AttemptRun:
         intervals: ForwardingIntervals,
     ) -> None:
         self._bus = bus
-        self._holder = holder
+        self._upload_owner = upload_owner
         self._delivery = delivery
         self._before = before
         """Given: files went ahead, and are taken over from there."""
@@ -210,7 +210,7 @@ class AttemptRun:
         message = RenewAttempt(
             task=self._task,
             attempt=self._placed.attempt,
-            holder=self._holder,
+            upload_owner=self._upload_owner,
             sent_count=len(self._delivery.sent),
             sent_bytes=sum(self._delivery.sent.values()),
             doubtful=bool(self._delivery.doubted),
@@ -238,19 +238,19 @@ class AttemptRun:
 
     async def _report(self, decision: StepDecision | None) -> None:
         """Tell how it went, until it is heard."""
-        task, attempt, holder = self._task, self._placed.attempt, self._holder
+        task, attempt, upload_owner = self._task, self._placed.attempt, self._upload_owner
         if decision is None:
             self._log.info("forwarding.completed", sent_bytes=sum(self._delivery.sent.values()))
             with suppress(StepFailed):  # what is not noted here the node is asked for
                 await self._note(AttemptStage.COMMITTED)
-            forwarded = ReportForwarded(task=task, attempt=attempt, holder=holder, epoch=self._placed.epoch)
+            forwarded = ReportForwarded(task=task, attempt=attempt, upload_owner=upload_owner, epoch=self._placed.epoch)
             await tell(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
             return
         self._log.warning("forwarding.failed", reason=decision.reason, uncertain=decision.commit_uncertain)
         failed = ReportForwardFailed(
             task=task,
             attempt=attempt,
-            holder=holder,
+            upload_owner=upload_owner,
             reason=decision.reason,
             node_refused=decision.node_refused,
             commit_uncertain=decision.commit_uncertain,

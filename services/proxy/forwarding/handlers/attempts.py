@@ -161,7 +161,7 @@ class AttemptRunner:
         report = ReportForwardFailed(
             task=task,
             attempt=placed.attempt,
-            holder=self._spool.instance,
+            upload_owner=self._spool.instance,
             reason="the proxy was stopped while it sent the files",
             commit_uncertain=committing,
             epoch=placed.epoch,
@@ -178,7 +178,7 @@ class AttemptRunner:
         message = ReportForwardFailed(
             task=task,
             attempt=attempt,
-            holder=self._spool.instance,
+            upload_owner=self._spool.instance,
             reason=reason,
             node_refused=untouched,
             commit_uncertain=not untouched,

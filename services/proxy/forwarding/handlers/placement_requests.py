@@ -46,7 +46,7 @@ class PlacementClient:
     def __init__(  # noqa: PLR0913 what it asks with, and whom it tells
         self,
         bus: Bus,
-        holder: InstanceId,
+        upload_owner: InstanceId,
         *,
         run: str,
         places_count: int,
@@ -56,7 +56,7 @@ class PlacementClient:
         answered: Callable[[TaskId, PlaceReply, bool], Awaitable[None]],
     ) -> None:
         self._bus = bus
-        self._holder = holder
+        self._upload_owner = upload_owner
         self._run = run
         self._places_count = places_count
         self._intervals = intervals
@@ -157,11 +157,13 @@ class PlacementClient:
     async def stop(self) -> None:
         """Say that nothing more is to be sent from here."""
         with suppress(ClusterError):
-            await self._bus.request(PLACE_TASKS, PlaceTasks(holder=self._holder, places_count=0, run=self._run), STOP_S)
+            await self._bus.request(
+                PLACE_TASKS, PlaceTasks(upload_owner=self._upload_owner, places_count=0, run=self._run), STOP_S
+            )
 
     def _question(self, tasks: tuple[AskedTask, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
         return PlaceTasks(
-            holder=self._holder,
+            upload_owner=self._upload_owner,
             places_count=self._places_count,
             run=self._run,
             sending=dict(self._sending()),

@@ -256,7 +256,7 @@ class UploadStageIn:
         """Ask where to; None when nobody answers, and then all stays as it is."""
         asked = AimUpload(
             task=draft.task,
-            holder=self._spool.instance,
+            upload_owner=self._spool.instance,
             owner=draft.owner,
             images_count=pending.images_count,
             node=at,

@@ -173,13 +173,13 @@ def is_image(name: str) -> bool:
     return not NO_IMAGE.fullmatch(name)
 
 
-def submission_of(draft: Draft, manifest: Manifest, holder: InstanceId) -> SubmitTask:
+def submission_of(draft: Draft, manifest: Manifest, upload_owner: InstanceId) -> SubmitTask:
     """Say what a commit says. The same upload says the same for ever, so that it is known again."""
     return SubmitTask(
         task=draft.task,
         owner=draft.owner,
         name=draft.name,
-        holder=holder,
+        upload_owner=upload_owner,
         created_at_ms=draft.created_at_ms,
         images_count=None if hides_images(draft, manifest) else manifest.images_count,
         size_bytes=manifest.size_bytes,

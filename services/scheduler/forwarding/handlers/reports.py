@@ -1,6 +1,6 @@
 """What proxies report while they send a task to its node.
 
-A holder renews each attempt before it begins it, and again and again while it sends; then it reports how that has ended. What it reports of an
+An upload owner renews each attempt before it begins it, and again and again while it sends; then it reports how that has ended. What it reports of an
 attempt that no longer counts is refused.
 
 What this story needs of others stands here, beside its one user: who is there (`ProxyPresence`), and how nodes are (`NodeProbes`).
@@ -39,8 +39,8 @@ Report = RenewAttempt | ReportForwarded | ReportForwardFailed | ReportInputsGone
 class ProxyPresence(Protocol):
     """Which proxies are there."""
 
-    def heard(self, holder: InstanceId) -> None:
-        """Note that a holder is there."""
+    def heard(self, upload_owner: InstanceId) -> None:
+        """Note that an upload owner is there."""
         ...
 
 
@@ -71,7 +71,7 @@ class Outcomes:
 
 
 class ForwardingReports:
-    """Takes in what holders report."""
+    """Takes in what upload owners report."""
 
     def __init__(
         self,
@@ -92,8 +92,8 @@ class ForwardingReports:
         self._probes = probes
 
     async def renew(self, request: RenewAttempt) -> Done:
-        """Note that the holder is at it. Refused when the attempt no longer counts."""
-        self._proxies.heard(request.holder)
+        """Note that the upload owner is at it. Refused when the attempt no longer counts."""
+        self._proxies.heard(request.upload_owner)
         task = await self._reported(request)
         if not is_current(task, request.attempt, AttemptState.FORWARDING):
             raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
@@ -104,7 +104,7 @@ class ForwardingReports:
 
     async def forwarded(self, request: ReportForwarded) -> TaskRecord:
         """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
-        self._proxies.heard(request.holder)
+        self._proxies.heard(request.upload_owner)
         before = await self._reported(request)
 
         def decide(task: Task) -> Task:
@@ -123,7 +123,7 @@ class ForwardingReports:
 
     async def failed(self, request: ReportForwardFailed) -> TaskRecord:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
-        self._proxies.heard(request.holder)
+        self._proxies.heard(request.upload_owner)
         before = await self._reported(request)
         forwarding = self._index.forwarding.get(request.task)
         if forwarding is not None and is_current(before, request.attempt, AttemptState.FORWARDING):
@@ -153,13 +153,13 @@ class ForwardingReports:
         if found is None:
             raise await self._tasks.missing(request.task)
         task = found.task
-        if task.holder != request.holder:
+        if task.upload_owner != request.upload_owner:
             raise Refused(f"{request.task} is held by another proxy")
         return task
 
     async def inputs_gone(self, request: ReportInputsGone) -> TaskRecord:
         """Note that no other attempt can follow. Refused when the task may still be sent to a node."""
-        self._proxies.heard(request.holder)
+        self._proxies.heard(request.upload_owner)
         await self._reported(request)
         try:
             return await self._tasks.change(

@@ -1,16 +1,16 @@
-"""Finds out what became of attempts that their holders do not report any more.
+"""Finds out what became of attempts that their upload owners do not report any more.
 
-A holder renews each attempt before it begins it. Where even that does not come, nor anything else from it, the slot goes to others at once
-(forwarding/core.py): nothing was begun, and the holder is refused should it come after all.
+An upload owner renews each attempt before it begins it. Where even that does not come, nor anything else from it, the slot goes to others at once
+(forwarding/core.py): nothing was begun, and the upload owner is refused should it come after all.
 
-A holder that is silent for too long later on, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
+An upload owner that is silent for too long later on, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
 is asked: it has the task, so it runs; it does not have it, so the attempt is over; it cannot be reached, so it is asked again until
 the node's grace is over. Nothing else happens to the task before that, or it could run twice. A task that is found with images that its
-holder doubts (they may lie there twice, and the holder has not reported the proof) is removed from the node instead.
+upload owner doubts (they may lie there twice, and the upload owner has not reported the proof) is removed from the node instead.
 
 "It does not have it" counts only when the node has gone on saying so for a while (`--commit-settle-s`), counted from its
 first denial and not from the doubt: a node that was frozen or cut off finds question and commit in its mailbox together when it comes
-back. Nothing can be on its way to the mailbox any more by then: a holder sends a commit within `COMMIT_WITHIN_S` of having the
+back. Nothing can be on its way to the mailbox any more by then: an upload owner sends a commit within `COMMIT_WITHIN_S` of having the
 attempt confirmed, and is silent for longer before it is doubted.
 """
 
@@ -51,7 +51,7 @@ ABSENT_S: Final = 2.0
 
 
 class UncertainAttempts:
-    """Watches the silence of holders, and asks nodes."""
+    """Watches the silence of upload owners, and asks nodes."""
 
     def __init__(
         self, records: Records, outcomes: Outcomes, api: NodeApi, events: EventPublisher, settings: SchedulerSettings
@@ -79,7 +79,7 @@ class UncertainAttempts:
         await self.check(limiter)
 
     async def check(self, limiter: TaskLimiter) -> None:
-        """Look for holders that are silent, and ask nodes about what is uncertain."""
+        """Look for upload owners that are silent, and ask nodes about what is uncertain."""
         now = self._clock.instant()
         self._denials.keep(self._index.forwarding.keys())
         longest_s = self._settings.forward_silence_s
@@ -94,7 +94,7 @@ class UncertainAttempts:
                     await self._suspect(task_id, longest_of(forwarding, longest_s))
 
     async def _free(self, task_id: TaskId) -> None:
-        """Give the slot of an attempt to others that its holder has not taken up; its node has heard nothing of it."""
+        """Give the slot of an attempt to others that its upload owner has not taken up; its node has heard nothing of it."""
         reason = f"its proxy has not taken it up within {TAKE_UP_S:g} s"
 
         def decide(task: Task) -> Task:

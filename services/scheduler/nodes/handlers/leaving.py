@@ -215,7 +215,7 @@ class NodeFailureDetector:
 
 
 def waits_for_no_node(task: Task) -> Task:
-    """Let an attempt that its holder has told of again wait for its node no longer: that does not come."""
+    """Let an attempt that its upload owner has told of again wait for its node no longer: that does not come."""
     if task.state is not TaskState.FORWARDING:
         return task
     return msgspec.structs.replace(task, attempts=with_attempt(task, recovered=False))

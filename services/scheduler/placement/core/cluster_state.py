@@ -67,21 +67,21 @@ class ClusterState:
         if self.shares:
             self.queue.tell_owners_apart(self.index.tasks)
 
-    def hear(self, holder: InstanceId, now: Instant) -> bool:
-        """Note that a holder is there, and may yet take up what was placed; whether it was away."""
-        for task in self.proxies.sending(holder):
+    def hear(self, upload_owner: InstanceId, now: Instant) -> bool:
+        """Note that an upload owner is there, and may yet take up what was placed; whether it was away."""
+        for task in self.proxies.sending(upload_owner):
             forwarding = self.index.forwarding.get(task)
             if forwarding and forwarding.renews_first and forwarding.unheard_since is not None:
                 forwarding.hear(now)
-        return self.proxies.heard(holder, now)
+        return self.proxies.heard(upload_owner, now)
 
     def unheard_of(self, request: PlaceTasks) -> list[TaskId]:
-        """Find attempts of which their holder has not heard: the answer was lost."""
+        """Find attempts of which their upload owner has not heard: the answer was lost."""
         if not request.places_count:
             return []
         attempts = [
             (task, self.index.tasks[task].attempts[-1].number)
-            for task in self.proxies.sending(request.holder)
+            for task in self.proxies.sending(request.upload_owner)
             if task in self.index.forwarding
         ]
         return [task for task, number in attempts if request.sending.get(task) != number]

@@ -70,7 +70,7 @@ class Foresight:
         self.deferred: dict[TaskId, Deferral] = {}
         """Since the last walk."""
         self._judged: dict[TaskId, Deferral] = {}
-        """What the last walk that looked at a task found: none does while its holder has no question open."""
+        """What the last walk that looked at a task found: none does while its upload owner has no question open."""
         self._registry = registry
         self._enabled = enabled
         self._until: dict[TaskId, Instant] = {}

@@ -1,11 +1,11 @@
 """Waiting tasks by who holds them, whose they are and what they need, so that a question about all of a kind is asked once.
 
-A *lane* holds the tasks of one holder and one owner that fit exactly the same nodes, in the order of their commits. How many images
+A *lane* holds the tasks of one upload owner and one owner that fit exactly the same nodes, in the order of their commits. How many images
 a task has matters to a node only by the node's limit; so between two limits that occur all numbers are alike, and a lane stands for
 all of them (`LaneKind.rung`). Where tasks need more than room for their images (memory, a number of images that is not known yet, not one of some nodes) each
 such need is a lane of its own.
 
-So there are about as many lanes as holders times kinds of nodes, however many tasks wait: what is free is compared with each
+So there are about as many lanes as upload owners times kinds of nodes, however many tasks wait: what is free is compared with each
 lane, and not with each task. Owners are told apart only where they are limited.
 
 When another limit of images appears among the nodes all tasks are filed anew; that is rare.
@@ -38,14 +38,14 @@ class LaneKind(NamedTuple):
 class LaneId(NamedTuple):
     """Whose tasks, and which."""
 
-    holder: InstanceId
+    upload_owner: InstanceId
     owner: Owner
     kind: LaneKind
 
 
 @dataclass(eq=False)
 class WaitingLane:
-    """Tasks of one holder and owner that fit the same nodes."""
+    """Tasks of one upload owner and owner that fit the same nodes."""
 
     id: LaneId
     need: Need
@@ -67,7 +67,7 @@ class WaitingLanes:
     def __init__(self, *, by_owner: bool) -> None:
         self._by_owner = by_owner
         self._limits: tuple[int, ...] = ()
-        self._of_holder: dict[InstanceId, dict[LaneId, WaitingLane]] = {}
+        self._of_upload_owner: dict[InstanceId, dict[LaneId, WaitingLane]] = {}
         self._filed: dict[TaskId, LaneId] = {}
         self._images: dict[TaskId, int] = {}
         self.images_count = 0
@@ -77,7 +77,7 @@ class WaitingLanes:
 
     def __repr__(self) -> str:
         """Show how many tasks, and in how many lanes."""
-        lanes_count = sum(len(lanes) for lanes in self._of_holder.values())
+        lanes_count = sum(len(lanes) for lanes in self._of_upload_owner.values())
         return f"WaitingLanes({len(self._filed)} in {lanes_count})"
 
     def __len__(self) -> int:
@@ -90,28 +90,28 @@ class WaitingLanes:
 
     def __iter__(self) -> Iterator[WaitingLane]:
         """Go through all lanes."""
-        return (lane for lanes in self._of_holder.values() for lane in lanes.values())
+        return (lane for lanes in self._of_upload_owner.values() for lane in lanes.values())
 
-    def holders(self) -> tuple[InstanceId, ...]:
-        """Name the holders of waiting tasks."""
-        return tuple(self._of_holder)
+    def upload_owners(self) -> tuple[InstanceId, ...]:
+        """Name the upload owners of waiting tasks."""
+        return tuple(self._of_upload_owner)
 
-    def of_holder(self, holder: InstanceId) -> tuple[WaitingLane, ...]:
-        """List the lanes of a holder."""
-        return tuple(self._of_holder.get(holder, {}).values())
+    def of_upload_owner(self, upload_owner: InstanceId) -> tuple[WaitingLane, ...]:
+        """List the lanes of an upload owner."""
+        return tuple(self._of_upload_owner.get(upload_owner, {}).values())
 
     def lane_of(self, task: TaskId) -> WaitingLane | None:
         """Find the lane that a task is in."""
         found = self._filed.get(task)
-        return self._of_holder[found.holder][found] if found else None
+        return self._of_upload_owner[found.upload_owner][found] if found else None
 
     def add(self, task: Task) -> None:
         """Put a task in its place; one that is there with the same need stays."""
-        lane_id = LaneId(task.holder, task.owner if self._by_owner else NOBODY, self._kind_of(task))
+        lane_id = LaneId(task.upload_owner, task.owner if self._by_owner else NOBODY, self._kind_of(task))
         if self._filed.get(task.id) == lane_id:
             return
         self.discard(task)
-        lanes = self._of_holder.setdefault(task.holder, {})
+        lanes = self._of_upload_owner.setdefault(task.upload_owner, {})
         if lane_id not in lanes:
             lanes[lane_id] = WaitingLane(lane_id, self._need_of(lane_id.kind))
         lanes[lane_id].order.add(key_of(task))
@@ -125,12 +125,12 @@ class WaitingLanes:
         lane_id = self._filed.pop(task.id, None)
         if lane_id is None:
             return
-        lanes = self._of_holder[lane_id.holder]
+        lanes = self._of_upload_owner[lane_id.upload_owner]
         lanes[lane_id].order.discard(key_of(task))
         if not lanes[lane_id]:
             del lanes[lane_id]
         if not lanes:
-            del self._of_holder[lane_id.holder]
+            del self._of_upload_owner[lane_id.upload_owner]
         self.images_count -= self._images.pop(task.id)
         self.version += 1
 

@@ -1,4 +1,4 @@
-"""Slots that are reserved, and who gets those that are free: the oldest task first, among those whose holders ask at this moment and can send.
+"""Slots that are reserved, and who gets those that are free: the oldest task first, among those whose upload owners ask at this moment and can send.
 
 One synchronous step, from the choice to the reservation. It looks at the oldest task of each lane (placement/core/lanes.py). The oldest of these
 is served, or where there are tenants the oldest of the owner whose turn it is (placement/core/shares.py); where no open node takes it, none of its lane can be served, since open nodes only become fewer from here on. So it costs
@@ -6,7 +6,7 @@ what is placed and how many lanes there are, and not how many tasks wait.
 
 An owner may have a limited number of tasks under way (`Quota`); what goes beyond it waits, and the others behind it are not held up.
 
-Nobody starves: a task is passed over only when no open node takes it, or its holder or its owner has enough under way, or it is
+Nobody starves: a task is passed over only when no open node takes it, or its upload owner or its owner has enough under way, or it is
 better off elsewhere (placement/core/foresight.py, placement/core/supply.py). None behind it can get a node that it could have used.
 """
 
@@ -112,7 +112,7 @@ class Walk:
         self,
         tasks: Mapping[TaskId, Task],
         registry: NodeRegistry,
-        holders: ProxyRegistry,
+        upload_owners: ProxyRegistry,
         quota: Quota,
         may: Callable[[Task], bool],
         defers: Callable[[Task, NodeState], bool],
@@ -121,7 +121,7 @@ class Walk:
         self._shares = shares
         self._tasks = tasks
         self._registry = registry
-        self._proxies = holders
+        self._proxies = upload_owners
         self._quota = quota
         self._may = may
         """Whether a task may be placed now."""
@@ -147,11 +147,11 @@ class Walk:
         return self._shares.turn(self._tasks[key[1]]), key, owner
 
     def _heads(self, lanes: WaitingLanes) -> dict[Owner, Heads]:
-        """Find the oldest task of each lane whose holder asks and can send; a heap for each owner."""
+        """Find the oldest task of each lane whose upload owner asks and can send; a heap for each owner."""
         found: dict[Owner, Heads] = {}
-        for holder in self._proxies.asking():
-            if self._proxies.room_count(holder):
-                for lane in lanes.of_holder(holder):
+        for upload_owner in self._proxies.asking():
+            if self._proxies.room_count(upload_owner):
+                for lane in lanes.of_upload_owner(upload_owner):
                     if key := lane.order.first():
                         found.setdefault(lane.id.owner, []).append((key, lane))
         for heads in found.values():
@@ -169,7 +169,7 @@ class Walk:
             heappush(heads, (following, lane))
 
     def _may_send(self, task: Task) -> bool:
-        return self._proxies.room_count(task.holder) > 0 and self._quota.left_count(task.owner) > 0
+        return self._proxies.room_count(task.upload_owner) > 0 and self._quota.left_count(task.owner) > 0
 
     def _serve(self, task: Task, reserve: Callable[[Task, Placement], None]) -> bool:
         """Serve one task if it can be; whether there is a node at all that takes such a task."""
@@ -226,7 +226,7 @@ class Reservations:
         return made
 
     def reserve_one(self, task: Task, now: Instant) -> Reservation | None:
-        """Reserve a slot for this task, whether its holder can send any more or not; the reservation, if there is room."""
+        """Reserve a slot for this task, whether its upload owner can send any more or not; the reservation, if there is room."""
         if not self._may(now)(task) or not self._quota.left_count(task.owner) or task.id in self.made:
             return None
         choice = self._nodes.choose(need_of(task))
@@ -247,7 +247,7 @@ class Reservations:
             self._shares.gave_back(task)
         if task.state not in UNDER_WAY:
             self._quota.give_back(task.owner, task_id)
-            self._proxies.give_back(task.holder, task_id)
+            self._proxies.give_back(task.upload_owner, task_id)
 
     def release_on(self, node: NodeId) -> None:
         """Give up what is reserved on a node that takes no more tasks."""
@@ -286,7 +286,7 @@ class Reservations:
         made = self.made[task.id] = Reservation(task.id, choice.node.id, choice.reason)
         self._nodes.reserve(choice.node.id, task.id)
         self._quota.take(task.owner, task.id)
-        self._proxies.take(task.holder, task.id)
+        self._proxies.take(task.upload_owner, task.id)
         self._nodes.take_turn(choice.node)
         self._queue.discard(task)
         return made

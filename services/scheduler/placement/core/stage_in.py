@@ -1,6 +1,6 @@
 """Where the files of an upload go before its commit. A stage-in is a hint that expires, not a reservation.
 
-It uses no slot: a committed task may take the node's last one at any time, and then there is no stage-in any more when its holder asks
+It uses no slot: a committed task may take the node's last one at any time, and then there is no stage-in any more when its upload owner asks
 again. It does two things: it bounds how many uploads go ahead to a node (no more than have a free slot there now, nor more than
 the setting), and it is remembered on the node (`NodeState.staged`), so that the placement at the commit finds the files.
 

@@ -28,9 +28,9 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, need_of, suitable, why_not
-from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
+from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWAY
 
-HOLDER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
+UPLOAD_OWNER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
 LEAD_COUNT: Final = 1
 LEAST_PATIENCE_S: Final = 3.0
 """Executors look every three seconds."""
@@ -127,8 +127,8 @@ class WaitReasons:
 
     def why_waiting(self, task: Task, now: Instant) -> str:
         """Say why a task waits."""
-        if task.holder in self._proxies.away:
-            return HOLDER_AWAY
+        if task.upload_owner in self._proxies.away:
+            return UPLOAD_OWNER_AWAY
         if (left_s := self._index.not_before.get(task.id, now) - now) > 0:
             return f"trying again in {ceil(left_s)} s"
         if not self._quota.left_count(task.owner):
@@ -138,8 +138,8 @@ class WaitReasons:
             return deferred.reason
         need, word = need_of(task), self._supply.word(task.id, now)
         because = self.why_not(need)
-        if not word and self._nodes.has_room and self._proxies.asks(task.holder) and self._nodes.free_for(need):
-            because = HOLDER_BUSY
+        if not word and self._nodes.has_room and self._proxies.asks(task.upload_owner) and self._nodes.free_for(need):
+            because = UPLOAD_OWNER_BUSY
         return f"{because}; {word}" if word else because
 
     def why_not(self, need: Need) -> str:

@@ -1,11 +1,11 @@
 """Gives free slots to those who ask for them, and begins the attempts.
 
-A holder keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `Signals.capacity_freed`;
+An upload owner keeps a question open while tasks of its wait (`PLACE_TASKS`, placement/handlers/requests.py). Whatever may make room sets `Signals.capacity_freed`;
 one loop answers it by walking the queue once (placement/core/reservations.py), and what it finds is put to the questions that are open. A slot is
 reserved in the moment of the choice and until the attempt is written down, and for nobody who does not ask: so nothing has to
 expire, and a proxy that is busy or gone keeps no slot from others.
 
-An answer may be lost with its proxy. The attempt is written by then, and counts: the next question of the holder gets it again,
+An answer may be lost with its proxy. The attempt is written by then, and counts: the next question of the upload owner gets it again,
 and from one that gives no other sign of life the slot is taken back (forwarding/handlers/uncertain.py).
 
 `PLACE_TASK` asks for one task and is answered at once: for integrations, and for proxies of the versions before.
@@ -86,20 +86,20 @@ class PlacementLoop:
     async def look_again(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were deferred for long enough."""
         now = self._clock.instant()
-        for holder in self._state.proxies.check(self._state.queue.holders(), now):
-            log.warning("upload_owner.went_away", holder=holder)
+        for upload_owner in self._state.proxies.check(self._state.queue.upload_owners(), now):
+            log.warning("upload_owner.went_away", upload_owner=upload_owner)
             self._signals.changed.set()
         self._walk()
         await self._hints.publish()
 
     def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
-        """Give a task that has just come a slot, if there is one and its holder asks."""
+        """Give a task that has just come a slot, if there is one and its upload owner asks."""
         self._walk(ahead={task.id: ahead} if ahead else {})
 
-    def heard(self, holder: InstanceId) -> None:
-        """Note that a holder is there."""
-        if self._state.hear(holder, self._clock.instant()):
-            log.info("upload_owner.returned", holder=holder)
+    def heard(self, upload_owner: InstanceId) -> None:
+        """Note that an upload owner is there."""
+        if self._state.hear(upload_owner, self._clock.instant()):
+            log.info("upload_owner.returned", upload_owner=upload_owner)
             self._signals.changed.set()
 
     async def take_supply(self, message: SupplyChanged) -> None:
@@ -119,9 +119,9 @@ class PlacementLoop:
         """Say why a task waits."""
         return self._state.reasons.why_waiting(task, self._clock.instant())
 
-    def is_away(self, holder: InstanceId) -> bool:
-        """Whether a holder neither asks nor sends."""
-        return holder in self._state.proxies.away
+    def is_away(self, upload_owner: InstanceId) -> bool:
+        """Whether an upload owner neither asks nor sends."""
+        return upload_owner in self._state.proxies.away
 
     def close(self) -> None:
         """Answer all questions, and hold none open any more: whoever asked is to ask our successor."""
@@ -132,23 +132,23 @@ class PlacementLoop:
         self._signals.capacity_freed.clear()
         made = self._state.reservations.reserve_all(self._clock.instant())
         for each in made:
-            holder = self._index.tasks[each.task].holder
-            poll = asker if asker and asker.holder == holder else self._polls.of(holder)
+            upload_owner = self._index.tasks[each.task].upload_owner
+            poll = asker if asker and asker.upload_owner == upload_owner else self._polls.of(upload_owner)
             RESERVATIONS.inc("made" if poll else "unclaimed")
             if poll is None:
                 self._state.reservations.release(each.task)
                 continue
-            log.debug("slot.reserved", task=each.task, node=each.node, holder=holder, reason=each.reason)
+            log.debug("slot.reserved", task=each.task, node=each.node, upload_owner=upload_owner, reason=each.reason)
             poll.take(each, (ahead or {}).get(each.task))
         if made:
             self._signals.changed.set()
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
-        """Tell a holder what has become of its task; give up a reservation that a write without an answer had left."""
+        """Tell an upload owner what has become of its task; give up a reservation that a write without an answer had left."""
         if after and after.state is TaskState.WAITING and self._is_left_over(after.id):
             self._state.reservations.release(after.id)
             self._signals.capacity_freed.set()
-        if before and has_left(before, after) and (poll := self._polls.of(before.holder)):
+        if before and has_left(before, after) and (poll := self._polls.of(before.upload_owner)):
             poll.add(before.id)
 
     def _is_left_over(self, task: TaskId) -> bool:
@@ -157,11 +157,11 @@ class PlacementLoop:
     # --- PLACE_TASKS -----------------------------------------------------------------------------------------------
 
     async def place_tasks(self, request: PlaceTasks) -> Placements:
-        """Answer a holder as soon as there is something to say. Raises BusFailed when another is to be asked."""
+        """Answer an upload owner as soon as there is something to say. Raises BusFailed when another is to be asked."""
         if self._polls.closed:
             raise BusFailed("this scheduler is about to stop")
         poll = PlacementPoll(request)
-        self.heard(request.holder)
+        self.heard(request.upload_owner)
         try:
             with self._polls.opened(poll):
                 poll.news.update(dict.fromkeys(self._state.unheard_of(request)))
@@ -171,8 +171,10 @@ class PlacementLoop:
             self._give_up(poll)
             raise
         placements = await self._begin_all(poll) if poll.reserved else {}
-        named = poll.news if said else self._first_waiting(request.holder)
-        answers = placements | {task: await self._say(task, request.holder) for task in named if task not in placements}
+        named = poll.news if said else self._first_waiting(request.upload_owner)
+        answers = placements | {
+            task: await self._say(task, request.upload_owner) for task in named if task not in placements
+        }
         return Placements(
             tasks=tuple(TaskPlacement(task=task, answer=answer) for task, answer in answers.items()),
             epoch=self._leadership.epoch,
@@ -184,8 +186,8 @@ class PlacementLoop:
             self._state.reservations.release(made.task)
         self._signals.capacity_freed.set()
 
-    def _first_waiting(self, holder: InstanceId) -> list[TaskId]:
-        return [task for _, task in islice(merge(*self._state.queue.of_holder(holder)), LISTED_COUNT)]
+    def _first_waiting(self, upload_owner: InstanceId) -> list[TaskId]:
+        return [task for _, task in islice(merge(*self._state.queue.of_upload_owner(upload_owner)), LISTED_COUNT)]
 
     async def _begin_all(self, poll: PlacementPoll) -> dict[TaskId, PlaceReply]:
         """Begin the attempts for which slots are reserved, side by side; those that fail are not spoken of."""
@@ -199,12 +201,12 @@ class PlacementLoop:
             log.warning("attempt.not_begun", task=made.task, node=made.node, reason=error.message)
             return None
 
-    async def _say(self, task_id: TaskId, holder: InstanceId) -> PlaceReply:
+    async def _say(self, task_id: TaskId, upload_owner: InstanceId) -> PlaceReply:
         """Say what is true of a task now."""
         task = self._index.visible(task_id, None)
         if task is None:
             return await self._not_active(task_id)
-        if task.holder != holder:
+        if task.upload_owner != upload_owner:
             return NotWaiting(state=task.state)
         if task.state is not TaskState.WAITING:
             return self._answer_again(task_id)
@@ -225,15 +227,15 @@ class PlacementLoop:
     async def place(self, request: PlaceTask) -> PlaceReply:
         """Say where a task goes now; the same answer again until the attempt is over."""
         task = self._index.visible(request.task, None)
-        if task is not None and task.holder != request.holder:
+        if task is not None and task.upload_owner != request.upload_owner:
             raise Refused(f"{request.task} is held by another proxy")
         if task is None or task.state is not TaskState.WAITING:
-            return await self._say(request.task, request.holder)
-        self.heard(request.holder)
-        self._hints.note_request(request.holder)
+            return await self._say(request.task, request.upload_owner)
+        self.heard(request.upload_owner)
+        self._hints.note_request(request.upload_owner)
         self._walk()
         made = self._state.reservations.reserve_one(task, self._clock.instant())
-        return await self._begin(made, request.ahead) if made else await self._say(task.id, request.holder)
+        return await self._begin(made, request.ahead) if made else await self._say(task.id, request.upload_owner)
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
@@ -268,7 +270,7 @@ class PlacementLoop:
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
-            self._index.forwarding[made.task].await_holder(renews_first=renews_first)
+            self._index.forwarding[made.task].await_upload_owner(renews_first=renews_first)
             QUEUE_SECONDS.observe(waited_s(task, now_ms), got(record.task))
             await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:

@@ -1,11 +1,11 @@
 """What proxies ask: questions that are held open, hints to those who ask for single tasks, and where uploads may go.
 
-A holder has one open question (`PlacementPoll`), with what there is to be said to it. It is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
+An upload owner has one open question (`PlacementPoll`), with what there is to be said to it. It is open from the moment when it is read until it is answered. Slots are reserved only for those that are open, in the same
 step in which they are chosen; once a question is being answered, nothing more is put to it.
 
 Those who ask for single tasks (PLACE_TASK) are told that it is worth asking, and everybody is told who leads. A hint reserves nothing: who comes first gets the slot.
 
-AIM_UPLOAD asks where the files of an upload may go before its commit (placement/core/stage_in.py). Nothing of it is written down: after a restart the holders ask again within seconds, and say where their files go.
+AIM_UPLOAD asks where the files of an upload may go before its commit (placement/core/stage_in.py). Nothing of it is written down: after a restart the upload owners ask again within seconds, and say where their files go.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class PlacementPoll:
     """A question and what it will be answered with."""
 
     def __init__(self, request: PlaceTasks) -> None:
-        self.holder = request.holder
+        self.upload_owner = request.upload_owner
         self.run = request.run
         self.places_count = request.places_count
         self.renews_first = request.renews_first
@@ -59,7 +59,7 @@ class PlacementPoll:
 
     def __repr__(self) -> str:
         """Show whose it is and how much there is to say."""
-        return f"PlacementPoll({self.holder} reserved={len(self.reserved)} news={len(self.news)})"
+        return f"PlacementPoll({self.upload_owner} reserved={len(self.reserved)} news={len(self.news)})"
 
     def take(self, made: Reservation, ahead: SentAhead | None = None) -> None:
         """Answer with a placement."""
@@ -90,10 +90,10 @@ class PlacementPoll:
 
 
 class PlacementPolls:
-    """The questions that are held open, one for each holder."""
+    """The questions that are held open, one for each upload owner."""
 
-    def __init__(self, holders: ProxyRegistry, clock: Clock) -> None:
-        self._proxies = holders
+    def __init__(self, upload_owners: ProxyRegistry, clock: Clock) -> None:
+        self._proxies = upload_owners
         self._clock = clock
         self._open: dict[InstanceId, PlacementPoll] = {}
         self._closed = False
@@ -107,33 +107,33 @@ class PlacementPolls:
         """Whether nothing is held open any more."""
         return self._closed
 
-    def of(self, holder: InstanceId) -> PlacementPoll | None:
-        """Find the open question of a holder."""
-        return self._open.get(holder)
+    def of(self, upload_owner: InstanceId) -> PlacementPoll | None:
+        """Find the open question of an upload owner."""
+        return self._open.get(upload_owner)
 
     @contextmanager
     def opened(self, poll: PlacementPoll) -> Iterator[None]:
         """Let slots be reserved for a question while the context is open. It ends the one before, where that counts no more."""
-        before = self._open.get(poll.holder)
+        before = self._open.get(poll.upload_owner)
         if before and (poll.held or poll.run != before.run or not poll.places_count):
-            del self._open[poll.holder]
+            del self._open[poll.upload_owner]
             before.end()
         if poll.held:
-            self._open[poll.holder] = poll
-        self._proxies.ask(poll.holder, poll.places_count)
+            self._open[poll.upload_owner] = poll
+        self._proxies.ask(poll.upload_owner, poll.places_count)
         try:
             yield
         finally:
-            if self._open.get(poll.holder) is poll:
-                del self._open[poll.holder]
-            self._rest(poll.holder)
+            if self._open.get(poll.upload_owner) is poll:
+                del self._open[poll.upload_owner]
+            self._rest(poll.upload_owner)
 
-    def _rest(self, holder: InstanceId) -> None:
-        self._proxies.heard(holder, self._clock.instant())
-        if still := self._open.get(holder):
-            self._proxies.ask(holder, still.places_count)
+    def _rest(self, upload_owner: InstanceId) -> None:
+        self._proxies.heard(upload_owner, self._clock.instant())
+        if still := self._open.get(upload_owner):
+            self._proxies.ask(upload_owner, still.places_count)
         else:
-            self._proxies.rest(holder)
+            self._proxies.rest(upload_owner)
 
     def close(self) -> None:
         """Have all of them answered, and hold none open from now on."""
@@ -165,9 +165,9 @@ class PlacementHints:
         """Show how many would hear."""
         return f"PlacementHints(to={len(self._interested)})"
 
-    def note_request(self, holder: InstanceId) -> None:
-        """Note that a holder asks for single tasks."""
-        self._interested[holder] = self._clock.instant()
+    def note_request(self, upload_owner: InstanceId) -> None:
+        """Note that an upload owner asks for single tasks."""
+        self._interested[upload_owner] = self._clock.instant()
 
     async def publish_leadership(self) -> None:
         """Have all questions asked again that a predecessor will not answer."""
@@ -176,7 +176,9 @@ class PlacementHints:
     async def publish(self) -> None:
         """Tell whom it may concern, once for each change of the nodes."""
         now = self._clock.instant()
-        self._interested = {holder: at for holder, at in self._interested.items() if now - at < REMEMBERED_S}
+        self._interested = {
+            upload_owner: at for upload_owner, at in self._interested.items() if now - at < REMEMBERED_S
+        }
         hint = (self._nodes.version, self._worth_asking())
         if hint[1] and hint != self._published:
             self._published = hint
@@ -187,9 +189,9 @@ class PlacementHints:
             return ()
         lanes = [
             lane
-            for holder in self._interested
-            if not self._polls.of(holder)
-            for lane in self._state.queue.of_holder(holder)
+            for upload_owner in self._interested
+            if not self._polls.of(upload_owner)
+            for lane in self._state.queue.of_upload_owner(upload_owner)
             if self._nodes.free_for(lane.need)
         ]
         return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
@@ -216,7 +218,7 @@ class StageInPlanner:
     async def plan(self, request: AimUpload) -> AimReply:
         """Say where files of an upload may go now."""
         found = self._found(request)
-        log.debug("stage_in.planned", task=request.task, holder=request.holder, at=repr(found))
+        log.debug("stage_in.planned", task=request.task, upload_owner=request.upload_owner, at=repr(found))
         return NoAim(reason=found.reason) if isinstance(found, NoStageIn) else Aimed(node=found.record)
 
     def _found(self, request: AimUpload) -> NodeState | NoStageIn:

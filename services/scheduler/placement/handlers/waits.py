@@ -17,14 +17,18 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_unplaceable
-from clusterodm.services.scheduler.placement.core.waiting import HOLDER_BUSY, gone_beyond, patience_s
+from clusterodm.services.scheduler.placement.core.waiting import UPLOAD_OWNER_BUSY, gone_beyond, patience_s
 from clusterodm.services.scheduler.records.core import Key, key_of
 from clusterodm.services.scheduler.records.handlers.node_store import announced_at, known_proxies
 from clusterodm.services.scheduler.records.handlers.recovery import Records
-from clusterodm.services.scheduler.registry.proxies import holder_away
+from clusterodm.services.scheduler.registry.proxies import upload_owner_away
 from clusterodm.services.scheduler.registry.ranking import need_of
 from clusterodm.services.scheduler.task_life.life import abandoned
-from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY, waiting_because, waiting_for_holder
+from clusterodm.services.scheduler.task_life.transitions import (
+    UPLOAD_OWNER_AWAY,
+    waiting_because,
+    waiting_for_upload_owner,
+)
 
 log = structlog.get_logger()
 
@@ -58,10 +62,10 @@ class WaitExplainer:
 
     async def _explain(self, task: Task) -> bool:
         """Say why a task waits; whether that was news."""
-        if task.holder in self._state.proxies.away:
-            if task.waiting_because == HOLDER_AWAY:
+        if task.upload_owner in self._state.proxies.away:
+            if task.waiting_because == UPLOAD_OWNER_AWAY:
                 return False
-            await self._say_holder_is_away(task)
+            await self._say_upload_owner_is_away(task)
             return True
         now = read(self._clock)
         if self._has_lost_patience(task, now):
@@ -91,8 +95,8 @@ class WaitExplainer:
         return now.instant - now.since(task.committed_at_ms, 2 * longest_s) > longest_s
 
     def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:
-        """Whether it waits only because its holder is just about to ask."""
-        return because != HOLDER_BUSY and self._index.not_before.get(task.id, now) <= now and self._has_slot(task)
+        """Whether it waits only because its upload owner is just about to ask."""
+        return because != UPLOAD_OWNER_BUSY and self._index.not_before.get(task.id, now) <= now and self._has_slot(task)
 
     def _has_slot(self, task: Task) -> bool:
         deferred = self._state.foresight.why_deferred(task.id) is not None or not self._state.quota.left_count(
@@ -100,13 +104,13 @@ class WaitExplainer:
         )
         return not deferred and self._nodes.has_room and self._nodes.free_for(need_of(task)) is not None
 
-    async def _say_holder_is_away(self, task: Task) -> None:
+    async def _say_upload_owner_is_away(self, task: Task) -> None:
         """Tell whose photos lie with a proxy that does not answer what its task waits for."""
         url, proxies = await announced_at(self._bus, task.id), await known_proxies(self._bus)
-        line, now_ms = holder_away(task.holder, url, proxies), self._clock.wall_ms()
-        record = await self._tasks.change(task.id, lambda now: waiting_for_holder(now, line, now_ms))
+        line, now_ms = upload_owner_away(task.upload_owner, url, proxies), self._clock.wall_ms()
+        record = await self._tasks.change(task.id, lambda now: waiting_for_upload_owner(now, line, now_ms))
         if record.task.state is TaskState.WAITING:
-            log.warning("task.upload_owner_awaited", task=task.id, holder=task.holder, told=line)
+            log.warning("task.upload_owner_awaited", task=task.id, upload_owner=task.upload_owner, told=line)
 
 
 SILENCE_S: Final = 15.0

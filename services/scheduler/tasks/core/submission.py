@@ -1,7 +1,7 @@
-"""How a task begins: with a client's commit, as one that runs already, or submitted again by its holder.
+"""How a task begins: with a client's commit, as one that runs already, or submitted again by its upload owner.
 
-Its holder submits it again when its record was lost, or is older than what has happened since. A store that is lost, or an older one that is restored, takes decisions back that were acted on. What was done then is known to
-the holder: the attempts that it has begun, how far each had come, and how the task had ended. The scheduler decides, the holder
+Its upload owner submits it again when its record was lost, or is older than what has happened since. A store that is lost, or an older one that is restored, takes decisions back that were acted on. What was done then is known to
+the upload owner: the attempts that it has begun, how far each had come, and how the task had ended. The scheduler decides, the upload owner
 knows; so attempts of which the record knows nothing are taken in, in their order, each by the steps of task_life/life.py:
 
     the last one, commit on its way    UNCERTAIN: its node is asked before anything else happens
@@ -79,7 +79,7 @@ def adopted(request: AdoptTask, now_ms: WallMs) -> Task:
 
 
 def caught_up(task: Task, request: AdoptTask, now_ms: WallMs) -> Task:
-    """Take in what its holder knows and the record does not. An end that the record has gone beyond (a restart) is none."""
+    """Take in what its upload owner knows and the record does not. An end that the record has gone beyond (a restart) is none."""
     later = request.end is not None and bool(task.timeline) and task.timeline[-1].at_ms > request.end.at_ms
     return followed(task, request, None if later else request.end, now_ms)
 
@@ -160,7 +160,7 @@ def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:
 
 
 def with_end(task: Task, end: KnownEnd) -> Task:
-    """End it as it had ended. What is completed was on its node, whatever its holder knows of that."""
+    """End it as it had ended. What is completed was on its node, whatever its upload owner knows of that."""
     if end.state is TaskState.COMPLETED and task.state is TaskState.FORWARDING:
         task = on_node(task, task.attempts[-1].started_at_ms)
     step = ENDS.get((task.state, end.state))
@@ -191,7 +191,7 @@ def submitted(request: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool
         owner=request.owner,
         name=request.name,
         state=after(None, TaskStep.SUBMIT),
-        holder=request.holder,
+        upload_owner=request.upload_owner,
         created_at_ms=request.created_at_ms,
         committed_at_ms=now_ms,
         images_count=images_in(request),
@@ -215,8 +215,8 @@ def images_in(request: SubmitTask) -> int | None:
 
 def same_commit(task: Task, request: SubmitTask) -> bool:
     """Whether a commit is the one that began this task, sent again."""
-    begun_by = (task.owner, task.holder, task.created_at_ms)
-    return begun_by == (request.owner, request.holder, request.created_at_ms) and not task.removed
+    begun_by = (task.owner, task.upload_owner, task.created_at_ms)
+    return begun_by == (request.owner, request.upload_owner, request.created_at_ms) and not task.removed
 
 
 def imported(request: ImportRoute, name: str, created_at_ms: int, images_count: int | None, now_ms: WallMs) -> Task:
@@ -234,7 +234,7 @@ def imported(request: ImportRoute, name: str, created_at_ms: int, images_count: 
         owner=request.owner,
         name=name,
         state=after(None, TaskStep.IMPORT),
-        holder=HELD_BY_NOBODY,
+        upload_owner=HELD_BY_NOBODY,
         created_at_ms=created_at_ms,
         committed_at_ms=now_ms,
         images_count=images_count,

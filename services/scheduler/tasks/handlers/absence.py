@@ -1,10 +1,10 @@
-"""Holders that do not answer: what users are told of them, and the end of tasks whose holder does not come back at all.
+"""Upload owners that do not answer: what users are told of them, and the end of tasks whose upload owner does not come back at all.
 
 A task that waits for photos nobody can reach holds no slot, and it does not wait for ever. Since when it has been waiting is in its record, so
 that a restart of the scheduler does not begin anew; how long that may be is `--holder-gone-h`. A spool that turns up later still has the
 photos: its user may restart the task from them.
 
-A holder may also be there and not have the photos: an older store was restored, and the task was removed, or has been completed, since. Where
+An upload owner may also be there and not have the photos: an older store was restored, and the task was removed, or has been completed, since. Where
 a node still has it under its own id, it is found there. Else it fails.
 """
 
@@ -26,10 +26,10 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.node_store import announced_at, known_proxies
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
-from clusterodm.services.scheduler.registry.proxies import holder_gone
+from clusterodm.services.scheduler.registry.proxies import upload_owner_gone
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.life import abandoned, without_inputs
-from clusterodm.services.scheduler.task_life.transitions import HOLDER_AWAY
+from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWAY
 from clusterodm.services.scheduler.tasks.core.submission import with_known
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
@@ -40,7 +40,7 @@ NOT_THERE: Final = "its photos are not there any more: it was removed or complet
 
 
 class AbsentProxies:
-    """Ends tasks whose holder is gone for good."""
+    """Ends tasks whose upload owner is gone for good."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
@@ -64,24 +64,24 @@ class AbsentProxies:
         self._since: InstantCache[TaskId] = InstantCache()
 
     async def check(self) -> None:
-        """Fail what has been waiting for its holder for too long."""
+        """Fail what has been waiting for its upload owner for too long."""
         now, limit_s = read(self._clock), self._limit_h * HOUR_S
         waiting = [task for task in map(self._index.tasks.get, self._index.waiting) if task and self._waits(task)]
         self._since.keep({task.id for task in waiting})
         for task in waiting:
-            since = self._since.since(task.id, task.holder_away_since_ms, now, limit_s - seen_s(limit_s))
+            since = self._since.since(task.id, task.upload_owner_away_since_ms, now, limit_s - seen_s(limit_s))
             if now.instant - since > limit_s:
                 await self._abandon(task)
 
     def _waits(self, task: Task) -> bool:
-        return bool(task.holder_away_since_ms) and self._queue.is_away(task.holder)
+        return bool(task.upload_owner_away_since_ms) and self._queue.is_away(task.upload_owner)
 
-    # --- a holder without the photos ---------------------------------------------------------------------------------
+    # --- an upload owner without the photos ---------------------------------------------------------------------------------
 
     async def inputs_lost(self, request: ReportInputsLost) -> TaskRecord:
-        """Find a task on the nodes whose holder does not have its photos, or end it."""
+        """Find a task on the nodes whose upload owner does not have its photos, or end it."""
         known = (await self._tasks.find(request.task)).task
-        if known.holder != request.holder:
+        if known.upload_owner != request.upload_owner:
             raise Refused(f"{request.task} is held by another proxy")
         found = await self._where(known) if known.state is TaskState.WAITING else None
         record = await self._tasks.change(request.task, lambda task: self._without(task, found))
@@ -113,18 +113,18 @@ class AbsentProxies:
             return None
         return known_on(node.record, node_task, self._clock.wall_ms()) if observation else None
 
-    # --- holders that are gone ---------------------------------------------------------------------------------------
+    # --- upload owners that are gone ---------------------------------------------------------------------------------------
 
     async def _abandon(self, task: Task) -> None:
         url, proxies = await announced_at(self._bus, task.id), await known_proxies(self._bus)
-        reason, now_ms = holder_gone(task.holder, url, proxies, self._limit_h), self._clock.wall_ms()
+        reason, now_ms = upload_owner_gone(task.upload_owner, url, proxies, self._limit_h), self._clock.wall_ms()
 
         def decide(now: Task) -> Task:
-            still = now.state is TaskState.WAITING and now.waiting_because == HOLDER_AWAY
+            still = now.state is TaskState.WAITING and now.waiting_because == UPLOAD_OWNER_AWAY
             return abandoned(now, reason, now_ms) if still else now
 
         record = await self._tasks.change(task.id, decide)
-        log.error("photos.lost", task=task.id, holder=task.holder, reason=reason)
+        log.error("photos.lost", task=task.id, upload_owner=task.upload_owner, reason=reason)
         await self._events.publish_end(record.task, reason)
 
 

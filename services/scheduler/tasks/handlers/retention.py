@@ -1,8 +1,8 @@
 """What happens to tasks that are over: put into the archive, told to their nodes, and forgotten.
 
-An attempt that was being forwarded when it was given up may still be committed by a holder that does not know yet: that its node does
+An attempt that was being forwarded when it was given up may still be committed by an upload owner that does not know yet: that its node does
 not know it means something only when that time has passed. Then what was uploaded and never committed is discarded there, too: its
-holder does that by itself, unless it was killed.
+upload owner does that by itself, unless it was killed.
 
 Tasks leave the active ones for the archive some time after their end and off everybody's way. What the version before this one wrote is written anew by that too: there, ended tasks lay among the active ones with the tail of their
 console. The tail goes to where consoles are kept, unless the whole is there. Nothing waits for it: a scheduler leads and places
@@ -52,7 +52,7 @@ class GarbageCollector:
         self._timeout_s = settings.action_timeout_s
         self._linger_s = settings.forward_silence_s
         self._lingering: dict[NodeTaskId, Instant] = {}
-        """Since when each attempt is known to be over that its holder may still commit."""
+        """Since when each attempt is known to be over that its upload owner may still commit."""
         self._retention_s = settings.task_retention_h * 3600
         self._began = read(self._clock)
         self._remembered_s = settings.tombstones_d * DAY_S
@@ -118,7 +118,7 @@ class GarbageCollector:
         return found
 
     def _cannot_come(self, attempt: Attempt) -> bool:
-        """Whether it is too late for a holder to commit it, counted from when this process first told its node."""
+        """Whether it is too late for an upload owner to commit it, counted from when this process first told its node."""
         if attempt.running_at_ms is not None:
             return True
         now = self._clock.instant()

@@ -1,6 +1,6 @@
-"""How a task begins: a client's commit, a holder that submits it again, or a route of the original cluster that is taken over.
+"""How a task begins: a client's commit, an upload owner that submits it again, or a route of the original cluster that is taken over.
 
-A holder submits again when the record is lost, or older than what has happened (tasks/core/submission.py).
+An upload owner submits again when the record is lost, or older than what has happened (tasks/core/submission.py).
 """
 
 import re
@@ -57,7 +57,7 @@ class TaskSubmission:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
         check_uuid(request.task)
         check_size(request)
-        self._queue.heard(request.holder)
+        self._queue.heard(request.upload_owner)
         async with self._tasks.holding(request.task):
             if known := await self._tasks.lookup(request.task):
                 return same(known, request)
@@ -78,11 +78,11 @@ class TaskSubmission:
             return same(self._tasks.record(request.task), request)
 
     async def adopt(self, request: AdoptTask) -> TaskRecord:
-        """Take in what a holder knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
+        """Take in what an upload owner knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
         submission = request.submission
         check_uuid(submission.task)
         check_size(submission)
-        self._queue.heard(submission.holder)
+        self._queue.heard(submission.upload_owner)
         async with self._tasks.holding(submission.task):
             known = await self._tasks.lookup(submission.task)
             before = known.task if known else None

@@ -128,7 +128,7 @@ class TaskTracker:
             await self._seen(task, known, node, seen)
 
     async def _not_registered(self, task_id: TaskId, attempt: Attempt) -> None:
-        """Give the attempt up. One that its holder told of again waits for its node as for one that is silent."""
+        """Give the attempt up. One that its upload owner told of again waits for its node as for one that is silent."""
         reason = "its node is not registered"
         if not attempt.recovered:
             await self._lost(task_id, attempt, reason)

@@ -117,7 +117,7 @@ def completed(**facts: object) -> Task:
         machine=MachineId("m"),
     )  # fmt: skip
     task = Task(
-        id=TaskId("t"), name="t", holder=InstanceId("p"), created_at_ms=0, committed_at_ms=0, images_count=10,
+        id=TaskId("t"), name="t", upload_owner=InstanceId("p"), created_at_ms=0, committed_at_ms=0, images_count=10,
         state=TaskState.COMPLETED, ended_at_ms=61_000, attempts=(attempt,),
     )  # fmt: skip
     return msgspec.structs.replace(task, **facts)

@@ -12,7 +12,7 @@ from clusterodm.libs.common.ports import Change
 from clusterodm.libs.common.testing.faults import the_last_first
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 
-TASK = Task(id=TaskId("t"), name="t", holder=InstanceId("p"), created_at_ms=1, committed_at_ms=1, images_count=1)
+TASK = Task(id=TaskId("t"), name="t", upload_owner=InstanceId("p"), created_at_ms=1, committed_at_ms=1, images_count=1)
 
 
 def finished(name: str) -> FinishReported:

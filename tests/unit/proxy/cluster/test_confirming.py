@@ -29,7 +29,13 @@ from clusterodm.services.proxy.cluster.handlers import AWAY_S, HOLD_S, Confirmer
 from tests.waiting import until
 
 TASK = Task(
-    id=TaskId("t"), name="t", holder=InstanceId("i"), created_at_ms=1, committed_at_ms=1, images_count=1, size_bytes=1
+    id=TaskId("t"),
+    name="t",
+    upload_owner=InstanceId("i"),
+    created_at_ms=1,
+    committed_at_ms=1,
+    images_count=1,
+    size_bytes=1,
 )
 
 

@@ -35,7 +35,7 @@ def task(name: str, committed_at_ms: int = 1, **values: Any) -> Task:
     return Task(
         id=TaskId(name),
         name=name,
-        holder=InstanceId("i"),
+        upload_owner=InstanceId("i"),
         created_at_ms=1,
         committed_at_ms=committed_at_ms,
         images_count=1,

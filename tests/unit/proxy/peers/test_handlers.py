@@ -20,7 +20,7 @@ from tests.proxy_ports import FakeCluster, FakeLocations, FakePeers, a_task
 
 TASK = TaskId("t")
 ANNE, BERT = Owner("anne"), Owner("bert")
-HOLDER = Upload(task=TASK, instance=InstanceId("q"), url="http://q", created_at_ms=1)
+UPLOAD_OWNER = Upload(task=TASK, instance=InstanceId("q"), url="http://q", created_at_ms=1)
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ async def spool(bus: MemoryBus) -> MemorySpool:
 
 @pytest.fixture
 async def forwarding(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -> AsyncIterator[PeerForwarding]:
-    holders, peers = FakeLocations(), FakePeers()
-    holders.uploads[TASK] = HOLDER
+    upload_owners, peers = FakeLocations(), FakePeers()
+    upload_owners.uploads[TASK] = UPLOAD_OWNER
     peers.answers["http://q"] = PeerAnswer(200, (), b"{}")
 
     async def get(asked: TaskRef) -> TaskRecord:
@@ -51,7 +51,7 @@ async def forwarding(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -
         return record
 
     async with bus.serve("scheduler", {GET_TASK: get}):
-        yield PeerForwarding(bus, cluster, spool, holders, peers)
+        yield PeerForwarding(bus, cluster, spool, upload_owners, peers)
 
 
 async def nothing() -> AsyncIterator[bytes]:
@@ -63,9 +63,9 @@ def request() -> ForwardedRequest:
 
 
 async def test_an_upload_of_another_proxy_is_passed_on(forwarding: PeerForwarding) -> None:
-    holder = await forwarding.locate(TASK)
-    assert holder == HOLDER
-    assert (await forwarding.forward(HOLDER, request())).status == 200
+    upload_owner = await forwarding.locate(TASK)
+    assert upload_owner == UPLOAD_OWNER
+    assert (await forwarding.forward(UPLOAD_OWNER, request())).status == 200
 
 
 async def test_what_is_ours_is_not_passed_on(forwarding: PeerForwarding, spool: MemorySpool) -> None:
@@ -73,7 +73,7 @@ async def test_what_is_ours_is_not_passed_on(forwarding: PeerForwarding, spool: 
     assert await forwarding.locate(TASK) is None
 
 
-async def test_a_holder_that_is_away_is_said_to_be(forwarding: PeerForwarding) -> None:
+async def test_an_upload_owner_that_is_away_is_said_to_be(forwarding: PeerForwarding) -> None:
     away = Upload(task=TASK, instance=InstanceId("r"), url="http://r", created_at_ms=1)
     with pytest.raises(UploadOwnerAway):
         await forwarding.forward(away, request())

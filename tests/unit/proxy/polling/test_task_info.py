@@ -39,7 +39,7 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
         id=TaskId("t"),
         name="mine",
         state=state,
-        holder=InstanceId("i"),
+        upload_owner=InstanceId("i"),
         created_at_ms=5,
         committed_at_ms=10,
         **given_values,

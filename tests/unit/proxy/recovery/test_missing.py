@@ -32,7 +32,7 @@ class Scene:
         made = Task(
             id=task,
             name="t",
-            holder=self.spool.instance,
+            upload_owner=self.spool.instance,
             created_at_ms=1,
             committed_at_ms=2,
             images_count=1,
@@ -81,7 +81,7 @@ async def test_records_that_were_there_before_are_looked_at_too(scene: Scene):
 @pytest.mark.parametrize(
     "fields",
     [
-        pytest.param({"holder": InstanceId("another")}, id="another holds it"),
+        pytest.param({"upload_owner": InstanceId("another")}, id="another holds it"),
         pytest.param({"state": TaskState.COMPLETED}, id="it has ended"),
         pytest.param({"inputs_kept": False}, id="nobody expects them"),
         pytest.param({"removed": True}, id="it was removed"),

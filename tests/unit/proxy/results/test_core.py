@@ -21,7 +21,7 @@ def task(*attempts: Attempt, state: TaskState = TaskState.COMPLETED) -> Task:
     return Task(
         id=TaskId("public"),
         name="mine",
-        holder=InstanceId("i"),
+        upload_owner=InstanceId("i"),
         created_at_ms=1,
         committed_at_ms=1,
         images_count=1,

@@ -40,7 +40,7 @@ def a_task(state: TaskState = TaskState.COMPLETED, machine: MachineId | None = N
         id=TASK,
         name="field",
         state=state,
-        holder=InstanceId("p"),
+        upload_owner=InstanceId("p"),
         created_at_ms=5,
         committed_at_ms=8,
         images_count=2,

@@ -126,7 +126,7 @@ def task_of(asked: SubmitTask) -> Task:
         id=asked.task,
         name=asked.name,
         owner=asked.owner,
-        holder=asked.holder,
+        upload_owner=asked.upload_owner,
         created_at_ms=asked.created_at_ms,
         committed_at_ms=1,
         images_count=asked.images_count,

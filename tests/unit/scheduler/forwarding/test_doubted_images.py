@@ -2,12 +2,12 @@
 
 from clusterodm.libs.common.messages.placement import RenewAttempt
 from clusterodm.libs.common.model.tasks import TaskState
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, task_id
 
 
 async def doubts(play: Play, name: str) -> None:
-    """Renew, as a holder does before a commit with images that the node may have kept twice."""
-    doubting = RenewAttempt(task=task_id(name), attempt=1, holder=HOLDER, doubtful=True)
+    """Renew, as an upload owner does before a commit with images that the node may have kept twice."""
+    doubting = RenewAttempt(task=task_id(name), attempt=1, upload_owner=UPLOAD_OWNER, doubtful=True)
     await play.scheduler.forwarding.reports.renew(doubting)
 
 
@@ -48,7 +48,7 @@ async def test_nothing_else_happens_to_it_while_the_node_cannot_be_told():
         assert play.task("one").state is TaskState.WAITING
 
 
-async def test_a_doubt_that_the_holder_has_cleared_is_none():
+async def test_a_doubt_that_the_upload_owner_has_cleared_is_none():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.is_placed("one")
@@ -58,7 +58,7 @@ async def test_a_doubt_that_the_holder_has_cleared_is_none():
         assert play.task("one").state is TaskState.RUNNING
 
 
-async def test_what_a_killed_holder_has_uploaded_of_a_canceled_task_is_discarded_once_no_commit_can_come():
+async def test_what_a_killed_upload_owner_has_uploaded_of_a_canceled_task_is_discarded_once_no_commit_can_come():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.is_placed("one")

@@ -61,7 +61,7 @@ async def test_what_runs_on_it_waits_again_though_its_node_was_taken_off_the_lis
 
 
 @pytest.mark.parametrize("node", [NODE, None])
-async def test_what_its_holder_tells_of_after_a_lost_store_waits_for_no_grace(node: NodeId | None):
+async def test_what_its_upload_owner_tells_of_after_a_lost_store_waits_for_no_grace(node: NodeId | None):
     async with a_play() as play:
         await play.adopts("one", told_again())
         assert play.task("one").state is TaskState.RUNNING

@@ -17,7 +17,7 @@ from clusterodm.services.scheduler.task_life.life import canceled
 from clusterodm.services.scheduler.task_life.transitions import placed, started, tried
 from clusterodm.services.scheduler.tasks.core.submission import caught_up, submitted
 
-HOLDER, OWNER, NODE = InstanceId("p"), Owner("o"), NodeId("a")
+UPLOAD_OWNER, OWNER, NODE = InstanceId("p"), Owner("o"), NodeId("a")
 PARTS = ["reservations", "nodes", "quota", "proxies", "queue", "foresight", "submodels"]
 NOW = clocks_at(0)
 
@@ -38,12 +38,14 @@ class Hears:
 
 @pytest.fixture
 def state() -> ClusterState:
-    """One node with one slot, one holder that asks, one task that waits; its owner may have one under way."""
+    """One node with one slot, one upload owner that asks, one task that waits; its owner may have one under way."""
     made = ClusterState(per_owner_count=1)
-    made.proxies.ask(HOLDER, 5)
+    made.proxies.ask(UPLOAD_OWNER, 5)
     node = made.nodes.put(Node(id=NODE, hostname="a", port=1), NOW.instant)
     made.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), NOW)
-    asked = SubmitTask(task=TaskId("t"), name="x", holder=HOLDER, owner=OWNER, created_at_ms=0, images_count=1)
+    asked = SubmitTask(
+        task=TaskId("t"), name="x", upload_owner=UPLOAD_OWNER, owner=OWNER, created_at_ms=0, images_count=1
+    )
     made.index.put(submitted(asked, made.index.next_commit_ms(NOW.wall_ms), ""), 1, NOW)
     return made
 
@@ -85,11 +87,11 @@ def test_what_is_reserved_counts_for_quota_and_proxy_until_the_task_waits_no_mor
     state.reservations.reserve_all(NOW.instant)
     state.index.put(task(state), 2, NOW)  # nothing of it has changed
     assert state.quota.used_count(OWNER) == 1
-    assert state.proxies.sending(HOLDER) == (TaskId("t"),)
+    assert state.proxies.sending(UPLOAD_OWNER) == (TaskId("t"),)
     assert not len(state.queue)
     state.index.put(canceled(task(state), Cleanup.NONE, NOW.wall_ms), 3, NOW)
     assert state.quota.used_count(OWNER) == 0
-    assert state.proxies.sending(HOLDER) == ()
+    assert state.proxies.sending(UPLOAD_OWNER) == ()
     assert node(state).used_count == 0
 
 
@@ -99,7 +101,7 @@ def test_a_task_that_lost_its_attempt_is_in_the_queue_again_and_counts_nowhere(s
     assert (len(state.queue), state.quota.used_count(OWNER), node(state).used_count) == (0, 1, 1)
     state.index.put(tried(task(state), AttemptResult("reset"), "a", AttemptPolicy(), NOW.wall_ms), 3, NOW)
     assert (len(state.queue), state.quota.used_count(OWNER), node(state).used_count) == (1, 0, 0)
-    assert state.proxies.sending(HOLDER) == ()
+    assert state.proxies.sending(UPLOAD_OWNER) == ()
 
 
 def test_a_task_that_turns_out_to_be_on_another_node_frees_the_slot_where_it_was(state: ClusterState) -> None:
@@ -116,7 +118,9 @@ def test_a_task_that_turns_out_to_be_on_another_node_frees_the_slot_where_it_was
         started_at_ms=0,
         running_at_ms=1,
     )
-    asked = SubmitTask(task=TaskId("t"), name="x", holder=HOLDER, owner=OWNER, created_at_ms=0, images_count=1)
+    asked = SubmitTask(
+        task=TaskId("t"), name="x", upload_owner=UPLOAD_OWNER, owner=OWNER, created_at_ms=0, images_count=1
+    )
     adopted = AdoptTask(submission=asked, attempts=(elsewhere,), inputs_kept=True)
     state.index.put(caught_up(task(state), adopted, NOW.wall_ms), 3, NOW)
     assert (node(state).tasks, other.tasks) == (set(), {TaskId("t")})

@@ -43,7 +43,7 @@ async def test_a_proxy_hears_why_its_task_waits_although_a_node_is_free_and_gets
         assert (await play.is_placed("second")).node.hostname == "fast"
 
 
-async def test_its_console_says_why_though_its_holder_has_no_question_open_when_the_reason_is_noted():
+async def test_its_console_says_why_though_its_upload_owner_has_no_question_open_when_the_reason_is_noted():
     async with a_play(fast=FakeNode(), slow=FakeNode()) as play:
         await works_for_a_while(play)
         for name in ("first", "second"):

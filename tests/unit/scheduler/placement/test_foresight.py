@@ -52,7 +52,9 @@ class Stage:
         return node
 
     def commits(self, name: str, images: int = IMAGES) -> None:
-        asked = SubmitTask(task=task_id(name), name=name, holder=InstanceId("p"), created_at_ms=0, images_count=images)
+        asked = SubmitTask(
+            task=task_id(name), name=name, upload_owner=InstanceId("p"), created_at_ms=0, images_count=images
+        )
         self.state.index.put(
             submitted(asked, self.state.index.next_commit_ms(self.now_ms), ""), 1, clocks_at(self.now_ms)
         )

@@ -27,7 +27,7 @@ from tests.scheduling import task_id
 
 NODES = {"small": (1, 10), "medium": (2, 100), "large": (3, None)}
 """Slots and largest number of images."""
-HOLDERS = [InstanceId("p"), InstanceId("q")]
+UPLOAD_OWNERS = [InstanceId("p"), InstanceId("q")]
 OWNERS = [Owner("x"), Owner("y")]
 PER_OWNER = 2
 SILENCE_S = 3.0
@@ -70,33 +70,42 @@ class Life(RuleBasedStateMachine):
 
     # --- what can happen -------------------------------------------------------------------------------------------
 
-    @rule(images=st.sampled_from([1, 50, 500]), holder=st.sampled_from(HOLDERS), owner=st.sampled_from(OWNERS))
-    def commits(self, images: int, holder: InstanceId, owner: Owner) -> None:
+    @rule(
+        images=st.sampled_from([1, 50, 500]), upload_owner=st.sampled_from(UPLOAD_OWNERS), owner=st.sampled_from(OWNERS)
+    )
+    def commits(self, images: int, upload_owner: InstanceId, owner: Owner) -> None:
         self.names += 1
         asked = SubmitTask(
-            task=task_id(str(self.names)), name="x", holder=holder, created_at_ms=1, images_count=images, owner=owner
+            task=task_id(str(self.names)),
+            name="x",
+            upload_owner=upload_owner,
+            created_at_ms=1,
+            images_count=images,
+            owner=owner,
         )
         task = submitted(asked, self.state.index.next_commit_ms(self.now_ms), "")
         self.committed.append(task.id)
-        self.state.proxies.heard(holder, self.now.instant)
+        self.state.proxies.heard(upload_owner, self.now.instant)
         self.keep(task)
         self.walks()
 
-    @rule(holder=st.sampled_from(HOLDERS), places=st.integers(0, 2))
-    def a_holder_asks(self, holder: InstanceId, places: int) -> None:
+    @rule(upload_owner=st.sampled_from(UPLOAD_OWNERS), places=st.integers(0, 2))
+    def an_upload_owner_asks(self, upload_owner: InstanceId, places: int) -> None:
         """One with no place left asks, too: it is there. One that sends as many as it can is busy."""
-        self.state.proxies.heard(holder, self.now.instant)
-        self.state.proxies.ask(holder, places)
+        self.state.proxies.heard(upload_owner, self.now.instant)
+        self.state.proxies.ask(upload_owner, places)
         self.walks()
 
-    @rule(holder=st.sampled_from(HOLDERS))
-    def a_holder_goes_away(self, holder: InstanceId) -> None:
+    @rule(upload_owner=st.sampled_from(UPLOAD_OWNERS))
+    def an_upload_owner_goes_away(self, upload_owner: InstanceId) -> None:
         """Its question ends without an answer, and for as long as it does not come back there is no other."""
         self.passes(1)
-        self.state.proxies.rest(holder)
-        waits = holder in self.state.queue.holders()  # what is taken back from it meanwhile has not waited for so long
+        self.state.proxies.rest(upload_owner)
+        waits = (
+            upload_owner in self.state.queue.upload_owners()
+        )  # what is taken back from it meanwhile has not waited for so long
         self.passes(round(SILENCE_S * 1000) + 1)
-        assert (holder in self.state.proxies.away) is waits
+        assert (upload_owner in self.state.proxies.away) is waits
 
     @rule(name=st.sampled_from(sorted(NODES)), foreign=st.integers(0, 2))
     def answers_a_probe(self, name: str, foreign: int) -> None:
@@ -117,7 +126,7 @@ class Life(RuleBasedStateMachine):
     @rule(ms=st.integers(1, 2_000))
     def passes(self, ms: int) -> None:
         self.clock.pass_s(ms / 1000)
-        self.state.proxies.check(self.state.queue.holders(), self.now.instant)
+        self.state.proxies.check(self.state.queue.upload_owners(), self.now.instant)
         self.slots_are_taken_back()
         self.walks()
 
@@ -139,8 +148,8 @@ class Life(RuleBasedStateMachine):
 
     def walks(self) -> None:
         """Reserve for those who ask; who gets something is answered by that, and asks no more."""
-        holders = self.state.proxies
-        asking = {holder: holders.room_count(holder) for holder in holders.asking()}
+        upload_owners = self.state.proxies
+        asking = {upload_owner: upload_owners.room_count(upload_owner) for upload_owner in upload_owners.asking()}
         made = self.state.reservations.reserve_all(self.now.instant)
         for each in made:
             node, task = self.state.nodes.get(each.node), self.state.index.tasks[each.task]
@@ -148,17 +157,17 @@ class Life(RuleBasedStateMachine):
             assert node.usable
             assert node.fits(task.images_count)
             assert node.used_count <= node.slots_count, "no more is reserved than there are slots"
-            asking[task.holder] -= 1  # fails for one that does not ask
+            asking[task.upload_owner] -= 1  # fails for one that does not ask
             assert self.state.index.not_before.get(task.id, self.now.instant) <= self.now.instant
         assert all(room_count >= 0 for room_count in asking.values()), "nobody gets more than it can send"
         assert self.state.reservations.reserve_all(self.now.instant) == [], "one walk gives out all that there is"
         self.nobody_who_asks_waits_in_front_of_room_that_fits()
         for each in made:
-            holders.rest(self.state.index.tasks[each.task].holder)
+            upload_owners.rest(self.state.index.tasks[each.task].upload_owner)
 
     def nobody_who_asks_waits_in_front_of_room_that_fits(self) -> None:
         for task in (self.state.index.tasks[task] for lane in self.state.queue for _, task in lane):
-            asks = self.state.proxies.room_count(task.holder) and self.state.quota.left_count(task.owner)
+            asks = self.state.proxies.room_count(task.upload_owner) and self.state.quota.left_count(task.owner)
             if (
                 asks
                 and task.id not in self.state.foresight.deferred
@@ -176,16 +185,16 @@ class Life(RuleBasedStateMachine):
             self.keep(
                 placed(self.state.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms)
             )
-            self.state.index.forwarding[reserved.task].await_holder(renews_first=True)
+            self.state.index.forwarding[reserved.task].await_upload_owner(renews_first=True)
         else:
             self.state.reservations.release(reserved.task)
 
     @precondition(lambda self: any(task.attempts for task in self.state.index.tasks.values()))
     @rule(number=pick, back=st.integers(0, 2))
-    def a_holder_renews(self, number: int, back: int) -> None:
+    def an_upload_owner_renews(self, number: int, back: int) -> None:
         """In time, or late: of an attempt that is over, too. Only where it is granted anything goes to a node."""
         task = self.one((task for task in self.state.index.tasks.values() if task.attempts), number)
-        self.state.hear(task.holder, self.now.instant)
+        self.state.hear(task.upload_owner, self.now.instant)
         attempt = task.attempts[max(0, len(task.attempts) - 1 - back)].number
         if is_current(task, attempt, AttemptState.FORWARDING):
             self.state.index.forwarding[task.id].unheard_since = None
@@ -204,7 +213,7 @@ class Life(RuleBasedStateMachine):
         self.keep(ways[how]())
 
     def begun(self) -> list[TaskId]:
-        """Attempts that their holders have taken up."""
+        """Attempts that their upload owners have taken up."""
         return [task for task, forwarding in self.state.index.forwarding.items() if forwarding.unheard_since is None]
 
     @precondition(lambda self: self.state.index.running)
@@ -301,12 +310,12 @@ class Life(RuleBasedStateMachine):
             assert node.fits(self.state.index.tasks[each.task].images_count)
 
     @invariant()
-    def what_each_holder_sends_is_known(self) -> None:
+    def what_each_upload_owner_sends_is_known(self) -> None:
         sent = [*self.state.reservations.made]
         sent += [task for task in self.state.index.forwarding if self.attempt_of(task) is AttemptState.FORWARDING]
-        for holder in HOLDERS:
-            ours = {task for task in sent if self.state.index.tasks[task].holder == holder}
-            assert set(self.state.proxies.sending(holder)) == ours
+        for upload_owner in UPLOAD_OWNERS:
+            ours = {task for task in sent if self.state.index.tasks[task].upload_owner == upload_owner}
+            assert set(self.state.proxies.sending(upload_owner)) == ours
 
     @invariant()
     def no_task_is_demand_while_a_slot_that_fits_is_free(self) -> None:
@@ -315,7 +324,7 @@ class Life(RuleBasedStateMachine):
         for wanted in demand.waiting:
             task = self.state.index.tasks[wanted.task]
             assert task.state is TaskState.WAITING
-            assert task.holder not in self.state.proxies.away
+            assert task.upload_owner not in self.state.proxies.away
             assert self.state.quota.left_count(task.owner)
             assert place(free, need_of(task), self.state.nodes.listed()) is None
         for owner in OWNERS:
@@ -323,7 +332,7 @@ class Life(RuleBasedStateMachine):
             assert of_owner <= self.state.quota.left_count(owner)
         assert demand.waiting_count == len(demand.waiting)
         assert demand.slot_free_count == len(demand.slot_free)
-        left_out = demand.slot_free_count + demand.holder_away_count + demand.owner_limit_count
+        left_out = demand.slot_free_count + demand.upload_owner_away_count + demand.owner_limit_count
         assert demand.waiting_count + left_out == len(self.state.queue), "each waiting task is counted once"
 
     @invariant()
@@ -331,7 +340,7 @@ class Life(RuleBasedStateMachine):
         assert not self.taken_up & self.freed
 
     @invariant()
-    def no_slot_is_kept_for_long_for_a_holder_that_says_nothing(self) -> None:
+    def no_slot_is_kept_for_long_for_an_upload_owner_that_says_nothing(self) -> None:
         for forwarding in self.state.index.forwarding.values():
             if forwarding.unheard_since is not None:
                 silent_s = self.now.instant - forwarding.heard_at
@@ -417,12 +426,12 @@ class Life(RuleBasedStateMachine):
 
 
 class FirstComeFirstServed(RuleBasedStateMachine):
-    """Tasks of one kind and one holder get slots in the order of their commits."""
+    """Tasks of one kind and one upload owner get slots in the order of their commits."""
 
     def __init__(self) -> None:
         super().__init__()
         self.state = ClusterState()
-        self.state.proxies.ask(HOLDERS[0], 1_000)
+        self.state.proxies.ask(UPLOAD_OWNERS[0], 1_000)
         self.names = 0
         self.served: list[int] = []
         node = self.state.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), clocks_at(0).instant)
@@ -438,7 +447,9 @@ class FirstComeFirstServed(RuleBasedStateMachine):
 
     @rule()
     def commits(self) -> None:
-        asked = SubmitTask(task=task_id(str(self.names)), name="x", holder=HOLDERS[0], created_at_ms=1, images_count=1)
+        asked = SubmitTask(
+            task=task_id(str(self.names)), name="x", upload_owner=UPLOAD_OWNERS[0], created_at_ms=1, images_count=1
+        )
         self.names += 1
         self.state.index.put(submitted(asked, self.state.index.next_commit_ms(5), ""), 1, clocks_at(0))
         self.walk()

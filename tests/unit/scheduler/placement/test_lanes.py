@@ -1,4 +1,4 @@
-"""Waiting tasks filed by holder, owner and need: all of a lane fit the same nodes."""
+"""Waiting tasks filed by upload owner, owner and need: all of a lane fit the same nodes."""
 
 import msgspec
 import pytest
@@ -12,11 +12,13 @@ from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import node_state, task_id
 
 
-def waiting(name: str, images: int = 3, *, holder: str = "p", owner: str = "", at_ms: int = 1, **more: object) -> Task:
+def waiting(
+    name: str, images: int = 3, *, upload_owner: str = "p", owner: str = "", at_ms: int = 1, **more: object
+) -> Task:
     asked = SubmitTask(
         task=task_id(name),
         name=name,
-        holder=InstanceId(holder),
+        upload_owner=InstanceId(upload_owner),
         owner=Owner(owner),
         created_at_ms=0,
         images_count=images,
@@ -39,7 +41,7 @@ def lanes_of(*tasks: Task, limits: tuple[int, ...] = (10, 100), by_owner: bool =
         pytest.param(waiting("a", 1), waiting("b", 10), True, id="both fit the small node"),
         pytest.param(waiting("a", 10), waiting("b", 11), False, id="one is too large for it"),
         pytest.param(waiting("a", 101), waiting("b", 9_999), True, id="both fit only nodes without a limit"),
-        pytest.param(waiting("a"), waiting("b", holder="q"), False, id="of two holders"),
+        pytest.param(waiting("a"), waiting("b", upload_owner="q"), False, id="of two holders"),
         pytest.param(waiting("a", owner="x"), waiting("b", owner="y"), True, id="owners without a limit"),
         pytest.param(waiting("a"), waiting("b", min_memory_bytes=1), False, id="one was short of memory"),
         pytest.param(waiting("a", 0), waiting("b", 0, zip_url="http://z"), False, id="one with images nobody knows"),
@@ -69,10 +71,10 @@ def test_a_lane_is_in_the_order_of_the_commits_and_goes_when_it_is_empty():
     young, old = waiting("young", at_ms=2), waiting("old", at_ms=1)
     made = lanes_of(young, old)
     assert [list(lane) for lane in made] == [[key_of(old), key_of(young)]]
-    assert (len(made), made.images_count, made.holders()) == (2, 6, ("p",))
+    assert (len(made), made.images_count, made.upload_owners()) == (2, 6, ("p",))
     for task in (young, old, old):
         made.discard(task)
-    assert (list(made), len(made), made.images_count, made.holders()) == ([], 0, 0, ())
+    assert (list(made), len(made), made.images_count, made.upload_owners()) == ([], 0, 0, ())
 
 
 def test_tasks_are_filed_anew_when_a_node_comes_with_another_limit():

@@ -1,4 +1,4 @@
-"""Holders that keep a question open: who gets what is free, what they hear, and who counts as away."""
+"""Upload owners that keep a question open: who gets what is free, what they hear, and who counts as away."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from clusterodm.libs.common.model.tasks import AttemptState, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.services.scheduler.demand.core import demand_of
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 from tests.waiting import until
 
 OTHER = InstanceId("proxy-2")
@@ -50,7 +50,7 @@ async def test_a_commit_goes_to_a_question_that_is_open_with_what_was_sent_ahead
         assert (answer.node_task_id, answer.ahead, answer.again) == ("ahead", True, False)
 
 
-async def test_one_answer_holds_several_placements_and_no_more_than_its_holder_can_send():
+async def test_one_answer_holds_several_placements_and_no_more_than_its_upload_owner_can_send():
     async with a_play(a=FakeNode(slots=9)) as play:
         for name in ("one", "two", "three"):
             await play.commits(name)
@@ -62,7 +62,7 @@ async def test_one_answer_holds_several_placements_and_no_more_than_its_holder_c
 
 async def test_the_oldest_task_of_all_who_ask_comes_first():
     async with a_play() as play:
-        await play.commits("old", holder=OTHER)
+        await play.commits("old", upload_owner=OTHER)
         await play.commits("young")
         await play.adds("a", FakeNode())
         async with play.polling(OTHER) as others:
@@ -71,18 +71,18 @@ async def test_the_oldest_task_of_all_who_ask_comes_first():
         assert isinstance(answer, Waiting)
 
 
-async def test_a_free_slot_goes_to_who_asks_although_an_older_task_of_a_busy_holder_waits():
+async def test_a_free_slot_goes_to_who_asks_although_an_older_task_of_a_busy_upload_owner_waits():
     async with a_play(a=FakeNode(slots=2)) as play:
         for name in ("sent slowly", "waits for its proxy"):
             await play.commits(name)
-        await play.commits("of another", holder=OTHER)
+        await play.commits("of another", upload_owner=OTHER)
         assert list(await play.polls(places=1)) == ["sent slowly"]
         async with play.polling(places=1, sending={"sent slowly": 1}) as busy:
-            assert list(await play.polls(holder=OTHER)) == ["of another"]
+            assert list(await play.polls(upload_owner=OTHER)) == ["of another"]
             assert not busy.done()
 
 
-async def test_a_holder_that_is_busy_for_long_never_counts_as_away():
+async def test_an_upload_owner_that_is_busy_for_long_never_counts_as_away():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         for name in ("sent slowly", "waits"):
             await play.commits(name)
@@ -92,7 +92,7 @@ async def test_a_holder_that_is_busy_for_long_never_counts_as_away():
                 play.clock.pass_s(5)
                 await play.renews("sent slowly", 1)
                 await play.sweeps()
-                assert HOLDER not in play.scheduler.state.proxies.away
+                assert UPLOAD_OWNER not in play.scheduler.state.proxies.away
         assert not any("does not answer" in moment.text for moment in play.task("waits").timeline)
         answer = (await play.polls("waits", places=1, sending={"sent slowly": 1}))["waits"]
         assert answer == Waiting(position=1, reason="no free slot (1 of 2 busy)")
@@ -112,23 +112,25 @@ async def test_whose_proxy_is_busy_reads_so_and_no_machine_is_wanted_while_a_slo
         assert [task.task for task in demand.slot_free] == [task_id("waits")]
 
 
-async def test_a_task_whose_holder_is_away_orders_no_machine():
+async def test_a_task_whose_upload_owner_is_away_orders_no_machine():
     async with a_play() as play:
-        await play.commits("one", holder=OTHER)
+        await play.commits("one", upload_owner=OTHER)
         await play.commits("two")
         await play.passes(1)
         assert demand_of(play.scheduler.state, play.now).waiting_count == 2
         await play.passes(16)
         demand = demand_of(play.scheduler.state, play.now)
         assert [task.task for task in demand.waiting] == [task_id("two")]
-        assert (demand.waiting_count, demand.holder_away_count) == (1, 1)
-        assert (await play.polls("one", holder=OTHER))["one"] == Waiting(position=1, reason="no node is registered")
+        assert (demand.waiting_count, demand.upload_owner_away_count) == (1, 1)
+        assert (await play.polls("one", upload_owner=OTHER))["one"] == Waiting(
+            position=1, reason="no node is registered"
+        )
         assert demand_of(play.scheduler.state, play.now).waiting_count == 2
 
 
-async def test_a_holder_is_away_when_it_neither_asks_nor_sends_for_a_while():
+async def test_an_upload_owner_is_away_when_it_neither_asks_nor_sends_for_a_while():
     async with a_play(chosen=settings(holder_silence_s=2)) as play:
-        await play.commits("one", holder=OTHER)
+        await play.commits("one", upload_owner=OTHER)
         async with play.polling(OTHER):
             await play.passes(60)
             assert play.task("one").waiting_because != AWAY
@@ -139,9 +141,9 @@ async def test_a_holder_is_away_when_it_neither_asks_nor_sends_for_a_while():
         assert play.task("one").waiting_because == AWAY
 
 
-async def test_no_step_of_the_wall_clock_makes_a_holder_be_away():
+async def test_no_step_of_the_wall_clock_makes_an_upload_owner_be_away():
     async with a_play() as play:
-        await play.commits("one", holder=OTHER)
+        await play.commits("one", upload_owner=OTHER)
         for hours in (2, -4):
             play.clock.step_wall_s(hours * 3600)
             await play.sweeps()
@@ -166,7 +168,7 @@ async def test_named_tasks_are_answered_at_once_whatever_they_are():
         for name in ("runs", "waits"):
             await play.commits(name)
         await play.starts("runs")
-        await play.commits("of another", holder=OTHER)
+        await play.commits("of another", upload_owner=OTHER)
         answers = await play.polls("runs", "waits", "unknown", "of another", hold_s=20)
         assert answers == {
             "runs": NotWaiting(state=TaskState.RUNNING),
@@ -182,7 +184,7 @@ async def test_when_there_is_nothing_to_say_position_and_reason_are_said_after_a
         assert await play.polls(hold_s=0.01) == {"one": Waiting(position=1, reason="no node is registered")}
 
 
-async def test_an_attempt_of_which_its_holder_has_not_heard_is_answered_again_until_it_is_over():
+async def test_an_attempt_of_which_its_upload_owner_has_not_heard_is_answered_again_until_it_is_over():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         first = (await play.polls())["one"]
@@ -195,7 +197,7 @@ async def test_an_attempt_of_which_its_holder_has_not_heard_is_answered_again_un
         assert await play.polls() == {}
 
 
-async def test_a_newer_question_of_a_holder_ends_the_one_before():
+async def test_a_newer_question_of_an_upload_owner_ends_the_one_before():
     async with a_play() as play:
         await play.commits("one")
         async with play.polling() as first, play.polling() as second:
@@ -269,7 +271,9 @@ async def test_names_of_tasks_come_with_what_was_sent_ahead_of_them():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         ahead = SentAhead(node=NodeId("a-3000"), node_task_id=NodeTaskId("ahead"))
-        asked = PlaceTasks(holder=HOLDER, places_count=1, tasks=(AskedTask(task=task_id("one"), ahead=ahead),))
+        asked = PlaceTasks(
+            upload_owner=UPLOAD_OWNER, places_count=1, tasks=(AskedTask(task=task_id("one"), ahead=ahead),)
+        )
         answer = (await play.scheduler.placement.placer.place_tasks(asked)).tasks[0].answer
         assert isinstance(answer, Placed)
         assert (answer.node_task_id, answer.ahead) == ("ahead", True)
@@ -278,7 +282,7 @@ async def test_names_of_tasks_come_with_what_was_sent_ahead_of_them():
 async def test_an_answer_that_was_lost_with_its_proxy_keeps_its_slot_for_three_seconds():
     async with a_play(a=FakeNode()) as play:
         await play.commits("lost")
-        await play.commits("of another", holder=OTHER)
+        await play.commits("of another", upload_owner=OTHER)
         await play.polls(renews_first=True)
         async with play.polling(OTHER, renews_first=True) as others:
             play.clock.pass_s(2.9)
@@ -295,7 +299,7 @@ async def test_an_answer_that_was_lost_with_its_proxy_keeps_its_slot_for_three_s
         assert play.node("a").acts == []
 
 
-async def test_any_word_of_a_holder_keeps_what_it_has_still_to_take_up_but_not_for_ever():
+async def test_any_word_of_an_upload_owner_keeps_what_it_has_still_to_take_up_but_not_for_ever():
     async with a_play(a=FakeNode(slots=2)) as play:
         await play.commits("taken up")
         await play.commits("lost")

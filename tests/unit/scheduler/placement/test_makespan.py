@@ -33,7 +33,7 @@ class Simulation:
     def makespan(self) -> float:
         """Run to the end; when that is."""
         for task in self.work:
-            asked = SubmitTask(task=task, name="x", holder=InstanceId("p"), created_at_ms=0, images_count=1)
+            asked = SubmitTask(task=task, name="x", upload_owner=InstanceId("p"), created_at_ms=0, images_count=1)
             self.state.index.put(submitted(asked, self.state.index.next_commit_ms(0), ""), 1, clocks_at(0))
         at = 0.0
         self._place(at)

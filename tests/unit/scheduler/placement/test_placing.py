@@ -38,7 +38,7 @@ async def test_what_is_no_uuid_is_refused():
     async with a_play() as play:
         from clusterodm.libs.common.messages.tasks import SubmitTask
 
-        asked = SubmitTask(task="../../etc", name="x", holder="p", created_at_ms=1, images_count=1)
+        asked = SubmitTask(task="../../etc", name="x", upload_owner="p", created_at_ms=1, images_count=1)
         with pytest.raises(Refused, match="Invalid set-uuid"):
             await play.scheduler.tasks.submit.submit(asked)
 
@@ -131,9 +131,9 @@ async def test_a_large_task_keeps_its_turn_on_the_only_node_that_takes_it():
         assert large.node.hostname == "large"
 
 
-async def test_no_slot_is_kept_for_a_holder_that_does_not_ask():
+async def test_no_slot_is_kept_for_an_upload_owner_that_does_not_ask():
     async with a_play(a=FakeNode()) as play:
-        await play.commits("dead", holder=InstanceId("dead proxy"))
+        await play.commits("dead", upload_owner=InstanceId("dead proxy"))
         await play.commits("alive")
         assert play.state_of("a").ours_count == 0
         assert isinstance(await play.asks("alive"), Placed)
@@ -179,7 +179,7 @@ async def test_there_is_nothing_to_place_for_a_task_that_runs_has_ended_or_is_un
         assert await play.asks("unknown") == NotWaiting(state=None)
 
 
-async def test_only_the_holder_may_place_a_task():
+async def test_only_the_upload_owner_may_place_a_task():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         with pytest.raises(Refused, match="another proxy"):

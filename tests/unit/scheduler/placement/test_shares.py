@@ -20,7 +20,7 @@ from clusterodm.services.scheduler.task_life.transitions import Site, observed, 
 from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import FakeNode, a_play, task_id
 
-HOLDER = InstanceId("p")
+UPLOAD_OWNER = InstanceId("p")
 
 
 class Queue:
@@ -29,7 +29,7 @@ class Queue:
     def __init__(self, slots_count: int, *shares: TenantShare) -> None:
         self.state = ClusterState()
         self.state.set_shares(shares)
-        self.state.proxies.ask(HOLDER, 1_000_000)
+        self.state.proxies.ask(UPLOAD_OWNER, 1_000_000)
         self.running: list[tuple[int, TaskId]] = []
         self.order: list[tuple[Owner, int]] = []
         """Who was served, and with how many images."""
@@ -47,7 +47,7 @@ class Queue:
             task=task_id(str(self._count)),
             owner=Owner(owner),
             name="x",
-            holder=HOLDER,
+            upload_owner=UPLOAD_OWNER,
             created_at_ms=0,
             images_count=images_count,
         )

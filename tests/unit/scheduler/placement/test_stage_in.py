@@ -10,7 +10,7 @@ from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskI
 from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, place
-from tests.scheduling import HOLDER, NOW, FakeNode, Play, a_play, node_state, settings, task_id
+from tests.scheduling import NOW, UPLOAD_OWNER, FakeNode, Play, a_play, node_state, settings, task_id
 
 LEASE_S = 15.0
 X = TaskId("x")
@@ -124,7 +124,7 @@ def test_one_that_begins_anew_may_go_elsewhere_and_leaves_nothing_behind():
     assert [node.staged for node in registry] == [[], [X]]
 
 
-def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_holder_says_it_is():
+def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_upload_owner_says_it_is():
     aims, _ = aims_over(a={}, b={"turn": -1})
     assert aimed(aims, at="a") == "a"
 
@@ -174,7 +174,7 @@ def test_other_tasks_leave_such_a_node_alone_where_that_costs_them_nothing(
 async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3, owner: str = "") -> AimReply:
     asked = AimUpload(
         task=task_id(name),
-        holder=HOLDER,
+        upload_owner=UPLOAD_OWNER,
         owner=Owner(owner),
         images_count=images,
         node=NodeId(f"{at}-3000") if at else None,
@@ -190,7 +190,7 @@ async def is_aimed(play: Play, name: str, **more: str) -> str:
 
 async def placed(play: Play, name: str, ahead_on: str) -> Placed:
     ahead = SentAhead(node=NodeId(f"{ahead_on}-3000"), node_task_id=AHEAD_ID)
-    asked = PlaceTask(task=task_id(name), holder=HOLDER, ahead=ahead)
+    asked = PlaceTask(task=task_id(name), upload_owner=UPLOAD_OWNER, ahead=ahead)
     answer = await play.scheduler.placement.placer.place(asked)
     assert isinstance(answer, Placed), answer
     return answer

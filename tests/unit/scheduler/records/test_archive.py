@@ -16,7 +16,7 @@ from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.scheduler.task_life.attempts import compacted
 from clusterodm.services.scheduler.tasks.core.observation import unpacked
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
 ALICE = Owner("alice")
 OLD = Path(__file__).parents[3] / "records" / "with_what_was_seen.json"
@@ -251,7 +251,7 @@ def test_an_ended_record_repeats_neither_its_options_nor_its_console():
         id=task_id("one"),
         name="one",
         state=TaskState.COMPLETED,
-        holder=HOLDER,
+        upload_owner=UPLOAD_OWNER,
         created_at_ms=1,
         committed_at_ms=1,
         images_count=1,

@@ -37,7 +37,7 @@ from tests.scheduling import NOW_MS, task_id
 NODE = Node(id=NodeId("a-3000"), hostname="a", port=3000)
 POLICY = AttemptPolicy(max_attempts_count=3, first_backoff_ms=1000, max_backoff_ms=8000)
 SITE = Site("a:3000", memory_bytes=8)
-ASKED = SubmitTask(task=task_id("one"), name="one", holder=InstanceId("p"), created_at_ms=1, images_count=3)
+ASKED = SubmitTask(task=task_id("one"), name="one", upload_owner=InstanceId("p"), created_at_ms=1, images_count=3)
 
 
 def new() -> Task:
@@ -211,7 +211,7 @@ def test_a_restart_forgets_what_was_known_and_is_later_than_the_last_run():
 
 
 def test_a_task_whose_inputs_nobody_has_gets_no_second_attempt():
-    orphan = msgspec.structs.replace(running(), holder=InstanceId(""))
+    orphan = msgspec.structs.replace(running(), upload_owner=InstanceId(""))
     task = tried(orphan, AttemptResult("node silent", counted=True), "a", POLICY, NOW_MS)
     assert (task.state, task.error) == (TaskState.FAILED, "node silent; its inputs are not kept any more")
 

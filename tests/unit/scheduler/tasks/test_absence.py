@@ -8,8 +8,8 @@ from clusterodm.libs.common.messages.placement import NotWaiting, ReportInputsLo
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.model.tasks import TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
-from clusterodm.services.scheduler.registry.proxies import holder_away, holder_gone
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+from clusterodm.services.scheduler.registry.proxies import upload_owner_away, upload_owner_gone
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
 GONE, NEW = InstanceId("gone"), InstanceId("new")
 URL = "http://proxy-1:3000"
@@ -44,18 +44,20 @@ LIMIT_H = 2.0
     ],
 )
 def test_users_are_told_which_directory_is_missing(url: str, proxies: list[Proxy], line: str):
-    assert holder_away(GONE, url, {proxy.instance: proxy for proxy in proxies}) == line
+    assert upload_owner_away(GONE, url, {proxy.instance: proxy for proxy in proxies}) == line
 
 
 def test_the_proxy_itself_is_not_another_one():
-    assert "runs there now" not in holder_away(GONE, "", {GONE: LOST, NEW: Proxy(**{**fields(INSTEAD), "url": "x"})})
+    assert "runs there now" not in upload_owner_away(
+        GONE, "", {GONE: LOST, NEW: Proxy(**{**fields(INSTEAD), "url": "x"})}
+    )
 
 
 def test_a_failed_task_says_what_is_lost_in_one_sentence():
-    words = holder_gone(GONE, "", {GONE: LOST}, 24)
+    words = upload_owner_gone(GONE, "", {GONE: LOST}, 24)
     assert words.startswith("Its photos are lost: they lay in /data/spool on east (proxy http://proxy-1:3000)")
     assert "24 h" in words
-    assert "with proxy gone" in holder_gone(GONE, "", {}, 24)
+    assert "with proxy gone" in upload_owner_gone(GONE, "", {}, 24)
 
 
 def fields(proxy: Proxy) -> dict[str, object]:
@@ -64,16 +66,16 @@ def fields(proxy: Proxy) -> dict[str, object]:
 
 async def is_away(play: Play) -> None:
     """Commit a task of a proxy that never asks, beside one that is there, until that is noticed."""
-    await play.commits("lost", holder=GONE)
-    await play.commits("held", holder=HOLDER)
+    await play.commits("lost", upload_owner=GONE)
+    await play.commits("held", upload_owner=UPLOAD_OWNER)
     await play.adds("a", FakeNode(slots=2))
     await play.starts("held")
     for _ in range(4):
         await play.passes(16)
-    assert play.task("lost").holder_away_since_ms
+    assert play.task("lost").upload_owner_away_since_ms
 
 
-async def test_a_task_whose_holder_does_not_come_back_fails_with_one_sentence():
+async def test_a_task_whose_upload_owner_does_not_come_back_fails_with_one_sentence():
     async with a_play(chosen=settings(holder_gone_h=LIMIT_H)) as play:
         await (await play.bus.bucket(PROXIES)).put(GONE, LOST)
         await is_away(play)
@@ -98,11 +100,11 @@ async def test_a_restart_of_the_scheduler_does_not_begin_the_wait_anew():
         assert play.task("lost").state is TaskState.FAILED
 
 
-async def test_a_holder_that_comes_back_in_time_goes_on_with_its_task():
+async def test_an_upload_owner_that_comes_back_in_time_goes_on_with_its_task():
     async with a_play(chosen=settings(holder_gone_h=LIMIT_H)) as play:
         await is_away(play)
         await play.is_placed("lost", GONE)
-        assert play.task("lost").holder_away_since_ms == 0
+        assert play.task("lost").upload_owner_away_since_ms == 0
         await play.passes(LIMIT_H * 3600 + 120)
         assert play.task("lost").state is not TaskState.FAILED
 
@@ -125,11 +127,13 @@ async def test_the_console_names_the_directory():
         assert any("/data/spool on east" in moment.text for moment in play.task("lost").timeline)
 
 
-# --- a holder that is there, without the photos ------------------------------------------------------------------------
+# --- an upload owner that is there, without the photos ------------------------------------------------------------------------
 
 
-async def says_that_they_are_not_there(play: Play, holder: InstanceId = HOLDER) -> None:
-    await play.scheduler.tasks.absent_proxies.inputs_lost(ReportInputsLost(task=task_id("one"), holder=holder))
+async def says_that_they_are_not_there(play: Play, upload_owner: InstanceId = UPLOAD_OWNER) -> None:
+    await play.scheduler.tasks.absent_proxies.inputs_lost(
+        ReportInputsLost(task=task_id("one"), upload_owner=upload_owner)
+    )
 
 
 async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():
@@ -164,7 +168,7 @@ async def test_a_task_that_runs_goes_on_without_them_and_gets_no_other_attempt()
         assert play.task("one").state is TaskState.FAILED
 
 
-async def test_only_the_holder_says_so():
+async def test_only_the_upload_owner_says_so():
     async with a_play() as play:
         await play.commits("one")
         with pytest.raises(Refused):

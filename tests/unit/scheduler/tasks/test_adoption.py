@@ -1,4 +1,4 @@
-"""A task whose record is lost, or older than what has happened, is submitted again by its holder; it never runs twice."""
+"""A task whose record is lost, or older than what has happened, is submitted again by its upload owner; it never runs twice."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ SETTLE_S = settings().commit_settle_s
 def attempt(
     name: str, node: str, number: int = 1, stage: AttemptStage = AttemptStage.COMMITTED, node_task: str = ""
 ) -> KnownAttempt:
-    """Make an attempt as the holder of a task knows it."""
+    """Make an attempt as the upload owner of a task knows it."""
     return KnownAttempt(
         number=number,
         node=NodeId(f"{node}-3000"),
@@ -207,7 +207,7 @@ async def test_a_task_that_another_proxy_holds_is_not_taken_over_by_a_copy_of_it
     async with a_play() as play:
         await play.commits("one")
         with pytest.raises(Refused):
-            await play.adopts("one", holder=InstanceId("a copy"))
+            await play.adopts("one", upload_owner=InstanceId("a copy"))
 
 
 async def test_a_removed_task_whose_node_has_still_to_be_told_stays_removed():
@@ -223,7 +223,7 @@ async def test_a_removed_task_whose_node_has_still_to_be_told_stays_removed():
 # --- an older store is restored --------------------------------------------------------------------------------------
 
 
-async def test_a_task_that_the_record_has_waiting_goes_on_where_its_holder_has_sent_it():
+async def test_a_task_that_the_record_has_waiting_goes_on_where_its_upload_owner_has_sent_it():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         await play.commits("one")
         play.node("b").takes(NodeTaskId("second"))
@@ -246,7 +246,7 @@ async def test_an_attempt_that_the_record_has_running_gives_way_to_a_later_one()
         assert last_of(play.task("one")).number == 2
 
 
-async def test_what_the_record_knows_beyond_its_holder_stays():
+async def test_what_the_record_knows_beyond_its_upload_owner_stays():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.starts("one")

@@ -10,12 +10,12 @@ from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId, Owner
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 from clusterodm.services.scheduler.tasks.core.observation import known_of
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
 # --- forwarding ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_silent_holder_makes_an_attempt_uncertain_and_the_node_is_asked():
+async def test_a_silent_upload_owner_makes_an_attempt_uncertain_and_the_node_is_asked():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         placed = await play.is_placed("one")
@@ -25,7 +25,7 @@ async def test_a_silent_holder_makes_an_attempt_uncertain_and_the_node_is_asked(
         assert play.task("one").state is TaskState.RUNNING
 
 
-async def test_a_holder_that_speaks_keeps_its_attempt():
+async def test_an_upload_owner_that_speaks_keeps_its_attempt():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.is_placed("one")
@@ -589,4 +589,4 @@ async def test_every_state_survives_a_restart_of_the_scheduler():
         await play.passes(6)
         assert play.task("uncertain").state is TaskState.WAITING
         assert (await play.is_placed("forwarding")).attempt == 1
-        await play.starts("waiting", HOLDER)
+        await play.starts("waiting", UPLOAD_OWNER)

@@ -86,7 +86,7 @@ def on_node(*, has_ended: bool = False) -> Task:
     return Task(
         id=ASKED.task,
         name="one",
-        holder=ASKED.holder,
+        upload_owner=ASKED.upload_owner,
         created_at_ms=1,
         committed_at_ms=1,
         images_count=1,

@@ -7,7 +7,7 @@ from clusterodm.libs.common.messages.placement import RenewAttempt
 from clusterodm.libs.common.messages.tasks import SearchTasks, TaskOrder, TaskPage, TaskRef
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.scheduler.tasks.handlers.searching import FEW_COUNT, MOST_COUNT, bounded
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, task_id
 
 
 async def searches(play: Play, **asked: object) -> TaskPage:
@@ -130,7 +130,9 @@ async def test_a_task_that_is_sent_says_how_much_of_it_its_node_has():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one", size_bytes=1_000)
         placed = await play.is_placed("one")
-        renewal = RenewAttempt(task=task_id("one"), attempt=placed.attempt, holder=HOLDER, sent_count=2, sent_bytes=600)
+        renewal = RenewAttempt(
+            task=task_id("one"), attempt=placed.attempt, upload_owner=UPLOAD_OWNER, sent_count=2, sent_bytes=600
+        )
         await play.scheduler.forwarding.reports.renew(renewal)
         described = await play.scheduler.tasks.reader.describe(TaskRef(task=task_id("one")))
         assert described.task.id == task_id("one")

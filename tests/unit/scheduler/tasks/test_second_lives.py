@@ -8,7 +8,7 @@ from clusterodm.libs.common.messages.placement import Waiting
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Cleanup, TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId
-from tests.scheduling import HOLDER, FakeNode, Play, a_play, settings, task_id
+from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
 GONE = InstanceId("a proxy that is gone")
 
@@ -224,8 +224,8 @@ async def test_inputs_of_a_completed_task_are_not_counted_on():
 
 async def test_the_user_hears_that_a_task_waits_for_the_proxy_that_holds_its_photos():
     async with a_play() as play:
-        await play.commits("one", holder=GONE)
-        await play.commits("two", holder=HOLDER)
+        await play.commits("one", upload_owner=GONE)
+        await play.commits("two", upload_owner=UPLOAD_OWNER)
         notices = await play.bus.bucket(UPLOADS)
         await notices.put(
             task_id("one"), Upload(task=task_id("one"), instance=GONE, url="http://proxy-2:3000", created_at_ms=1)
