@@ -29,6 +29,7 @@ MODULES: Final = {
     "route": ADMIN_WORDS,
     "task": ADMIN_WORDS,
     "asr": ADMIN_WORDS,
+    "log": ADMIN_WORDS,
     "events": ADMIN_WORDS,
     "import": ADMIN_WORDS,
     "completion": ADMIN_WORDS,
@@ -56,6 +57,8 @@ Words for a running cluster:
   clusterodm route list|info               which node has which task
   clusterodm asr list|status|destroy|pause|resume|viewcmd|plan
                                            the autoscaler and its machines
+  clusterodm log level debug|info|warning|error [SERVICE]
+                                           what the services log, from now on
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
   clusterodm token create|list|revoke|rotate
                                            tokens for clients, in a file (--tokens); needs no cluster

@@ -23,7 +23,7 @@ class CopySettings(CommonSettings):
 def main(argv: Sequence[str]) -> int:
     """Copy; the exit code."""
     settings = parse(CopySettings, argv, PROG)
-    configure("copy-nats", settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    configure("copy-nats", settings.log_level, as_json=settings.logs_json, debug=settings.debug)
     return run(copied(settings), PROG)
 
 

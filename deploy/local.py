@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from clusterodm.deploy import checks, datadir, demo, instances, nats
 from clusterodm.deploy.children import Recipe
-from clusterodm.deploy.output import to_stdout
+from clusterodm.deploy.output import SYSTEM, as_object, to_stdout
 from clusterodm.deploy.plan import GreetingPlan, reachable
 from clusterodm.deploy.settings import PROG, UpSettings, environment, read
 from clusterodm.deploy.supervision import RestartPolicy
@@ -93,9 +93,12 @@ def up(settings: UpSettings) -> int:
     with ExitStack() as opened:
         lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
         if mended_count := datadir.mended(folder):
-            say(f"{mended_count} files and directories in {folder} were open to other users, and are not any more")
+            say(
+                settings,
+                f"{mended_count} files and directories in {folder} were open to other users, and are not any more",
+            )
         if datadir.shared_by_others(folder):
-            say(f"warning: other users may write into {folder}: better {datadir.NAME_ANOTHER}")
+            say(settings, f"warning: other users may write into {folder}: better {datadir.NAME_ANOTHER}")
         checks.ports_free(listeners(settings))
         ports = opened.enter_context(checks.HeldPorts())
         ports.hold_all(listeners(settings))
@@ -113,15 +116,18 @@ def up(settings: UpSettings) -> int:
         )
         processes |= simulated(settings, children, node_ports)
         processes[GREETING] = greeting(settings, plan(settings, nats_url, own_ports, node_ports, gone), children)
-        supervisor = opened.enter_context(Supervisor(processes, lock, to_stdout(list(processes))))
+        supervisor = opened.enter_context(
+            Supervisor(processes, lock, to_stdout(list(processes), as_json=settings.logs_json))
+        )
         supervisor.step(0.0)  # nats-server starts while we import
         import_all(*SHARED)
         return supervisor.run()
 
 
-def say(line: str) -> None:
+def say(settings: UpSettings, line: str) -> None:
     """Tell the person who started it something before there are processes."""
-    print(f"{PROG}: {line}", flush=True)  # noqa: T201 for the person who started it
+    said = as_object(SYSTEM, line.encode()).decode() if settings.logs_json else f"{PROG}: {line}"
+    print(said, flush=True)  # noqa: T201 for the person who started it
 
 
 def services(

@@ -55,6 +55,7 @@ from clusterodm.libs.common.messages.kinds import (
     Request,
     Snapshot,
 )
+from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
     FIND_RESULT,
@@ -235,7 +236,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         reads=(PROXIES, PROGRESS, SPOOLS),
         writes=(SAMPLES,),
         reads_events=True,
-        tells=(OPERATOR_ACTED,),
+        tells=(OPERATOR_ACTED, LOG_LEVEL_SET),
     ),
 }
 
@@ -272,7 +273,7 @@ def of_stores(rights: Rights) -> Iterator[str]:
 def subscribed(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a service may listen to."""
     yield f"_INBOX.{service}.>"
-    yield from (each.subject for each in (*rights.hears, LEADER_ANSWERS))
+    yield from (each.subject for each in (*rights.hears, LEADER_ANSWERS, LOG_LEVEL_SET))
     if rights.reads_events:
         yield EVENTS_SUBJECTS
     if rights.leads:

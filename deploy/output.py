@@ -1,16 +1,24 @@
 """What the processes of `clusterodm up` print, line by line, each with the name of who has printed it.
 
+With `--log-format json` every line is an object, whoever prints it: its own with a field `process`, or one that is made of its words.
+
 The supervisor may never wait for a terminal that does not scroll: whoever waits supervises nobody. So it writes only what fits
 at this moment, keeps the rest up to a limit, and then leaves lines out, and says how many.
 """
 
 import contextlib
 import os
+import re
 import select
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from clusterodm.libs.common.process.lifecycle import now_ms
 
 CHUNK_BYTES: Final = 1 << 16
 FITS_BYTES: Final = 4096
@@ -20,6 +28,8 @@ LINE_BYTES: Final = 1 << 16
 """A line that is longer is shown in pieces."""
 COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Of names on a terminal (ECMA-48): one after the other."""
+ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours, which are nothing to who reads JSON."""
 SYSTEM: Final = "system"
 """Says what becomes of the processes."""
 
@@ -58,7 +68,8 @@ class Lines:
 class Printer:
     """Prints to the user's terminal, pipe or file."""
 
-    def __init__(self, names: list[str], descriptor: int, *, colours: bool) -> None:
+    def __init__(self, names: list[str], descriptor: int, *, colours: bool, as_json: bool = False) -> None:
+        self._as_json = as_json
         self._descriptor = descriptor
         self._width = max(map(len, [*names, SYSTEM]))
         self._prefixes = {name: self._prefix(name, place, colours) for place, name in enumerate([SYSTEM, *names])}
@@ -81,7 +92,14 @@ class Printer:
 
     def line(self, name: str, text: bytes) -> None:
         """Print a line of somebody's."""
-        self.plain(self._prefixes[name] + text)
+        self.plain(as_object(name, text) if self._as_json else self._prefixes[name] + text)
+
+    def greeting(self, text: bytes) -> None:
+        """Print a line that is for the user as it is; empty ones say nothing to who reads JSON."""
+        if not self._as_json:
+            self.plain(text)
+        elif text.strip():
+            self.plain(as_object("greeting", text))
 
     def plain(self, text: bytes) -> None:
         """Print a line as it is."""
@@ -89,7 +107,8 @@ class Printer:
             self._left_out_count += 1
             return
         if self._left_out_count and not self._waiting:
-            self._keep(self._prefixes[SYSTEM] + b"%d lines are missing here: nobody took them" % self._left_out_count)
+            missing = b"%d lines are missing here: nobody took them" % self._left_out_count
+            self._keep(as_object(SYSTEM, missing) if self._as_json else self._prefixes[SYSTEM] + missing)
             self._left_out_count = 0
         self._keep(text)
         self.flush()
@@ -121,6 +140,17 @@ def takes_more(descriptor: int) -> bool:
     return any(events for _, events in poll.poll(0))
 
 
-def to_stdout(names: list[str]) -> Printer:
+def as_object(name: str, text: bytes) -> bytes:
+    """Make one JSON object of a line: its own, with the name of who has printed it, or one that holds its text."""
+    if text.startswith(b"{"):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            said = msgspec.json.decode(text, type=dict[str, Any])
+            return msgspec.json.encode({**said, "process": name})
+    moment = datetime.fromtimestamp(now_ms() / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    words = ESCAPES.sub("", text.decode(errors="replace")).rstrip()
+    return msgspec.json.encode({"process": name, "event": words, "level": "info", "timestamp": moment})
+
+
+def to_stdout(names: list[str], *, as_json: bool = False) -> Printer:
     """Print where `up` does."""
-    return Printer(names, sys.stdout.fileno(), colours=sys.stdout.isatty())
+    return Printer(names, sys.stdout.fileno(), colours=sys.stdout.isatty(), as_json=as_json)

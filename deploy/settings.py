@@ -55,7 +55,7 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
             "nats_url",
             "proxies",
             "log_level",
-            "log_json",
+            "log_format",
         ),
         *("max_attempts", "keep_inputs", "min_free_disk", "access_log"),
     )

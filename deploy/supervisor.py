@@ -151,7 +151,7 @@ class Supervisor:
                 self._do(action)
             return
         self._core.started(name, now())
-        tell = self._printer.plain if process.plain else lambda line: self._printer.line(name, line)
+        tell = self._printer.greeting if process.plain else lambda line: self._printer.line(name, line)
         lines = Lines(child.output, tell)
         self._running[name] = Running(child, lines)
         self._selector.register(child.output, EVENT_READ, lambda _: self._read(name))

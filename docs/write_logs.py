@@ -26,8 +26,8 @@ Every line that a service may write: what it says, how loudly, and its fields. W
 
 A line is called `noun.verb_past`; the few sentences among them tell an operator what to do, or are the original's own.
 A decision is logged once, by who makes it, with ids and its `reason` as fields. Beside the fields below each line has `timestamp` and `level`,
-`service`, and `cause` where it came of a request: the id that the same request has in every service. *exception* has a traceback. `--log-level` and
-`--log-json` are for all services; `debug` lines show with `--debug`. Where a line is {EVENT_NAME}, it is called as what is published with it
+`service`, and where it came of a request `cause`, the id that the same request has in every service, and the client's `tenant`. *exception* has a traceback. `--log-level` and
+`--log-format json` are for all services; `debug` lines show with `--debug`. Where a line is {EVENT_NAME}, it is called as what is published with it
 ([subjects.md](subjects.md) has them): `task.placed`, `node.went_offline`. [debugging.md](debugging.md) shows which lines belong together.
 """
 

@@ -43,6 +43,7 @@ its own into records gives a higher number than it found: without it they go wit
 
 TASK: Final = "5b3a1c6e-8f0d-4e7a-9a51-0c2f6d1b7e44"
 SAMPLES: Final[dict[str, object]] = {
+    "level": "debug",
     "task": TASK,
     "tasks": [TASK],
     "after": TASK,

@@ -18,7 +18,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
         requests    scheduler: add_node, best_node, cancel_task, describe_task, drain_node, get_overview, get_task,
                       import_route, list_nodes, list_tasks, lock_node, read_console, remove_node, remove_task,
                       report_health, report_settings, restart_task, search_tasks, unlock_node, update_nodes
-        publishes   operator.acted
+        publishes   log.level_set, operator.acted
         writes      samples
         reads       progress, proxies, spools
 

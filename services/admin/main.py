@@ -45,7 +45,7 @@ log = structlog.get_logger()
 def main(argv: Sequence[str]) -> int:
     """Run the admin service until it is told to stop; the exit code."""
     settings = parse(AdminSettings, argv, PROG)
-    configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
     return run(with_watchdog(serve(settings)), PROG)
 
 

@@ -59,7 +59,7 @@ log = structlog.get_logger()
 def main(argv: Sequence[str]) -> int:
     """Run the autoscaler until it is told to stop; the exit code."""
     settings = parse(AutoscalerSettings, argv, PROG)
-    configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
     return run(with_watchdog(serve(settings)), PROG, stop_within_s=settings.stop_timeout_s, refused_code=EXIT_REFUSED)
 
 

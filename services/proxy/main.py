@@ -14,7 +14,6 @@ from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.health.health import ASK_EVERY_S
 from clusterodm.libs.common.health.settings_in_force import settings_in_force
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
-from clusterodm.libs.common.http_io.sharing import Heard
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.ports import Bus
@@ -46,7 +45,7 @@ from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.polling.core.task_info import known_info
 from clusterodm.services.proxy.recovery.handlers import open_recovery
 from clusterodm.services.proxy.results.api import open_results
-from clusterodm.services.proxy.server.access_log import written
+from clusterodm.services.proxy.server.access_log import AccessLog, written
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
@@ -80,7 +79,7 @@ log = structlog.get_logger()
 def main(argv: Sequence[str]) -> int:
     """Run the proxy until it is told to stop; the exit code."""
     settings = parse(ProxySettings, argv, PROG, SHORTCUTS)
-    configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
     return run(with_watchdog(serve(settings)), PROG)
 
 
@@ -89,14 +88,14 @@ async def serve(settings: ProxySettings) -> None:
     with (
         listening(settings) as ports,
         metrics_listener(settings) as metrics_port,
-        written(settings.access_log, now_ms) as heard,
+        written(settings.access_log, now_ms, settings.access_log_format) as access,
     ):
         url = settings.proxy_url or own_url(settings, ports)
         async with (
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             ) as bus,
-            running(settings, bus, ports, url, heard, metrics_port),
+            running(settings, bus, ports, url, access, metrics_port),
         ):
             log.info("proxy.started", ports=[port.port for port in ports])
             notify_ready()
@@ -109,7 +108,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
     bus: Bus,
     ports: Sequence[ListeningPort],
     url: str,
-    heard: Heard | None = None,
+    access: AccessLog | None = None,
     metrics_port: socket.socket | None = None,
 ) -> AsyncIterator[None]:
     """Run everything behind the ports, then open them."""
@@ -147,7 +146,17 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             )
             health = ProxyHealth(bus, cluster, spool)
             app = open_router(
-                settings, bus, cluster, polls, streams, uploading.routes, peers, health, checker, recovery.is_sure
+                settings,
+                bus,
+                cluster,
+                polls,
+                streams,
+                uploading.routes,
+                peers,
+                health,
+                checker,
+                recovery.is_sure,
+                access,
             )
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
@@ -161,7 +170,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
                 measured(bus, health, metrics_port),
                 AsyncExitStack() as stack,
-                served(app, ports, limits(settings), heard),
+                served(app, ports, limits(settings), access),
             ):
                 stack.enter_context(read_by(lambda: of_spool(spool.figures(), forwarder.sending_count)))
                 stack.enter_context(read_by(lambda: of_uploads(app.limiter)))
@@ -259,6 +268,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     health: ProxyHealth,
     checker: TokenChecker,
     is_sure: IsSure = always,
+    access: AccessLog | None = None,
 ) -> Router:
     """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
     clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
@@ -292,7 +302,8 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     fast_path = PollFastPath(polling.polls, checker, meter)
     limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    return Router(stories, fast_path, limiter, bounds, checker, meter)
+    answered = access.answered if access and access.form != "plain" else None
+    return Router(stories, fast_path, limiter, bounds, checker, meter, answered)
 
 
 def reserve_bytes(settings: ProxySettings) -> int:

@@ -61,6 +61,10 @@ class ProxySettings(MetricsSettings):
         "",
         description="file to which a line about each request is written, without tokens; at 100 MB it becomes <file>.1; empty: none",
     )
+    access_log_format: Literal["plain", "combined", "json"] = Field(
+        "plain",
+        description="plain: when, from where and for what, as ClusterODX; combined: as web servers, with what came of it; json",
+    )
     public_address: str = Field(
         "",
         description="http(s)://host:port under which nodes reach this cluster, for split-merge; empty: as the client did",

@@ -55,7 +55,15 @@ class EventPublisher:
         count_event(event, task)
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
-        log.info(event.name, task=task.id, state=str(task.state), attempt=number, node=node, reason=reason)
+        log.info(
+            event.name,
+            task=task.id,
+            state=str(task.state),
+            attempt=number,
+            node=node,
+            tenant=task.owner,
+            reason=reason,
+        )
         payload = TaskEvent(
             at_ms=self._clock.wall_ms(), task=task.id, state=task.state, attempt=number, node=node, reason=reason
         )
@@ -72,7 +80,7 @@ class EventPublisher:
     async def publish_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
         NODE_EVENTS.inc(event.name)
-        log.info(event.name, node=node.id, reason=reason)
+        log.info(event.name, node=node.id, machine=node.machine, reason=reason)
         await self._bus.publish(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))
 
 

@@ -85,7 +85,7 @@ def new_uuid() -> str:
 def main(argv: Sequence[str]) -> int:
     """Run the scheduler until it is told to stop; the exit code."""
     settings = parse(SchedulerSettings, argv, PROG)
-    configure(SERVICE, settings.log_level, as_json=settings.log_json, debug=settings.debug)
+    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
     if settings.grant_s is not None:
         log.warning("setting.ignored", setting="grant_s", reason="slots are reserved only for who asks")
     return run(with_watchdog(serve(settings)), PROG)

@@ -30,7 +30,7 @@ from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.requests import CAUSE, Requests, cause, new_id
+from clusterodm.libs.common.bus.requests import CAUSE, Requests, new_id
 from clusterodm.libs.common.bus.retrying import retry, try_timeout
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.stored_events import events_after
@@ -38,11 +38,13 @@ from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
 from clusterodm.libs.common.errors import BusFailed, ClusterError, error_name
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
 from clusterodm.libs.common.process.loops import background
-from clusterodm.libs.common.telemetry.log import hide
+from clusterodm.libs.common.telemetry.log import hide, set_level
 from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
+from clusterodm.libs.common.telemetry.request_context import cause
 
 log = structlog.get_logger()
 
@@ -149,6 +151,22 @@ class NatsBus:
             self._requests.leader_answers(told.owner)
 
         async with self.subscribe(LEADER_ANSWERS, heard):
+            yield
+
+    @asynccontextmanager
+    async def hearing_log_levels(self) -> AsyncIterator[None]:
+        """Log as operators say from now on, while the context is open; programs that are no service do not listen."""
+
+        async def heard(told: LogLevelSet) -> None:
+            if told.service in {"", self._service}:
+                set_level("warning")  # so that this line is seen, whatever was before and comes after
+                log.warning("log.level_set", to=told.level)
+                set_level(told.level)
+
+        if self._service not in SERVICES:
+            yield
+            return
+        async with self.subscribe(LOG_LEVEL_SET, heard):
             yield
 
     async def _announce(self, owner: str, term: Term) -> None:
@@ -353,7 +371,6 @@ def endpoint(
 
     async def answer(asked: MicroRequest) -> None:
         cause.set((asked.headers or {}).get(CAUSE, ""))
-        structlog.contextvars.bind_contextvars(cause=cause.get())
         if term is not None and not term.valid:
             log.info("request.left_to_leader", request=request.name, reason="the term is over")
             return
@@ -436,6 +453,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
             background(bus.explain_replicas, name="explain replicas"),
             background(lambda: shutting_down(client, absence), name="shut down what does not close"),
             bus.hearing_leaders(),
+            bus.hearing_log_levels(),
         ):
             yield bus
     finally:

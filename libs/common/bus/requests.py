@@ -12,7 +12,6 @@ Every request carries the id of its cause (`CAUSE`).
 """
 
 import asyncio
-from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -28,6 +27,7 @@ from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed, ClusterError
 from clusterodm.libs.common.messages.kinds import LongPoll, Request
 from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from clusterodm.libs.common.telemetry.metrics import counter, histogram
+from clusterodm.libs.common.telemetry.request_context import cause
 
 Asked = TypeVar("Asked")
 Reply = TypeVar("Reply")
@@ -46,9 +46,6 @@ REQUEST_SECONDS: Final = histogram(
     "How long requests to other services took, but for those that are held open",
     "request",
 )
-"""How nats-py says that the server is away."""
-
-cause: ContextVar[str] = ContextVar("cause", default="")
 new_id = NUID().next
 
 

@@ -214,12 +214,12 @@ class Connection(asyncio.BufferedProtocol):
         if content is None:
             self.transport.abort() if self._leaving else self._feed(data + early)
             return
-        if self._shared.heard is not None:
-            self._shared.heard(self._origin, data.split(b" ", 2)[1])
         keeps = plain.keeps and not self._leaving
         head = self._shared.head(self.lines, keeps=keeps)
         self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
         self._shared.count(plain, self._asked_s, len(content))
+        if self._shared.is_logged:
+            self._shared.log_plain(self._origin, data, len(content), self._asked_s)
         if not keeps:
             self._close()
             return

@@ -49,6 +49,8 @@ Read = TypeVar("Read", bound=EarlyRequest)
 
 Heard = Callable[[str, bytes], None]
 """Called with the address that a request came from, and its target."""
+AnsweredPlainly = Callable[[str, bytes, int, float], None]
+"""Called with the address of a plain request, its bytes, how many bytes answered it, and after how many seconds."""
 
 
 class EarlyAnswers(Protocol[Read]):
@@ -96,10 +98,14 @@ class Connections:
         heard: Heard | None = None,
         silent_per_address_count: int | None = None,
         silent_s: float = SILENT_S,
+        answered_plainly: AnsweredPlainly | None = None,
     ) -> None:
         self.limits = limits
         self.fast = fast
         self.heard = heard
+        self.is_logged = heard is not None or answered_plainly is not None
+        """Whether somebody writes a line about each request."""
+        self._answered_plainly = answered_plainly
         self.present: set[TrackedConnection] = set()
         self.refused_count = 0
         self._silent: dict[TrackedConnection, tuple[str, float]] = {}
@@ -146,6 +152,13 @@ class Connections:
         """Take note that a plain request, which came at `asked_s` (perf_counter), has its answer."""
         if self.fast is not None:
             self.fast.count(plain, perf_counter() - asked_s, 0, sent_bytes)
+
+    def log_plain(self, origin: str, data: bytes, sent_bytes: int, asked_s: float) -> None:
+        """Have a line written about a plain request, which came at `asked_s` (perf_counter), and is answered."""
+        if self.heard is not None:
+            self.heard(origin, data.split(b" ", 2)[1])
+        if self._answered_plainly is not None:
+            self._answered_plainly(origin, data, sent_bytes, perf_counter() - asked_s)
 
     def rests(self, connection: TrackedConnection) -> None:
         """Take note that a connection waits for its next request."""

@@ -6,6 +6,7 @@ from clusterodm.libs.common.messages import (
     demand,
     health,
     kinds,
+    logs,
     machines,
     nodes,
     operators,
@@ -15,7 +16,7 @@ from clusterodm.libs.common.messages import (
     tenants,
 )
 
-MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants, overview, operators)
+MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants, overview, operators, logs)
 
 
 def catalogue() -> dict[str, object]:

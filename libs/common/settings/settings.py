@@ -78,9 +78,15 @@ class CommonSettings(Settings):
     log_level: Literal["silly", "debug", "verbose", "info", "warn", "error"] = Field(
         "info", description="least severe level that is logged; silly and verbose are the original's names for debug"
     )
-    log_json: bool = Field(False, description="log one JSON object per line instead of text for people")
+    log_format: Literal["text", "json"] = Field("text", description="text for people, or one JSON object per line")
+    log_json: bool = Field(False, description="another word for --log-format json")
     debug: bool = Field(False, description="log more, and drop caches that get in the way of debugging")
     stop_timeout_s: float = Field(20.0, ge=0, description="how long requests in flight may take after SIGTERM, seconds")
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether lines of the log are JSON."""
+        return self.log_json or self.log_format == "json"
 
 
 class MetricsSettings(CommonSettings):

@@ -1,17 +1,24 @@
 """Structured logs: one line per decision, ids as fields, never a token.
 
-`configure()` is called once by each main. Text for people by default, JSON lines on demand. Every line passes
-`redact`: whatever looks like a token in a URL, or stands under a secret's name, is replaced before it is rendered.
+`configure()` is called once by each main, and `set_level` whenever an operator says so. Text for people by default, JSON lines on demand.
+What was logged for a request has its id and its tenant (`with_request`). What says the same again and again is written a few times
+(`Repetitions`). Every line passes `redact`: whatever looks like a token in a URL, or stands under a secret's name, is replaced before it is
+rendered.
 """
 
 import logging
 import math
 import re
 import sys
-from collections.abc import MutableMapping
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
+from time import monotonic
 from typing import Any, Final
 
 import structlog
+
+from clusterodm.libs.common.telemetry.metrics import counter
+from clusterodm.libs.common.telemetry.request_context import cause, tenant
 
 LEVELS: Final = {"silly": "debug", "verbose": "debug", "warn": "warning"}
 """The original's names for Python's levels."""
@@ -19,6 +26,21 @@ SECRET_FIELDS: Final = ("token", "password", "secret", "api_key", "authorization
 IN_QUERY: Final = re.compile(r"(?i)\b(token|password|secret|key|signature)=[^&\s\"']+")
 IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/@\s]+@")
 HIDDEN: Final = "***"
+NAMES: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
+SAME_COUNT: Final = 5
+SAME_WITHIN_S: Final = 10.0
+"""So many lines that say the same are written within so long."""
+REMEMBERED_COUNT: Final = 256
+PASSING: Final = frozenset(("timestamp", "cause"))
+"""Fields in which lines differ that say the same."""
+Clock = Callable[[], float]
+LINES: Final = counter(
+    "clusterodm_log_lines_total", "Lines of the log, those that were kept back too, by level", "level"
+)
+KEPT_BACK: Final = counter(
+    "clusterodm_log_lines_kept_back_total",
+    "Lines of the log that said the same as several before, and were not written",
+)
 
 
 def hide(text: str) -> str:
@@ -36,9 +58,82 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
     return event
 
 
+def with_request(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say for which request a line was written, and for whom, where that is known."""
+    for name, known in (("cause", cause.get()), ("tenant", tenant.get())):
+        if known:
+            event.setdefault(name, known)
+    return event
+
+
+class Severity:
+    """The least severe level that this process logs, as Python counts them: 10 debug, 20 info, 30 warning, 40 error."""
+
+    number = logging.INFO
+
+
+def set_level(level: str) -> None:
+    """Log from this level on, from now on; Python's names or the original's. Raises ValueError for another word."""
+    name = LEVELS.get(level, level).upper()
+    if name not in NAMES:
+        raise ValueError(f"{level} is no level: {', '.join(map(str.lower, NAMES))}")
+    Severity.number = logging.getLevelName(name)
+    logging.getLogger().setLevel(max(Severity.number, logging.WARNING))
+
+
+class LeveledLogger(structlog.make_filtering_bound_logger(logging.DEBUG)):  # type: ignore[misc] # it makes a class
+    """A logger whose level may change while loggers are kept; what is not severe enough costs a comparison."""
+
+    def debug(self, event: str | None = None, *args: Any, **fields: Any) -> Any:
+        """Log, if that is wanted."""
+        return super().debug(event, *args, **fields) if Severity.number <= logging.DEBUG else None
+
+    def info(self, event: str | None = None, *args: Any, **fields: Any) -> Any:
+        """Log, if that is wanted."""
+        return super().info(event, *args, **fields) if Severity.number <= logging.INFO else None
+
+    def warning(self, event: str | None = None, *args: Any, **fields: Any) -> Any:
+        """Log, if that is wanted."""
+        return super().warning(event, *args, **fields) if Severity.number <= logging.WARNING else None
+
+
+class Repetitions:
+    """Keeps lines back that say the same as several a moment ago, and says with the next one how many these were."""
+
+    def __init__(self, most_count: int = SAME_COUNT, window_s: float = SAME_WITHIN_S, clock: Clock = monotonic) -> None:
+        self._most_count = most_count
+        self._window_s = window_s
+        self._clock = clock
+        self._seen: OrderedDict[str, list[float]] = OrderedDict()
+        """Of the latest lines: when the window began, how many there were in it, how many were kept back."""
+
+    def __repr__(self) -> str:
+        """Show how many lines are remembered."""
+        return f"Repetitions({len(self._seen)})"
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Count a line. Raises DropEvent for one too many."""
+        LINES.inc(str(event.get("level")))
+        now, said = self._clock(), repr([event.get(name) for name in event if name not in PASSING])
+        window = self._seen.setdefault(said, [now, 0, 0])
+        self._seen.move_to_end(said)
+        if len(self._seen) > REMEMBERED_COUNT:
+            self._seen.popitem(last=False)
+        if now - window[0] >= self._window_s:
+            if window[2]:
+                event["repeated"] = int(window[2])
+            window[:] = [now, 0, 0]
+        window[1] += 1
+        if window[1] > self._most_count:
+            window[2] += 1
+            KEPT_BACK.inc()
+            raise structlog.DropEvent
+        return event
+
+
 def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -> None:
     """Set up logging for a process. `level` may be one of the original's names."""
-    number = logging.getLevelName(LEVELS.get("debug" if debug else level, level).upper())
+    set_level("debug" if debug else level)
     stamp = (
         structlog.processors.TimeStamper(fmt="iso", utc=True)
         if as_json
@@ -46,6 +141,7 @@ def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        with_request,
         structlog.processors.add_log_level,
         stamp,
     ]
@@ -56,8 +152,8 @@ def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -
     )
     trace = structlog.processors.format_exc_info  # to text before `redact`, which then sees it
     structlog.configure(
-        processors=[*shared, trace, redact, last],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[*shared, Repetitions(), trace, redact, last],
+        wrapper_class=LeveledLogger,
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -68,7 +164,7 @@ def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(through_structlog)
-    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    logging.basicConfig(handlers=[handler], level=max(Severity.number, logging.WARNING), force=True)
 
 
 class Seldom:

@@ -11,6 +11,7 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
 from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
     GET_AUTOSCALER_STATUS,
@@ -347,6 +348,14 @@ async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand
     return Ok()
 
 
+async def set_log_level(bus: Bus, command: commands.SetLogLevelCommand) -> Answer:
+    """LOG LEVEL. It is told to every process; one that is away does not hear of it."""
+    if not bus.connected:
+        raise BusFailed("NATS is away")
+    await bus.publish(LOG_LEVEL_SET, LogLevelSet(level=command.level, service=command.service))
+    return Ok()
+
+
 async def refusal_of(change: Awaitable[Any], kind: type[ClusterError] = ClusterError) -> Declined | None:
     """Wait for a change; None when it is done. Raises what is not of a kind, and BusFailed."""
     try:
@@ -405,6 +414,7 @@ HANDLERS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
     commands.ShowAutoscalerCommand: show_autoscaler,
     commands.DestroyMachineCommand: destroy_machine,
     commands.PauseAutoscalerCommand: pause_autoscaler,
+    commands.SetLogLevelCommand: set_log_level,
     commands.ResumeAutoscalerCommand: resume_autoscaler,
 }
 """Who carries out which command."""

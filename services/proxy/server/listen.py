@@ -26,12 +26,13 @@ from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.http_io.listening import BOTH_FAMILIES, server
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.serving import Server
-from clusterodm.libs.common.http_io.sharing import Connections, Heard
+from clusterodm.libs.common.http_io.sharing import Connections
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.libs.common.process.loops import FATAL, background
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
+from clusterodm.services.proxy.server.access_log import AccessLog
 from clusterodm.services.proxy.server.readings import of_connections
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
@@ -110,11 +111,13 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def served(
-    app: Router, ports: Sequence[ListeningPort], limits: ConnectionLimits, heard: Heard | None = None
+    app: Router, ports: Sequence[ListeningPort], limits: ConnectionLimits, access: AccessLog | None = None
 ) -> AsyncIterator[None]:
-    """Answer on all ports while the context is open. `heard` is called with each request's origin and target."""
+    """Answer on all ports while the context is open."""
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
-    shared = Connections(kept_to, limits.connections_count, app.fast_path, heard)
+    heard = access.heard if access and access.form == "plain" else None
+    answered = access.answered_plainly if access and heard is None else None
+    shared = Connections(kept_to, limits.connections_count, app.fast_path, heard, answered_plainly=answered)
     servers = [Server(configured(app, port, shared, limits.stop_s)) for port in ports]
     ended = asyncio.Event()
     async with TaskLimiter(len(servers), grace_s=limits.stop_s + CLOSING_S) as limiter:

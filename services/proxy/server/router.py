@@ -21,6 +21,7 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.http_io.scope import Receive, Scope, Send
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.telemetry.request_context import cause, new_cause, tenant
 from clusterodm.libs.common.tenancy import shown
 from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes
@@ -40,6 +41,7 @@ from clusterodm.services.proxy.exchange.request import OK, RETRY_AFTER, BodyStal
 from clusterodm.services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
 from clusterodm.services.proxy.polling.api import PollRoutes
 from clusterodm.services.proxy.results.api import ResultRoutes, is_download
+from clusterodm.services.proxy.server.access_log import Answered, AnsweredRequest
 from clusterodm.services.proxy.server.endpoints import endpoint_of
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
@@ -89,8 +91,10 @@ class Router:
         bounds: BodyLimits,
         checker: TokenChecker,
         meter: RequestMeter | None = None,
+        answered: Answered | None = None,
     ) -> None:
         self._meter = meter or RequestMeter()
+        self._answered = answered
         self.fast_path = fast_path
         """What answers before a request comes here."""
         self._stories = stories
@@ -120,6 +124,7 @@ class Router:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or end its connection; never neither."""
         exchange, began = RequestContext(scope, receive, send, self._bounds), monotonic_s()
+        cause.set(new_cause())
         try:
             await self._answer(exchange)
         except ClientGone:
@@ -138,8 +143,13 @@ class Router:
             await apologise(exchange)
         finally:
             exchange.forget()
-            meter = self._meter.of(endpoint_of(exchange.method, exchange.path))
-            meter.count(exchange.status, monotonic_s() - began, exchange.received_bytes, exchange.sent_bytes)
+            self._count(exchange, monotonic_s() - began)
+
+    def _count(self, exchange: RequestContext, seconds: float) -> None:
+        meter = self._meter.of(endpoint_of(exchange.method, exchange.path))
+        meter.count(exchange.status, seconds, exchange.received_bytes, exchange.sent_bytes)
+        if self._answered is not None:
+            self._answered(exchange_of(exchange, seconds))
 
     async def _answer(self, exchange: RequestContext) -> None:
         path = exchange.path
@@ -186,7 +196,10 @@ class Router:
         given, checker = exchange.query.get("token", []), self._checker
         token = shown(given[0] if len(given) == 1 or (given and checker.open_to_all) else "")
         exchange.tenant = checker.known(token) or await checker.check(token)
-        return exchange.tenant is not None
+        if exchange.tenant is None:
+            return False
+        tenant.set(exchange.tenant.account)
+        return True
 
     async def _auth_info(self, exchange: RequestContext) -> None:
         await exchange.json(self._checker.auth_info())
@@ -214,6 +227,26 @@ class Router:
     async def _health(self, exchange: RequestContext) -> None:
         well, said = self._stories.health.page(exchange.path) or (False, {})
         await exchange.json(said, OK if well else UNAVAILABLE)
+
+
+def exchange_of(exchange: RequestContext, seconds: float) -> AnsweredRequest:
+    """Say for the access log what came of a request."""
+    scope = exchange.scope
+    query: bytes = scope["query_string"]
+    return AnsweredRequest(
+        address=str((scope.get("client") or ("-",))[0]),
+        method=exchange.method,
+        target=scope["raw_path"] + (b"?" + query if query else b""),
+        version=scope["http_version"],
+        status=exchange.status,
+        sent_bytes=exchange.sent_bytes,
+        received_bytes=exchange.received_bytes,
+        seconds=seconds,
+        referer=exchange.header(b"referer") or b"",
+        agent=exchange.header(b"user-agent") or b"",
+        tenant=exchange.tenant.account if exchange.tenant else "",
+        cause=cause.get(),
+    )
 
 
 def always(value: Any) -> Handle:

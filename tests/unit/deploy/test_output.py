@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 
@@ -99,3 +100,30 @@ def test_a_reader_that_has_gone_is_no_trouble(pipe: Pipe):
     os.close(pipe[0])
     printer.line("proxy", b"ready")
     assert not printer.waits
+
+
+def test_every_line_is_an_object_where_json_is_wanted(pipe: Pipe):
+    printer = Printer(["proxy"], pipe[1], colours=False, as_json=True)
+    printer.line("proxy", b'{"event":"proxy.started","level":"info"}')
+    printer.line("proxy", b"Traceback (most recent call last):")
+    printer.line("proxy", b'{"event": half of one')
+    printer.line("proxy", b"[1, 2]")
+    printer.line("proxy", b'{"a":' * 5000)
+    printer.line("proxy", b'{"event":"\xff"}')
+    printer.line("system", b"proxy: ended")
+    printer.greeting(b"\033[32mClusterODM is ready.\033[0m")
+    printer.greeting(b"")
+    said = [json.loads(line) for line in read_all(pipe[0]).splitlines()]
+    assert said[0] == {"process": "proxy", "event": "proxy.started", "level": "info"}
+    assert [each["event"] for each in said[1:]] == [
+        "Traceback (most recent call last):", '{"event": half of one', "[1, 2]", '{"a":' * 5000, '{"event":"\ufffd"}',
+        "proxy: ended", "ClusterODM is ready.",
+    ]  # fmt: skip
+    assert [each["process"] for each in said[1:]] == [*["proxy"] * 5, "system", "greeting"]
+    assert all(each["timestamp"].endswith("Z") for each in said[1:])
+
+
+def test_a_line_that_is_an_object_cannot_name_another_process(pipe: Pipe):
+    printer = Printer(["proxy"], pipe[1], colours=False, as_json=True)
+    printer.line("proxy", b'{"process":"admin","event":"x"}')
+    assert json.loads(read_all(pipe[0]))["process"] == "proxy"

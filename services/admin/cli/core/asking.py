@@ -70,5 +70,6 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("asr", "pause"): lambda given: commands.PauseAutoscalerCommand(given.reason),
     ("asr", "resume"): lambda _: commands.ResumeAutoscalerCommand(),
     ("asr", "check"): check_first,
+    ("log", "level"): lambda given: commands.log_level_command(given.level, given.service),
 }
 """By noun and verb. What goes on for a while (`events`, `task wait`, `--follow`, `--watch`) is in handlers."""

@@ -216,6 +216,23 @@ COMPLETION: Final = (
         ),
     ),
 )
+LOGS: Final = (
+    Verb(
+        "level",
+        "log more or less from now on, until a restart",
+        (
+            Argument("level", choices=("debug", "info", "warning", "error")),
+            Argument(
+                "service",
+                "one service; all of them where none is given",
+                optional=True,
+                otherwise="",
+                choices=("", "proxy", "scheduler", "autoscaler", "admin"),
+            ),
+        ),
+        (("log level debug scheduler", "why does nothing happen?"), ("log level info", "as before")),
+    ),
+)
 CHECK_NOTE: Final = "`clusterodm asr check FILE` needs no cluster: it finds the mistakes in a configuration."
 NOUNS: Final[Mapping[str, Noun]] = {
     noun.name: noun
@@ -225,6 +242,7 @@ NOUNS: Final[Mapping[str, Noun]] = {
         Noun("route", "which node has which task", ROUTES),
         Noun("asr", "the autoscaler and its machines", MACHINES, CHECK_NOTE),
         Noun("events", "what has happened, and what happens", EVENTS),
+        Noun("log", "what the services log", LOGS),
         Noun("import", "take over an existing ClusterODM", IMPORT),
         Noun("completion", "completion for bash, zsh and fish", COMPLETION),
     )

@@ -37,11 +37,11 @@ def act_of(command: commands.Command) -> tuple[str, str] | None:
         case commands.ChangeTaskCommand(act, task):
             return f"TASK {act.value}", task[:LONGEST_COUNT]
         case _:
-            return act_on_machines(command)
+            return act_on_services(command)
 
 
-def act_on_machines(command: commands.Command) -> tuple[str, str] | None:
-    """Name an act that is the autoscaler's."""
+def act_on_services(command: commands.Command) -> tuple[str, str] | None:
+    """Name an act that is the autoscaler's, or about logs."""
     match command:
         case commands.DestroyMachineCommand():
             return "ASR DESTROY", target_of(command.machine or command.name, command.number)
@@ -49,6 +49,8 @@ def act_on_machines(command: commands.Command) -> tuple[str, str] | None:
             return "ASR PAUSE", ""
         case commands.ResumeAutoscalerCommand():
             return "ASR RESUME", ""
+        case commands.SetLogLevelCommand(level, service):
+            return "LOG LEVEL", f"{level} {service}".rstrip()
         case _:
             return None
 

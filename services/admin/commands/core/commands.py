@@ -6,7 +6,9 @@ exist.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, get_args
 
+from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.messages.machines import ImaginedTasks
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
@@ -181,6 +183,15 @@ class ResumeAutoscalerCommand:
 
 
 @dataclass(frozen=True)
+class SetLogLevelCommand:
+    """LOG LEVEL <level> [service]."""
+
+    level: LogLevel
+    service: str = ""
+    """Empty: all of them."""
+
+
+@dataclass(frozen=True)
 class UnknownCommand:
     """No command of ours."""
 
@@ -213,6 +224,21 @@ Command = (
     | ShowConsoleCommand
     | ChangeTaskCommand
     | AutoscalerCommand
+    | SetLogLevelCommand
     | UnknownCommand
 )
 """What an operator can ask for, over whichever road."""
+
+
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
+LOGGING_SERVICES: Final = ("proxy", "scheduler", "autoscaler", "admin")
+
+
+def log_level_command(level: str, service: str = "") -> SetLogLevelCommand | UnknownCommand:
+    """Read what follows LOG LEVEL, over whichever road."""
+    known = next((each for each in LOG_LEVELS if each == level.lower()), None)
+    if known is None:
+        return UnknownCommand(f"{level} is no level: {', '.join(LOG_LEVELS)}")
+    if service and service.lower() not in LOGGING_SERVICES:
+        return UnknownCommand(f"{service} is no service: {', '.join(LOGGING_SERVICES)}")
+    return SetLogLevelCommand(known, service.lower())

@@ -35,6 +35,7 @@ from clusterodm.services.admin.commands.core.commands import (
     UpdateNodesCommand,
     ViewMachineCommand,
     line_number,
+    log_level_command,
     node_number,
     port,
     whole,
@@ -122,6 +123,7 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("ASR", "DESTROY"): (1, lambda words: DestroyMachineCommand(node_number(words[0]))),
     ("ASR", "PAUSE"): (0, lambda words: PauseAutoscalerCommand(" ".join(words))),
     ("ASR", "RESUME"): (0, lambda _: ResumeAutoscalerCommand()),
+    ("LOG", "LEVEL"): (1, lambda words: log_level_command(*words[:2])),
 }
 """The two words of a command: how many arguments it needs, and how they are read."""
 
@@ -149,6 +151,7 @@ HELP: Final = (
     "ASR DESTROY <machine number> - Destroy a machine; a task on it gets a new attempt",
     "ASR PAUSE [reason] - Start no more machines",
     "ASR RESUME - Start machines again",
+    "LOG LEVEL <debug|info|warning|error> [service] - Log more or less from now on, in all services or one",
     "!! - Do the last command again",
 )
 """The answer to HELP."""

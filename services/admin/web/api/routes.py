@@ -7,6 +7,7 @@
     POST   /r/task/cancel|remove         {uuid}                           {"success": true} or {"success": false, "error"}
     GET    /r/asr/status                 GET    /r/machine/list
     POST   /r/asr/pause|resume           {reason?}                        {"success": true} or {"success": false, "error"}
+    POST   /r/log/level                  {level, service?}                {"success": true} or {"error": "Invalid", "reason"}
     DELETE /r/machine                    {number, name?}                  the same
 
 Whatever changes something needs a header `X-Requested-With`, with any value (web/core/visitors says why).
@@ -137,6 +138,12 @@ def autoscaler_routes(bus: Bus) -> APIRouter:
     async def resume(request: Request) -> Response:
         await json_fields(request)
         return respond(await execute(bus, commands.ResumeAutoscalerCommand()))
+
+    @router.post("/r/log/level")
+    async def log_level(request: Request) -> Response:
+        fields = await json_fields(request)
+        level, service = str(fields.get("level")), str(fields.get("service") or "")
+        return respond(await execute(bus, commands.log_level_command(level, service)))
 
     @router.delete("/r/machine")
     async def destroy(request: Request) -> Response:

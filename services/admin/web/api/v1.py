@@ -2,6 +2,7 @@
 
     GET  overview, samples                         GET  events, events/stream
     GET  tasks, tasks/{id}, queue                  GET  services, settings
+                                                   POST services/log-level
     GET  tasks/{id}/console, tasks/{id}/console.txt
     POST tasks/{id}/cancel, tasks/{id}/restart     DELETE tasks/{id}
     GET  nodes, nodes/{id}                         GET  machines, machines/{id}, autoscaler
@@ -20,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.commands.core import commands
@@ -82,6 +84,14 @@ class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
+class LogLevelBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be logged from now on."""
+
+    level: LogLevel
+    service: Literal["", "proxy", "scheduler", "autoscaler", "admin"] = ""
+    """Empty: all of them."""
+
+
 def listing(page: Page = 1, per_page: PerPage = 50, search: Text = "") -> Wanted:
     """Read what every list may be asked for."""
     return Wanted(search=search, page=page, per_page=per_page)
@@ -106,6 +116,7 @@ def api_routes(bus: Bus, reader: ClusterReader, overviews: OverviewHandler, view
     """Make all routes."""
     return [
         overview_routes(reader, overviews, views),
+        log_routes(bus, views),
         task_reading(reader, views),
         console_routes(reader, views),
         task_acts(bus, views),
@@ -154,6 +165,18 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
     @router.get("/settings", summary="The settings in force", **views.described(ListPage[SettingRow]))
     async def settings(wanted: Asked, source: Annotated[list[Sources] | None, Query()] = None) -> Response:
         return said(await overviews.settings(changed(wanted, source)))
+
+    return router
+
+
+def log_routes(bus: Bus, views: Views) -> APIRouter:
+    """Serve what services log."""
+    router = router_of("cluster")
+
+    @router.post("/services/log-level", summary="LOG LEVEL", **views.described(ActDone, body=LogLevelBody))
+    async def log_level(request: Request) -> Response:
+        body = await body_of(request, LogLevelBody)
+        return done(await execute(bus, commands.SetLogLevelCommand(body.level, body.service)))
 
     return router
 

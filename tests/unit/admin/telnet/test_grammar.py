@@ -62,6 +62,16 @@ ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
         pytest.param(
             "ASR PAUSE month is over", commands.PauseAutoscalerCommand("month is over"), id="pause and say why"
         ),
+        pytest.param("LOG LEVEL debug", commands.SetLogLevelCommand("debug"), id="log more, all of them"),
+        pytest.param("log level WARNING Proxy", commands.SetLogLevelCommand("warning", "proxy"), id="log less, one"),
+        pytest.param(
+            "LOG LEVEL loud", commands.UnknownCommand("loud is no level: debug, info, warning, error"), id="no level"
+        ),
+        pytest.param(
+            "LOG LEVEL info nats",
+            commands.UnknownCommand("nats is no service: proxy, scheduler, autoscaler, admin"),
+            id="no service",
+        ),
         pytest.param("ASR RESUME", commands.ResumeAutoscalerCommand(), id="resume"),
     ],
 )

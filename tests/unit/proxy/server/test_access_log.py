@@ -1,12 +1,22 @@
 """The lines that --access-log writes, and the file that they are written to."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
-from clusterodm.services.proxy.server.access_log import AccessLog, line, written
+from clusterodm.services.proxy.server.access_log import (
+    AccessLog,
+    AnsweredRequest,
+    as_json,
+    combined,
+    line,
+    read,
+    written,
+)
 
 NOW_MS = WallMs(1767898560123)
 
@@ -35,10 +45,10 @@ def test_the_file_begins_anew_when_it_is_full_or_was_moved(tmp_path: Path):
     path = tmp_path / "access.log"
     log = AccessLog(str(path), now_ms, limit_bytes=60)
     for number in range(3):
-        log("a", b"/%d" % number)
+        log.heard("a", b"/%d" % number)
     assert (path.read_text()[-3:], (tmp_path / "access.log.1").read_text()[-3:]) == ("/2\n", "/1\n")
     path.rename(tmp_path / "moved")
-    log("a", b"/3")
+    log.heard("a", b"/3")
     assert path.read_text().endswith("[a] /3\n")
     assert path.stat().st_mode & 0o777 == 0o600
     log.close()
@@ -49,3 +59,78 @@ def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path):
         pass
     with written("", now_ms) as nothing:
         assert nothing is None
+
+
+def answered(**changes: Any) -> AnsweredRequest:
+    usual: dict[str, Any] = {
+        "address": "192.0.2.7",
+        "method": "GET",
+        "target": b"/info?token=s3cret",
+        "version": "1.1",
+        "status": 200,
+        "sent_bytes": 512,
+        "received_bytes": 0,
+        "seconds": 0.0123456789,
+    }
+    return AnsweredRequest(**{**usual, **changes})
+
+
+@pytest.mark.parametrize(
+    ("request_", "shown"),
+    [
+        pytest.param(answered(), '- - [08/Jan/2026:18:56:00 +0000] "GET /info?token=*** HTTP/1.1" 200 512 "-" "-"', id="plain"),
+        pytest.param(
+            answered(tenant="acme", agent=b"PyODM/1.5", referer=b"http://host/?token=s3cret"),
+            '- acme [08/Jan/2026:18:56:00 +0000] "GET /info?token=*** HTTP/1.1" 200 512 "http://host/?token=***" "PyODM/1.5"',
+            id="all that is known",
+        ),
+        pytest.param(
+            answered(status=0, sent_bytes=0),
+            '- - [08/Jan/2026:18:56:00 +0000] "GET /info?token=*** HTTP/1.1" 444 0 "-" "-"',
+            id="closed without an answer",
+        ),
+        pytest.param(
+            answered(target=b"/a", agent=b'x" 200 1 "\\\x1b[2J\n\xe4'),
+            r'- - [08/Jan/2026:18:56:00 +0000] "GET /a HTTP/1.1" 200 512 "-" "x\" 200 1 \"\\\x1b[2J\x0a\xe4"',
+            id="what would be fields and lines of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_a_combined_line_is_as_web_servers_write_it(request_: AnsweredRequest, shown: str):
+    assert combined(request_, NOW_MS) == f"192.0.2.7 {shown}\n"
+
+
+def test_a_json_line_says_what_came_of_a_request_and_no_token():
+    said = json.loads(as_json(answered(tenant="acme", agent=b"\xff", cause="c1"), NOW_MS))
+    assert said == {
+        "time": "2026-01-08T18:56:00.123Z",
+        "address": "192.0.2.7",
+        "tenant": "acme",
+        "method": "GET",
+        "target": "/info?token=***",
+        "protocol": "HTTP/1.1",
+        "status": 200,
+        "sent_bytes": 512,
+        "received_bytes": 0,
+        "duration_s": 0.012346,
+        "referer": "",
+        "user_agent": "\xff",
+        "cause": "c1",
+    }
+
+
+def test_a_plain_request_is_read_from_its_bytes():
+    head = b"GET /task/1/info?token=s3cret HTTP/1.1\r\nHost: x\r\nUser-Agent: PyODM\r\n\r\n"
+    assert read("192.0.2.7", head, 7, 0.5) == answered(
+        target=b"/task/1/info?token=s3cret", sent_bytes=7, seconds=0.5, agent=b"PyODM"
+    )
+
+
+@pytest.mark.parametrize(("form", "begin"), [("combined", "192.0.2.7 - "), ("json", "{")])
+def test_the_file_is_in_the_form_that_was_asked_for(tmp_path: Path, form: Any, begin: str):
+    path = tmp_path / "access.log"
+    with written(str(path), now_ms, form) as log:
+        assert log is not None
+        log.answered(answered())
+    assert path.read_text().startswith(begin)
+    assert "s3cret" not in path.read_text()

@@ -1,0 +1,104 @@
+"""What an operator sees of a running cluster from outside.
+
+Its log is JSON, also while it is changed and while something crashes; who asked for what is in the access log.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyodm
+import pytest
+
+from tests.datasets import make_images
+from tests.e2e.up import Up, program
+from tests.waiting import until_sync
+
+pytestmark = pytest.mark.slow
+
+TOKEN = "s3cret-of-the-client"
+WRITTEN_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("access") / "access.log"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, access_log: Path) -> Iterator[Up]:
+    flags = ("--demo", "--log-format=json", f"--access-log={access_log}", "--access-log-format=json")
+    folder = tmp_path_factory.mktemp("observed")
+    with Up(folder / "data", *flags, environment={"CLUSTERODM_TOKEN": TOKEN}) as started:
+        yield started
+
+
+def said(up: Up) -> list[dict[str, Any]]:
+    """Read all that `up` has printed, every line of it as JSON but one that is still being written."""
+    lines = up.history.splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def finished(up: Up, folder: Path, name: str) -> str:
+    """Have one task processed and fetched; its id."""
+    images = make_images(folder / "images", 3)
+    task = pyodm.Node("127.0.0.1", up.port, TOKEN).create_task([str(path) for path in images], {}, name)
+    task.wait_for_completion(interval=0.2)
+    task.download_zip(str(folder / "results"))
+    return str(task.uuid)
+
+
+def test_every_line_is_json_and_a_request_is_found_in_every_service_by_its_id(up: Up, tmp_path: Path, access_log: Path):
+    task = finished(up, tmp_path, "seen")
+    of_task = [line for line in said(up) if line.get("task") == task]
+    committed = next(line for line in of_task if line["event"] == "task.committed")
+    submitted = next(line for line in of_task if line["event"] == "task.submitted")
+    assert (committed["process"], submitted["process"]) == ("proxy", "scheduler")
+    assert committed["cause"] == submitted["cause"]
+    assert committed["tenant"] == submitted["tenant"]
+    asked = [json.loads(line) for line in access_log.read_text().splitlines()]
+    [commit] = [each for each in asked if each["target"].startswith(f"/task/new/commit/{task}")]
+    assert (commit["status"], commit["method"], commit["cause"]) == (200, "POST", committed["cause"])
+    assert {"GET", "POST"} == {each["method"] for each in asked}
+    assert TOKEN not in access_log.read_text() + up.history
+    assert "token=***" in commit["target"]
+
+
+def test_what_is_logged_follows_an_operators_word_from_any_side(up: Up):
+    def heard() -> list[tuple[str, str]]:
+        return [(line["process"], line["to"]) for line in said(up) if line["event"] == "log.level_set"]
+
+    command = [program(), "log", "level", "debug", "proxy", "--data-dir", str(up.data_dir)]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert asked.returncode == 0, asked.stderr
+    until_sync(lambda: ("proxy", "debug") in heard(), timeout_s=WRITTEN_S, what="the proxy to log more")
+    api = httpx.post(
+        f"http://127.0.0.1:{up.web_port}/api/v1/services/log-level",
+        json={"level": "warning"},
+        headers={"X-Requested-With": "a test"},
+    )
+    assert api.status_code == 200, api.text
+    everybody = {(service, "warning") for service in ("proxy", "scheduler", "autoscaler", "admin")}
+    until_sync(lambda: everybody <= set(heard()), timeout_s=WRITTEN_S, what="all of them to log less")
+    httpx.post(
+        f"http://127.0.0.1:{up.web_port}/api/v1/services/log-level",
+        json={"level": "info"},
+        headers={"X-Requested-With": "a test"},
+    )
+    acts = [line for line in said(up) if line["event"] == "operator.acted"]
+    assert all(line["act"] == "LOG LEVEL" and line["outcome"] == "done" for line in acts)
+
+
+def test_the_last_words_of_what_crashes_are_json_too(up: Up):
+    def told(process: str, words: str) -> bool:
+        return any(line["process"] == process and words in line["event"] for line in said(up))
+
+    os.kill(up.service("admin"), signal.SIGABRT)
+    until_sync(lambda: told("admin", "Fatal Python error: Aborted"), timeout_s=WRITTEN_S, what="the admin's stacks")
+    os.kill(up.nats(), signal.SIGQUIT)  # Go prints the stacks of all goroutines
+    until_sync(lambda: told("nats", "goroutine"), timeout_s=WRITTEN_S, what="NATS' stacks")

@@ -1,0 +1,123 @@
+"""What is logged may change while a process runs, and what repeats itself is not written for ever."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from clusterodm.libs.common.telemetry.log import (
+    SAME_COUNT,
+    LeveledLogger,
+    Repetitions,
+    Severity,
+    set_level,
+    with_request,
+)
+from clusterodm.libs.common.telemetry.request_context import cause, tenant
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    number = Severity.number
+    yield
+    Severity.number = number
+
+
+class Lines:
+    """Takes what is logged."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def debug(self, event: str) -> None:
+        self.written.append(event)
+
+    info = warning = error = debug
+
+
+def logged(level: str) -> list[str]:
+    """Say something on every level with a logger that was made before the level was set."""
+    lines = Lines()
+    log = structlog.wrap_logger(
+        lines, processors=[lambda _log, _name, event: event["event"]], wrapper_class=LeveledLogger
+    ).bind()
+    set_level(level)
+    for each in LEVELS:
+        getattr(log, each)(each)
+    return lines.written
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", LEVELS),
+        ("silly", LEVELS),
+        ("info", LEVELS[1:]),
+        ("warn", LEVELS[2:]),
+        ("warning", LEVELS[2:]),
+        ("error", LEVELS[3:]),
+    ],
+)
+def test_loggers_that_exist_follow_the_level(level: str, shown: tuple[str, ...]):
+    assert logged(level) == list(shown)
+
+
+def test_another_word_is_no_level():
+    with pytest.raises(ValueError, match="loud is no level: debug, info, warning, error"):
+        set_level("loud")
+
+
+class Writer:
+    """Writes lines at times that the test says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._limit = Repetitions(clock=lambda: self.now)
+
+    def says(self, **fields: object) -> dict[str, object] | None:
+        try:
+            return dict(self._limit(None, "info", {"level": "info", "timestamp": self.now, **fields}))
+        except structlog.DropEvent:
+            return None
+
+
+def test_the_same_line_is_written_a_few_times_and_then_with_how_many_were_not():
+    writer = Writer()
+    written = [writer.says(event="nats is away") for _ in range(SAME_COUNT + 7)]
+    assert [each is not None for each in written] == [True] * SAME_COUNT + [False] * 7
+    writer.now = 10.0
+    again = writer.says(event="nats is away")
+    assert again is not None
+    assert again["repeated"] == 7
+    assert "repeated" not in (writer.says(event="nats is away") or {"repeated": 0})
+
+
+def test_lines_that_differ_in_an_id_are_not_the_same():
+    writer = Writer()
+    assert all(writer.says(event="task.finished", task=number) for number in range(500))
+
+
+def test_lines_that_say_the_same_for_different_requests_are_the_same():
+    writer = Writer()
+    written = [writer.says(event="nats is away", cause=number) for number in range(SAME_COUNT + 2)]
+    assert sum(each is not None for each in written) == SAME_COUNT
+
+
+def test_lines_name_the_request_and_the_tenant_that_they_were_written_for():
+    async def asked() -> dict[str, object]:
+        cause.set("c1")
+        tenant.set("acme")
+        return dict(with_request(None, "info", {"event": "x", "tenant": "the task's"}))
+
+    assert asyncio.run(asked()) == {"event": "x", "cause": "c1", "tenant": "the task's"}
+    assert with_request(None, "info", {"event": "x"}) == {"event": "x"}
+
+
+def test_few_lines_are_remembered():
+    writer = Writer()
+    for number in range(1000):
+        writer.says(event="x", task=number)
+    assert repr(writer._limit) == "Repetitions(256)"
