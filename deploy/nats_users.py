@@ -187,7 +187,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(TASK_RESTARTED, PLACEMENT_POSSIBLE),
         ),
         hears=(FINISH_REPORTED,),
-        reads=(UPLOADS, PROXIES),
+        reads=(UPLOADS, PROXIES, MACHINES),
         writes=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, TENANTS, CLUSTER),
         objects=(CONSOLES,),
         sets=(DEMAND_CHANGED,),

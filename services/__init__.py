@@ -56,7 +56,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
                       task.removed, task.restarted, task.started, task.submitted
         watches     hint.finish_reported, supply.changed
         writes      consoles, ended, nodes, observations, options, summary, tasks, tenants, tombstones
-        reads       proxies, uploads
+        reads       machines, proxies, uploads
 
     --- end of what is generated ---
 

@@ -25,6 +25,7 @@ from clusterodm.libs.common.messages.nodes import (
     REMOVE_NODE,
     AddNode,
     ListNodes,
+    LockNode,
     LoseNode,
     NodeList,
     NodeRef,
@@ -90,8 +91,8 @@ class Scheduler:
     async def list_nodes(self, _asked: ListNodes) -> NodeList:
         return NodeList(nodes=tuple(self._view(node) for node in self.nodes.values()))
 
-    async def lock(self, asked: NodeRef) -> NodeView:
-        await self._put(msgspec.structs.replace(self._find(asked.node), locked=True))
+    async def lock(self, asked: LockNode) -> NodeView:
+        await self._put(msgspec.structs.replace(self._find(asked.node), locked=True, lock_reason=asked.reason))
         return self._view(self.nodes[asked.node])
 
     async def remove(self, asked: NodeRef) -> Done:
@@ -184,7 +185,15 @@ class Scheduler:
         online = node.id in self._probed and any(
             found.address == node.hostname for found in self._world.cloud.machines.values()
         )
-        return NodeView(id=node.id, number=1, hostname=node.hostname, port=node.port, locked=node.locked, online=online)
+        return NodeView(
+            id=node.id,
+            number=1,
+            hostname=node.hostname,
+            port=node.port,
+            locked=node.locked,
+            lock_reason=node.lock_reason,
+            online=online,
+        )
 
     def _find(self, node: NodeId) -> Node:
         if node not in self.nodes:

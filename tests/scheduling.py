@@ -23,7 +23,7 @@ from typing import Any
 from clusterodm.libs.common.clocks import Instant, Now, WallMs, read
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.buckets import NODES
-from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, NodeRef
+from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, LockNode, NodeRef
 from clusterodm.libs.common.messages.placement import (
     AskedTask,
     NotWaiting,
@@ -446,7 +446,7 @@ class Play:
 
     async def locks(self, node: str) -> None:
         """Lock a node."""
-        await self.scheduler.nodes.commands.lock(NodeRef(node=NodeId(f"{node}-3000")))
+        await self.scheduler.nodes.commands.lock(LockNode(node=NodeId(f"{node}-3000")))
 
     async def unlocks(self, node: str) -> None:
         """Unlock a node."""

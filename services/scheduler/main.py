@@ -27,6 +27,7 @@ from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import (
     CONSOLES,
     ENDED,
+    MACHINES,
     NODES,
     OBSERVATIONS,
     OPTIONS,
@@ -130,6 +131,7 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
         SUMMARY,
         OPTIONS,
         TENANTS,
+        MACHINES,
     )
     for name in names:
         await bus.bucket(name)

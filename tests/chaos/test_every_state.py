@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, LockNode
 from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
@@ -90,7 +90,7 @@ class Scene:
 
     async def lock(self, *, locked: bool) -> None:
         """Send no tasks to the node, or again."""
-        await self.cluster.bus.request(LOCK_NODE if locked else UNLOCK_NODE, NodeRef(node=self.node_id))
+        await self.cluster.bus.request(LOCK_NODE if locked else UNLOCK_NODE, LockNode(node=self.node_id))
 
     async def on_node(self, *events: str, count: int = 1) -> None:
         """Wait until the node says that this happened to the task, under whatever id."""

@@ -17,7 +17,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clusterodm.libs.common.messages.nodes import ADD_NODE, LOCK_NODE, REMOVE_NODE, UNLOCK_NODE, AddNode, NodeRef
+from clusterodm.libs.common.messages.nodes import (
+    ADD_NODE,
+    LOCK_NODE,
+    REMOVE_NODE,
+    UNLOCK_NODE,
+    AddNode,
+    LockNode,
+    NodeRef,
+)
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset, Raw
@@ -144,7 +152,7 @@ async def settle(bench: Bench, node: NodeSimProcess, data: Dataset) -> None:
         return await bench.raw.poll(bench.http, data) == 20
 
     await until(seen_running, what=f"the task to be {TaskState.RUNNING}")
-    await bench.cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
+    await bench.cluster.bus.request(LOCK_NODE, LockNode(node=view.id))
 
 
 def check(bench: Bench) -> None:

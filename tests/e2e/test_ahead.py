@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from clusterodm.libs.common.messages.nodes import LOCK_NODE, NodeRef
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, LockNode
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
@@ -133,7 +133,7 @@ async def test_a_node_that_is_locked_meanwhile_keeps_nothing_and_the_task_runs_e
         await client.sends(client.images[:4])
         ahead = await has(one, 4)
         await cluster.add_node(two)
-        await cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
+        await cluster.bus.request(LOCK_NODE, LockNode(node=view.id))
         await client.sends(client.images[4:])
         await client.commits()
         assert await client.completes(tmp_path) == expected(client.images)

@@ -13,7 +13,7 @@ import pyodm
 import pytest
 from pyodm.types import TaskStatus
 
-from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, LockNode, NodeRef
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
@@ -113,7 +113,7 @@ async def test_a_commit_while_every_node_is_locked_waits_for_the_unlock(
 ):
     async with NodeSimProcess(task_time_s=0.2) as node:
         view = await cluster.add_node(node)
-        await cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
+        await cluster.bus.request(LOCK_NODE, LockNode(node=view.id))
         task = await upload(http, images)
         assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
         await until(lambda: says(http, task, "the only node online is locked"), what="the queue to have been looked at")

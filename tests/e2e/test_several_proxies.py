@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pyodm.types import TaskStatus
 
-from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, NodeRef
+from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, LockNode, NodeRef
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
@@ -147,7 +147,7 @@ async def test_a_slot_that_became_free_for_a_proxy_that_has_just_died_goes_to_on
     [image] = make_images(tmp_path / "images", 1)
     async with NodeSimProcess(task_time_s=0.3) as node:
         view = await pair.cluster.add_node(node)
-        await pair.cluster.bus.request(LOCK_NODE, NodeRef(node=view.id))
+        await pair.cluster.bus.request(LOCK_NODE, LockNode(node=view.id))
         older, younger = await commit(pair.one, "older", image), await commit(pair.two, "younger", image)
         pair.cluster.send("proxy", how)
         await pair.cluster.bus.request(UNLOCK_NODE, NodeRef(node=view.id))

@@ -356,3 +356,14 @@ async def test_a_body_that_cannot_be_read_is_a_bad_request(web: httpx.AsyncClien
     response = await web.post(path, content=content, headers={"content-type": "application/json"})
 
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/nodes", "/nodes/127.0.0.1-4002"])
+async def test_a_node_whose_machine_takes_no_more_tasks_offers_no_unlocking(
+    path: str, web: httpx.AsyncClient, scheduler: FakeScheduler
+):
+    assert "4002/unlock" in (await web.get(path)).text
+    scheduler.nodes[1] = node(2, port=4002, locked=True, lock_reason="it has its last task")
+    page = (await web.get(path)).text
+    assert "it has its last task" in page
+    assert "4002/unlock" not in page

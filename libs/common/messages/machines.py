@@ -122,6 +122,9 @@ class MachineView(Frozen, frozen=True, kw_only=True):
     """Since the provider was called."""
     cost: float = 0.0
     """So far, when the configuration names its price."""
+    kept: str = ""
+    """For how long it stays because nobody but it has the results of its last task, in words; empty: it does not."""
+    kept_until_ms: int | None = None
     told: str = ""
     """In the answer to `destroy_machine`: what is done where it is not begun just now; empty: it is."""
 

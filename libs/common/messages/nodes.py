@@ -29,6 +29,8 @@ class NodeView(Frozen, frozen=True, kw_only=True):
     """Tasks of this cluster on it, reservations included."""
     trouble: str = ""
     """Why it is offline, in one line."""
+    lock_reason: str = ""
+    """Why it is locked for good, which no operator undoes; empty: it is not."""
 
 
 class AddNode(Frozen, frozen=True, kw_only=True):
@@ -50,6 +52,13 @@ class NodeRef(Frozen, frozen=True, kw_only=True):
     """One registered node."""
 
     node: NodeId
+
+
+class LockNode(NodeRef, frozen=True, kw_only=True):
+    """Send no new tasks to a node."""
+
+    reason: str = ""
+    """The autoscaler's: its machine takes no more tasks, so UNLOCK_NODE is refused from now on, with this. Empty: an operator's lock."""
 
 
 class ListNodes(Frozen, frozen=True, kw_only=True):
@@ -115,7 +124,7 @@ class UiNode(Frozen, frozen=True, kw_only=True):
 ADD_NODE: Final = Request("scheduler.add_node", AddNode, NodeView)
 REMOVE_NODE: Final = Request("scheduler.remove_node", NodeRef, Done)
 LOSE_NODE: Final = Request("scheduler.lose_node", LoseNode, Done)
-LOCK_NODE: Final = Request("scheduler.lock_node", NodeRef, NodeView, idempotent=True)
+LOCK_NODE: Final = Request("scheduler.lock_node", LockNode, NodeView, idempotent=True)
 DRAIN_NODE: Final = Request("scheduler.drain_node", DrainNode, NodeView, idempotent=True)
 UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView, idempotent=True)
 LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList, idempotent=True)

@@ -24,6 +24,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     """How long that was when it was asked for: no clock that has moved since makes it longer."""
     retired: bool = False
     """Removed by an operator; the record stays as long as tasks on it need to be reached. It is in no list."""
+    lock_reason: str = ""
+    """Why the autoscaler has locked it for good: its machine takes no more tasks, and nobody unlocks it. Empty: anybody may."""
 
     @property
     def url(self) -> str:

@@ -41,6 +41,7 @@ from clusterodm.libs.common.messages.nodes import (
     BestNode,
     DrainNode,
     ListNodes,
+    LockNode,
     NodeRef,
     NodeView,
     UpdateNodes,
@@ -98,10 +99,10 @@ from clusterodm.services.admin.metrics import COMMANDS, label_of
 
 log = structlog.get_logger()
 
-NODE_REQUESTS: Final[dict[NodeAct, Request[NodeRef, Any]]] = {
-    NodeAct.DEL: REMOVE_NODE,
-    NodeAct.LOCK: LOCK_NODE,
-    NodeAct.UNLOCK: UNLOCK_NODE,
+NODE_REQUESTS: Final[dict[NodeAct, tuple[Request[Any, Any], Callable[..., NodeRef]]]] = {
+    NodeAct.DEL: (REMOVE_NODE, NodeRef),
+    NodeAct.LOCK: (LOCK_NODE, LockNode),
+    NodeAct.UNLOCK: (UNLOCK_NODE, NodeRef),
 }
 TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
     TaskAct.CANCEL: CANCEL_TASK,
@@ -187,7 +188,8 @@ async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
     node = meant(await nodes_of(bus), command)
     if node is None or command.name not in {"", name_of(node)}:
         return Declined("there is no such node")
-    if refusal := await refusal_of(bus.request(NODE_REQUESTS[command.act], NodeRef(node=node.id))):
+    request, asked = NODE_REQUESTS[command.act]
+    if refusal := await refusal_of(bus.request(request, asked(node=node.id))):
         return refusal
     log.info("node.change_requested", act=command.act.value, node=name_of(node), node_id=node.id)
     return Ok()

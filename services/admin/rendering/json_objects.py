@@ -96,6 +96,7 @@ def node_data(node: NodeView) -> Json:
         "online": node.online,
         "trouble": node.trouble,
         "draining": node.draining,
+        "lockReason": node.lock_reason,
         "labels": list(node.labels),
         "slotsUsed": node.slots_used_count,
     }
@@ -179,10 +180,14 @@ def machine_node(view: MachineView) -> str:
     return shown(view.machine.hostname, view.machine.port) if view.machine.hostname else ""
 
 
-def machine_reason(machine: Machine) -> str:
-    """Say why a machine is as it is; what its removal fails with, besides."""
-    removal = f"not destroyed yet: {machine.removal_failure}" if machine.removal_failure else ""
-    return "; ".join(filter(None, (machine.failure or machine.reason, removal)))
+def machine_reason(view: MachineView) -> str:
+    """Say why a machine is as it is, or for how long it stays; what its removal fails with, besides."""
+    return "; ".join(filter(None, (view.kept or view.machine.failure or view.machine.reason, removal_of(view.machine))))
+
+
+def removal_of(machine: Machine) -> str:
+    """Say why a machine cannot be destroyed; empty where nothing has failed."""
+    return f"not destroyed yet: {machine.removal_failure}" if machine.removal_failure else ""
 
 
 def machine_entry(view: MachineView) -> Json:
@@ -201,7 +206,9 @@ def machine_entry(view: MachineView) -> Json:
         "maxImages": machine.max_images,
         "age": view.age_ms,
         "cost": view.cost,
-        "reason": machine_reason(machine),
+        "reason": machine_reason(view),
+        "keptUntil": view.kept_until_ms,
+        "removalFailure": machine.removal_failure,
         "dateRequested": machine.requested_at_ms,
     }
 

@@ -41,6 +41,7 @@ from clusterodm.services.admin.rendering.json_objects import (
     engine_of,
     machine_node,
     machine_reason,
+    removal_of,
     slots_count,
     value,
     version_of,
@@ -95,9 +96,10 @@ def machine_line(view: MachineView) -> str:
     """Write a line of ASR LIST."""
     machine = view.machine
     offer = f"{machine.size}@{machine.region}" if machine.region else machine.size
+    notes = "".join(f" <{note}>" for note in (view.kept, removal_of(machine)) if note)
     return one_line(
         f"{view.number}) {machine.id} [{machine.state.value}] <tasks: {len(machine.tasks)}> <size: {offer or '?'}>"
-        f" <node: {machine_node(view) or '?'}> <age: {duration(view.age_ms)}> <cost: {view.cost:.2f}>"
+        f" <node: {machine_node(view) or '?'}> <age: {duration(view.age_ms)}> <cost: {view.cost:.2f}>{notes}"
     )
 
 
@@ -155,7 +157,7 @@ def memory(size_bytes: int | None) -> str:
 def state_of(node: NodeView) -> str:
     """Say how a node is in a few words."""
     words = ["online" if node.online else f"offline ({node.trouble})" if node.trouble else "offline"]
-    words += ["locked"] if node.locked else []
+    words += [f"locked ({node.lock_reason})" if node.lock_reason else "locked"] if node.locked else []
     words += ["draining"] if node.draining else []
     return ", ".join(words)
 
@@ -209,7 +211,7 @@ def machine_row(view: MachineView) -> Row:
         str(len(machine.tasks)),
         duration(view.age_ms),
         f"{view.cost:.2f}",
-        machine_reason(machine),
+        machine_reason(view),
     )
 
 

@@ -19,8 +19,8 @@ from clusterodm.libs.common.messages.nodes import (
     LOSE_NODE,
     AddNode,
     ListNodes,
+    LockNode,
     LoseNode,
-    NodeRef,
     NodeView,
 )
 from clusterodm.libs.common.model.machines import Machine
@@ -82,10 +82,10 @@ class SchedulerClient:
         nodes = (entry.value for entry in (await self._nodes.load()).values())
         return next((node.token for node in nodes if node.machine == machine.id), "")
 
-    async def lock(self, node: NodeId) -> None:
-        """Send no more tasks to a node; one that is gone needs no lock."""
+    async def lock(self, node: NodeId, reason: str) -> None:
+        """Send no more tasks to a node, whatever operators say; one that is gone needs no lock."""
         try:
-            await self._bus.request(LOCK_NODE, NodeRef(node=node))
+            await self._bus.request(LOCK_NODE, LockNode(node=node, reason=reason))
         except NotFound:
             return
 

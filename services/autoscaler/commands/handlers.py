@@ -29,6 +29,7 @@ from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation, Offer
 from clusterodm.services.autoscaler.planning.core.budget import cost, cost_of_last_day
+from clusterodm.services.autoscaler.planning.core.kept_results import kept, kept_because
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.preview import steps_of
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
@@ -134,7 +135,14 @@ class Commands:
         if ended:
             listed += [each for each in machines if each.state.ended]
         return [
-            MachineView(number=number, machine=each, age_ms=age_ms(each, now_ms), cost=round(cost(each, now_ms), 4))
+            MachineView(
+                number=number,
+                machine=each,
+                age_ms=age_ms(each, now_ms),
+                cost=round(cost(each, now_ms), 4),
+                kept=kept_because(self._configuration.limits, each, now_ms),
+                kept_until_ms=kept(self._configuration.limits, each, now_ms),
+            )
             for number, each in enumerate(listed, start=1)
         ]
 

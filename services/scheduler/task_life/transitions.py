@@ -12,7 +12,16 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.nodes import Node
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, StatusCode, Task, TaskState
+from clusterodm.libs.common.model.tasks import (
+    Attempt,
+    AttemptState,
+    Cleanup,
+    LastKnown,
+    Moment,
+    StatusCode,
+    Task,
+    TaskState,
+)
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
 from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.task_life.attempts import (
@@ -56,6 +65,8 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
     """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
     if task.state is not TaskState.WAITING or because == task.waiting_because:
         return task
+    if word not in task.waiting_because and is_step(task, word):
+        return msgspec.structs.replace(task, waiting_because=because, upload_owner_away_since_ms=0)
     first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN}
     if not may_repeat(task, now_ms, first=first, news=word not in task.waiting_because):
         return task
@@ -66,6 +77,12 @@ def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") ->
         upload_owner_away_since_ms=0,
         timeline=with_minor_line(task.timeline, line, now_ms),
     )
+
+
+def is_step(task: Task, word: str) -> bool:
+    """Whether the autoscaler's word is a step of a machine whose steps have lines of their own (tasks/core/machine_steps.py)."""
+    machine = word.split(" ")[1] if word.startswith("machine ") else ""
+    return bool(machine) and any(moment.text.startswith(f"Machine {machine} ") for moment in task.timeline)
 
 
 def waiting_for_upload_owner(task: Task, line: str, now_ms: WallMs) -> Task:
@@ -85,6 +102,7 @@ def placed(  # noqa: PLR0913 what an attempt is made of
 ) -> Task:
     """Begin an attempt. `ahead`: files of it are on the node already."""
     number = failed_count(task) + 1
+    timeline = with_machine_ready(task.timeline, node, now_ms)
     attempt = Attempt(
         number=number,
         node=node.id,
@@ -103,8 +121,15 @@ def placed(  # noqa: PLR0913 what an attempt is made of
         upload_owner_away_since_ms=0,
         not_before_ms=0,
         console_kept=False,
-        timeline=with_minor_line(task.timeline, beginning(task, number, node.name), now_ms),
+        timeline=with_minor_line(timeline, beginning(task, number, node.name), now_ms),
     )
+
+
+def with_machine_ready(timeline: tuple[Moment, ...], node: Node, now_ms: WallMs) -> tuple[Moment, ...]:
+    """Say of a machine whose order was told that it is ready, if that was not said yet: its own record comes a moment later."""
+    told = [moment.text for moment in timeline if node.machine and moment.text.startswith(f"Machine {node.machine} ")]
+    ready = f"Machine {node.machine} is ready"
+    return with_minor_line(timeline, ready, now_ms) if told and ready not in told else timeline
 
 
 def beginning(task: Task, number: int, where: str) -> str:

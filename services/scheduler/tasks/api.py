@@ -33,6 +33,7 @@ from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
 from clusterodm.services.scheduler.tasks.core.observation import OBSERVE_S
 from clusterodm.services.scheduler.tasks.handlers.absence import AbsentProxies
 from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions
+from clusterodm.services.scheduler.tasks.handlers.machine_steps import MachineSteps
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 from clusterodm.services.scheduler.tasks.handlers.overview import OverviewReader
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
@@ -60,6 +61,7 @@ class TasksStory:
     absent_proxies: AbsentProxies
     collector: GarbageCollector
     archiver: Archiver
+    machine_steps: MachineSteps
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
@@ -85,6 +87,7 @@ class TasksStory:
         """Name everything that goes on by itself."""
         return {
             "track tasks": self.tracker.run,
+            "follow machines": self.machine_steps.follow,
             "archive tasks": self.archiver.run,
             "forget observations": repeated(self.observer.forget_over, "forget observations", OBSERVE_S),
             "clean nodes": repeated(lambda: self.collector.tell_nodes(limiter), "clean nodes", clean_every_s),
@@ -119,4 +122,5 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
         absent_proxies=AbsentProxies(records, bus, api, events, queue, settings),
         collector=collector,
         archiver=Archiver(records, consoles),
+        machine_steps=await MachineSteps.open(bus, records),
     )

@@ -202,6 +202,7 @@ def node_row(node: NodeView) -> NodeRow:
         version=info.version if info else "",
         trouble=node.trouble,
         seen_at_ms=node.info_at_ms,
+        lock_reason=node.lock_reason,
     )
 
 
@@ -243,10 +244,12 @@ def machine_row(view: MachineView) -> MachineRow:
         age_ms=view.age_ms,
         cost=view.cost,
         price_per_hour=machine.price_per_hour,
-        reason=machine.failure or machine.reason,
+        reason=view.kept or machine.failure or machine.reason,
         removal=machine.removal_failure,
         requested_at_ms=machine.requested_at_ms,
         state_at_ms=machine.state_at_ms,
+        kept=view.kept,
+        kept_until_ms=view.kept_until_ms,
     )
 
 

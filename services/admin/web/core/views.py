@@ -163,6 +163,8 @@ class NodeRow(View, frozen=True, kw_only=True):
     """Of NodeODM's API."""
     trouble: str
     seen_at_ms: int | None
+    lock_reason: str = ""
+    """Why it is locked for good and offers no unlocking; empty: it is not."""
 
 
 class MachineRow(View, frozen=True, kw_only=True):
@@ -188,6 +190,9 @@ class MachineRow(View, frozen=True, kw_only=True):
     """Why it is not destroyed yet, where that was tried."""
     requested_at_ms: int
     state_at_ms: int
+    kept: str = ""
+    """For how long it stays because nobody but it has its results, in words."""
+    kept_until_ms: int | None = None
 
 
 class MachineDetail(View, frozen=True, kw_only=True):

@@ -51,6 +51,8 @@ class ScalingLimits:
     """How long a machine without a task is kept for the next one."""
     keep_results_s: int = 0
     """How long a machine stays after its last task, because nobody but it has the results."""
+    kept_machines_count: int | None = 0
+    """So many machines that stay for nothing but their results count beside `machines_count`; None: all of them."""
     tasks_per_machine_count: int = 1
     """After so many tasks a machine goes; 0: it may take any number."""
     target_wait_s: int = 0

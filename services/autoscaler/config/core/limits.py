@@ -44,6 +44,7 @@ def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
         max_upload_s=reader.limit("maxUploadTime"),
         idle_timeout_s=reader.limit("idleTimeout", least=0) or 0,
         keep_results_s=reader.limit("keepResults", least=0) or 0,
+        kept_machines_count=reader.limit("keptMachinesLimit", least=0) if said(reader, "keptMachinesLimit") else 0,
         tasks_per_machine_count=reader.count("maxTasksPerMachine", most),
         target_wait_s=target_wait_s,
         create_rate_count=reader.limit("createRate"),
@@ -54,7 +55,15 @@ def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
     check_budget(found, reader)
     check_warmth(found, reader)
     check_use(found, reader)
+    if found.kept_machines_count != 0 and not found.keep_results_s:
+        reader.wrong("keptMachinesLimit", "no machine stays for its results (keepResults is not given)")
     return found
+
+
+def said(reader: ObjectReader, key: str) -> bool:
+    """Whether a key says anything; it is known in any case."""
+    reader.ignore(key)
+    return reader.has(key)
 
 
 def is_used_again(found: Sequence[Size], target_wait_s: int) -> bool:

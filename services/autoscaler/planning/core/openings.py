@@ -21,6 +21,7 @@ from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load, Workload
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.planning.core.kept_results import tasks_left
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.run_times import LATE
 from clusterodm.services.autoscaler.planning.core.sizing import fits
@@ -124,12 +125,6 @@ class SlotOpenings:
         for opening in refused:
             heappush(heap, opening)
         return found
-
-
-def tasks_left(limits: ScalingLimits, machine: Machine) -> float:
-    """Say how many more tasks a machine may have (`maxTasksPerMachine`)."""
-    most = limits.tasks_per_machine_count
-    return most - len({*machine.done, *machine.tasks}) if most else inf
 
 
 def openings_of(

@@ -24,8 +24,9 @@ from clusterodm.services.autoscaler.machine_life.billing import leaves_paid_time
 from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck
 from clusterodm.services.autoscaler.orders import Creation
 from clusterodm.services.autoscaler.planning.core.consolidation import never_needed
+from clusterodm.services.autoscaler.planning.core.kept_results import is_used_up, kept_until_ms, tasks_left
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
-from clusterodm.services.autoscaler.planning.core.openings import openings_of, tasks_left
+from clusterodm.services.autoscaler.planning.core.openings import openings_of
 from clusterodm.services.autoscaler.planning.core.requests import MachineRequests
 from clusterodm.services.autoscaler.planning.core.sizing import matched, without
 from clusterodm.services.autoscaler.planning.core.supply import coming, meant
@@ -121,11 +122,6 @@ def is_unclaimed(seen: PlanInput, machine: Machine) -> bool:
     return is_there and seen.now_ms - machine.state_at_ms > UNCLAIMED_MS
 
 
-def is_used_up(limits: ScalingLimits, machine: Machine) -> bool:
-    """Whether a machine has had all the tasks that it may have, those on it included."""
-    return tasks_left(limits, machine) <= 0
-
-
 def used_up(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> MachineDecision | None:
     """Drain a machine on which the last task runs; while one is only being uploaded, it may still have to be sent again."""
     load = seen.loads.get(machine.id, Load())
@@ -170,8 +166,8 @@ def without_task(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> st
 
 def has_results(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> bool:
     """Whether results may still be fetched from a machine that alone has them."""
-    since_ms = machine.state_at_ms if machine.emptied_at_ms is None else machine.emptied_at_ms
-    return bool(machine.done) and seen.now_ms - since_ms < limits.keep_results_s * 1000
+    until_ms = kept_until_ms(limits, machine)
+    return until_ms is not None and seen.now_ms < until_ms
 
 
 def spent(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:

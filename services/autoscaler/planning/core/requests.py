@@ -10,6 +10,7 @@ from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.orders import Creation, Size
 from clusterodm.services.autoscaler.planning.core.budget import Budget
+from clusterodm.services.autoscaler.planning.core.kept_results import uncounted
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.offer_fallback import OfferFallback
 from clusterodm.services.autoscaler.planning.core.openings import Capacity, SlotOpenings
@@ -32,7 +33,7 @@ class MachineRequests:
         self._rate_left = rate_left(limits, seen)
         self._starts_ms: dict[str, int] = {}
         self._paused = seen.paused
-        self._count = len(seen.machines)
+        self._count = len(seen.machines) - uncounted(limits, seen.machines, seen.now_ms)
         self._fallback = OfferFallback(limits, seen.machines, seen.history, seen.now_ms)
         self._budget = Budget(limits, seen.machines, seen.history.spending, seen.now_ms)
         self._memories = seen.history.memories()

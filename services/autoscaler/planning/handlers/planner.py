@@ -201,8 +201,8 @@ class Planner:
         node = nodes.get(machine.node) if machine.node else None
         if node is None:
             await self._transitions.step(machine.id, MachineStep.DRAIN, "its node was taken off the list")
-        elif seen.state is MachineState.DRAINING and not node.locked:
-            await self._scheduler.lock(node.id)
+        elif seen.state is MachineState.DRAINING and not (node.locked and node.lock_reason):
+            await self._scheduler.lock(node.id, seen.reason)
 
     async def _do(self, decided: ScalingPlan) -> None:
         for decision in await self._node_queries.confirm(decided.destroy):
@@ -210,7 +210,7 @@ class Planner:
         for decision in decided.drain:
             await self._transitions.step(decision.machine, MachineStep.DRAIN, decision.reason)
             if (machine := self._store.get(decision.machine)) and machine.node:
-                await self._scheduler.lock(machine.node)
+                await self._scheduler.lock(machine.node, decision.reason)
         for place, creation in enumerate(decided.create):
             machine = self._requested(creation, place)
             await self._transitions.add(machine)

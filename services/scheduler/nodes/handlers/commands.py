@@ -22,6 +22,7 @@ from clusterodm.libs.common.messages.nodes import (
     DrainNode,
     FindUiNode,
     ListNodes,
+    LockNode,
     NodeList,
     NodeRef,
     NodeView,
@@ -84,12 +85,12 @@ class NodeCommands:
         await self._events.publish_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
         return Done()
 
-    async def lock(self, request: NodeRef) -> NodeView:
+    async def lock(self, request: LockNode) -> NodeView:
         """Send no new tasks there."""
-        return await self._set_lock(request.node, locked=True)
+        return await self._set_lock(request.node, locked=True, reason=request.reason)
 
     async def unlock(self, request: NodeRef) -> NodeView:
-        """Send tasks there again."""
+        """Send tasks there again. Raises Refused where its machine takes no more."""
         return await self._set_lock(request.node, locked=False)
 
     async def drain(self, request: DrainNode) -> NodeView:
@@ -132,11 +133,13 @@ class NodeCommands:
             raise NoNode("No nodes available")
         return UiNode(node=node.id)
 
-    async def _set_lock(self, asked: NodeId, *, locked: bool) -> NodeView:
+    async def _set_lock(self, asked: NodeId, *, locked: bool, reason: str = "") -> NodeView:
         async with self._one_at_a_time:
             node = self._find(asked)
-            if node.record.locked != locked or (node.record.draining and not locked):
-                await self._node_store.write(node.id, lambda known: with_lock(registered(known), locked))
+            before = node.record
+            if with_lock(before, locked, reason) != before:
+                await self._node_store.write(node.id, lambda known: with_lock(registered(known), locked, reason))
+            if before.locked != locked or (before.draining and not locked):
                 await self._events.publish_node(NODE_LOCKED if locked else NODE_UNLOCKED, node.record)
             if locked:
                 self._reserved.release_on(node.id)
@@ -200,10 +203,12 @@ def node_id(hostname: str, port: int) -> NodeId:
     return NodeId(f"{kept}-{port}")
 
 
-def with_lock(record: Node, locked: bool) -> Node:
-    """Lock or unlock. Unlocking ends a drain, too."""
+def with_lock(record: Node, locked: bool, reason: str = "") -> Node:
+    """Lock or unlock. Unlocking ends a drain, too. Raises Refused where its machine takes no more tasks."""
     if locked:
-        return msgspec.structs.replace(record, locked=True)
+        return msgspec.structs.replace(record, locked=True, lock_reason=reason or record.lock_reason)
+    if record.lock_reason:
+        raise Refused(f"{record.name} stays locked, its machine takes no more tasks: {record.lock_reason}")
     return msgspec.structs.replace(record, locked=False, draining=False, drain_until_ms=None, drain_s=0.0)
 
 
@@ -232,6 +237,7 @@ def node_view(node: NodeState, number: int) -> NodeView:
         info_at_ms=node.info_at_ms,
         slots_used_count=node.ours_count,
         trouble="" if node.online else node.trouble,
+        lock_reason=record.lock_reason,
     )
 
 

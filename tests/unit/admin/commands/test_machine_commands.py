@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from clusterodm.libs.common.errors import Refused
@@ -118,3 +119,18 @@ def test_the_status_is_the_same_object_on_every_road():
     assert json.loads(render(answer)) == json.loads(human(answer)) == shown
     assert (shown["enabled"], shown["provider"], shown["machinesLimit"]) == (True, "digitalocean", 3)
     assert exit_code(answer) == 0
+
+
+async def test_a_line_says_why_a_machine_stays_and_why_it_cannot_be_destroyed(
+    bus: MemoryBus, autoscaler: FakeAutoscaler
+):
+    kept = msgspec.structs.replace(machine(1), kept="it stays until 11:00:00 UTC", kept_until_ms=5)
+    stuck = machine(2, state=MachineState.DESTROYING, removal_failure="the cloud says no")
+    autoscaler.machines = [kept, stuck]
+    answer = await execute(bus, parse("ASR LIST"))
+    first, second, *_ = render(answer).split("\r\n")
+    assert first.endswith(" <it stays until 11:00:00 UTC>")
+    assert second.endswith(" <not destroyed yet: the cloud says no>")
+    one, two = document(answer)
+    assert (one["reason"], one["keptUntil"]) == ("it stays until 11:00:00 UTC", 5)
+    assert (two["removalFailure"], two["keptUntil"]) == ("the cloud says no", None)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.machines import Machine, MachineState
@@ -12,7 +13,9 @@ from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.orders import Size
+from clusterodm.services.autoscaler.planning.core.kept_results import kept_because
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
+from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
 
 SMALL = Size(slug="small", max_images=50, price_per_hour=1.0)
@@ -496,3 +499,48 @@ def test_results_do_not_keep_a_machine_beyond_its_maximum_runtime():
 def test_a_machine_that_only_waits_for_its_results_to_be_fetched_takes_no_task():
     kept = machine("a", S.IDLE, done=DONE, emptied_at_ms=NOW - 1000)
     assert created(decide([kept], [waits("t2")], keep_results_s=3600)) == [("small", "here")]
+
+
+def kept_machine(name: str, state: MachineState = S.DRAINING, emptied_ms: int = 1_000) -> Machine:
+    return machine(name, state, done=DONE, emptied_at_ms=NOW - emptied_ms)
+
+
+@pytest.mark.parametrize(
+    ("kept_count", "machines", "asked"),
+    [
+        pytest.param(0, [kept_machine("a")], 0, id="it counts unless the file says otherwise"),
+        pytest.param(None, [kept_machine("a")], 1, id="apart"),
+        pytest.param(None, [kept_machine("a", S.IDLE)], 1, id="used up, and not drained yet"),
+        pytest.param(1, [kept_machine("a"), kept_machine("b")], 0, id="only so many do not count"),
+        pytest.param(2, [kept_machine("a"), kept_machine("b")], 1, id="both do not"),
+        pytest.param(None, [kept_machine("a", emptied_ms=60_000)], 0, id="one that goes now counts until it has gone"),
+        pytest.param(None, [machine("a", S.DRAINING, tasks=DONE, done=DONE)], 0, id="one that works counts"),
+    ],
+)
+def test_machines_that_stay_for_their_results_count_apart_where_the_file_says_so(
+    kept_count: int | None, machines: list[Machine], asked: int
+):
+    found = decide(machines, [waits("t2")], keep_results_s=60, kept_machines_count=kept_count, machines_count=1)
+    assert len(found.create) == asked
+    assert [each.reason for each in found.waits] == ([] if asked else ["the limit of 1 machine is reached"])
+
+
+@pytest.mark.parametrize(
+    ("state", "facts", "most", "said"),
+    [
+        pytest.param(S.DRAINING, {"done": DONE, "emptied_at_ms": NOW - 1_000}, 1, True, id="drained"),
+        pytest.param(S.IDLE, {"done": DONE, "emptied_at_ms": NOW - 1_000}, 1, True, id="used up"),
+        pytest.param(S.IDLE, {"done": DONE, "emptied_at_ms": NOW - 1_000}, 0, False, id="it may have another task"),
+        pytest.param(S.DRAINING, {"done": DONE, "emptied_at_ms": NOW - 60_000}, 1, False, id="the time is over"),
+        pytest.param(S.DRAINING, {"done": DONE, "tasks": DONE}, 1, False, id="its last task still runs"),
+        pytest.param(S.DESTROYING, {"done": DONE, "emptied_at_ms": NOW - 1_000}, 1, False, id="it goes"),
+    ],
+)
+def test_a_machine_says_for_how_long_it_stays_for_its_results(
+    state: MachineState, facts: dict[str, Any], most: int, said: bool
+):
+    limits = ScalingLimits(sizes=(SMALL,), keep_results_s=60, tasks_per_machine_count=most)
+    found = kept_because(limits, machine("a", state, **facts), WallMs(NOW))
+    until = clock_time(NOW + 59_000)
+    told = f"it takes no more tasks and stays until {until}: only it has the results (keepResults 60 s)"
+    assert found == (told if said else "")

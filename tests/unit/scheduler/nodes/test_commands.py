@@ -4,7 +4,15 @@ import pytest
 
 from clusterodm.libs.common.errors import NoNode, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
-from clusterodm.libs.common.messages.nodes import AddNode, BestNode, FindUiNode, ListNodes, NodeRef, UpdateNodes
+from clusterodm.libs.common.messages.nodes import (
+    AddNode,
+    BestNode,
+    FindUiNode,
+    ListNodes,
+    LockNode,
+    NodeRef,
+    UpdateNodes,
+)
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.services.scheduler.demand.core import demand_of, summary_of
@@ -249,3 +257,23 @@ async def test_totals_are_written_only_when_they_have_changed():
         await play.commits("one")
         await play.scheduler.totals.publish()
         assert await bucket.get(SUMMARY_KEY) != first
+
+
+async def test_a_node_whose_machine_takes_no_more_tasks_is_not_unlocked():
+    async with a_play(a=FakeNode()) as play:
+        commands, node = play.scheduler.nodes.commands, play.state_of("a").id
+        await play.locks("a")
+        view = await commands.lock(LockNode(node=node, reason="it has its last task"))
+        assert (view.locked, view.lock_reason) == (True, "it has its last task")
+        await play.locks("a")
+        with pytest.raises(Refused, match="a:3000 stays locked, its machine takes no more tasks: it has its last task"):
+            await commands.unlock(NodeRef(node=node))
+        (listed,) = (await commands.list_nodes(ListNodes())).nodes
+        assert (listed.locked, listed.lock_reason) == (True, "it has its last task")
+
+
+async def test_an_operators_lock_is_undone_by_operators():
+    async with a_play(a=FakeNode()) as play:
+        await play.locks("a")
+        await play.unlocks("a")
+        assert not play.state_of("a").record.locked
