@@ -97,10 +97,10 @@ from clusterodm.libs.common.messages.nodes import (
 from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW
 from clusterodm.libs.common.messages.placement import (
-    AIM_UPLOAD,
     FINISH_REPORTED,
     PLACE_TASKS,
     PLACEMENT_POSSIBLE,
+    PLAN_STAGE_IN,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
@@ -161,7 +161,7 @@ class Rights:
 RIGHTS: Final[dict[str, Rights]] = {
     "proxy": Rights(
         asks=(
-            *(SUBMIT_TASK, ADOPT_TASK, AIM_UPLOAD, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
+            *(SUBMIT_TASK, ADOPT_TASK, PLAN_STAGE_IN, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
             *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
             *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
             *(FIND_RESULT, SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS),

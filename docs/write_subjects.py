@@ -133,14 +133,14 @@ def chapter(title: str, sections: list[str]) -> list[str]:
 def request(asked: Request[Any, Any]) -> str:
     """Describe one request."""
     replies = list(members(asked.reply))
-    lines = [heading(asked.subject, asked.asked), "```", encoded(asked.asked)]
+    lines = [heading(asked.subject, asked.payload), "```", encoded(asked.payload)]
     lines += [f"→ {encoded(reply)}" for reply in replies]
     return "\n".join([*lines, "```\n"])
 
 
 def told(message: Any, kept: str) -> str:
     """Describe one event or snapshot."""
-    return "\n".join([heading(message.subject, message.told, kept), "```", encoded(message.told), "```\n"])
+    return "\n".join([heading(message.subject, message.payload, kept), "```", encoded(message.payload), "```\n"])
 
 
 def bucket(name: BucketName[Any]) -> str:

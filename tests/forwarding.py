@@ -15,28 +15,28 @@ from clusterodm.libs.common.errors import NodeFailed, NotFound, Refused, Removed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.placement import (
-    AIM_UPLOAD,
     COMMIT_WITHIN_S,
     PLACE_TASKS,
+    PLAN_STAGE_IN,
     RENEW_ATTEMPT,
     REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
     REPORT_INPUTS_GONE,
-    Aimed,
-    AimReply,
-    AimUpload,
-    AskedTask,
-    NoAim,
     NotWaiting,
     Placed,
     Placements,
     PlaceReply,
     PlaceTasks,
+    PlanStageIn,
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
     ReportInputsGone,
+    StageInDeclined,
+    StageInPlanned,
+    StageInReply,
     TaskPlacement,
+    TaskQuery,
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import ADOPT_TASK, GET_TASK, AdoptTask, TaskRecord, TaskRef
@@ -106,7 +106,7 @@ class Scheduler:
         self.attempt_id: Callable[[TaskId, int], str] = lambda task, number: f"{task}#{number}"
         self.aims_at: Node | None = None
         """Where files of uploads may go ahead to."""
-        self.aims: list[AimUpload] = []
+        self.aims: list[PlanStageIn] = []
 
     # the mirror: ports.ClusterView
 
@@ -162,7 +162,7 @@ class Scheduler:
     def handlers(self) -> dict[Any, Any]:
         return {
             ADOPT_TASK: self.adopt,
-            AIM_UPLOAD: self.aim,
+            PLAN_STAGE_IN: self.aim,
             PLACE_TASKS: self.place_tasks,
             RENEW_ATTEMPT: self.renew,
             REPORT_FORWARDED: self.on_forwarded,
@@ -183,7 +183,7 @@ class Scheduler:
         if not asked.tasks and asked.hold_s and asked.places_count:
             with suppress(AssertionError):
                 await until(lambda: self.to_place(asked), asked.hold_s)
-            asked = msgspec.structs.replace(asked, tasks=tuple(AskedTask(task=task) for task in self.to_place(asked)))
+            asked = msgspec.structs.replace(asked, tasks=tuple(TaskQuery(task=task) for task in self.to_place(asked)))
         answers = {each.task: await self.place(each, asked) for each in asked.tasks}
         is_placed = any(isinstance(answer, Placed) for answer in answers.values())
         return Placements(
@@ -205,7 +205,7 @@ class Scheduler:
             if task.state is TaskState.FORWARDING and task.attempt and task.attempt.state is AttemptState.FORWARDING
         ]
 
-    async def place(self, asked: AskedTask, question: PlaceTasks) -> PlaceReply:
+    async def place(self, asked: TaskQuery, question: PlaceTasks) -> PlaceReply:
         self.asked[asked.task] += 1
         task = self.tasks.get(asked.task)
         if task is None:
@@ -252,11 +252,11 @@ class Scheduler:
             self.put(caught_up(self.tasks[submission.task], asked, 1))
         return await self.get(TaskRef(task=submission.task))
 
-    async def aim(self, asked: AimUpload) -> AimReply:
+    async def aim(self, asked: PlanStageIn) -> StageInReply:
         self.aims.append(asked)
         if self.aims_at is None or asked.node not in {None, self.aims_at.id}:
-            return NoAim(reason="no node has a slot for it now")
-        return Aimed(node=self.aims_at)
+            return StageInDeclined(reason="no node has a slot for it now")
+        return StageInPlanned(node=self.aims_at)
 
     async def renew(self, asked: RenewAttempt) -> Done:
         self.renewed.append(asked)

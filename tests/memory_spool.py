@@ -9,9 +9,9 @@ from pathlib import Path
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Refused
-from clusterodm.libs.common.http_io.cycle import Tap
+from clusterodm.libs.common.http_io.cycle import LentSocket
 from clusterodm.libs.common.identity import may_touch
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
@@ -45,8 +45,8 @@ class MemoryPart:
             raise ValueError("this part is complete")
         self.content += chunk
 
-    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
-        del tap, delimiter
+    async def fill(self, lent: LentSocket, delimiter: bytes) -> bytes | None:
+        del lent, delimiter
         return None
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class MemoryEntry:
     files: dict[str, bytes] = field(default_factory=dict)
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
-    ahead: SentAhead | None = None
+    ahead: StagedFiles | None = None
     history: History | None = None
     arrived_bytes: int = 0
     arrived_count: int = 0
@@ -213,7 +213,7 @@ class MemorySpool:
     async def unmark(self, task: TaskId, mark: Mark) -> None:
         self._entry(task).marks.discard(mark)
 
-    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+    async def note_staged(self, task: TaskId, ahead: StagedFiles | None) -> None:
         self._entry(task).ahead = ahead
 
     async def remember(self, task: TaskId, history: History) -> None:

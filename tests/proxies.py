@@ -28,7 +28,7 @@ from clusterodm.libs.common.messages.tasks import (
     ConfirmTasks,
     ListTaskIds,
     RestartTask,
-    SentAhead,
+    StagedFiles,
     SubmitTask,
     TaskIds,
     TaskRecord,
@@ -190,7 +190,7 @@ class NothingForwards:
         """Take over."""
         self.adopted.append(task)
 
-    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+    async def staged_of(self, task: TaskId) -> StagedFiles | None:
         """Say that nothing went ahead."""
         del task
         return None

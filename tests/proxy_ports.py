@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.messages.tasks import ConfirmTasks, SentAhead, TaskRecord, TasksConfirmed
+from clusterodm.libs.common.messages.tasks import ConfirmTasks, StagedFiles, TaskRecord, TasksConfirmed
 from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.nodes import Node, NodeOption
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
-from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from clusterodm.services.proxy.spool.core.upload import StoredFile
@@ -169,7 +169,7 @@ class FakePeers:
 
     async def post(self, url: str, request: ForwardedRequest) -> PeerAnswer:
         if url not in self.answers:
-            raise UploadOwnerAway("the proxy that holds this upload cannot be reached")
+            raise UploadOwnerUnavailable("the proxy that holds this upload cannot be reached")
         async for _ in request.body:
             pass
         return self.answers[url]
@@ -191,13 +191,13 @@ class FakeForwarding:
     def __init__(self) -> None:
         self.adopted: list[TaskId] = []
         self.came: list[str] = []
-        self.ahead: SentAhead | None = None
+        self.ahead: StagedFiles | None = None
         """What went ahead of every task."""
 
     async def adopt(self, task: TaskId) -> None:
         self.adopted.append(task)
 
-    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+    async def staged_of(self, task: TaskId) -> StagedFiles | None:
         del task
         return self.ahead
 

@@ -25,7 +25,6 @@ from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreacha
 from clusterodm.libs.common.messages.buckets import NODES
 from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, LockNode, NodeRef
 from clusterodm.libs.common.messages.placement import (
-    AskedTask,
     NotWaiting,
     Placed,
     PlaceReply,
@@ -35,6 +34,7 @@ from clusterodm.libs.common.messages.placement import (
     ReportForwarded,
     ReportForwardFailed,
     ReportInputsGone,
+    TaskQuery,
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import AdoptTask, ImportRoute, KnownAttempt, RestartTask, SubmitTask, TaskRef
@@ -288,7 +288,7 @@ class Play:
     async def passes(self, seconds: float) -> None:
         """Let time pass, and let the sweeping loops have their turn. HOLDER is there all the time."""
         self.clock.pass_s(seconds)
-        self.scheduler.placement.placer.heard(UPLOAD_OWNER)
+        self.scheduler.placement.placement_loop.heard(UPLOAD_OWNER)
         await self.sweeps()
 
     async def sweeps(self) -> None:
@@ -300,7 +300,7 @@ class Play:
             await self.scheduler.tasks.collector.tell_nodes(limiter)
             await self.scheduler.nodes.drainer.check(limiter)
         await self.scheduler.records.sync.settle_doubts()
-        await self.scheduler.placement.placer.look_again()
+        await self.scheduler.placement.placement_loop.look_again()
         await self.scheduler.placement.explainer.explain()
         await self.scheduler.placement.unplaceable.check()
         await self.scheduler.tasks.collector.forget_retired()
@@ -352,7 +352,9 @@ class Play:
 
     async def asks(self, name: str, upload_owner: InstanceId = UPLOAD_OWNER) -> Placed | Waiting | NotWaiting:
         """Ask where a task goes."""
-        return await self.scheduler.placement.placer.place(PlaceTask(task=task_id(name), upload_owner=upload_owner))
+        return await self.scheduler.placement.placement_loop.place(
+            PlaceTask(task=task_id(name), upload_owner=upload_owner)
+        )
 
     async def polls(
         self,
@@ -366,11 +368,11 @@ class Play:
         asked = PlaceTasks(
             upload_owner=upload_owner,
             places_count=places,
-            tasks=tuple(AskedTask(task=task_id(name)) for name in names),
+            tasks=tuple(TaskQuery(task=task_id(name)) for name in names),
             sending={task_id(name): number for name, number in (sending or {}).items()},
             **more,
         )
-        answer = await self.scheduler.placement.placer.place_tasks(asked)
+        answer = await self.scheduler.placement.placement_loop.place_tasks(asked)
         return {self.name_of(each.task): each.answer for each in answer.tasks}
 
     @asynccontextmanager
@@ -495,7 +497,7 @@ class Play:
 
     def told(self, name: str) -> list[Any]:
         """List the events of one kind."""
-        return [message for kind, message in self.bus.told if kind == name]
+        return [message for kind, message in self.bus.published if kind == name]
 
     async def recorded_nodes(self) -> dict[str, Node]:
         """Read the records of nodes."""

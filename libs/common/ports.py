@@ -11,9 +11,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 
-Asked = TypeVar("Asked")
+Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
-Told = TypeVar("Told")
 Value = TypeVar("Value")
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -184,7 +183,7 @@ class StoredEvent:
     """`noun.past`"""
     at_ms: int
     """When NATS took it."""
-    told: dict[str, Any]
+    payload: dict[str, Any]
     """What it says, as JSON."""
     cause: str = ""
 
@@ -220,7 +219,9 @@ class Bus(Protocol):
         """Ask NATS for a sign of life; how long that took, seconds. Raises BusFailed."""
         ...
 
-    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def request(
+        self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
+    ) -> Reply:
         """Ask the owner. Raises what its handler raised, or BusFailed."""
         ...
 
@@ -235,12 +236,12 @@ class Bus(Protocol):
         """
         ...
 
-    async def publish(self, event: Event[Told], message: Told) -> None:
+    async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event. Never raises for a bus that is away: events are for information."""
         ...
 
     def subscribe(
-        self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]
+        self, event: Event[Payload], handler: Callable[[Payload], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
         """Call `handler` for every event told while the context is open, one at a time."""
         ...
@@ -249,12 +250,12 @@ class Bus(Protocol):
         """Read the last events of their stream that follow a sequence, at most so many. Raises BusFailed."""
         ...
 
-    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+    async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
         """Replace the last value. Raises BusFailed."""
         ...
 
     def watch_snapshot(
-        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+        self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
         """Call `handler` with the last value and then with every new one, through a durable consumer.
 

@@ -5,7 +5,7 @@
                    SpoolLocked                             the operator gave one directory to two proxies
                    WebhookFailed, WebhookRefused           the client's own server
     NodeFailed     NodeErred                               the node answered with an error that may pass
-    ClusterError   ServerBusy, UploadOwnerAway, SpoolLost  nobody can now
+    ClusterError   ServerBusy, UploadOwnerUnavailable, SpoolLost  nobody can now
 
 That a node says no, with its own words, is clusterodm.libs.common.nodeodm.client's NodeRefused.
 """
@@ -25,7 +25,7 @@ class SpoolLost(ClusterError):
     """The spool directory was removed, or another lies in its place: the program ends with this sentence and exit code 1."""
 
 
-class UploadOwnerAway(ClusterError):
+class UploadOwnerUnavailable(ClusterError):
     """The proxy that holds the upload cannot be reached now; to be answered as 503: the client may try again."""
 
 

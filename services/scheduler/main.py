@@ -69,7 +69,7 @@ from clusterodm.services.scheduler.tasks.api import TasksStory, open_tasks
 
 SERVICE: Final = "scheduler"
 PROG: Final = f"clusterodm {SERVICE}"
-CREW_COUNT: Final = 64
+LIMIT_COUNT: Final = 64
 STAND_BY_S: Final = 0.5
 """Before leadership is tried again when its records could not be read."""
 GO_ROUND: Final = frozenset({"probe nodes", "track tasks", "tell totals"})
@@ -206,9 +206,9 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     learn = state.foresight.learn
     records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)
     placement = await open_placement(state, records, bus, events, new_id, settings)
-    tasks = await open_tasks(records, bus, api, events, placement.placer, policy, settings)
+    tasks = await open_tasks(records, bus, api, events, placement.placement_loop, policy, settings)
     node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, policy, settings)
-    forwarding = open_forwarding(records, api, events, placement.placer, node_story.prober, policy, settings)
+    forwarding = open_forwarding(records, api, events, placement.placement_loop, node_story.prober, policy, settings)
     totals = await ClusterTotals.open(state, records, bus, api, settings)
     return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
 
@@ -222,16 +222,16 @@ async def served(
         SCHEDULER_HEALTH: health.answer,
         SCHEDULER_SETTINGS: settings_handler(SERVICE, settings),
     }
-    placer = scheduler.placement.placer
+    placement_loop = scheduler.placement.placement_loop
     async with (
         bus.subscribe(FINISH_REPORTED, scheduler.tasks.tracker.hint),
-        bus.watch_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=placer.take_supply),
+        bus.watch_snapshot(SUPPLY_CHANGED, durable=SERVICE, handler=placement_loop.take_supply),
         bus.serve(SERVICE, scheduler.requests() | beside, term=term),
     ):
         try:
             yield
         finally:
-            placer.close()
+            placement_loop.close()
 
 
 @asynccontextmanager
@@ -253,7 +253,7 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     async with AsyncExitStack() as stack:
         stack.enter_context(health.leading(term))
         stack.enter_context(read_by(lambda: readings(scheduler.state, scheduler.totals.demand, read(clock))))
-        limiter = await stack.enter_async_context(TaskLimiter(CREW_COUNT))
+        limiter = await stack.enter_async_context(TaskLimiter(LIMIT_COUNT))
         for name, start in scheduler.loops(limiter, settings).items():
             late_after_s = LATE_AFTER_S if name in GO_ROUND else None
             await stack.enter_async_context(background(start, name, late_after_s=late_after_s))

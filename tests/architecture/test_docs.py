@@ -119,8 +119,8 @@ def test_every_subject_is_listed(message: Any):
 def types_of(message: Any) -> list[type]:
     """List the records that travel with a message."""
     if isinstance(message, Request):
-        return [message.asked, *members(message.reply)]
-    return [message.value if isinstance(message, BucketName) else message.told]
+        return [message.payload, *members(message.reply)]
+    return [message.value if isinstance(message, BucketName) else message.payload]
 
 
 @pytest.mark.parametrize(

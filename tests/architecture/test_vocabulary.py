@@ -28,7 +28,20 @@ RETIRED = frozenset(
         *("vacancy", "heed", "reign", "voice", "notices", "ledger", "board", "unfile", "rota", "rhythm"),
         *("allowance", "loser", "aimer", "cleaner", "actor", "teller", "trip", "trips", "pile", "wishes"),
         *("verdict", "ladder", "porch", "bearing", "pour", "movers", "neighbours", "calm", "lives", "attend"),
-        *("keeping", "promise", "promised"),
+        *(
+            "keeping",
+            "promise",
+            "promised",
+            "office",
+            "aimed",
+            "patiently",
+            "tap",
+            "warmth",
+            "crew",
+            "heeding",
+            "placement_loop",
+            "wire",
+        ),
     )
 )
 """Words that once were in this code; the field has others. They are in no name any more."""

@@ -7,7 +7,7 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId
@@ -247,18 +247,18 @@ async def test_remarks_are_made_and_taken_back(spool: AnySpool) -> None:
     await spool.create(draft())
     await send(spool, ("a.jpg", b"1"))
     await spool.commit(TASK, 7)
-    ahead = SentAhead(node=NodeId("n"), node_task_id=NodeTaskId("x"))
+    ahead = StagedFiles(node=NodeId("n"), node_task_id=NodeTaskId("x"))
     for _ in range(2):
         await spool.mark(TASK, Mark.SUBMITTED)
         await spool.mark(TASK, Mark.WEBHOOK_DONE)
-        await spool.note_ahead(TASK, ahead)
+        await spool.note_staged(TASK, ahead)
     await spool.unmark(TASK, Mark.WEBHOOK_DONE)
     await spool.unmark(TASK, Mark.WEBHOOK_DONE)
     await spool.give_up(TASK)
     (held,) = spool.held()
     assert held.marks == {Mark.SUBMITTED, Mark.INPUTS_GONE}
     assert held.ahead == ahead
-    await spool.note_ahead(TASK, None)
+    await spool.note_staged(TASK, None)
     assert spool.held()[0].ahead is None
 
 
@@ -279,7 +279,7 @@ async def test_what_is_not_here_is_not_found(spool: AnySpool) -> None:
     with pytest.raises(NotFound):
         await spool.mark(TASK, Mark.SUBMITTED)
     with pytest.raises(NotFound):
-        await spool.note_ahead(TASK, None)
+        await spool.note_staged(TASK, None)
     with pytest.raises(NotFound):
         async with spool.receive(TASK):
             pass

@@ -13,7 +13,7 @@ from clusterodm.libs.common.http_io.link import Timeouts
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeClient
-from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.forwarding.adapters.node_call import CallTimeouts
 from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
@@ -180,7 +180,7 @@ async def test_another_proxy_that_stops_reading_is_away() -> None:
             yield bytes(1 << 20)
 
     async with hostile(reads_nothing) as peer:
-        with pytest.raises(UploadOwnerAway):
+        with pytest.raises(UploadOwnerUnavailable):
             await PeerClient(stall_s=IN_TIME_S).post(
                 f"http://127.0.0.1:{peer.port}", ForwardedRequest(b"/task/new/upload/x", [], body(), chunked=True)
             )

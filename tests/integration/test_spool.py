@@ -12,7 +12,7 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Upload
@@ -408,14 +408,14 @@ async def test_a_commit_of_an_unknown_task_is_refused(spool: DiskSpool) -> None:
 
 
 async def test_where_files_went_ahead_is_kept_across_a_restart(reopen: Opener) -> None:
-    ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("somewhere"))
+    ahead = StagedFiles(node=NodeId("n1"), node_task_id=NodeTaskId("somewhere"))
     async with reopen() as spool:
         await spool.create(a_draft())
-        await spool.note_ahead(TASK, ahead)
+        await spool.note_staged(TASK, ahead)
     async with reopen() as spool:
         assert [held.ahead for held in spool.held()] == [ahead]
-        await spool.note_ahead(TASK, None)
-        await spool.note_ahead(TASK, None)
+        await spool.note_staged(TASK, None)
+        await spool.note_staged(TASK, None)
     async with reopen() as spool:
         assert [held.ahead for held in spool.held()] == [None]
 

@@ -254,7 +254,7 @@ async def test_options_that_were_never_seen_are_an_error_and_tasks_are_taken_all
 async def test_a_nodes_commit_is_taken_as_a_hint(proxy: ProxyUnderTest, body: bytes, answer: dict[str, object]) -> None:
     assert await proxy.json("POST", "/commit", body) == (200, answer)
 
-    hinted = [message.node_task_id for name, message in proxy.bus.told if name == "hint.finish_reported"]
+    hinted = [message.node_task_id for name, message in proxy.bus.published if name == "hint.finish_reported"]
     assert hinted == (["x"] if b"x" in body else [])
 
 

@@ -112,7 +112,7 @@ async def test_that_a_task_has_ended_is_for_the_scheduler_to_say(
     _, info = await proxy.json("GET", f"/task/{TASK}/info")
 
     assert info["status"] == {"code": shown}
-    hints = [message.node_task_id for name, message in proxy.bus.told if name == "hint.finish_reported"]
+    hints = [message.node_task_id for name, message in proxy.bus.published if name == "hint.finish_reported"]
     assert hints == ([ON_NODE] if said >= 30 else [])
 
 

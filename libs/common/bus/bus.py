@@ -48,9 +48,8 @@ from clusterodm.libs.common.telemetry.request_context import cause
 
 log = structlog.get_logger()
 
-Asked = TypeVar("Asked")
+Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
-Told = TypeVar("Told")
 Value = TypeVar("Value")
 
 HANDLERS_AT_ONCE: Final = 256
@@ -173,7 +172,9 @@ class NatsBus:
         if term.valid:
             await self.publish(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=term.epoch))
 
-    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def request(
+        self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
+    ) -> Reply:
         """Ask the owner; see ports.Bus."""
         return await self._requests.ask(request, message, timeout_s)
 
@@ -210,26 +211,28 @@ class NatsBus:
                     async with asyncio.timeout(STOP_GRACE_S):
                         await cancellable(micro.stop())
 
-    async def publish(self, event: Event[Told], message: Told) -> None:
+    async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event; see ports.Bus."""
         headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
         try:
             await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
         except LOST as error:
             EVENTS_LOST.inc(event.name)
-            log.warning("event.publish_failed", told=event.name, error=type(error).__name__)
+            log.warning("event.publish_failed", message=event.name, error=type(error).__name__)
 
     @asynccontextmanager
-    async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+    async def subscribe(
+        self, event: Event[Payload], handler: Callable[[Payload], Awaitable[None]]
+    ) -> AsyncIterator[None]:
         """Call the handler for every event; see ports.Bus."""
 
         async def heard(message: Msg) -> None:
-            told = decoded(event.name, message.data, event.told)
+            told = decoded(event.name, message.data, event.payload)
             if told is not None:
                 try:
                     await handler(told)
                 except Exception:
-                    log.exception("event.handler_failed", told=event.name)
+                    log.exception("event.handler_failed", message=event.name)
 
         subscription = await cancellable(self._client.subscribe(event.subject, cb=heard))
         try:
@@ -245,7 +248,7 @@ class NatsBus:
         except LOST as error:
             raise BusFailed(f"events cannot be read: {why(error)}") from None
 
-    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+    async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
         """Replace the last value; see ports.Bus."""
         payload = msgspec.json.encode(message)
         if snapshot.stream not in self._compared:
@@ -262,7 +265,7 @@ class NatsBus:
 
     @asynccontextmanager
     async def watch_snapshot(
-        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+        self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one; see ports.Bus."""
         async with background(lambda: self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
@@ -312,7 +315,7 @@ class NatsBus:
         """Make sure that the stream of events exists. Raises BusFailed when NATS has no room for it."""
         await open_events(self._js, self._replicas)
 
-    async def _hand_over_last(self, snapshot: Snapshot[Told], handler: Callable[[Told], Awaitable[None]]) -> int:
+    async def _hand_over_last(self, snapshot: Snapshot[Payload], handler: Callable[[Payload], Awaitable[None]]) -> int:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
         with contextlib.suppress(nats.js.errors.NotFoundError):
             last = await cancellable(self._js.get_last_msg(snapshot.stream, snapshot.subject))
@@ -320,7 +323,9 @@ class NatsBus:
             return last.seq or 0
         return 0
 
-    async def _follow(self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]) -> None:
+    async def _follow(
+        self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
+    ) -> None:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
         tries_count = 0
         while True:
@@ -346,20 +351,20 @@ class NatsBus:
                 await asyncio.sleep(RETRY_S)
 
 
-async def hand_over(snapshot: Snapshot[Told], data: bytes, handler: Callable[[Told], Awaitable[None]]) -> None:
+async def hand_over(snapshot: Snapshot[Payload], data: bytes, handler: Callable[[Payload], Awaitable[None]]) -> None:
     """Call the handler with a snapshot, unless nobody can read it."""
-    told = decoded(snapshot.name, data, snapshot.told) if data else None
+    told = decoded(snapshot.name, data, snapshot.payload) if data else None
     if told is not None:
         await handler(told)
 
 
-def decoded(name: str, data: bytes, kind: type[Told]) -> Told | None:
+def decoded(name: str, data: bytes, kind: type[Payload]) -> Payload | None:
     """Read a message; None when this version cannot."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         UNREADABLE.inc(name)
-        log.warning("message.not_decoded", told=name, reason=str(error))
+        log.warning("message.not_decoded", message=name, reason=str(error))
         return None
 
 
@@ -367,7 +372,7 @@ def endpoint(
     limiter: TaskLimiter, request: Request[Any, Any], handler: Handler, term: Term | None
 ) -> Callable[[MicroRequest], Awaitable[None]]:
     """Make the micro endpoint of one request: each call in a task of the limiter; silent when the term is over."""
-    decoder = msgspec.json.Decoder(request.asked)
+    decoder = msgspec.json.Decoder(request.payload)
 
     async def answer(asked: MicroRequest) -> None:
         cause.set((asked.headers or {}).get(CAUSE, ""))
@@ -402,7 +407,7 @@ async def worked_out(
     except ClusterError as error:
         return error_name(error), error.message.encode()
     except msgspec.DecodeError as error:
-        return "refused", f"not a {request.asked.__name__}: {error}".encode()
+        return "refused", f"not a {request.payload.__name__}: {error}".encode()
     except Exception:
         log.exception("request.failed", request=request.name)
         return "bus-failed", f"{request.owner} failed".encode()

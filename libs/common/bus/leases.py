@@ -66,7 +66,7 @@ STARTED_AT: Final = 18
 """Which field behind the state says when the process started (proc(5): the 22nd of all)."""
 
 
-class OfficeTaken(Exception):
+class LeadershipTaken(Exception):
     """The lease is no longer ours, and NATS has said so."""
 
 
@@ -216,7 +216,7 @@ class Lease:
                 async with asyncio.timeout(self._ttl_s / TRIES_PER_TTL):
                     await cancellable(self._write_again(term))
                 pause_s = self._ttl_s / RENEWALS_PER_TTL
-            except OfficeTaken as error:
+            except LeadershipTaken as error:
                 log.warning("leadership.lost", lease=self._name, epoch=term.epoch, reason=str(error))
                 return
             except LOST as error:
@@ -243,13 +243,13 @@ class Lease:
         term.prolong(began + self._ttl_s)
 
     async def _own_revision(self) -> int:
-        """Find the write of ours whose answer was lost. Raises OfficeTaken when the last one is another's."""
+        """Find the write of ours whose answer was lost. Raises LeadershipTaken when the last one is another's."""
         try:
             entry = await cancellable(self._store.get(self._name))
         except nats.js.errors.KeyNotFoundError:
-            raise OfficeTaken("the lease has expired") from None
+            raise LeadershipTaken("the lease has expired") from None
         if entry.value != self._holder:
-            raise OfficeTaken("another holds it")
+            raise LeadershipTaken("another holds it")
         return entry.revision or 0
 
     async def _write(self, revision: int) -> api.PubAck:

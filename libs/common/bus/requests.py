@@ -29,7 +29,7 @@ from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellabl
 from clusterodm.libs.common.telemetry.metrics import counter, histogram
 from clusterodm.libs.common.telemetry.request_context import cause
 
-Asked = TypeVar("Asked")
+Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
 
 CAUSE: Final = "Clusterodm-Cause"
@@ -71,7 +71,7 @@ class Requests:
         for owner in list(self._news):
             self.leader_answers(owner)
 
-    async def ask(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def ask(self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None) -> Reply:
         """Ask the owner; see ports.Bus."""
         deadline = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
         payload = msgspec.json.encode(message)

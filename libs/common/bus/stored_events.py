@@ -43,7 +43,7 @@ def event_of(message: Msg) -> StoredEvent:
         sequence=message.metadata.sequence.stream,
         name=message.subject.removeprefix(FIRST),
         at_ms=round(message.metadata.timestamp.timestamp() * 1000),
-        told=told if isinstance(told, dict) else {},
+        payload=told if isinstance(told, dict) else {},
         cause=(message.headers or {}).get(CAUSE, ""),
     )
 

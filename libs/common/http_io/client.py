@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.http_io.link import Asked, Heard, Link, Origin, Stale, Timeouts, connect, within
+from clusterodm.libs.common.http_io.link import ClientRequest, Heard, Link, Origin, Stale, Timeouts, connect, within
 
 IDLE_S: Final = 4.0
 LOOK_SHARE: Final = 0.125
@@ -70,7 +70,7 @@ class Pool:
         """Whether nothing is open."""
         return not self._idle and not self._at_work_count
 
-    async def take(self, asked: Asked, timeouts: Timeouts) -> Link:
+    async def take(self, asked: ClientRequest, timeouts: Timeouts) -> Link:
         """Lend a connection that has read the head of the answer; it is to be given back."""
         if self._room.locked():
             await within(self._room.acquire(), timeouts.connect_s, f"{self._name} has too many connections")
@@ -84,7 +84,7 @@ class Pool:
             self._room.release()
             raise
 
-    def borrow(self, asked: Asked, heard: Heard) -> Link | None:
+    def borrow(self, asked: ClientRequest, heard: Heard) -> Link | None:
         """Ask over a connection that is kept, and be called back (Link.ask); None: there is none. To be taken back.
 
         It opens nothing, so the limit of connections does not count it.
@@ -128,7 +128,7 @@ class Pool:
             self._idle = [link for link in self._idle if not link.lost]
         return bool(self._idle)
 
-    async def _asked(self, asked: Asked, timeouts: Timeouts) -> Link:
+    async def _asked(self, asked: ClientRequest, timeouts: Timeouts) -> Link:
         while asked.repeatable and (kept := self._take_idle()):
             try:
                 return await self._try(kept, asked, timeouts)
@@ -136,7 +136,7 @@ class Pool:
                 continue
         return await self._try(await self._open(timeouts.connect_s), asked, timeouts)
 
-    async def _try(self, link: Link, asked: Asked, timeouts: Timeouts) -> Link:
+    async def _try(self, link: Link, asked: ClientRequest, timeouts: Timeouts) -> Link:
         try:
             link.begin(asked)
             await link.answered(timeouts.head_s)
@@ -159,12 +159,12 @@ class Pool:
         return await connect(self._origin, self._name, limit_s, self._tls() if self._origin.tls else None)
 
 
-class Asking:
+class PendingRequest:
     """One request under way: an async context manager, written out because this is the hottest of all paths."""
 
     __slots__ = ("_asked", "_link", "_patience", "_pool")
 
-    def __init__(self, pool: Pool, asked: Asked, timeouts: Timeouts) -> None:
+    def __init__(self, pool: Pool, asked: ClientRequest, timeouts: Timeouts) -> None:
         self._pool = pool
         self._asked = asked
         self._patience = timeouts
@@ -213,9 +213,9 @@ class Client:
         for pool in self._pools.values():
             pool.close()
 
-    def ask(self, origin: Origin, name: str, asked: Asked, timeouts: Timeouts) -> Asking:
+    def ask(self, origin: Origin, name: str, asked: ClientRequest, timeouts: Timeouts) -> PendingRequest:
         """Send one request; the answer lives as long as the context. `name`: what errors call the other side."""
-        return Asking(self.pool(origin, name), asked, timeouts)
+        return PendingRequest(self.pool(origin, name), asked, timeouts)
 
     async def open(self, origin: Origin, name: str, limit_s: float) -> Link:
         """Open a connection for a request whose body is sent piece by piece; to be closed by who has it. Raises NodeUnreachable."""

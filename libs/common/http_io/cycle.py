@@ -1,6 +1,6 @@
 """One request and its answer, between a connection and an ASGI application; and what an application may do beyond ASGI.
 
-`scope["extensions"][DOOR]` is the cycle itself:
+`scope["extensions"][REQUEST_CYCLE]` is the cycle itself:
 
     drop()          ends it without a byte: the answer to a poll about which nothing is known, because clients retry a broken
                     connection and take any status for the end (PyODM, WebODM)
@@ -26,7 +26,7 @@ import structlog
 from clusterodm.libs.common.http_io.scope import App, Message, Scope
 from clusterodm.libs.http1.lines import BODILESS, STATUS_LINE, Header, find, require_sendable
 
-DOOR: Final = "clusterodm.door"
+REQUEST_CYCLE: Final = "clusterodm.request_cycle"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 FAILED: Final = 500
 SORRY: Final = b"Internal Server Error"
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Tap:
+class LentSocket:
     """A client's socket, lent to who takes the rest of a body straight from it."""
 
     descriptor: int
@@ -46,7 +46,7 @@ class Tap:
     """Whoever took some found that the client is too slow to be waited for in a thread."""
 
 
-class Wire(Protocol):
+class CycleConnection(Protocol):
     """What a cycle needs of its connection."""
 
     transport: asyncio.Transport
@@ -66,7 +66,7 @@ class Wire(Protocol):
         """The descriptor of a connection without TLS."""
         ...
 
-    def over(self, cycle: "Cycle", *, keeps: bool) -> None:
+    def over(self, cycle: "RequestCycle", *, keeps: bool) -> None:
         """Hear that an answer is complete."""
         ...
 
@@ -74,7 +74,7 @@ class Wire(Protocol):
         """Hear that more of the body is wanted."""
         ...
 
-    def lend_body(self, cycle: "Cycle") -> Tap | None:
+    def lend_body(self, cycle: "RequestCycle") -> LentSocket | None:
         """Stop reading, when the rest of this request's body is what the socket holds next."""
         ...
 
@@ -102,17 +102,17 @@ class ResponseContext:
     awaits_continue: bool
 
 
-class Cycle:
+class RequestCycle:
     """One request and its answer."""
 
     __slots__ = (
         "_asked",
         "_chunked",
+        "_connection",
         "_due_bytes",
         "_end_told",
         "_pieces",
         "_wake",
-        "_wire",
         "complete",
         "disconnected",
         "more_body",
@@ -121,8 +121,8 @@ class Cycle:
         "waiting_bytes",
     )
 
-    def __init__(self, wire: Wire, asked: ResponseContext) -> None:
-        self._wire = wire
+    def __init__(self, connection: CycleConnection, asked: ResponseContext) -> None:
+        self._connection = connection
         self._asked = asked
         self._pieces: list[bytes] = []
         self._end_told = False
@@ -190,11 +190,11 @@ class Cycle:
         """Wait for the next piece of the body, its end, or the client's."""
         if self._asked.awaits_continue and not (self.started or self.gone):
             self._asked.awaits_continue = False
-            self._wire.transport.write(CONTINUE)
+            self._connection.transport.write(CONTINUE)
         while not (self.disconnected or self.complete):
             if self.ready:
                 return self._next_piece()
-            self._wire.wanted()
+            self._connection.wanted()
             wake = self._wake = self._wake or asyncio.Event()
             await wake.wait()
             wake.clear()
@@ -210,8 +210,8 @@ class Cycle:
 
     async def send(self, message: Message) -> None:
         """Send the head, or a part of the body."""
-        if self._wire.full and not self.disconnected:
-            await self._wire.drained()
+        if self._connection.full and not self.disconnected:
+            await self._connection.drained()
         if self.disconnected:
             return
         if self.complete:
@@ -237,7 +237,7 @@ class Cycle:
         elif self._due_bytes is None:
             self._asked.keeps = False
         self.started = True
-        self._wire.transport.write(self._head(status, lines) + b"\r\n")
+        self._connection.transport.write(self._head(status, lines) + b"\r\n")
 
     def _consider_body(self) -> None:
         """End the connection behind an answer to a body that was not asked for: it may still come, or not (RFC 9110, 10.1.1).
@@ -268,36 +268,36 @@ class Cycle:
                 raise RuntimeError("the answer is longer than its head says")
             self._due_bytes -= len(data)
         if data:
-            self._wire.transport.write(data)
+            self._connection.transport.write(data)
 
     # --- beyond ASGI
 
     @property
     def gone(self) -> bool:
         """Whether the client has left."""
-        return self.disconnected or self._wire.transport.is_closing()
+        return self.disconnected or self._connection.transport.is_closing()
 
     def drop(self) -> None:
         """Close the connection now; what is not sent yet is not sent."""
         self.disconnected = True
-        self._wire.transport.abort()
+        self._connection.transport.abort()
 
     async def answer(self, status: int, headers: Sequence[Header], body: bytes, *, close: bool = False) -> None:
         """Send a whole answer in one write."""
-        if self._wire.full and not self.disconnected:
-            await self._wire.drained()
+        if self._connection.full and not self.disconnected:
+            await self._connection.drained()
         if self.disconnected:
             return
         require_sendable(headers)
         self._asked.keeps = self._asked.keeps and not close
         self._consider_body()
         head = self._head(status, headers) + b"content-length: %d\r\n\r\n" % len(body)
-        self._wire.transport.write(head if self._asked.is_head else head + body)
+        self._connection.transport.write(head if self._asked.is_head else head + body)
         self._end()
 
     def _head(self, status: int, headers: Sequence[Header]) -> bytes:
         lines = [STATUS_LINE[status]]
-        for name, value in (*self._wire.lines, *headers):
+        for name, value in (*self._connection.lines, *headers):
             lines += (name, b": ", value, b"\r\n")
         if not self._asked.keeps:
             lines.append(b"connection: close\r\n")
@@ -306,26 +306,26 @@ class Cycle:
     def _end(self) -> None:
         self.started = self.complete = True
         self._wake_up()
-        self._wire.over(self, keeps=self._asked.keeps)
+        self._connection.over(self, keeps=self._asked.keeps)
 
     @contextmanager
-    def body_socket(self) -> Iterator[Tap | None]:
+    def body_socket(self) -> Iterator[LentSocket | None]:
         """Lend the socket to who takes the rest of the body from it; None: that cannot be done at this moment."""
-        tap = None if self.gone else self._wire.lend_body(self)
-        lent_bytes = tap.left_bytes if tap else 0
+        lent = None if self.gone else self._connection.lend_body(self)
+        lent_bytes = lent.left_bytes if lent else 0
         try:
-            yield tap
+            yield lent
         finally:
-            if tap is not None:
-                self._wire.skip_body(lent_bytes - tap.left_bytes)
+            if lent is not None:
+                self._connection.skip_body(lent_bytes - lent.left_bytes)
 
     async def flushed(self) -> None:
         """Wait until all that has been written is with the kernel, or the client has gone."""
-        transport = self._wire.transport
+        transport = self._connection.transport
         if transport.get_write_buffer_size() and not self.gone:
             transport.set_write_buffer_limits(high=0)
             try:
-                await self._wire.drained()
+                await self._connection.drained()
             finally:
                 if not self.gone:
                     transport.set_write_buffer_limits()
@@ -333,12 +333,12 @@ class Cycle:
     @contextmanager
     def answer_socket(self) -> Iterator[int | None]:
         """Lend the socket to who writes a part of the answer's body into it; None: something else is to be written first."""
-        free = not (self.gone or self._chunked or self._wire.transport.get_write_buffer_size())
-        descriptor = self._wire.socket_number if free else None
+        free = not (self.gone or self._chunked or self._connection.transport.get_write_buffer_size())
+        descriptor = self._connection.socket_number if free else None
         if descriptor is None:
             yield None
         else:
-            with self._wire.unread():
+            with self._connection.unread():
                 yield descriptor
 
     def sent(self, count_bytes: int) -> None:

@@ -49,7 +49,7 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClientRequest:
     """One request as it goes over the wire."""
 
     head: bytes
@@ -167,7 +167,7 @@ class Link(asyncio.BufferedProtocol):
 
     # --- one request
 
-    def begin(self, asked: Asked) -> None:
+    def begin(self, asked: ClientRequest) -> None:
         """Send a request, or its head. Raises NodeFailed when the connection is gone."""
         self._core.asked(head_only=asked.head_only)
         self.head = self.usual_body = None
@@ -176,7 +176,7 @@ class Link(asyncio.BufferedProtocol):
         assert self.transport is not None  # noqa: S101 it is made before it is lent
         self.transport.write(asked.head)
 
-    def ask(self, asked: Asked, heard: "Heard") -> None:
+    def ask(self, asked: ClientRequest, heard: "Heard") -> None:
         """Send a request whose answer nobody waits for. Raises NodeFailed when the connection is gone.
 
         `heard` is called once: when `content` can say what came of it, or that it has to be read piece by piece.

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 from uvicorn.server import ServerState
 
-from clusterodm.libs.common.http_io.cycle import DOOR, Cycle, ResponseContext, Tap
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, LentSocket, RequestCycle, ResponseContext
 from clusterodm.libs.common.http_io.scope import App, Scope, connection_scope, request_scope
 from clusterodm.libs.common.http_io.sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
 from clusterodm.libs.http1.heads import RequestHead
@@ -82,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         """What has come behind it."""
         self._core: ServerSide | None = None
         """Made for the first request that is not plain."""
-        self._cycle: Cycle | None = None
+        self._cycle: RequestCycle | None = None
         self._scope: Scope = {}
         """What all scopes of this connection have in common."""
         self._held = 0
@@ -286,8 +286,8 @@ class Connection(asyncio.BufferedProtocol):
         asked = ResponseContext(
             head.method == "HEAD", keeps=keeps, may_chunk=head.version == "1.1", awaits_continue=head.awaits_continue
         )
-        self._cycle = cycle = Cycle(self, asked)
-        scope["extensions"] = {DOOR: cycle}
+        self._cycle = cycle = RequestCycle(self, asked)
+        scope["extensions"] = {REQUEST_CYCLE: cycle}
         self._spawn(cycle.run(self._app, scope))
 
     def _scope_of(self, head: RequestHead) -> Scope:
@@ -323,7 +323,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- the end of an answer, and of the connection
 
-    def over(self, cycle: Cycle, *, keeps: bool) -> None:
+    def over(self, cycle: RequestCycle, *, keeps: bool) -> None:
         """Go on behind an answer: with the next request, when the client has read this one."""
         if cycle is not self._cycle:
             return
@@ -373,14 +373,14 @@ class Connection(asyncio.BufferedProtocol):
         """Read on: the application has taken all of the body that came."""
         self._release(BEHIND)
 
-    def lend_body(self, cycle: Cycle) -> Tap | None:
+    def lend_body(self, cycle: RequestCycle) -> LentSocket | None:
         """Stop reading, when the rest of this request's body is what the socket holds next."""
         count_bytes = self._core.lendable_bytes if self._core is not None else 0
         descriptor = self.socket_number if count_bytes and cycle is self._cycle and not cycle.waiting_bytes else None
         if descriptor is None:
             return None
         self._hold(LENT)
-        return Tap(descriptor, count_bytes)
+        return LentSocket(descriptor, count_bytes)
 
     def skip_body(self, count_bytes: int) -> None:
         """Go on reading where somebody else has stopped, when the application asks for it."""

@@ -10,20 +10,19 @@ from typing import Final, Generic, TypeVar
 
 from clusterodm.libs.common.model.values import Frozen
 
-Asked = TypeVar("Asked")
+Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
-Told = TypeVar("Told")
 Value = TypeVar("Value")
 PREFIX: Final = "clusterodm"
 
 
 @dataclass(frozen=True)
-class Request(Generic[Asked, Reply]):
+class Request(Generic[Payload, Reply]):
     """A question to the one service that owns the answer."""
 
     name: str
     """`owner.verb_noun`"""
-    asked: type[Asked]
+    payload: type[Payload]
     reply: type[Reply]
     """The type of the answer, or a union of tagged Structs."""
     timeout_s: float = 5.0
@@ -43,16 +42,16 @@ class Request(Generic[Asked, Reply]):
 
 
 @dataclass(frozen=True)
-class LongPoll(Request[Asked, Reply]):
+class LongPoll(Request[Payload, Reply]):
     """A question that stays open until there is something to say: those that are open take nobody's turn."""
 
 
 @dataclass(frozen=True)
-class Event(Generic[Told]):
+class Event(Generic[Payload]):
     """Something that has happened."""
 
     name: str
-    told: type[Told]
+    payload: type[Payload]
 
     @property
     def subject(self) -> str:
@@ -61,11 +60,11 @@ class Event(Generic[Told]):
 
 
 @dataclass(frozen=True)
-class Snapshot(Generic[Told]):
+class Snapshot(Generic[Payload]):
     """The whole of a fact that changes; kept in a stream of its own that holds the last value only."""
 
     name: str
-    told: type[Told]
+    payload: type[Payload]
     stream: str
 
     @property

@@ -5,13 +5,13 @@ from typing import ClassVar, Final, cast
 import msgspec
 
 from clusterodm.libs.common.messages.kinds import Done, Event, LongPoll, Request
-from clusterodm.libs.common.messages.tasks import SentAhead, TaskRecord
+from clusterodm.libs.common.messages.tasks import StagedFiles, TaskRecord
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import Frozen, InstanceId, NodeId, NodeTaskId, Owner, TaskId
 
 
-class AimUpload(Frozen, frozen=True, kw_only=True):
+class PlanStageIn(Frozen, frozen=True, kw_only=True):
     """Where would this upload go if it were committed now? Its upload owner sends files there and asks again every few seconds.
 
     No slot is reserved by that. Not asked for some seconds, the scheduler forgets about it.
@@ -26,7 +26,7 @@ class AimUpload(Frozen, frozen=True, kw_only=True):
     """Where its files go at present: the answer is this node, or none."""
 
 
-class Aimed(Frozen, frozen=True, kw_only=True, tag="aimed"):
+class StageInPlanned(Frozen, frozen=True, kw_only=True, tag="aimed"):
     """Files may go ahead to this node."""
 
     node: Node
@@ -36,7 +36,7 @@ class Aimed(Frozen, frozen=True, kw_only=True, tag="aimed"):
         return f"Aimed({self.node.name})"
 
 
-class NoAim(Frozen, frozen=True, kw_only=True, tag="no-aim"):
+class StageInDeclined(Frozen, frozen=True, kw_only=True, tag="no-aim"):
     """Send nothing ahead now, and end what is under way."""
 
     reason: str
@@ -50,15 +50,15 @@ class PlaceTask(Frozen, frozen=True, kw_only=True):
 
     task: TaskId
     upload_owner: InstanceId = msgspec.field(name="holder")
-    ahead: SentAhead | None = None
+    ahead: StagedFiles | None = None
     """What went ahead: an attempt on the same node goes on under that id."""
 
 
-class AskedTask(Frozen, frozen=True, kw_only=True):
+class TaskQuery(Frozen, frozen=True, kw_only=True):
     """A task about which its upload owner wants to know something now."""
 
     task: TaskId
-    ahead: SentAhead | None = None
+    ahead: StagedFiles | None = None
     """What went ahead: an attempt on the same node goes on under that id."""
 
 
@@ -77,7 +77,7 @@ class PlaceTasks(Frozen, frozen=True, kw_only=True):
     """Another one for each start of the upload owner: what an earlier run had asked counts no more."""
     sending: dict[TaskId, int] = msgspec.field(default_factory=dict)
     """Attempts, by their numbers, that it has begun and not ended; what else it should be sending is answered again."""
-    tasks: tuple[AskedTask, ...] = ()
+    tasks: tuple[TaskQuery, ...] = ()
     """About these it wants an answer now, whatever it is; at most `NAMED`."""
     hold_s: float = 0.0
     """How long it would wait for something to be said, seconds; at most `HOLD_S`."""
@@ -214,8 +214,8 @@ class Placements(Frozen, frozen=True, kw_only=True):
 PLACE_TASKS: Final = LongPoll(
     "scheduler.place_tasks", PlaceTasks, Placements, timeout_s=PlaceTasks.HOLD_S + 10, idempotent=True
 )
-AimReply = Aimed | NoAim
-AIM_UPLOAD: Final = Request("scheduler.aim_upload", AimUpload, cast("type[AimReply]", AimReply))
+StageInReply = StageInPlanned | StageInDeclined
+PLAN_STAGE_IN: Final = Request("scheduler.aim_upload", PlanStageIn, cast("type[StageInReply]", StageInReply))
 RENEW_ATTEMPT: Final = Request("scheduler.renew_attempt", RenewAttempt, Done, idempotent=True)
 REPORT_FORWARDED: Final = Request("scheduler.report_forwarded", ReportForwarded, TaskRecord)
 REPORT_FORWARD_FAILED: Final = Request("scheduler.report_forward_failed", ReportForwardFailed, TaskRecord)

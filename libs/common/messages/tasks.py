@@ -20,7 +20,7 @@ class TaskRecord(Frozen, frozen=True, kw_only=True):
     """It has ended and is kept in KV `ended`: in KV `tasks` it was last at this revision."""
 
 
-class SentAhead(Frozen, frozen=True, kw_only=True):
+class StagedFiles(Frozen, frozen=True, kw_only=True):
     """Where files of an upload went before its commit."""
 
     node: NodeId
@@ -43,7 +43,7 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     skip_post_processing: bool = False
     zip_url: str = ""
     submodel: bool = False
-    ahead: SentAhead | None = None
+    ahead: StagedFiles | None = None
     """What went ahead: an attempt on the same node that begins at once goes on under that id."""
 
 

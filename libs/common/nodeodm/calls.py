@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 from clusterodm.libs.common.errors import NodeUnreachable
 from clusterodm.libs.common.hosts import bracketed
 from clusterodm.libs.common.http_io.client import Client, Pool
-from clusterodm.libs.common.http_io.link import Asked, Origin, Timeouts
+from clusterodm.libs.common.http_io.link import ClientRequest, Origin, Timeouts
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.lines import find
@@ -86,10 +86,10 @@ class Calls:
         """Send a form, once. `set_uuid`: NodeODM's header that names a task."""
         named = f"set-uuid: {set_uuid}\r\n" if set_uuid else ""
         lines = f"{named}Content-Type: {content_type}\r\nContent-Length: {len(form)}\r\n\r\n".encode("ascii")
-        asked = Asked(head(node, "POST", target, "close") + lines + form, repeatable=False)
+        asked = ClientRequest(head(node, "POST", target, "close") + lines + form, repeatable=False)
         return await self._ask(node, asked, limit_s, LIMIT_BYTES)
 
-    async def _ask(self, node: Node, asked: Asked, limit_s: float, limit_bytes: int) -> CallAnswer:
+    async def _ask(self, node: Node, asked: ClientRequest, limit_s: float, limit_bytes: int) -> CallAnswer:
         until_s = asyncio.get_running_loop().time() + limit_s
         timeouts = Timeouts(min(limit_s, CONNECT_TIMEOUT_S), limit_s, limit_s)
         async with self._client.ask(*named_origin(node), asked, timeouts) as link:
@@ -106,9 +106,9 @@ def answer_of(head: ResponseHead | None, content: bytes) -> CallAnswer:
 
 
 @lru_cache(REMEMBERED_COUNT)
-def question(node: Node, target: str) -> Asked:
+def question(node: Node, target: str) -> ClientRequest:
     """Write a GET. Raises NodeUnreachable for a name that cannot be one."""
-    return Asked(head(node, "GET", target, "keep-alive") + b"\r\n")
+    return ClientRequest(head(node, "GET", target, "keep-alive") + b"\r\n")
 
 
 @lru_cache(REMEMBERED_COUNT)

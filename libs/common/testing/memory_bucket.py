@@ -23,7 +23,7 @@ from clusterodm.libs.common.ports import (
 if TYPE_CHECKING:
     from clusterodm.libs.common.testing.memory_bus import MemoryBus
 
-Told = TypeVar("Told")
+Payload = TypeVar("Payload")
 Value = TypeVar("Value")
 
 
@@ -219,7 +219,7 @@ class MemoryObjects:
         self._contents.pop(key, None)
 
 
-async def endless(queue: "asyncio.Queue[Told]") -> AsyncIterator[Told]:
+async def endless(queue: "asyncio.Queue[Payload]") -> AsyncIterator[Payload]:
     """Yield what comes through a queue, for ever."""
     while True:
         yield await queue.get()

@@ -28,9 +28,8 @@ from clusterodm.libs.common.testing.faults import Faults
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket, MemoryObjects, endless
 
 log = structlog.get_logger()
-Asked = TypeVar("Asked")
+Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
-Told = TypeVar("Told")
 Value = TypeVar("Value")
 
 
@@ -43,7 +42,7 @@ class MemoryBus:
         """How long it is known to be away, as the test plays it."""
         self.servers_count = 1
         self.faults = Faults()
-        self.told: list[tuple[str, Any]] = []
+        self.published: list[tuple[str, Any]] = []
         """Every event told: its name and message."""
         self._handlers: dict[str, Handler] = {}
         self._listeners: dict[str, list[Callable[[Any], Awaitable[None]]]] = {}
@@ -64,13 +63,15 @@ class MemoryBus:
         self.require_connection()
         return 0.0
 
-    async def request(self, request: Request[Asked, Reply], message: Asked, timeout_s: float | None = None) -> Reply:
+    async def request(
+        self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
+    ) -> Reply:
         """Ask the owner."""
         self.require_connection()
         handler = self._handlers.get(request.subject)
         if handler is None or self.faults.loses(request.subject):
             raise BusFailed(f"nobody answers {request.name}")
-        asked = msgspec.json.decode(msgspec.json.encode(message), type=request.asked)
+        asked = msgspec.json.decode(msgspec.json.encode(message), type=request.payload)
         try:
             async with asyncio.timeout(request.timeout_s if timeout_s is None else timeout_s):
                 answer = await handler(asked)
@@ -100,16 +101,16 @@ class MemoryBus:
                 if self._handlers.get(subject) is handler:
                     del self._handlers[subject]
 
-    async def publish(self, event: Event[Told], message: Told) -> None:
+    async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event."""
-        self.told.append((event.name, message))
+        self.published.append((event.name, message))
         if not self.connected or self.faults.loses(event.subject):
             return
 
         async def deliver() -> None:
             for listener in self._listeners.get(event.subject, []):
                 with contextlib.suppress(Exception):
-                    await listener(msgspec.json.decode(msgspec.json.encode(message), type=event.told))
+                    await listener(msgspec.json.decode(msgspec.json.encode(message), type=event.payload))
 
         if not self.faults.holds(deliver):
             await deliver()
@@ -119,13 +120,15 @@ class MemoryBus:
         self.require_connection()
         events = [
             StoredEvent(number, name, 0, msgspec.to_builtins(message))
-            for number, (name, message) in enumerate(self.told, start=1)
+            for number, (name, message) in enumerate(self.published, start=1)
             if number > after
         ]
-        return StoredEvents(tuple(events[-most_count:]), len(self.told))
+        return StoredEvents(tuple(events[-most_count:]), len(self.published))
 
     @asynccontextmanager
-    async def subscribe(self, event: Event[Told], handler: Callable[[Told], Awaitable[None]]) -> AsyncIterator[None]:
+    async def subscribe(
+        self, event: Event[Payload], handler: Callable[[Payload], Awaitable[None]]
+    ) -> AsyncIterator[None]:
         """Call the handler for every event."""
         listeners = self._listeners.setdefault(event.subject, [])
         listeners.append(handler)
@@ -134,7 +137,7 @@ class MemoryBus:
         finally:
             listeners.remove(handler)
 
-    async def publish_snapshot(self, snapshot: Snapshot[Told], message: Told) -> None:
+    async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
         """Replace the last value."""
         self.require_connection()
         self._snapshots[snapshot.name] = msgspec.json.encode(message)
@@ -143,7 +146,7 @@ class MemoryBus:
 
     @asynccontextmanager
     async def watch_snapshot(
-        self, snapshot: Snapshot[Told], durable: str, handler: Callable[[Told], Awaitable[None]]
+        self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one."""
         values: asyncio.Queue[bytes] = asyncio.Queue()
@@ -153,7 +156,7 @@ class MemoryBus:
 
         async def follow() -> None:
             async for value in endless(values):
-                await handler(msgspec.json.decode(value, type=snapshot.told))
+                await handler(msgspec.json.decode(value, type=snapshot.payload))
 
         async with background(follow, name=f"follow {snapshot.name} as {durable}"):
             yield

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, Refused
-from clusterodm.services.admin.cli.core.tables import Look
+from clusterodm.services.admin.cli.core.tables import TableStyle
 
 FILE: Final = "cluster.json"
 DATA_DIR: Final = Path("data")
@@ -72,12 +72,12 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def look(*, wide: bool) -> Look:
+def look(*, wide: bool) -> TableStyle:
     """Say how tables may look: as wide as the terminal, and in colour unless NO_COLOR (no-color.org) or TERM=dumb says otherwise."""
     if not is_terminal():
-        return Look()
+        return TableStyle()
     colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Look(width=None if wide else shutil.get_terminal_size((100, 24)).columns, colour=colour)
+    return TableStyle(width=None if wide else shutil.get_terminal_size((100, 24)).columns, colour=colour)
 
 
 def say(text: str, *, failed: bool = False) -> None:

@@ -146,7 +146,7 @@ async def follow(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace = U
         await complete_ids(bus, given)
         at, attempts_count = given.line, None
         while True:
-            task = await patiently(partial(task_of, bus, given.task), pace)
+            task = await with_retries(partial(task_of, bus, given.task), pace)
             if attempts_count is not None and len(task.attempts) > attempts_count:
                 at = 0  # another attempt has a console of its own
             attempts_count = len(task.attempts)
@@ -166,7 +166,7 @@ async def new_lines(bus: Bus, task: Task, at: int, show: Show, pace: Pace) -> in
     begin = max(at, 0)
     while True:
         wanted = ReadConsole(task=task.id, from_line=begin + len(lines))
-        more = (await patiently(partial(bus.request, READ_CONSOLE, wanted), pace)).lines
+        more = (await with_retries(partial(bus.request, READ_CONSOLE, wanted), pace)).lines
         lines += more
         if not more:
             break
@@ -195,7 +195,7 @@ async def wait_for(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace =
 async def ended(bus: Bus, task_id: TaskId, show: Show, pace: Pace) -> TaskState:
     """Wait until one task has ended, and say how."""
     while True:
-        task = await patiently(partial(task_of, bus, task_id), pace)
+        task = await with_retries(partial(task_of, bus, task_id), pace)
         if task.state.ended:
             break
         await asyncio.sleep(pace.again_s)
@@ -208,7 +208,7 @@ async def task_of(bus: Bus, task_id: TaskId) -> Task:
     return (await bus.request(GET_TASK, TaskRef(task=task_id))).task
 
 
-async def patiently(request: Callable[[], Awaitable[Reply]], pace: Pace) -> Reply:
+async def with_retries(request: Callable[[], Awaitable[Reply]], pace: Pace) -> Reply:
     """Ask until there is an answer: a cluster may be started again meanwhile. Raises BusFailed when that takes too long."""
     return await retry(request, "the cluster answers", pace.patience_s)
 
@@ -223,7 +223,7 @@ async def show_events(bus: Bus, given: argparse.Namespace, show: ShowEvent, pace
         if not given.follow:
             return
         await asyncio.sleep(pace.again_s)
-        found = await patiently(partial(bus.stored_events, reached, EVENTS_PAGE_COUNT), pace)
+        found = await with_retries(partial(bus.stored_events, reached, EVENTS_PAGE_COUNT), pace)
         past, reached = [event for event in found.events if matches(event, about)], found.reached
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from clusterodm.libs.common.http_io.cycle import DOOR, Cycle
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle
 from clusterodm.libs.common.http_io.scope import Message, Receive, Scope, Send
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model.values import Owner
@@ -292,9 +292,9 @@ class RequestContext:
         await self.part(b"", more=False)
 
     @property
-    def cycle(self) -> Cycle:
+    def cycle(self) -> RequestCycle:
         """What may be done beyond ASGI."""
-        cycle: Cycle = self.scope["extensions"][DOOR]
+        cycle: RequestCycle = self.scope["extensions"][REQUEST_CYCLE]
         return cycle
 
     def drop(self) -> None:

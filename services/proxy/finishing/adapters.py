@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.http_io.link import Asked, Link, Origin, connect, in_words
+from clusterodm.libs.common.http_io.link import ClientRequest, Link, Origin, connect, in_words
 from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.libs.http1.lines import Header, request_head
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
@@ -110,7 +110,7 @@ class HttpWebhook:
         """Ask, and read the head of the answer. Raises NodeFailed, WebhookRefused."""
         link = await self._connected(to, self._permitted(to, await self._look_up(to.host, to.port)))
         try:
-            link.begin(Asked(head_of(to, body) + body, repeatable=False))
+            link.begin(ClientRequest(head_of(to, body) + body, repeatable=False))
             return (await link.answered(self._timeout_s)).status
         finally:
             link.close()

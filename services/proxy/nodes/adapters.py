@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
 
-from clusterodm.libs.common.http_io.client import Asking, Client
-from clusterodm.libs.common.http_io.link import Asked, Link
+from clusterodm.libs.common.http_io.client import Client, PendingRequest
+from clusterodm.libs.common.http_io.link import ClientRequest, Link
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.nodeodm.calls import named_origin
 from clusterodm.libs.http1.lines import Header
@@ -86,7 +86,7 @@ class Reply:
 class Relaying:
     """One request under way: an async context manager, written out because this is the hottest of all paths."""
 
-    def __init__(self, asking: Asking, silence_s: float, splice_threads: SpliceThreads) -> None:
+    def __init__(self, asking: PendingRequest, silence_s: float, splice_threads: SpliceThreads) -> None:
         self._asking = asking
         self._silence_s = silence_s
         self._splice_threads = splice_threads
@@ -122,7 +122,7 @@ class NodeConnections:
 
     def ask(self, node: Node, call: NodeRequest) -> Relaying:
         """Send one request; the reply lives as long as the context."""
-        asked = Asked(encode(node, call), head_only=call.method == b"HEAD")
+        asked = ClientRequest(encode(node, call), head_only=call.method == b"HEAD")
         asking = self._client.ask(*named_origin(node), asked, call.timeouts)
         return Relaying(asking, call.timeouts.silence_s, self._splice_threads)
 

@@ -5,7 +5,7 @@ The way to the other proxies: one POST, its body passed on as it comes. Implemen
 A connection carries one request and is closed: uploads are long, and so a failure is never that of an old connection. At
 most one chunk is held here: the next one is taken from the client when the other proxy has taken this one. An answer that
 comes before the whole body was sent (a refusal) ends the sending. Whatever goes wrong on the way to the other proxy, also that it
-takes no more of the body, is UploadOwnerAway: what it has of the request is then unknown, and all of these requests may be sent again.
+takes no more of the body, is UploadOwnerUnavailable: what it has of the request is then unknown, and all of these requests may be sent again.
 
 Which proxy holds which upload is a mirror of KV `uploads`. It goes on answering while NATS is away, so uploads that other proxies hold go
 on too. What it does not know may be a moment old only, so it is looked up once more.
@@ -24,7 +24,7 @@ from clusterodm.libs.common.bus.mirror import Mirror
 from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed, Conflict, NodeFailed
 from clusterodm.libs.common.http_io.client import Client
-from clusterodm.libs.common.http_io.link import Asked, Link, Origin
+from clusterodm.libs.common.http_io.link import ClientRequest, Link, Origin
 from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from clusterodm.libs.common.model.cluster import ClusterSecret
 from clusterodm.libs.common.model.tasks import Upload
@@ -34,7 +34,7 @@ from clusterodm.libs.common.process.lifecycle import leaves
 from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.lines import Header, request_head
-from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 
 CONNECT_S: Final = 3.0
@@ -68,12 +68,12 @@ class PeerClient:
             finally:
                 link.close()
         except NodeFailed:
-            raise UploadOwnerAway(AWAY) from None
+            raise UploadOwnerUnavailable(AWAY) from None
         return PeerAnswer(head.status, head.headers, body)
 
     async def _exchange(self, link: Link, url: str, request: ForwardedRequest) -> ResponseHead:
         """Send the body until it has gone, or until an answer comes."""
-        link.begin(Asked(head_of(url, request), repeatable=False))
+        link.begin(ClientRequest(head_of(url, request), repeatable=False))
         try:
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._send(link, request), name="pass on")

@@ -14,10 +14,10 @@ from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
 from clusterodm.services.proxy.exchange.request import RequestContext, text
-from clusterodm.services.proxy.peers.handlers import PeerForwarding
+from clusterodm.services.proxy.peers.handlers import RequestForwarding
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
 from clusterodm.services.proxy.spool.ports import Spool
 
@@ -34,7 +34,7 @@ class PeerRoutes:
     """Passes requests on to the proxy that holds their upload."""
 
     def __init__(
-        self, forwarding: PeerForwarding, secret: Callable[[], str], stall_s: float, public_address: str
+        self, forwarding: RequestForwarding, secret: Callable[[], str], stall_s: float, public_address: str
     ) -> None:
         self._forwarding = forwarding
         self._secret = secret
@@ -52,7 +52,7 @@ class PeerRoutes:
             return False
         try:
             return await self._forward(exchange, task)
-        except (BusFailed, UploadOwnerAway) as error:
+        except (BusFailed, UploadOwnerUnavailable) as error:
             await exchange.drain()
             await exchange.refuse(words_of(error), status_of(error))
             return True
@@ -67,7 +67,7 @@ class PeerRoutes:
             return True
         try:
             await reply(exchange, await self._forwarding.forward(location, self._forwarded(exchange)))
-        except UploadOwnerAway:
+        except UploadOwnerUnavailable:
             if not (is_commit and await self._committed(task, exchange)):
                 raise
             await exchange.json({"uuid": task})
@@ -121,4 +121,4 @@ def open_peers(  # noqa: PLR0913 what it works with
     public_address: str,
 ) -> PeerRoutes:
     """Put together how requests are passed on; `secret` is what the proxies know each other by."""
-    return PeerRoutes(PeerForwarding(bus, cluster, spool, locations, peers), secret, stall_s, public_address)
+    return PeerRoutes(RequestForwarding(bus, cluster, spool, locations, peers), secret, stall_s, public_address)

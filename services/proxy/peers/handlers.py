@@ -16,14 +16,14 @@ from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.errors import UploadOwnerAway
+from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
 from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
 
-class PeerForwarding:
+class RequestForwarding:
     """Forwards requests to the proxies that hold their uploads."""
 
     def __init__(self, bus: Bus, cluster: Cluster, spool: Spool, locations: UploadLocations, peers: Peers) -> None:
@@ -40,10 +40,10 @@ class PeerForwarding:
         return await self._locations.elsewhere(task)
 
     async def forward(self, location: Upload, request: ForwardedRequest) -> PeerAnswer:
-        """Have the other proxy answer. Raises UploadOwnerAway, and what reading the body raises."""
+        """Have the other proxy answer. Raises UploadOwnerUnavailable, and what reading the body raises."""
         try:
             answer = await self._peers.post(location.url, request)
-        except UploadOwnerAway:
+        except UploadOwnerUnavailable:
             log.warning("upload_owner.went_away", task=location.task, instance=location.instance, url=location.url)
             raise
         log.debug("request.forwarded", task=location.task, instance=location.instance, status=answer.status)

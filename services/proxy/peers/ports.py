@@ -33,7 +33,7 @@ class Peers(Protocol):
     """The way to the other proxies."""
 
     async def post(self, url: str, request: ForwardedRequest) -> PeerAnswer:
-        """Pass a request on as its body comes. Raises UploadOwnerAway, and what reading the body raises."""
+        """Pass a request on as its body comes. Raises UploadOwnerUnavailable, and what reading the body raises."""
         ...
 
 

@@ -14,8 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from clusterodm.libs.common.http_io.cycle import Tap
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.http_io.cycle import LentSocket
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
@@ -30,7 +30,7 @@ class Part(Protocol):
         """Append a chunk (at most 256 KiB; a plain write on the loop is the cheapest way). Raises SpoolFull."""
         ...
 
-    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+    async def fill(self, lent: LentSocket, delimiter: bytes) -> bytes | None:
         """Append what a socket brings up to a delimiter, without a look at it by the caller. Raises SpoolFull.
 
         Returns what has been taken beyond the file: where a delimiter begins, or may begin, and what follows. It also
@@ -112,7 +112,7 @@ class Spool(Protocol):
         """Take a remark back; nothing happens where there is none."""
         ...
 
-    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+    async def note_staged(self, task: TaskId, ahead: StagedFiles | None) -> None:
         """Note durably to where files go before the commit; None: nothing of that is left."""
         ...
 

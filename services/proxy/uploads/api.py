@@ -202,13 +202,13 @@ class UploadReader:
 
     async def fill(self, exchange: RequestContext) -> bytes | None:
         """Let the file take its bytes from the socket; what it took beyond its end, None when it took nothing."""
-        with exchange.cycle.body_socket() as tap:
-            if tap is None or tap.left_bytes < FILL_FROM_BYTES:
+        with exchange.cycle.body_socket() as lent:
+            if lent is None or lent.left_bytes < FILL_FROM_BYTES:
                 return None
-            expected_bytes = tap.left_bytes
-            behind = await self._open_part().fill(tap, self._reader.delimiter)
-            exchange.beside_bytes += expected_bytes - tap.left_bytes
-            if tap.slow:
+            expected_bytes = lent.left_bytes
+            behind = await self._open_part().fill(lent, self._reader.delimiter)
+            exchange.beside_bytes += expected_bytes - lent.left_bytes
+            if lent.slow:
                 self._copy_bytes = AGAIN_BYTES
             return behind
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.proxy.spool.core.upload import StoredFile
 
@@ -15,7 +15,7 @@ class Forwarding(Protocol):
         """Take over a task that the scheduler has just acknowledged (SUBMIT_TASK); again: nothing happens."""
         ...
 
-    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+    async def staged_of(self, task: TaskId) -> StagedFiles | None:
         """Say with what an attempt of a committed task could go on; None: nothing of use went ahead."""
         ...
 

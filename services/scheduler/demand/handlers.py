@@ -80,7 +80,7 @@ class ClusterTotals:
         looks_count = 0
         while True:
             beat()
-            looks_count = 0 if await self._has_news() else looks_count + 1
+            looks_count = 0 if await self._has_changed() else looks_count + 1
             if looks_count == TELL_AGAIN_COUNT:
                 looks_count = 0
                 self._published_summary = self._published_demand = None
@@ -92,7 +92,7 @@ class ClusterTotals:
                 self._signals.changed.set()
             await asyncio.sleep(self._settings.tell_every_s)
 
-    async def _has_news(self) -> bool:
+    async def _has_changed(self) -> bool:
         try:
             async with asyncio.timeout(LOOK_S):
                 return await self._signals.changed.wait()

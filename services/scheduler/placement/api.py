@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterodm.libs.common.messages.kinds import Request
-from clusterodm.libs.common.messages.placement import AIM_UPLOAD, PLACE_TASK, PLACE_TASKS
+from clusterodm.libs.common.messages.placement import PLACE_TASK, PLACE_TASKS, PLAN_STAGE_IN
 from clusterodm.libs.common.messages.tenants import SET_TENANTS
 from clusterodm.libs.common.ports import Bus, Handler
 from clusterodm.libs.common.process.loops import Start
@@ -23,7 +23,7 @@ from clusterodm.services.scheduler.settings import SchedulerSettings
 class PlacementStory:
     """Everything that has to do with waiting tasks and their slots."""
 
-    placer: PlacementLoop
+    placement_loop: PlacementLoop
     stage_in: StageInPlanner
     explainer: WaitExplainer
     unplaceable: UnplaceableTasks
@@ -32,17 +32,17 @@ class PlacementStory:
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
         return {
-            AIM_UPLOAD: self.stage_in.plan,
-            PLACE_TASKS: self.placer.place_tasks,
-            PLACE_TASK: self.placer.place,
+            PLAN_STAGE_IN: self.stage_in.plan,
+            PLACE_TASKS: self.placement_loop.place_tasks,
+            PLACE_TASK: self.placement_loop.place,
             SET_TENANTS: self.tenants.set_tenants,
         }
 
     def loops(self) -> dict[str, Start]:
         """Name everything that goes on by itself."""
         return {
-            "place tasks": self.placer.run,
-            "look at the queue": repeated(self.placer.look_again, "look at the queue"),
+            "place tasks": self.placement_loop.run,
+            "look at the queue": repeated(self.placement_loop.look_again, "look at the queue"),
             "explain waits": repeated(self.explainer.explain, "explain waits"),
             "end refused tasks": repeated(self.unplaceable.check, "end refused tasks"),
             "expire aims": repeated(self.stage_in.expire, "expire aims"),
@@ -65,7 +65,7 @@ async def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
 ) -> PlacementStory:
     """Put the story together. Raises BusFailed."""
     return PlacementStory(
-        placer=PlacementLoop(state, records, bus, events, new_id),
+        placement_loop=PlacementLoop(state, records, bus, events, new_id),
         stage_in=StageInPlanner(state, records, settings),
         explainer=WaitExplainer(state, records, bus),
         unplaceable=UnplaceableTasks(state, records, events),

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.services.scheduler.registry.ranking import Need
@@ -15,7 +15,7 @@ class TaskQueue(Protocol):
         """Note that an upload owner is there."""
         ...
 
-    def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
+    def offer(self, task: Task, ahead: StagedFiles | None = None) -> None:
         """Give a task that has just come a slot, if there is one and its upload owner asks."""
         ...
 

@@ -96,7 +96,7 @@ async def test_a_role_may_do_no_more_than_it_may_and_every_act_is_told(
         acting.reset(token)
     assert isinstance(answer, Ok) is allowed
     assert isinstance(answer, Declined) is not allowed
-    [(_, told)] = [each for each in bus.told if each[0] == OPERATOR_ACTED.name]
+    [(_, told)] = [each for each in bus.published if each[0] == OPERATOR_ACTED.name]
     assert (told.user, told.role, told.door, told.address) == ("somebody", role.word, "web", "10.0.0.9")
     assert told.outcome == ("done" if allowed else "refused")
     assert (len(fake.nodes), fake.nodes and fake.nodes[0].locked) != (0, False) or allowed
@@ -106,7 +106,7 @@ async def test_who_only_reads_leaves_no_act() -> None:
     bus, fake = MemoryBus(), FakeScheduler()
     async with bus.serve("scheduler", fake.handlers()):
         await execute(bus, commands.ListNodesCommand())
-    assert bus.told == []
+    assert bus.published == []
 
 
 def test_a_session_ends_by_silence_by_age_and_everywhere() -> None:

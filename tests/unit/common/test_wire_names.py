@@ -5,9 +5,9 @@ import pytest
 
 from clusterodm.libs.common.messages.demand import DemandChanged
 from clusterodm.libs.common.messages.placement import (
-    AimUpload,
     PlaceTask,
     PlaceTasks,
+    PlanStageIn,
     RenewAttempt,
     ReportForwarded,
     ReportForwardFailed,
@@ -27,7 +27,7 @@ FORMER = {
 @pytest.mark.parametrize(
     "kind",
     [
-        AimUpload,
+        PlanStageIn,
         DemandChanged,
         PlaceTask,
         PlaceTasks,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from clusterodm.services.admin.cli.core.grammar import PROG, HelpAsked, WrongWord, read
+from clusterodm.services.admin.cli.core.grammar import PROG, HelpRequested, WrongWord, read
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.errors import ClusterError
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
             return carry_out(argparse.Namespace(noun="completion", verb="values", kind="".join(argv[2:3])))
         given = read(argv, width())
         return write_completion(given) if given.noun == "completion" else carry_out(given)
-    except HelpAsked as asked:
+    except HelpRequested as asked:
         print(asked.text)  # noqa: T201 the program's output
         return EXIT_OK
     except WrongWord as error:

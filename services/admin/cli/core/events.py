@@ -15,19 +15,19 @@ def matches(event: StoredEvent, about: str) -> bool:
     """Whether an event is about this: its noun or name, or the id of a task, node or machine in it, or the beginning of one."""
     if not about or event.name == about or event.name.startswith(f"{about}."):
         return True
-    values = [str(event.told[name]) for name in WHAT if event.told.get(name)]
+    values = [str(event.payload[name]) for name in WHAT if event.payload.get(name)]
     return any(value == about or (len(about) >= LEAST and value.startswith(about)) for value in values)
 
 
 def line(event: StoredEvent) -> str:
     """Write an event in a line: when, what happened to what, and the rest of it."""
-    what = next((str(event.told[name]) for name in WHAT if event.told.get(name)), "")
+    what = next((str(event.payload[name]) for name in WHAT if event.payload.get(name)), "")
     rest = {
         name: value
-        for name, value in event.told.items()
+        for name, value in event.payload.items()
         if name not in {"at_ms", "reason"} and value not in {"", None, what}
     }
-    reason = f": {event.told['reason']}" if event.told.get("reason") else ""
+    reason = f": {event.payload['reason']}" if event.payload.get("reason") else ""
     more = " ".join(f"{name}={value}" for name, value in rest.items() if not isinstance(value, dict | list))
     return f"{moment(event)}  {event.name:<24}  {what}{reason}{f'  ({more})' if more else ''}"
 
@@ -40,4 +40,10 @@ def moment(event: StoredEvent) -> str:
 
 def document(event: StoredEvent) -> dict[str, Any]:
     """Write an event for programs."""
-    return {"event": event.name, "sequence": event.sequence, "at_ms": event.at_ms, **event.told, "cause": event.cause}
+    return {
+        "event": event.name,
+        "sequence": event.sequence,
+        "at_ms": event.at_ms,
+        **event.payload,
+        "cause": event.cause,
+    }

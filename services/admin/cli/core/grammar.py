@@ -17,7 +17,7 @@ EXIT_CODES: Final = (
 )
 
 
-class HelpAsked(Exception):
+class HelpRequested(Exception):
     """Somebody wants to read this."""
 
     def __init__(self, text: str) -> None:
@@ -30,15 +30,15 @@ class WrongWord(Exception):
 
 
 def read(words: Sequence[str], width: int) -> argparse.Namespace:
-    """Read a command, its noun first. Raises HelpAsked and WrongWord; other mistakes end the program with exit code 2."""
+    """Read a command, its noun first. Raises HelpRequested and WrongWord; other mistakes end the program with exit code 2."""
     noun = noun_of(words[0] if words else "")
     rest = list(words[1:])
     named = noun.verbs[0].name != ""
     if named and rest and rest[0] in HELP:
-        raise HelpAsked(noun_help(noun, width))
+        raise HelpRequested(noun_help(noun, width))
     verb = verb_of(noun, rest.pop(0) if rest else "") if named else noun.verbs[0]
     if HELP.intersection(rest):
-        raise HelpAsked(verb_help(noun, verb, width))
+        raise HelpRequested(verb_help(noun, verb, width))
     given = parser(noun, verb).read(rest)
     given.noun, given.verb = noun.name, verb.name
     if given.json:

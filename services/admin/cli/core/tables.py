@@ -34,7 +34,7 @@ COLOURS: Final[Mapping[str, str]] = {
 """By the first word of a state."""
 
 
-class Look(NamedTuple):
+class TableStyle(NamedTuple):
     """How a table may look."""
 
     width: int | None = None
@@ -42,10 +42,10 @@ class Look(NamedTuple):
     colour: bool = False
 
 
-PLAIN: Final = Look()
+PLAIN: Final = TableStyle()
 
 
-def human(answer: Answer, look: Look = PLAIN) -> str:
+def human(answer: Answer, look: TableStyle = PLAIN) -> str:
     """Write an answer for a person: a list as a table."""
     found = listing(answer)
     if found is None:
@@ -53,7 +53,7 @@ def human(answer: Answer, look: Look = PLAIN) -> str:
     return table(found.head, found.rows, look) if found.rows else found.empty
 
 
-def table(head: Row, rows: Sequence[Row], look: Look) -> str:
+def table(head: Row, rows: Sequence[Row], look: TableStyle) -> str:
     """Align columns; the last one is not padded."""
     short = ids_shortened(head, rows) if look.width is not None else rows
     widths = fitted(head, short, look.width)

@@ -28,7 +28,7 @@ DOCUMENT: Final = "/api/v1/openapi.json"
 
 
 @dataclass(frozen=True)
-class WebParts:
+class WebDependencies:
     """What the application is made of."""
 
     bus: Bus
@@ -39,7 +39,7 @@ class WebParts:
     clock: Clock = field(default_factory=SystemClock)
 
 
-def web_application(parts: WebParts) -> ASGIApp:
+def web_application(parts: WebDependencies) -> ASGIApp:
     """Make it. Who may come so far: guard.py."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, http_error)

@@ -90,14 +90,14 @@ def web_app(  # noqa: PLR0913, PLR0917 what it stands on
     signins = signins or SignIns(bus, passwords, logins)
 
     def load() -> ASGIApp:
-        from clusterodm.services.admin.web.api.app import WebParts, web_application
+        from clusterodm.services.admin.web.api.app import WebDependencies, web_application
 
-        return web_application(WebParts(bus, watched or Watched(bus), health, settings, signins.asks_who))
+        return web_application(WebDependencies(bus, watched or Watched(bus), health, settings, signins.asks_who))
 
-    return Guard(LoadedWhenAsked(load, health), signins, SignInPages(signins, secure=secure), names)
+    return Guard(LazyApplication(load, health), signins, SignInPages(signins, secure=secure), names)
 
 
-class LoadedWhenAsked:
+class LazyApplication:
     """An ASGI application that is made for its first request, in a thread, so that nothing else waits for it."""
 
     def __init__(self, load: Callable[[], ASGIApp], health: Health) -> None:
@@ -108,7 +108,7 @@ class LoadedWhenAsked:
 
     def __repr__(self) -> str:
         """Show whether anybody has asked."""
-        return f"LoadedWhenAsked({'loaded' if self._app else 'not loaded'})"
+        return f"LazyApplication({'loaded' if self._app else 'not loaded'})"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let it be answered."""

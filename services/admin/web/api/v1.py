@@ -97,7 +97,7 @@ def listing(page: Page = 1, per_page: PerPage = 50, search: Text = "") -> Wanted
     return Wanted(search=search, page=page, per_page=per_page)
 
 
-Asked = Annotated[Wanted, Depends(listing)]
+ListQuery = Annotated[Wanted, Depends(listing)]
 
 
 def changed(wanted: Wanted, states: list[Any] | None = None, sort: str = "", order: str = "asc") -> Wanted:
@@ -146,7 +146,7 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
 
     @router.get("/events", summary="What has happened, the newest first", **views.described(ListPage[EventRow]))
     async def events(
-        wanted: Asked,
+        wanted: ListQuery,
         kind: Annotated[list[Kinds] | None, Query()] = None,
         task: Text = "",
         node: Text = "",
@@ -163,7 +163,7 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
         return said(await overviews.services())
 
     @router.get("/settings", summary="The settings in force", **views.described(ListPage[SettingRow]))
-    async def settings(wanted: Asked, source: Annotated[list[Sources] | None, Query()] = None) -> Response:
+    async def settings(wanted: ListQuery, source: Annotated[list[Sources] | None, Query()] = None) -> Response:
         return said(await overviews.settings(changed(wanted, source)))
 
     return router
@@ -187,7 +187,7 @@ def task_reading(reader: ClusterReader, views: Views) -> APIRouter:
 
     @router.get("/tasks", summary="Tasks, and uploads that are to become some", **views.described(TasksPage))
     async def tasks(  # noqa: PLR0913, PLR0917 what a list may be asked for
-        wanted: Asked,
+        wanted: ListQuery,
         state: Annotated[list[TaskStates] | None, Query()] = None,
         node: Text = "",
         since_ms: Annotated[int, Query(ge=0, le=2**53)] = 0,
@@ -197,7 +197,7 @@ def task_reading(reader: ClusterReader, views: Views) -> APIRouter:
         return said(await reader.tasks(changed(wanted, state, sort, order), node, since_ms))
 
     @router.get("/queue", summary="Waiting tasks in their order, and why they wait", **views.described(TasksPage))
-    async def queue(wanted: Asked) -> Response:
+    async def queue(wanted: ListQuery) -> Response:
         return said(await reader.queue(wanted))
 
     @router.get("/tasks/{task}", summary="All that is known of a task", **views.described(TaskView, 404))
@@ -262,7 +262,7 @@ def node_reading(reader: ClusterReader, views: Views) -> APIRouter:
 
     @router.get("/nodes", summary="Nodes", **views.described(ListPage[NodeRow]))
     async def nodes(
-        wanted: Asked,
+        wanted: ListQuery,
         state: Annotated[list[NodeStates] | None, Query()] = None,
         sort: Literal["number", "name", "state", "slots", "memory", "max_images", "version"] = "number",
         order: Order = "asc",
@@ -316,7 +316,7 @@ def machine_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
 
     @router.get("/machines", summary="Machines", **views.described(ListPage[MachineRow]))
     async def machines(
-        wanted: Asked,
+        wanted: ListQuery,
         ended: bool = False,
         sort: Literal["number", "name", "state", "age", "cost"] = "number",
         order: Order = "asc",

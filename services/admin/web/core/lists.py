@@ -304,7 +304,7 @@ def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
 
 def event_row(event: StoredEvent) -> EventRow:
     """Show an event."""
-    told = event.told
+    told = event.payload
 
     def text(name: str) -> str:
         found = told.get(name, "")

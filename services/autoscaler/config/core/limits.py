@@ -53,7 +53,7 @@ def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
         warm=tuple(warm_pool(entry) for entry in reader.entries("warm") or ()),
     )
     check_budget(found, reader)
-    check_warmth(found, reader)
+    check_warm_pool(found, reader)
     check_use(found, reader)
     if found.kept_machines_count != 0 and not found.keep_results_s:
         reader.wrong("keptMachinesLimit", "no machine stays for its results (keepResults is not given)")
@@ -91,7 +91,7 @@ def check_budget(found: ScalingLimits, reader: ObjectReader) -> None:
         reader.wrong("imageSizeMapping", f"a budget needs pricePerHour in every entry (none for {', '.join(unpriced)})")
 
 
-def check_warmth(found: ScalingLimits, reader: ObjectReader) -> None:
+def check_warm_pool(found: ScalingLimits, reader: ObjectReader) -> None:
     """Refuse warm machines for which there is no size."""
     largest = max((size.max_images for size in found.sizes), default=0)
     for place, warm in enumerate(found.warm):

@@ -29,7 +29,7 @@ import structlog
 
 from clusterodm.libs.common.errors import ClusterError, NotFound
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
@@ -92,7 +92,7 @@ class Forwarder:
         )
         self._sending: dict[TaskId, int] = {}
         """Attempts that were begun here and are not over."""
-        self._crew = TaskLimiter(WORK_COUNT)
+        self._limiter = TaskLimiter(WORK_COUNT)
         self._placements = PlacementClient(
             bus,
             spool.instance,
@@ -100,7 +100,7 @@ class Forwarder:
             places_count=tasks_count,
             intervals=self._intervals,
             sending=lambda: self._sending,
-            ahead_of=self.ahead_of,
+            staged_of=self.staged_of,
             answered=self._answered,
         )
         self._held = HeldTasks(cluster, self._intervals, self._placements.name)
@@ -122,7 +122,7 @@ class Forwarder:
             self._bus.subscribe(PLACEMENT_POSSIBLE, self._placements.hear),
             self._stage_in.running(),
             self._attempts.leftovers.running(),
-            self._crew,
+            self._limiter,
             self._asking(),
         ):
             for held in self._spool.held():
@@ -159,7 +159,7 @@ class Forwarder:
         """Take note of files that may go ahead."""
         await self._stage_in.arrived(task, files)
 
-    async def ahead_of(self, task: TaskId) -> SentAhead | None:
+    async def staged_of(self, task: TaskId) -> StagedFiles | None:
         """Say with what an attempt of a committed task could go on."""
         with suppress(NotFound):
             return await self._stage_in.offer(task)
@@ -239,7 +239,7 @@ class Forwarder:
     async def _begin(self, task: TaskId, held: HeldTask, act: Callable[[], Awaitable[float]]) -> None:
         held.at_work = True
         held.woken.clear()
-        await self._crew.start(self._work(task, held, act), name=f"forward {task}")
+        await self._limiter.start(self._work(task, held, act), name=f"forward {task}")
 
     async def _work(self, task: TaskId, held: HeldTask, act: Callable[[], Awaitable[float]]) -> None:
         """Do something for a task, whatever goes wrong; `act` says after how many seconds it is to be asked about again."""

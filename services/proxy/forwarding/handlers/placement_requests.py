@@ -20,13 +20,13 @@ import structlog
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.placement import (
     PLACE_TASKS,
-    AskedTask,
     PlacementPossible,
     Placements,
     PlaceReply,
     PlaceTasks,
+    TaskQuery,
 )
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
@@ -52,7 +52,7 @@ class PlacementClient:
         places_count: int,
         intervals: ForwardingIntervals,
         sending: Callable[[], Mapping[TaskId, int]],
-        ahead_of: Callable[[TaskId], Awaitable[SentAhead | None]],
+        staged_of: Callable[[TaskId], Awaitable[StagedFiles | None]],
         answered: Callable[[TaskId, PlaceReply, bool], Awaitable[None]],
     ) -> None:
         self._bus = bus
@@ -61,7 +61,7 @@ class PlacementClient:
         self._places_count = places_count
         self._intervals = intervals
         self._sending = sending
-        self._ahead_of = ahead_of
+        self._staged_of = staged_of
         self._answered = answered
         """Called with each task, what was said of it, and whether it was named."""
         self._epochs = Epochs()
@@ -123,7 +123,7 @@ class PlacementClient:
             del self._named[task]
         if not self._named:
             self._to_name.clear()
-        tasks = tuple([AskedTask(task=task, ahead=await self._ahead_of(task)) for task in names])
+        tasks = tuple([TaskQuery(task=task, ahead=await self._staged_of(task)) for task in names])
         answer = await self._ask(self._question(tasks=tasks))
         if answer is None:
             await asyncio.sleep(self._intervals.bus_retry_s)
@@ -137,13 +137,13 @@ class PlacementClient:
         while True:
             await self._to_hold.wait()
             began_s = monotonic_s()
-            answer = await self._ask_patiently()
+            answer = await self._request_with_retries()
             if answer is not None:
                 await self._hand_on(answer, frozenset())
             if monotonic_s() - began_s < LEAST_PAUSE_S:
                 await asyncio.sleep(LEAST_PAUSE_S if answer else self._intervals.bus_retry_s)
 
-    async def _ask_patiently(self) -> Placements | None:
+    async def _request_with_retries(self) -> Placements | None:
         """Ask a question that is held open; None when there is no answer, or it is to be asked of another."""
         try:
             async with asyncio.timeout(None) as self._patience:
@@ -161,7 +161,7 @@ class PlacementClient:
                 PLACE_TASKS, PlaceTasks(upload_owner=self._upload_owner, places_count=0, run=self._run), STOP_S
             )
 
-    def _question(self, tasks: tuple[AskedTask, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
+    def _question(self, tasks: tuple[TaskQuery, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
         return PlaceTasks(
             upload_owner=self._upload_owner,
             places_count=self._places_count,

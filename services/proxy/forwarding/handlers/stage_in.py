@@ -1,9 +1,9 @@
 """Sends the files of an upload to the node where its task would go now, while the client still uploads.
 
-    arrived ──worth it──▶ ask AIM_UPLOAD ──Aimed──▶ note it in the spool ──▶ init on the node ──▶ send what comes
-                            ▲    │ NoAim: ask again later                          │       ask again every few seconds
+    arrived ──worth it──▶ ask PLAN_STAGE_IN ──Aimed──▶ note it in the spool ──▶ init on the node ──▶ send what comes
+                            ▲    │ StageInDeclined: ask again later                          │       ask again every few seconds
                             │                                                      │
-                            └── remove it from the node ◀── given up ◀─────────────┤ NoAim, a failure, nothing comes,
+                            └── remove it from the node ◀── given up ◀─────────────┤ StageInDeclined, a failure, nothing comes,
                                                                                    │ placed elsewhere, or waiting
                               an attempt goes on under the same id ◀── confirmed ◀─┘ placed there (AttemptRunner, `take`)
 
@@ -24,8 +24,15 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import ClusterError, NotFound
-from clusterodm.libs.common.messages.placement import AIM_UPLOAD, Aimed, AimReply, AimUpload, NoAim, Placed
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.placement import (
+    PLAN_STAGE_IN,
+    Placed,
+    PlanStageIn,
+    StageInDeclined,
+    StageInPlanned,
+    StageInReply,
+)
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
@@ -91,7 +98,7 @@ class UploadStageIn:
         self.distrust = Distrust()
         """Attempts share it."""
         self._room = asyncio.Semaphore(uploads_count)
-        self._crew = TaskLimiter(LOOPS_COUNT)
+        self._limiter = TaskLimiter(LOOPS_COUNT)
         self._pending: dict[TaskId, PendingFiles] = {}
         self._transfers: dict[TaskId, StageInTransfer] = {}
         self._attempts_count = 0
@@ -103,7 +110,7 @@ class UploadStageIn:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Remove what the last run has left on nodes, and send ahead while the context is open."""
-        async with self._crew:
+        async with self._limiter:
             for held in self._spool.held():
                 if held.ahead:
                     await self._start(held.draft.task)
@@ -123,7 +130,7 @@ class UploadStageIn:
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def offer(self, task: TaskId) -> SentAhead | None:
+    async def offer(self, task: TaskId) -> StagedFiles | None:
         """Say with what an attempt of a committed task could go on. Raises NotFound."""
         transfer = self._transfers.get(task)
         if transfer is None or not transfer.may_be_confirmed:
@@ -154,7 +161,7 @@ class UploadStageIn:
         if transfer.failure is not None:
             raise StepFailed(StepDecision(reason=transfer.failure))
         try:
-            await self._spool.note_ahead(task, None)
+            await self._spool.note_staged(task, None)
         except NotFound:
             raise StepFailed(StepDecision(reason="its inputs are gone")) from None
         return transfer.delivery.on_node
@@ -174,7 +181,7 @@ class UploadStageIn:
 
     async def _start(self, task: TaskId) -> None:
         self._pending[task] = PendingFiles()
-        await self._crew.start(self._look_after(task, self._pending[task]), name=f"ahead {task}")
+        await self._limiter.start(self._look_after(task, self._pending[task]), name=f"ahead {task}")
 
     async def _look_after(self, task: TaskId, pending: PendingFiles) -> None:
         """See an upload through until it is placed, gone, or has cost enough."""
@@ -198,17 +205,17 @@ class UploadStageIn:
         if self._from_bytes is None or draft.zip_url or self._why_end(draft):
             return False
         answer = await self._ask(draft, pending, None)
-        if not isinstance(answer, Aimed) or not self._is_open(task):
+        if not isinstance(answer, StageInPlanned) or not self._is_open(task):
             return False
         await self._transfer(task, pending, answer.node)
         return True
 
     async def _transfer(self, task: TaskId, pending: PendingFiles, node: Node) -> None:
         """Go to a node, until an attempt goes on from there or the transfer is given up."""
-        ahead = SentAhead(node=node.id, node_task_id=NodeTaskId(self._fresh_id()))
-        await self._spool.note_ahead(task, ahead)
+        ahead = StagedFiles(node=node.id, node_task_id=NodeTaskId(self._fresh_id()))
+        await self._spool.note_staged(task, ahead)
         if not self._is_open(task):  # committed meanwhile: its attempt has been placed without us, or will be
-            await self._spool.note_ahead(task, None)
+            await self._spool.note_staged(task, None)
             return
         draft = self._spool.draft(task)
         delivery = Delivery(
@@ -247,14 +254,14 @@ class UploadStageIn:
         if (why := self._why_end(draft)) or not self._is_open(draft.task):
             return why
         answer = await self._ask(draft, pending, at)
-        return answer.reason if isinstance(answer, NoAim) and self._is_open(draft.task) else ""
+        return answer.reason if isinstance(answer, StageInDeclined) and self._is_open(draft.task) else ""
 
     def _gives_way(self) -> bool:
         return self._one_link and self._attempts_count > 0
 
-    async def _ask(self, draft: Draft, pending: PendingFiles, at: NodeId | None) -> AimReply | None:
+    async def _ask(self, draft: Draft, pending: PendingFiles, at: NodeId | None) -> StageInReply | None:
         """Ask where to; None when nobody answers, and then all stays as it is."""
-        asked = AimUpload(
+        asked = PlanStageIn(
             task=draft.task,
             upload_owner=self._spool.instance,
             owner=draft.owner,
@@ -262,7 +269,7 @@ class UploadStageIn:
             node=at,
         )
         try:
-            return await self._bus.request(AIM_UPLOAD, asked)
+            return await self._bus.request(PLAN_STAGE_IN, asked)
         except ClusterError as error:
             log.debug("stage_in.request_failed", task=draft.task, reason=error.message)
             return None
@@ -295,9 +302,9 @@ class UploadStageIn:
             if node:
                 await self._remove(task, held.ahead, node)
             else:
-                await self._spool.note_ahead(task, None)
+                await self._spool.note_staged(task, None)
 
-    async def _remove(self, task: TaskId, ahead: SentAhead, node: Node) -> None:
+    async def _remove(self, task: TaskId, ahead: StagedFiles, node: Node) -> None:
         await self._leftovers.remove(task, node, ahead.node_task_id)
         with suppress(NotFound):
-            await self._spool.note_ahead(task, None)
+            await self._spool.note_staged(task, None)

@@ -23,7 +23,7 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, leaves, monotonic_s
@@ -51,7 +51,7 @@ class GivenUp(Exception):
 class StageInTransfer:
     """One way of one upload. `run` it once."""
 
-    def __init__(self, delivery: Delivery, ahead: SentAhead, pending: PendingFiles) -> None:
+    def __init__(self, delivery: Delivery, ahead: StagedFiles, pending: PendingFiles) -> None:
         self.delivery = delivery
         self.ahead = ahead
         self.failure: str | None = "it was interrupted"
@@ -141,17 +141,17 @@ class Leftovers:
     def __init__(self, sender: Sender, policy: RetryPolicy) -> None:
         self._sender = sender
         self._policy = policy
-        self._crew = TaskLimiter(AT_ONCE_COUNT, STOP_S)
+        self._limiter = TaskLimiter(AT_ONCE_COUNT, STOP_S)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work while the context is open."""
-        async with self._crew:
+        async with self._limiter:
             yield
 
     async def remove_later(self, task: TaskId, node: Node, node_task_id: NodeTaskId) -> None:
         """Begin to remove an upload."""
-        await self._crew.start(self.remove(task, node, node_task_id), name=f"discard {node_task_id}")
+        await self._limiter.start(self.remove(task, node, node_task_id), name=f"discard {node_task_id}")
 
     async def remove(self, task: TaskId, node: Node, node_task_id: NodeTaskId) -> None:
         """Remove an upload, as far as its node can be reached."""

@@ -23,7 +23,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, InstantCache, read, seen_s
 from clusterodm.libs.common.errors import NotFound
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
@@ -184,7 +184,7 @@ class SpoolDirectory:
             entry.marks.add(Mark.SUBMITTED)
             self._index.put(entry)
 
-    async def note_ahead(self, task: TaskId, ahead: SentAhead | None) -> None:
+    async def note_staged(self, task: TaskId, ahead: StagedFiles | None) -> None:
         """Note durably where files went before the commit."""
         entry = self._entry(task)
         async with entry.lock:

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from clusterodm.libs.common.clocks import Instant, Now
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.core.history import History
@@ -38,7 +38,7 @@ class SpoolEntry:
     active: Instant
     manifest: Manifest | None = None
     marks: set[Mark] = field(default_factory=set)
-    ahead: SentAhead | None = None
+    ahead: StagedFiles | None = None
     history: History | None = None
     arrived_bytes: int = 0
     arrived_count: int = 0
@@ -144,7 +144,7 @@ def load_entry(folder: Path, now: Now) -> SpoolEntry | None:
     except (OSError, msgspec.DecodeError) as error:
         log.error("upload.not_read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
         return None
-    entry.ahead = load_ahead(folder)
+    entry.ahead = load_staged(folder)
     entry.marks = {mark for mark in Mark if (folder / (mark + disk.MARK_SUFFIX)).exists()}
     entry.history = load_history(folder)
     if Mark.INPUTS_GONE in entry.marks:
@@ -164,10 +164,10 @@ def load_history(folder: Path) -> History | None:
         return None
 
 
-def load_ahead(folder: Path) -> SentAhead | None:
+def load_staged(folder: Path) -> StagedFiles | None:
     """Read to where files went before the commit. One that cannot be read costs room on a node for some days, and nothing else."""
     try:
-        return msgspec.json.decode((folder / disk.AHEAD).read_bytes(), type=SentAhead)
+        return msgspec.json.decode((folder / disk.AHEAD).read_bytes(), type=StagedFiles)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
-from clusterodm.libs.common.http_io.cycle import Tap
+from clusterodm.libs.common.http_io.cycle import LentSocket
 from clusterodm.services.proxy.splice.moves import SocketToFile
 from clusterodm.services.proxy.splice.pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
@@ -60,17 +60,19 @@ class DiskPart(disk.PartFile):
         except OSError as error:
             raise disk.refusal_of(error) from None
 
-    async def fill(self, tap: Tap, delimiter: bytes) -> bytes | None:
+    async def fill(self, lent: LentSocket, delimiter: bytes) -> bytes | None:
         """Append what a socket brings, up to a delimiter."""
         if self._file is None or not self._splice_threads.free:
             return None
-        move = SocketToFile(tap.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), tap.left_bytes, delimiter)
+        move = SocketToFile(
+            lent.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), lent.left_bytes, delimiter
+        )
         try:
             with disk.full_disk_refuses():
                 await self._splice_threads.run(move)
         finally:
-            tap.left_bytes -= move.drawn_bytes
-            tap.slow = move.gave_up
+            lent.left_bytes -= move.drawn_bytes
+            lent.slow = move.gave_up
         self.size_bytes = os.lseek(self._file, move.end, os.SEEK_SET)
         return move.rest
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.messages.tasks import SentAhead, SubmitTask
+from clusterodm.libs.common.messages.tasks import StagedFiles, SubmitTask
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
 from clusterodm.services.proxy.spool.core.history import History
@@ -118,7 +118,7 @@ class SpooledUpload(Frozen, frozen=True, kw_only=True):
     """What upload requests have brought since this proxy was started."""
     arrived_count: int = 0
     """And how many files."""
-    ahead: SentAhead | None = None
+    ahead: StagedFiles | None = None
     """Where files of it went before the commit, and have not been removed or taken over yet."""
     history: History | None = None
     """What was done with it since the scheduler has acknowledged it; None: it has not, or an earlier version did not keep it."""

@@ -10,14 +10,14 @@ from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms
 from clusterodm.services.proxy.tenants.adapters.http import LIGHTNING_URL, HttpAuthority
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
 from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority
-from clusterodm.services.proxy.tenants.adapters.remote import AskingPolicy, Authority, RemoteChecker, remembered
+from clusterodm.services.proxy.tenants.adapters.remote import Authority, RemoteChecker, RemoteCheckPolicy, remembered
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 
 LOCAL: Final = "local"
 HTTP_S: Final = 3.0
 LIGHTNING_S: Final = 15.0
 GRACE_S: Final = 300.0
-LIGHTNING_POLICY: Final = AskingPolicy(fresh_s=3600.0, grace_s=3600.0, tries_count=10, pause_s=2.0)
+LIGHTNING_POLICY: Final = RemoteCheckPolicy(fresh_s=3600.0, grace_s=3600.0, tries_count=10, pause_s=2.0)
 """The original's."""
 
 
@@ -65,7 +65,7 @@ async def token_checker(settings: TokenSettings, bus: Bus) -> AsyncIterator[Toke
 
 def asked(settings: TokenSettings, bus: Bus) -> AbstractAsyncContextManager[RemoteChecker]:
     """Open who is asked."""
-    policy = AskingPolicy(fresh_s=settings.token_fresh_s, grace_s=GRACE_S, tries_count=3, pause_s=0.2)
+    policy = RemoteCheckPolicy(fresh_s=settings.token_fresh_s, grace_s=GRACE_S, tries_count=3, pause_s=0.2)
     provider, url = settings.cloud_provider, settings.cloud_provider_url
     authority: Authority = BusAuthority(bus) if provider == "nats" else HttpAuthority(url, HTTP_S)
     if provider == "lightning":

@@ -18,7 +18,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import NodeFailed, Refused
 from clusterodm.libs.common.http_io.client import Client
-from clusterodm.libs.common.http_io.link import Asked, Origin, Timeouts
+from clusterodm.libs.common.http_io.link import ClientRequest, Origin, Timeouts
 from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import Tenant, limits_of, mistake_in_tenant, shown
 from clusterodm.libs.common.untrusted import Malformed, decode_json
@@ -144,7 +144,7 @@ class HttpAuthority:
         """Ask once; status and content. Raises Unanswered."""
         body = msgspec.json.encode(value)
         timeouts = Timeouts(self._timeout_s, self._timeout_s, self._timeout_s)
-        asked = Asked(head_of(f"{self._path}{path}", self._host, body) + body)
+        asked = ClientRequest(head_of(f"{self._path}{path}", self._host, body) + body)
         until_s = asyncio.get_running_loop().time() + self._timeout_s
         try:
             async with asyncio.timeout(self._timeout_s), self._client.ask(self._origin, NAME, asked, timeouts) as link:

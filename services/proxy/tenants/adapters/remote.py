@@ -61,7 +61,7 @@ class Authority(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskingPolicy:
+class RemoteCheckPolicy:
     """How long an answer counts, and how often one is tried for."""
 
     fresh_s: float
@@ -89,7 +89,7 @@ class RemoteChecker:
     open_to_all = False
     is_told = True
 
-    def __init__(self, authority: Authority, policy: AskingPolicy, clock: Clock) -> None:
+    def __init__(self, authority: Authority, policy: RemoteCheckPolicy, clock: Clock) -> None:
         self._authority = authority
         self._policy = policy
         self._clock = clock
@@ -218,7 +218,7 @@ class RemoteChecker:
 
 
 @asynccontextmanager
-async def remembered(authority: Authority, policy: AskingPolicy, clock: Clock) -> AsyncIterator[RemoteChecker]:
+async def remembered(authority: Authority, policy: RemoteCheckPolicy, clock: Clock) -> AsyncIterator[RemoteChecker]:
     """Ask an authority while the context is open."""
     checker = RemoteChecker(authority, policy, clock)
     async with background(lambda: every(REFRESH_EVERY_S, checker.refresh, "refresh tokens"), "refresh tokens"):

@@ -212,7 +212,7 @@ class Commits:
         manifest = await self._spool.commit(task, self._now_ms(), lambda found: self._check(client, found))
         try:
             submission = submission_of(draft, manifest, self._spool.instance)
-            ahead = await self._forwarding.ahead_of(task)
+            ahead = await self._forwarding.staged_of(task)
             record = await self._submit(msgspec.structs.replace(submission, ahead=ahead))
         except BusFailed:
             self._in_doubt.setdefault(task, InDoubt.KEEP)

@@ -88,7 +88,7 @@ class UploadReporter:
         before, told_at = self._told.get(task, (None, now))
         progress = progress_of(upload, self._spool.instance, before, elapsed_s)
         self._rate_bytes_per_s += progress.rate_bytes_per_s
-        if before is None or is_news(before, progress) or now - told_at > TELL_AGAIN_S:
+        if before is None or has_changed(before, progress) or now - told_at > TELL_AGAIN_S:
             await self._progress.put(task, msgspec.structs.replace(progress, at_ms=self._clock.wall_ms()))
             self._told[task] = progress, now
 
@@ -136,7 +136,7 @@ def progress_of(
     )
 
 
-def is_news(before: UploadProgress, now: UploadProgress) -> bool:
+def has_changed(before: UploadProgress, now: UploadProgress) -> bool:
     """Whether operators see a difference."""
     return msgspec.structs.replace(before, at_ms=0) != now
 

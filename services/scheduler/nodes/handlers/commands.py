@@ -66,7 +66,7 @@ class NodeCommands:
                 node_id(request.hostname, request.port), lambda known: self._new_record(request, known)
             )
         await self._events.publish_node(NODE_ADDED, node.record)
-        await self._prober.first_look(node)
+        await self._prober.first_probe(node)
         return view_of(self._nodes, node)
 
     def _require_new(self, request: AddNode) -> None:

@@ -98,7 +98,7 @@ class NodeProber:
         self._under_way.update((each.id, each) for each in asked)
         return asked
 
-    async def first_look(self, node: NodeState) -> None:
+    async def first_probe(self, node: NodeState) -> None:
         """Ask a node that has just been added, for a moment; whoever lists it next sees what is true. Then as all others."""
         try:
             async with asyncio.timeout(FIRST_LOOK_S):

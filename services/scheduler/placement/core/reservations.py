@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import BusySlot, Foresight
@@ -39,7 +39,7 @@ class Reservation:
     reason: str
 
 
-def fits(ahead: SentAhead, task: Task, made: Reservation) -> bool:
+def fits(ahead: StagedFiles, task: Task, made: Reservation) -> bool:
     """Whether an attempt can go on with what was sent ahead: it is on this node, and no attempt has had that id before."""
     return ahead.node == made.node and all(each.node_task_id != ahead.node_task_id for each in task.attempts)
 

@@ -31,7 +31,7 @@ from clusterodm.libs.common.messages.placement import (
     TaskPlacement,
     Waiting,
 )
-from clusterodm.libs.common.messages.tasks import TASK_PLACED, SentAhead
+from clusterodm.libs.common.messages.tasks import TASK_PLACED, StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
@@ -92,7 +92,7 @@ class PlacementLoop:
         self._walk()
         await self._hints.publish()
 
-    def offer(self, task: Task, ahead: SentAhead | None = None) -> None:
+    def offer(self, task: Task, ahead: StagedFiles | None = None) -> None:
         """Give a task that has just come a slot, if there is one and its upload owner asks."""
         self._walk(ahead={task.id: ahead} if ahead else {})
 
@@ -127,7 +127,7 @@ class PlacementLoop:
         """Answer all questions, and hold none open any more: whoever asked is to ask our successor."""
         self._polls.close()
 
-    def _walk(self, asker: PlacementPoll | None = None, ahead: dict[TaskId, SentAhead] | None = None) -> None:
+    def _walk(self, asker: PlacementPoll | None = None, ahead: dict[TaskId, StagedFiles] | None = None) -> None:
         """Put what is free to the open questions; `asker` is one of them."""
         self._signals.capacity_freed.clear()
         made = self._state.reservations.reserve_all(self._clock.instant())
@@ -239,7 +239,7 @@ class PlacementLoop:
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def _begin(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool = False) -> PlaceReply:
+    async def _begin(self, made: Reservation, ahead: StagedFiles | None, *, renews_first: bool = False) -> PlaceReply:
         """Write an attempt down; its slot is reserved until that is done, or known not to have been done."""
         self._beginning.add(made.task)
         try:
@@ -250,7 +250,7 @@ class PlacementLoop:
                 self._state.reservations.release(made.task)
                 self._signals.capacity_freed.set()
 
-    async def _write_down(self, made: Reservation, ahead: SentAhead | None, *, renews_first: bool) -> PlaceReply:
+    async def _write_down(self, made: Reservation, ahead: StagedFiles | None, *, renews_first: bool) -> PlaceReply:
         task = self._index.tasks[made.task]
         goes_on = ahead if ahead and fits(ahead, task, made) else None
         node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)

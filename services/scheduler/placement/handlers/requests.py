@@ -5,7 +5,7 @@ step in which they are chosen; once a question is being answered, nothing more i
 
 Those who ask for single tasks (PLACE_TASK) are told that it is worth asking, and everybody is told who leads. A hint reserves nothing: who comes first gets the slot.
 
-AIM_UPLOAD asks where the files of an upload may go before its commit (placement/core/stage_in.py). Nothing of it is written down: after a restart the upload owners ask again within seconds, and say where their files go.
+PLAN_STAGE_IN asks where the files of an upload may go before its commit (placement/core/stage_in.py). Nothing of it is written down: after a restart the upload owners ask again within seconds, and say where their files go.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import structlog
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.messages.placement import (
     PLACEMENT_POSSIBLE,
-    Aimed,
-    AimReply,
-    AimUpload,
-    NoAim,
     PlacementPossible,
     PlaceTasks,
+    PlanStageIn,
+    StageInDeclined,
+    StageInPlanned,
+    StageInReply,
 )
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
@@ -61,7 +61,7 @@ class PlacementPoll:
         """Show whose it is and how much there is to say."""
         return f"PlacementPoll({self.upload_owner} reserved={len(self.reserved)} news={len(self.news)})"
 
-    def take(self, made: Reservation, ahead: SentAhead | None = None) -> None:
+    def take(self, made: Reservation, ahead: StagedFiles | None = None) -> None:
         """Answer with a placement."""
         self.reserved.append(made)
         if ahead:
@@ -215,13 +215,15 @@ class StageInPlanner:
         self.stage_ins = StageIns(self._nodes, settings.aim_s, settings.aims_per_node_count)
         self._signals.task_listeners.append(self._task_changed)
 
-    async def plan(self, request: AimUpload) -> AimReply:
+    async def plan(self, request: PlanStageIn) -> StageInReply:
         """Say where files of an upload may go now."""
         found = self._found(request)
         log.debug("stage_in.planned", task=request.task, upload_owner=request.upload_owner, at=repr(found))
-        return NoAim(reason=found.reason) if isinstance(found, NoStageIn) else Aimed(node=found.record)
+        return (
+            StageInDeclined(reason=found.reason) if isinstance(found, NoStageIn) else StageInPlanned(node=found.record)
+        )
 
-    def _found(self, request: AimUpload) -> NodeState | NoStageIn:
+    def _found(self, request: PlanStageIn) -> NodeState | NoStageIn:
         if request.task in self._index.tasks:
             return NoStageIn("it is committed")
         if not self._state.quota.left_count(request.owner):

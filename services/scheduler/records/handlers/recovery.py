@@ -162,8 +162,8 @@ class RecordSync:
         async with self._tasks.records.watch_revisions() as changes:
             async for seen in changes:
                 task = TaskId(seen.key)
-                is_news = task in self._index.tasks or not seen.gone
-                if is_news and seen.revision > self._index.revisions.get(task, 0):
+                has_changed = task in self._index.tasks or not seen.gone
+                if has_changed and seen.revision > self._index.revisions.get(task, 0):
                     await self._look_again(task, seen.revision)
 
     async def _look_again(self, task: TaskId, revision: int) -> None:

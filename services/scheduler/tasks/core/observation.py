@@ -127,7 +127,7 @@ def known_of(known: LastKnown | None, observation: ObservedTask, now_ms: WallMs)
     )
 
 
-def is_news(before: LastKnown | None, after: LastKnown) -> bool:
+def has_changed(before: LastKnown | None, after: LastKnown) -> bool:
     """Whether a look is worth a write: anything but the mere passing of time."""
     if before is None:
         return True
@@ -141,4 +141,4 @@ def is_due(written: LastKnown | None, after: LastKnown, since_s: float) -> bool:
     """Whether an observation is to be written now: at once when the task stands differently, else what is news, now and then."""
     if written is None or written.code is not after.code or after.console_count < written.console_count:
         return True
-    return since_s >= OBSERVE_S and is_news(written, after)
+    return since_s >= OBSERVE_S and has_changed(written, after)

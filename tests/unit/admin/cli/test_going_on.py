@@ -187,14 +187,14 @@ async def test_events_are_shown_the_last_first_ones_left_out_and_followed(bus: M
             await bus.publish(TASK_FINISHED, ended)
     shown: list[StoredEvent] = []
     await show_events(bus, given("events task --limit 2"), shown.append, SOON)
-    assert [event.told["task"] for event in shown] == ["task-10", "task-20"]
+    assert [event.payload["task"] for event in shown] == ["task-10", "task-20"]
     shown.clear()
     following = asyncio.ensure_future(show_events(bus, given("events node --limit 1 -f"), shown.append, SOON))  # noqa: TID251 as above
     await until(lambda: len(shown) == 1)
     await bus.publish(NODE_LOCKED, NodeEvent(at_ms=99, node=NodeId("later")))
     await until(lambda: len(shown) == 2)
     following.cancel()
-    assert [event.told["node"] for event in shown] == ["n29", "later"]
+    assert [event.payload["node"] for event in shown] == ["n29", "later"]
 
 
 def test_an_event_is_a_line_with_what_it_is_about_and_why() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.services.admin.cli.core.tables import Look, human, table, unambiguous_length
+from clusterodm.services.admin.cli.core.tables import TableStyle, human, table, unambiguous_length
 from clusterodm.services.admin.commands.core.answers import NodeListing, TaskListing
 from tests.fake_scheduler import FakeScheduler, node, task
 
@@ -23,20 +23,20 @@ def tasks(*ids: str) -> TaskListing:
 
 @pytest.mark.parametrize("width", [70, 80, 100, 140])
 def test_a_table_is_no_wider_than_the_terminal(width: int) -> None:
-    lines = human(tasks(IDS[0], IDS[2]), Look(width=width)).splitlines()
+    lines = human(tasks(IDS[0], IDS[2]), TableStyle(width=width)).splitlines()
     assert max(map(len, lines)) <= width
     assert "…" in lines[1]
 
 
 def test_wide_and_what_goes_to_a_file_is_whole() -> None:
-    lines = human(tasks(*IDS), Look()).splitlines()
+    lines = human(tasks(*IDS), TableStyle()).splitlines()
     assert "…" not in "".join(lines)
     assert lines[1].startswith(IDS[0])
     assert lines[1].endswith("may be rented")
 
 
 def test_ids_are_shortened_to_what_tells_them_apart() -> None:
-    lines = human(tasks(IDS[0], IDS[2]), Look(width=100)).splitlines()
+    lines = human(tasks(IDS[0], IDS[2]), TableStyle(width=100)).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["6f9619ff", "5b3a1c6e"]
     assert unambiguous_length(IDS) == 35
 
@@ -45,7 +45,7 @@ def test_colour_is_for_terminals_and_for_the_state_alone() -> None:
     answer = NodeListing(
         (node(1), node(2, port=4002, online=False, trouble="refused"), node(3, port=4003, locked=True))
     )
-    plain, coloured = human(answer, Look(width=200)), human(answer, Look(width=200, colour=True))
+    plain, coloured = human(answer, TableStyle(width=200)), human(answer, TableStyle(width=200, colour=True))
     assert "\x1b" not in plain
     assert (
         coloured.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[33m", "").replace("\x1b[0m", "") == plain
@@ -57,4 +57,4 @@ def test_colour_is_for_terminals_and_for_the_state_alone() -> None:
 
 
 def test_a_table_that_fits_is_not_shortened() -> None:
-    assert table(("NAME", "REASON"), [("a", "b")], Look(width=60)) == "NAME  REASON\na     b"
+    assert table(("NAME", "REASON"), [("a", "b")], TableStyle(width=60)) == "NAME  REASON\na     b"

@@ -4,7 +4,7 @@ import pytest
 
 from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.messages.operators import OPERATOR_ACTED, OperatorActed
-from clusterodm.libs.common.testing import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.commands.core.answers import Ok, Unavailable
 from clusterodm.services.admin.commands.core.commands import SetLogLevelCommand

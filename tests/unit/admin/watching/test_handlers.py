@@ -53,10 +53,10 @@ async def test_events_are_read_once_each_and_hints_are_none(bus: MemoryBus):
     await bus.publish(FINISH_REPORTED, FinishReported(node_task_id=NodeTaskId("x")))
     await watched.events.read()
     await watched.events.read()
-    assert [(each.name, each.told["node"]) for each in watched.events.events] == [("node.added", "a")]
+    assert [(each.name, each.payload["node"]) for each in watched.events.events] == [("node.added", "a")]
     await bus.publish(NODE_ADDED, NodeEvent(at_ms=2, node=NodeId("b")))
     await watched.events.read()
-    assert [each.told["node"] for each in watched.events.since(1)] == ["b"]
+    assert [each.payload["node"] for each in watched.events.since(1)] == ["b"]
 
 
 async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: MemoryBus):

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from clusterodm.libs.common.health.health import Health, NeededServices
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.admin.web.api.guard import LoadedWhenAsked
+from clusterodm.services.admin.web.api.guard import LazyApplication
 
 
 class Page:
@@ -26,7 +26,7 @@ class Page:
 async def test_only_a_visitor_has_the_page_loaded() -> None:
     page = Page()
     health = Health("admin", lambda: {"nats": True}, NeededServices(MemoryBus(), {}))
-    app = LoadedWhenAsked(page.load, health)
+    app = LazyApplication(page.load, health)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/healthz")).json()["nats"] is True
         assert page.loaded_count == 0
@@ -36,7 +36,7 @@ async def test_only_a_visitor_has_the_page_loaded() -> None:
 
 async def test_visitors_that_come_at_once_have_it_loaded_once() -> None:
     page = Page()
-    app = LoadedWhenAsked(page.load, Health("admin", dict, NeededServices(MemoryBus(), {})))
+    app = LazyApplication(page.load, Health("admin", dict, NeededServices(MemoryBus(), {})))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         answers = await asyncio.gather(*(client.get("/") for _ in range(5)))
     assert [answer.text for answer in answers] == ["the page"] * 5
@@ -52,7 +52,7 @@ async def test_a_page_that_cannot_be_loaded_is_tried_again() -> None:
             raise MemoryError
         return page.load()
 
-    app = LoadedWhenAsked(fails_once, Health("admin", dict, NeededServices(MemoryBus(), {})))
+    app = LazyApplication(fails_once, Health("admin", dict, NeededServices(MemoryBus(), {})))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.get("/")).status_code == 500

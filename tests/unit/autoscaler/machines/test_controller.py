@@ -29,7 +29,7 @@ async def test_a_task_gets_a_machine_runs_there_and_the_machine_goes():
         assert len(world.cloud.created) == 1
         assert world.cloud.destroyed == world.cloud.created
         assert world.machines()[0].state is MachineState.GONE
-        told = [name for name, _ in world.bus.told if name.startswith("machine.")]
+        told = [name for name, _ in world.bus.published if name.startswith("machine.")]
         assert told == [
             "machine.requested",
             "machine.created",
@@ -133,7 +133,7 @@ async def test_a_machine_of_ours_that_nobody_knows_is_destroyed():
         await world.reconciler.check()
         await world.turn(BOOT_TURNS)
         assert world.cloud.destroyed == [ours]
-        assert any(name == "machine.leaked" for name, _ in world.bus.told)
+        assert any(name == "machine.leaked" for name, _ in world.bus.published)
 
 
 async def test_a_machine_that_reappears_is_destroyed_again():
@@ -159,7 +159,7 @@ async def test_a_lost_machine_gives_its_task_to_another():
         await world.reconciler.check()
         await world.settle()
         assert (len(world.cloud.created), world.scheduler.lost_count) == (2, 1)
-        assert any(name == "machine.lost" for name, _ in world.bus.told)
+        assert any(name == "machine.lost" for name, _ in world.bus.published)
 
 
 async def test_a_machine_that_the_provider_takes_away_is_left_in_time():
@@ -325,7 +325,7 @@ async def test_no_record_holds_a_secret():
         token = world.autoscaler.machines.orders.token(machine).reveal()
         assert secret
         assert token
-        stored = repr(world.bus._buckets["machines"]._entries) + repr(world.bus.told)
+        stored = repr(world.bus._buckets["machines"]._entries) + repr(world.bus.published)
         assert secret not in stored
         assert token not in stored
 

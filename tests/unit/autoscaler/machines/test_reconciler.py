@@ -56,7 +56,7 @@ async def test_a_machine_recorded_as_failed_that_still_exists_is_destroyed_once_
         assert destroys_of(world, failed.id) == 1
         assert (after.state, after.failure, after.trouble) == (S.FAILED, failed.failure, "out-of-capacity")
         assert (after.never_was, after.failed_at_ms) == (False, failed.failed_at_ms)
-        assert [name for name, _ in world.bus.told].count("machine.leaked") == 1
+        assert [name for name, _ in world.bus.published].count("machine.leaked") == 1
 
 
 async def test_a_machine_that_is_back_counts_and_costs_until_it_is_gone():
@@ -177,7 +177,7 @@ async def test_a_machine_of_ours_whose_node_stays_silent_is_destroyed_when_it_co
         assert world.cloud.destroyed == [name]
         after = known(world, MachineId(name))
         assert (after.state, after.reason) == (S.GONE, "nobody knows it, and its node has not answered for 900 s")
-        assert [name for name, _ in world.bus.told].count("machine.leaked") == 1
+        assert [name for name, _ in world.bus.published].count("machine.leaked") == 1
 
 
 async def test_nothing_is_counted_on_a_machine_that_nobody_knows_until_its_node_answers():

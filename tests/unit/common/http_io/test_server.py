@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.http_io.cycle import DOOR, Cycle
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle
 from clusterodm.libs.common.http_io.scope import App, Receive, Scope, Send
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.sharing import Connections, admitted_count
@@ -83,7 +83,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
             break
     else:
         return
-    await scope["extensions"][DOOR].answer(200, [], body or scope["path"].encode())
+    await scope["extensions"][REQUEST_CYCLE].answer(200, [], body or scope["path"].encode())
 
 
 LIMITS = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(1000), linger_s=1.0)
@@ -412,7 +412,7 @@ async def test_behind_an_answer_to_a_body_that_nobody_asked_for_the_connection_e
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         if in_one_write:
-            await scope["extensions"][DOOR].answer(401, [], b"")
+            await scope["extensions"][REQUEST_CYCLE].answer(401, [], b"")
             return
         await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
@@ -504,7 +504,7 @@ async def test_a_connection_that_is_cut_leaves_nothing_for_the_garbage_collector
             connection.connection_lost(ConnectionResetError())
             await passed()
             del connection, transport
-        left = [each for each in gc.get_objects() if isinstance(each, Connection | Cycle | ServerSide)]
+        left = [each for each in gc.get_objects() if isinstance(each, Connection | RequestCycle | ServerSide)]
     finally:
         gc.enable()
 
@@ -552,7 +552,7 @@ async def test_an_application_that_wants_much_at_once_is_woken_once() -> None:
 
     async def patient(scope: Scope, receive: Receive, send: Send) -> None:
         del send
-        cycle = scope["extensions"][DOOR]
+        cycle = scope["extensions"][REQUEST_CYCLE]
         cycle.patience_bytes = 50_000
         more = True
         while more:
@@ -575,7 +575,7 @@ async def test_an_application_that_wants_much_at_once_is_woken_once() -> None:
 
 async def test_a_body_that_ends_before_is_received_as_it_is() -> None:
     async def patient(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"][DOOR].patience_bytes = 50_000
+        scope["extensions"][REQUEST_CYCLE].patience_bytes = 50_000
         await echo(scope, receive, send)
 
     connection, transport = opened(app=patient)

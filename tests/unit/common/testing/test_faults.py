@@ -30,7 +30,7 @@ async def test_an_event_may_be_lost_and_the_next_is_heard() -> None:
         await bus.publish(FINISH_REPORTED, finished("a"))
         await bus.publish(FINISH_REPORTED, finished("b"))
     assert heard == ["b"]
-    assert len(bus.told) == 2
+    assert len(bus.published) == 2
 
 
 async def test_a_lost_request_is_not_carried_out_and_one_whose_answer_is_lost_is() -> None:

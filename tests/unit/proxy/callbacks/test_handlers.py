@@ -47,7 +47,7 @@ async def test_a_machine_reports_with_its_secret(
 ) -> None:
     rent(cluster)
     assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), secret) is decision
-    assert [name for name, _ in bus.told] == [FINISH_REPORTED.name] * told_count
+    assert [name for name, _ in bus.published] == [FINISH_REPORTED.name] * told_count
 
 
 async def test_a_node_of_its_own_reports_without(bus: MemoryBus, cluster: FakeCluster) -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.nodes import Node, OptionValue
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
@@ -67,7 +67,7 @@ async def is_gone(world: World, node_task: NodeTaskId) -> None:
     await until(lambda: node_task in world.nodes.discarded, what=f"{node_task} to be removed from its node")
 
 
-def noted(world: World, task: TaskId = TASK) -> SentAhead | None:
+def noted(world: World, task: TaskId = TASK) -> StagedFiles | None:
     held = world.spool.find(task)
     assert held
     return held.ahead
@@ -83,7 +83,7 @@ async def test_files_go_while_the_upload_runs_and_nothing_is_committed(world: Wo
         await has(world, FIRST, ONE_REQUEST)
         await uploads(world, forwarder, MORE)
         await has(world, FIRST, ONE_REQUEST | MORE)
-        assert noted(world) == SentAhead(node=NODE.id, node_task_id=FIRST)
+        assert noted(world) == StagedFiles(node=NODE.id, node_task_id=FIRST)
     assert world.nodes.begun == [FIRST]
     assert world.nodes.committed == []
 
@@ -153,7 +153,7 @@ async def test_when_the_node_will_not_do_any_more_everything_goes_to_another(wor
         world.scheduler.aims_at = OTHER_NODE
         await is_gone(world, FIRST)
         await has(world, SECOND, ONE_REQUEST)
-        assert noted(world) == SentAhead(node=OTHER_NODE.id, node_task_id=SECOND)
+        assert noted(world) == StagedFiles(node=OTHER_NODE.id, node_task_id=SECOND)
 
 
 async def test_an_upload_that_is_gone_is_removed_from_its_node(world: World) -> None:
@@ -323,15 +323,15 @@ async def test_a_commit_that_never_reached_the_scheduler_keeps_what_went_ahead(w
 
 async def test_an_upload_that_is_committed_while_a_node_is_sought_is_sent_once(world: World) -> None:
     async with world.proxy(ahead_from_bytes=1) as forwarder:
-        note = world.spool.note_ahead
+        note = world.spool.note_staged
 
-        async def note_and_commit(task: TaskId, ahead: SentAhead | None) -> None:
+        async def note_and_commit(task: TaskId, ahead: StagedFiles | None) -> None:
             if ahead:
                 await commits(world, forwarder)
                 await world.reaches(TaskState.RUNNING)
             await note(task, ahead)
 
-        world.spool.note_ahead = note_and_commit  # type: ignore[method-assign]
+        world.spool.note_staged = note_and_commit  # type: ignore[method-assign]
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
         await until(lambda: world.nodes.committed, what="it runs")

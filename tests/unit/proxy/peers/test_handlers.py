@@ -11,8 +11,8 @@ from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.errors import UploadOwnerAway
-from clusterodm.services.proxy.peers.handlers import PeerForwarding
+from clusterodm.services.proxy.errors import UploadOwnerUnavailable
+from clusterodm.services.proxy.peers.handlers import RequestForwarding
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
@@ -39,7 +39,7 @@ async def spool(bus: MemoryBus) -> MemorySpool:
 
 
 @pytest.fixture
-async def forwarding(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -> AsyncIterator[PeerForwarding]:
+async def forwarding(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -> AsyncIterator[RequestForwarding]:
     upload_owners, peers = FakeLocations(), FakePeers()
     upload_owners.uploads[TASK] = UPLOAD_OWNER
     peers.answers["http://q"] = PeerAnswer(200, (), b"{}")
@@ -51,7 +51,7 @@ async def forwarding(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -
         return record
 
     async with bus.serve("scheduler", {GET_TASK: get}):
-        yield PeerForwarding(bus, cluster, spool, upload_owners, peers)
+        yield RequestForwarding(bus, cluster, spool, upload_owners, peers)
 
 
 async def nothing() -> AsyncIterator[bytes]:
@@ -62,24 +62,24 @@ def request() -> ForwardedRequest:
     return ForwardedRequest(b"/task/new/upload/t", (), nothing())
 
 
-async def test_an_upload_of_another_proxy_is_passed_on(forwarding: PeerForwarding) -> None:
+async def test_an_upload_of_another_proxy_is_passed_on(forwarding: RequestForwarding) -> None:
     upload_owner = await forwarding.locate(TASK)
     assert upload_owner == UPLOAD_OWNER
     assert (await forwarding.forward(UPLOAD_OWNER, request())).status == 200
 
 
-async def test_what_is_ours_is_not_passed_on(forwarding: PeerForwarding, spool: MemorySpool) -> None:
+async def test_what_is_ours_is_not_passed_on(forwarding: RequestForwarding, spool: MemorySpool) -> None:
     await spool.create(Draft(task=TASK, name="t", created_at_ms=1))
     assert await forwarding.locate(TASK) is None
 
 
-async def test_an_upload_owner_that_is_away_is_said_to_be(forwarding: PeerForwarding) -> None:
+async def test_an_upload_owner_that_is_away_is_said_to_be(forwarding: RequestForwarding) -> None:
     away = Upload(task=TASK, instance=InstanceId("r"), url="http://r", created_at_ms=1)
-    with pytest.raises(UploadOwnerAway):
+    with pytest.raises(UploadOwnerUnavailable):
         await forwarding.forward(away, request())
 
 
-async def test_a_commit_is_held_against_what_is_known(forwarding: PeerForwarding, cluster: FakeCluster) -> None:
+async def test_a_commit_is_held_against_what_is_known(forwarding: RequestForwarding, cluster: FakeCluster) -> None:
     assert not forwarding.knows_committed(TASK, ANNE)
     assert not await forwarding.is_committed(TASK, ANNE)
     cluster.put(a_task(TASK, ANNE))

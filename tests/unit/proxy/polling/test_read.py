@@ -157,9 +157,9 @@ async def test_a_node_that_is_ahead_of_the_record_makes_the_scheduler_look(world
     world.nodes.answers[INFO] = says(of_node(40))
     info = await world.reader.info(TASK, ANNE, None)
     assert info["status"] == {"code": 20}
-    assert [name for name, _ in world.bus.told] == [FINISH_REPORTED.name]
+    assert [name for name, _ in world.bus.published] == [FINISH_REPORTED.name]
     await world.reader.info(TASK, ANNE, 0)
-    assert len(world.bus.told) == 2
+    assert len(world.bus.published) == 2
 
 
 async def test_a_waiting_task_says_its_place_and_asks_nobody(world: World) -> None:

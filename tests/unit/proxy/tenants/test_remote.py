@@ -13,12 +13,12 @@ from clusterodm.services.proxy.errors import ServerBusy
 from clusterodm.services.proxy.tenants.adapters.remote import (
     REMEMBERED_COUNT,
     WAITING_COUNT,
-    AskingPolicy,
     RemoteChecker,
+    RemoteCheckPolicy,
     Unanswered,
 )
 
-POLICY = AskingPolicy(fresh_s=4.0, grace_s=60.0, tries_count=3, pause_s=0.0, finished_pause_s=0.0)
+POLICY = RemoteCheckPolicy(fresh_s=4.0, grace_s=60.0, tries_count=3, pause_s=0.0, finished_pause_s=0.0)
 TOKEN = shown("sesame")
 
 

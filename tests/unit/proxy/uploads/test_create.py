@@ -17,7 +17,7 @@ from clusterodm.libs.common.messages.tasks import (
     RESTART_TASK,
     SUBMIT_TASK,
     RestartTask,
-    SentAhead,
+    StagedFiles,
     SubmitTask,
     TaskRecord,
     TaskRef,
@@ -174,7 +174,7 @@ async def test_a_webhook_that_is_no_web_address_is_refused_at_once(world: World,
 
 
 async def test_a_commit_says_what_went_ahead_of_it(world: World) -> None:
-    world.forwarding.ahead = SentAhead(node=NodeId("n1"), node_task_id=NodeTaskId("ahead"))
+    world.forwarding.ahead = StagedFiles(node=NodeId("n1"), node_task_id=NodeTaskId("ahead"))
     await world.is_committed(world.intake())
     assert [asked.ahead for asked in world.submitted] == [world.forwarding.ahead]
 

@@ -6,8 +6,8 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.buckets import TASKS
-from clusterodm.libs.common.messages.placement import AskedTask, NotWaiting, Placed, PlaceTasks, Waiting
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.placement import NotWaiting, Placed, PlaceTasks, TaskQuery, Waiting
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
@@ -42,7 +42,7 @@ async def test_an_open_question_is_answered_when_a_slot_becomes_free():
 
 async def test_a_commit_goes_to_a_question_that_is_open_with_what_was_sent_ahead():
     async with a_play(a=FakeNode(slots=1), b=FakeNode(slots=2, limit=1)) as play:
-        ahead = SentAhead(node=NodeId("a-3000"), node_task_id=NodeTaskId("ahead"))
+        ahead = StagedFiles(node=NodeId("a-3000"), node_task_id=NodeTaskId("ahead"))
         async with play.polling() as question:
             await play.commits("one", images=5, ahead=ahead)
             answer = (await question)["one"]
@@ -231,7 +231,7 @@ async def test_a_scheduler_that_is_about_to_stop_answers_what_is_open():
     async with a_play() as play:
         await play.commits("one")
         async with play.polling() as question:
-            play.scheduler.placement.placer.close()
+            play.scheduler.placement.placement_loop.close()
             await question
         with pytest.raises(BusFailed):
             await play.polls()
@@ -240,7 +240,7 @@ async def test_a_scheduler_that_is_about_to_stop_answers_what_is_open():
 async def test_who_takes_over_says_so():
     async with a_play() as play:
         async with asyncio.TaskGroup() as group:
-            loop = group.create_task(play.scheduler.placement.placer.run())
+            loop = group.create_task(play.scheduler.placement.placement_loop.run())
             await until(lambda: play.told("hint.placement_possible"))
             loop.cancel()
         assert [(hint.tasks, hint.epoch) for hint in play.told("hint.placement_possible")] == [((), play.term.epoch)]
@@ -270,11 +270,11 @@ async def test_a_task_that_cannot_be_written_holds_up_no_other_of_the_same_quest
 async def test_names_of_tasks_come_with_what_was_sent_ahead_of_them():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
-        ahead = SentAhead(node=NodeId("a-3000"), node_task_id=NodeTaskId("ahead"))
+        ahead = StagedFiles(node=NodeId("a-3000"), node_task_id=NodeTaskId("ahead"))
         asked = PlaceTasks(
-            upload_owner=UPLOAD_OWNER, places_count=1, tasks=(AskedTask(task=task_id("one"), ahead=ahead),)
+            upload_owner=UPLOAD_OWNER, places_count=1, tasks=(TaskQuery(task=task_id("one"), ahead=ahead),)
         )
-        answer = (await play.scheduler.placement.placer.place_tasks(asked)).tasks[0].answer
+        answer = (await play.scheduler.placement.placement_loop.place_tasks(asked)).tasks[0].answer
         assert isinstance(answer, Placed)
         assert (answer.node_task_id, answer.ahead) == ("ahead", True)
 

@@ -88,7 +88,7 @@ async def test_who_asks_for_single_tasks_hears_when_that_is_worth_it():
         await play.commits("two")
         placed = await play.starts("one")
         await play.asks("two")
-        play.bus.told.clear()
+        play.bus.published.clear()
         play.node("a").finishes(placed.node_task_id)
         await play.looks()
         await play.passes(1)

@@ -4,8 +4,15 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.messages.placement import Aimed, AimReply, AimUpload, NoAim, Placed, PlaceTask
-from clusterodm.libs.common.messages.tasks import SentAhead
+from clusterodm.libs.common.messages.placement import (
+    Placed,
+    PlaceTask,
+    PlanStageIn,
+    StageInDeclined,
+    StageInPlanned,
+    StageInReply,
+)
+from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
@@ -171,8 +178,8 @@ def test_other_tasks_leave_such_a_node_alone_where_that_costs_them_nothing(
 # --- the scheduler -------------------------------------------------------------------------------------------------
 
 
-async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3, owner: str = "") -> AimReply:
-    asked = AimUpload(
+async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3, owner: str = "") -> StageInReply:
+    asked = PlanStageIn(
         task=task_id(name),
         upload_owner=UPLOAD_OWNER,
         owner=Owner(owner),
@@ -184,14 +191,14 @@ async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3,
 
 async def is_aimed(play: Play, name: str, **more: str) -> str:
     answer = await aims_at(play, name, **more)
-    assert isinstance(answer, Aimed), answer
+    assert isinstance(answer, StageInPlanned), answer
     return answer.node.hostname
 
 
 async def placed(play: Play, name: str, ahead_on: str) -> Placed:
-    ahead = SentAhead(node=NodeId(f"{ahead_on}-3000"), node_task_id=AHEAD_ID)
+    ahead = StagedFiles(node=NodeId(f"{ahead_on}-3000"), node_task_id=AHEAD_ID)
     asked = PlaceTask(task=task_id(name), upload_owner=UPLOAD_OWNER, ahead=ahead)
-    answer = await play.scheduler.placement.placer.place(asked)
+    answer = await play.scheduler.placement.placement_loop.place(asked)
     assert isinstance(answer, Placed), answer
     return answer
 
@@ -239,7 +246,7 @@ async def test_a_committed_task_takes_the_last_slot_from_an_upload():
         assert await is_aimed(play, "one") == "a"
         await play.commits("two")
         assert isinstance(await play.asks("two"), Placed)
-        assert await aims_at(play, "one", at="a") == NoAim(reason="the node has no free slot any more")
+        assert await aims_at(play, "one", at="a") == StageInDeclined(reason="the node has no free slot any more")
 
 
 async def test_nothing_goes_ahead_of_what_waits():
@@ -247,7 +254,7 @@ async def test_nothing_goes_ahead_of_what_waits():
         await play.commits("one")
         await play.commits("two")
         await play.starts("one")
-        assert await aims_at(play, "three") == NoAim(reason=NO_SLOT)
+        assert await aims_at(play, "three") == StageInDeclined(reason=NO_SLOT)
 
 
 async def test_an_owner_at_the_limit_sends_nothing_ahead():
@@ -255,15 +262,15 @@ async def test_an_owner_at_the_limit_sends_nothing_ahead():
         await play.commits("one", owner=Owner("o"))
         await play.asks("one")
         answer = await aims_at(play, "two", owner="o")
-        assert isinstance(answer, NoAim)
-        assert isinstance(await aims_at(play, "three", owner="p"), Aimed)
+        assert isinstance(answer, StageInDeclined)
+        assert isinstance(await aims_at(play, "three", owner="p"), StageInPlanned)
 
 
 async def test_a_committed_task_needs_no_aim_and_one_that_has_its_place_has_none():
     async with a_play(a=FakeNode(slots=2)) as play:
         await is_aimed(play, "one")
         await play.commits("one")
-        assert await aims_at(play, "one", at="a") == NoAim(reason="it is committed")
+        assert await aims_at(play, "one", at="a") == StageInDeclined(reason="it is committed")
         assert play.state_of("a").staged == [task_id("one")]
         await placed(play, "one", ahead_on="a")
         assert play.state_of("a").staged == []

@@ -65,10 +65,10 @@ async def test_one_that_has_waited_for_as_long_as_its_upload_took_counts_no_more
 
 async def test_where_machines_come_there_is_room_until_one_is_refused():
     async with a_play() as play:
-        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=1))
+        await play.scheduler.placement.placement_loop.take_supply(SupplyChanged(at_ms=1))
         assert [(await sends(play, str(number))).beyond for number in range(4)] == [False] * 4
         no = SupplyChanged(at_ms=2, waits=(TaskWaits(task=task_id("3"), reason="the limit is reached"),))
-        await play.scheduler.placement.placer.take_supply(no)
+        await play.scheduler.placement.placement_loop.take_supply(no)
         assert (await sends(play, "4")).beyond
 
 

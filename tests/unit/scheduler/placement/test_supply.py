@@ -48,7 +48,7 @@ def test_the_autoscalers_words_are_believed_while_they_are_fresh(told: list[Supp
 
 
 async def hears(play: Play, **words: str) -> None:
-    await play.scheduler.placement.placer.take_supply(supply(**words))
+    await play.scheduler.placement.placement_loop.take_supply(supply(**words))
 
 
 async def test_a_waiting_task_shows_the_autoscalers_reason_in_list_and_answer():
@@ -130,7 +130,9 @@ async def test_an_older_small_task_does_not_take_the_large_machine_of_another():
     async with a_play() as play:
         await play.commits("one", images=10)
         await play.commits("two", images=400)
-        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
+        await play.scheduler.placement.placement_loop.take_supply(
+            SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B})
+        )
         await comes(play, "b", B, limit=500)
         assert isinstance(await play.asks("one"), Waiting)
         assert (await play.is_placed("two")).node.machine == B
@@ -142,10 +144,12 @@ async def test_a_task_whose_machine_comes_no_more_may_take_any():
     async with a_play() as play:
         await play.commits("one", images=10)
         await play.commits("two", images=400)
-        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B}))
+        await play.scheduler.placement.placement_loop.take_supply(
+            SupplyChanged(at_ms=play.now_ms, meant={ONE: A, TWO: B})
+        )
         await comes(play, "b", B, limit=500)
         assert isinstance(await play.asks("one"), Waiting)
         await play.cancels("two")
         await play.passes(1)
-        await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=play.now_ms))
+        await play.scheduler.placement.placement_loop.take_supply(SupplyChanged(at_ms=play.now_ms))
         assert (await play.is_placed("one")).node.machine == B

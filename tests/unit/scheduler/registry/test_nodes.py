@@ -117,7 +117,7 @@ def test_the_version_stays_when_a_probe_brings_nothing_new():
 
 
 @pytest.mark.parametrize(
-    ("says", "is_news"),
+    ("says", "has_changed"),
     [
         pytest.param(NodeInfo(available_memory=2), False, id="less memory is left at the moment"),
         pytest.param(NodeInfo(max_parallel_tasks=2), True, id="another slot"),
@@ -126,14 +126,14 @@ def test_the_version_stays_when_a_probe_brings_nothing_new():
         pytest.param(NodeInfo(task_queue_count=1), True, id="a task of somebody else"),
     ],
 )
-def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: NodeInfo, is_news: bool):
+def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: NodeInfo, has_changed: bool):
     made = registry()
     answers(made, "a")
     node = made.get(NodeId("a"))
     assert node is not None
     version = made.version
     made.hit(node, says, OurTasks(), NOW)
-    assert (made.version != version) is is_news
+    assert (made.version != version) is has_changed
     assert node.info == says
 
 

@@ -106,7 +106,7 @@ async def is_refused(play: Play, name: str, words: str = TOO_MANY) -> Placed:
 
 
 async def hears(play: Play, *waits: TaskWaits) -> None:
-    await play.scheduler.placement.placer.take_supply(SupplyChanged(at_ms=NOW_MS, epoch=1, waits=waits))
+    await play.scheduler.placement.placement_loop.take_supply(SupplyChanged(at_ms=NOW_MS, epoch=1, waits=waits))
 
 
 async def test_a_zip_goes_to_the_largest_node_that_is_free():

@@ -14,7 +14,7 @@ from clusterodm.services.scheduler.tasks.core.observation import (
     TAIL_COUNT,
     PollInterval,
     grown,
-    is_news,
+    has_changed,
     known_of,
 )
 from tests.scheduling import NOW_MS
@@ -73,11 +73,11 @@ def test_a_canceled_task_keeps_its_console_although_its_time_is_reset():
     ],
 )
 def test_what_is_worth_a_write(observation: ObservedTask, expected: bool):
-    assert is_news(KNOWN, known_of(KNOWN, observation, NOW_MS)) is expected
+    assert has_changed(KNOWN, known_of(KNOWN, observation, NOW_MS)) is expected
 
 
 def test_the_first_look_is_always_worth_a_write():
-    assert is_news(None, KNOWN)
+    assert has_changed(None, KNOWN)
 
 
 def on_node(*, has_ended: bool = False) -> Task:

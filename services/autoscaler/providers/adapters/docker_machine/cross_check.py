@@ -29,7 +29,7 @@ log = structlog.get_logger()
 NO_USE: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
 
 
-class Worker(Provider, Protocol):
+class CheckedProvider(Provider, Protocol):
     """docker-machine, as far as it takes a word from somebody who knows better."""
 
     async def knows(self, name: MachineId) -> bool:
@@ -44,7 +44,7 @@ class Worker(Provider, Protocol):
 class CrossCheckedProvider:
     """A Provider: one does the work, another looks after it."""
 
-    def __init__(self, worker: Worker, watcher: Provider) -> None:
+    def __init__(self, worker: CheckedProvider, watcher: Provider) -> None:
         self._worker = worker
         self._watcher = watcher
         self._excused = False

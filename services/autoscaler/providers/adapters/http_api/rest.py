@@ -138,13 +138,13 @@ class RestClient:
             timeout=timeout_s or self._timeout_s,
         )
         limit_s = 2 * (timeout_s or self._timeout_s)
-        answer = await self._patiently(request, creates=creates, limit_s=limit_s)
+        answer = await self._with_retries(request, creates=creates, limit_s=limit_s)
         if answer.is_success or (missing_ok and answer.status_code == httpx.codes.NOT_FOUND):
             content = answer.text if as_text else self._decoded(answer, creates)
             return ApiAnswer(status=answer.status_code, content=content, headers=answer.headers)
         raise self._failure(answer, creates=creates)
 
-    async def _patiently(self, request: httpx.Request, *, creates: bool, limit_s: float) -> httpx.Response:
+    async def _with_retries(self, request: httpx.Request, *, creates: bool, limit_s: float) -> httpx.Response:
         for _ in range(RETRIES_COUNT):
             answer = await self._once(request, creates=creates, limit_s=limit_s)
             if answer.status_code != TOO_MANY or pause_s(answer.headers) > LONGEST_PAUSE_S:
