@@ -82,6 +82,10 @@ class Machines:
             self.switch_on(machine)
         return machine
 
+    def preview(self, name: str, **facts: Any) -> Machine:
+        """Say what one would be; none is rented out."""
+        return Machine(number="", name=name, created_s=self._clock(), **facts)
+
     def switch_on(self, machine: Machine) -> None:
         """Boot it; its node starts."""
         machine.on_s = self._clock()

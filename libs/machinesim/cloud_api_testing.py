@@ -25,6 +25,7 @@ from clusterodm.libs.machinesim.cloud_api import SLOW_S, CloudApi, Kind
 from clusterodm.libs.machinesim.cloud_api_digitalocean import DigitalOcean
 from clusterodm.libs.machinesim.cloud_api_docker import Docker
 from clusterodm.libs.machinesim.cloud_api_hetzner import Hetzner
+from clusterodm.libs.machinesim.cloud_api_kubernetes import Kubernetes
 from clusterodm.libs.machinesim.cloud_api_machines import Machines
 from clusterodm.libs.machinesim.cloud_api_openstack import OpenStack
 from clusterodm.libs.machinesim.cloud_api_scaleway import Scaleway
@@ -37,6 +38,7 @@ KINDS: Final[Mapping[str, Callable[[Machines, str], Kind]]] = {
     "hetzner": Hetzner,
     "scaleway": Scaleway,
     "docker": Docker,
+    "kubernetes": Kubernetes,
     "vultr": Vultr,
     "openstack": OpenStack,
 }

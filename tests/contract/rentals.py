@@ -20,6 +20,7 @@ from clusterodm.contract.http import http_faults
 from clusterodm.contract.programs import ProgramFaults
 from clusterodm.contract.trial import Trial
 from clusterodm.libs.machinesim.cloud_api_ec2 import ERRORS, Ec2Api, complaint
+from clusterodm.libs.machinesim.cloud_api_kubernetes import Kubernetes
 from clusterodm.libs.machinesim.cloud_api_openstack import PASSWORD
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from tests.contract.dummy_driver import dummy
@@ -35,10 +36,15 @@ CLOUDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "scaleway": ({"organization": "org-1", "secretToken": TOKEN, "image": "ubuntu-jammy"}, "par1", "GP1-XS"),
     "docker": ({}, "", "any"),
 }
-REQUIRED = {"digitalocean": ("accessToken",), "hetzner": ("apiToken",), "scaleway": ("organization", "secretToken")}
+REQUIRED = {
+    "digitalocean": ("accessToken",),
+    "kubernetes": ("sizes",),
+    "hetzner": ("apiToken",),
+    "scaleway": ("organization", "secretToken"),
+}
 WITHOUT = {"openstack": frozenset({"hollow"})}
 """libcloud's driver of OpenStack takes an answer without servers for an empty list (docs/libcloud.md)."""
-UNIQUE = ("hetzner", "docker", "command")
+UNIQUE = ("hetzner", "docker", "command", "kubernetes")
 
 
 VULTR = {"driver": "vultr", "image": "2284", "keys": {"key": TOKEN}}
@@ -50,6 +56,15 @@ OPENSTACK = {
 }
 CLOUDS["vultr"] = (VULTR, "ewr", "vc2-4c-8gb")
 CLOUDS["openstack"] = (OPENSTACK, "", "b3-8")
+
+
+KUBERNETES = {
+    "token": TOKEN,
+    "namespace": "odm",
+    "sizes": {"small": {"cpu": "4", "memory": "16Gi"}, "gpu": {"cpu": "8", "memory": "32Gi", "gpu": 1}},
+    "tags": ["team:maps"],
+}
+CLOUDS["kubernetes"] = (KUBERNETES, "", "small")
 
 
 @asynccontextmanager
@@ -72,7 +87,7 @@ async def web(kind: str, size: str = "") -> AsyncIterator[Trial]:
                 has_keys=kind != "docker",
                 unique_names=kind in UNIQUE,
                 unknown_ref="server/fr-par-1/none" if kind == "scaleway" else "424242",
-                many_count=230,
+                many_count=430 if kind == "kubernetes" else 230,  # more than two pages
                 without=WITHOUT.get(kind, frozenset()),
                 present=lambda: present(served),
                 rent=lambda name: rented(served, name, size or usual),
@@ -88,15 +103,22 @@ def step_of(served: Served, method: str, path: str, body: bytes) -> Step:
     verb = served.cloud.kind.verb(method, path)
     if verb == "action":  # scaleway: how a server is switched on, and how it is removed
         return Step.REMOVE if b"terminate" in body else Step.OTHER
+    if verb == "get" and "/pods/" in path:  # kubernetes: how a name is looked for
+        return Step.LIST
     return STEPS.get(verb, Step.OTHER)
 
 
 def present(served: Served) -> list[str]:
+    if isinstance(served.kind, Kubernetes):
+        return served.kind.present()
     disks = [each["name"] for each in getattr(served.kind, "disks", ()) if not each["server"]]
     return [each.name for each in served.cloud.here()] + disks
 
 
 def rented(served: Served, name: str, size: str) -> None:
+    if isinstance(served.kind, Kubernetes):
+        served.kind.rent(name)
+        return
     labels = {"clusterodm.machine": name}
     number = f"77{len(served.cloud.machines.book)}"
     served.cloud.machines.create(number, name, size=size, labels=labels, region="fr-par-1")
@@ -212,6 +234,7 @@ RENTALS: Mapping[str, tuple[str, Make]] = {
     "docker": ("docker", lambda _: web("docker")),
     "aws": ("aws", lambda _: aws()),
     "command": ("command", command),
+    "kubernetes": ("kubernetes", lambda _: web("kubernetes")),
     "libcloud's dummy": ("libcloud", lambda _: dummy()),
     "libcloud with vultr": ("libcloud", lambda _: web("vultr")),
     "libcloud with openstack": ("libcloud", lambda _: web("openstack")),

@@ -172,6 +172,12 @@ class ObjectReader:
         """Give the keys of an object whose keys are anybody's to choose."""
         return list(self._content)
 
+    def slugs(self) -> list[str]:
+        """Give the names of the sizes that the file has (`imageSizeMapping`), whatever else is wrong with them."""
+        entries = self._content.get("imageSizeMapping")
+        named = [each.get("slug") for each in entries if isinstance(each, Mapping)] if isinstance(entries, list) else []
+        return [slug for slug in named if isinstance(slug, str) and slug]
+
     def plain(self, key: str) -> dict[str, Any]:
         """Read an object as it stands, to be handed on."""
         found: dict[str, Any] = self._value(key, dict, "an object", {})

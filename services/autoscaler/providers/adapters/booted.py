@@ -6,7 +6,8 @@ All that makes it safe to call again is here, once:
   crash) is unknown. When the answer to a creation is lost, it looks once more: found is found; not found is
   UNKNOWN_OUTCOME, because it may still appear.
 - **set_up** waits until something listens on the node's port: by then docker is installed, the image pulled and the
-  container started, which is what takes minutes.
+  container started, which is what takes minutes. One that the provider is about to take away meanwhile, or that it says will not
+  come up, is not waited for.
 - **destroy** looks for the name and the id, removes every machine that has it (two after a lost answer that came late), and
   looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too. A list
   may be behind: where nothing was found to remove, a second look some time later has to say the same.
@@ -113,6 +114,8 @@ class BootedProvider:
                 raise ProviderFailed(f"{order.name}: {what} after {self._set_up_wait_s:g} s")
             await self._sleep(self._poll_s)
             found = await self._still_there(order.name, found.ref)
+            if found.leaving:
+                raise ProviderFailed(f"{order.name}: {found.leaving}")
         return found
 
     async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:

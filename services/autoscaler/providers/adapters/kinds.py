@@ -64,6 +64,13 @@ def libcloud() -> VendorKind:
     return LibcloudVendor
 
 
+def kubernetes() -> VendorKind:
+    """Run Pods of a Kubernetes cluster."""
+    from clusterodm.services.autoscaler.providers.adapters.kubernetes.client import KubernetesVendor
+
+    return KubernetesVendor
+
+
 OURS: Final[Mapping[str, Callable[[], VendorKind]]] = {
     "digitalocean": digitalocean,
     "aws": aws,
@@ -72,6 +79,7 @@ OURS: Final[Mapping[str, Callable[[], VendorKind]]] = {
     "docker": docker,
     "command": command,
     "libcloud": libcloud,
+    "kubernetes": kubernetes,
 }
 
 

@@ -11,6 +11,7 @@ from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 
 REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
+KUBERNETES = (REPOSITORY / "docs" / "kubernetes-machines.md").read_text(encoding="utf-8")
 KEY = re.compile(
     r'\w+\.(?:text|texts|flag|count|limit|amount|ratio|choice|secret|section|entries|existing)\(\s*"(\w+)"'
 )
@@ -33,7 +34,7 @@ def keys_of_the_code() -> set[str]:
     """Every key that the reader is asked for."""
     autoscaler = REPOSITORY / "services/autoscaler"
     files = [autoscaler / "config/core/file.py", autoscaler / "config/core/limits.py"]
-    texts = [path.read_text() for path in (*files, *(autoscaler / "providers/adapters").rglob("*.py"))]
+    texts = [path.read_text() for path in (*files, *(autoscaler / "providers").rglob("*.py"))]
     return {key for text in texts for key in KEY.findall(text)} | BUILT | {"provider"}
 
 
@@ -43,7 +44,7 @@ def rows(text: str) -> list[str]:
 
 @pytest.mark.parametrize("key", sorted(keys_of_the_code()))
 def test_every_key_of_the_file_is_explained(key: str):
-    assert re.search(rf"`{key}`|\"{key}\"", PAGE)
+    assert re.search(rf"`{key}`|\"{key}\"", PAGE + KUBERNETES)
 
 
 def test_no_key_is_explained_that_does_not_exist():

@@ -32,6 +32,7 @@ from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_chec
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from clusterodm.services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
+from tests.lying_cluster import LyingCluster, lying_kubernetes
 from tests.lying_driver import LyingDriver, lying_libcloud
 from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor
 
@@ -99,6 +100,11 @@ class Stage:
         provider._vendor = lying_libcloud(LyingDriver(self.estate, self.lies, self.faults, SIZES))
         return provider
 
+    def kubernetes(self) -> BootedProvider:
+        provider = self.booted()
+        provider._vendor = lying_kubernetes(LyingCluster(self.estate, self.lies, self.faults), SIZES)
+        return provider
+
     def docker_machine(self) -> DockerMachineProvider:
         async def resolve(order: Order) -> Resolved:
             return Resolved("image", order.offer.region)
@@ -134,6 +140,7 @@ KINDS = {
     "an API where creating is one call": Kind(API_FAULTS, Stage.booted),
     "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
     "libcloud, which removes what it has listed": Kind(API_FAULTS, Stage.libcloud),
+    "kubernetes, where a name is unique": Kind(API_FAULTS, Stage.kubernetes),
     "docker-machine beside an API": Kind(
         API_FAULTS[-8:] + PROGRAM_FAULTS,
         lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted()),
