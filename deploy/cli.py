@@ -43,6 +43,9 @@ CHECK: Final = ("asr", "check")
 PLAN: Final = ("asr", "plan")
 """The same, when it is told which configuration (`--asr`)."""
 
+USAGE: Final = ("tenant", "usage")
+"""Is asked of the cluster, unlike the other words about tenants."""
+
 HELP: Final = """\
 One address for many NodeODM machines.
 
@@ -63,6 +66,7 @@ Words for a running cluster:
   clusterodm token create|list|revoke|rotate
                                            tokens for clients, in a file (--tokens); needs no cluster
   clusterodm tenant list|set|remove        whom tasks belong to, and what each may do
+  clusterodm tenant usage [TENANT]         what each has used, by month or day; -o csv for a bill
   clusterodm import nodes.json [routes.json]
                                            take over an existing ClusterODM
   clusterodm completion bash|zsh|fish      completion for your shell
@@ -118,8 +122,9 @@ def carried_out(words: list[str]) -> int:
         return int(import_module(ASR_CHECK).show_plan(words[2:]))
     if tuple(words[:2]) == CHECK:
         return int(import_module(ASR_CHECK).check(words[2:]))
-    carry_out = cast("Callable[[Sequence[str]], int]", imported(MODULES[word]).main)
-    return carry_out(words if MODULES[word] in WITH_NOUN else words[1:])
+    module = ADMIN_WORDS if tuple(words[:2]) == USAGE else MODULES[word]
+    carry_out = cast("Callable[[Sequence[str]], int]", imported(module).main)
+    return carry_out(words if module in WITH_NOUN else words[1:])
 
 
 def hide_secrets(words: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from clusterodm.libs.common.messages.buckets import (
     CLUSTER,
     CONSOLES,
     ENDED,
+    MACHINE_SPANS,
     MACHINES,
     NODES,
     OBSERVATIONS,
@@ -36,6 +37,7 @@ from clusterodm.libs.common.messages.buckets import (
     TENANTS,
     TOMBSTONES,
     UPLOADS,
+    USAGE,
 )
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
 from clusterodm.libs.common.messages.health import (
@@ -130,6 +132,7 @@ from clusterodm.libs.common.messages.tasks import (
     TASK_SUBMITTED,
 )
 from clusterodm.libs.common.messages.tenants import SET_TENANTS
+from clusterodm.libs.common.messages.usage import GET_USAGE
 
 OPERATOR: Final = "operator"
 API: Final = "$JS.API"
@@ -188,7 +191,10 @@ RIGHTS: Final[dict[str, Rights]] = {
         ),
         hears=(FINISH_REPORTED,),
         reads=(UPLOADS, PROXIES, MACHINES),
-        writes=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, TENANTS, CLUSTER),
+        writes=(
+            *(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, TENANTS, USAGE, MACHINE_SPANS),
+            CLUSTER,
+        ),
         objects=(CONSOLES,),
         sets=(DEMAND_CHANGED,),
         follows=(SUPPLY_CHANGED,),
@@ -229,7 +235,7 @@ RIGHTS: Final[dict[str, Rights]] = {
                 IMPORT_ROUTE,
                 SCHEDULER_HEALTH,
             ),
-            *(SEARCH_TASKS, DESCRIBE_TASK, GET_OVERVIEW, SCHEDULER_SETTINGS, AUTOSCALER_SETTINGS),
+            *(SEARCH_TASKS, DESCRIBE_TASK, GET_USAGE, GET_OVERVIEW, SCHEDULER_SETTINGS, AUTOSCALER_SETTINGS),
             *(PLAN_MACHINES, VIEW_COMMAND, GET_AUTOSCALER_STATUS, LIST_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER),
             *(RESUME_AUTOSCALER, AUTOSCALER_HEALTH),
         ),

@@ -53,6 +53,7 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
+from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsagePage, UsageRow, Used
 from clusterodm.libs.common.model.nodes import NodeInfo
 from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
@@ -107,11 +108,13 @@ class FakeScheduler:
         self.asked_tasks: list[TaskRef] = []
         self.tokens: dict[str, str] = {}
         self.page_count = 500
+        self.usage: list[UsageRow] = []
 
     def handlers(self) -> Mapping[Request[Any, Any], Handler]:
         """What it answers."""
         return {
             LIST_NODES: self.list_nodes,
+            GET_USAGE: self.get_usage,
             ADD_NODE: self.add_node,
             REMOVE_NODE: self.remove_node,
             LOCK_NODE: self.lock_node,
@@ -143,6 +146,17 @@ class FakeScheduler:
         self.nodes.append(added)
         self.tokens[added.id] = asked.token
         return added
+
+    async def get_usage(self, asked: GetUsage) -> UsagePage:
+        self.asked.append(asked)
+        if asked.since == "2026-02-30":
+            raise Refused("there is no such day")
+        found = [each for each in self.usage if asked.tenant in {"", each.tenant} and asked.text in each.tenant]
+        total = Used()
+        for each in found:
+            total = total.plus(each.used)
+        rows = tuple(found[asked.offset_count : asked.offset_count + min(asked.limit_count, self.page_count)])
+        return UsagePage(rows=rows, total_count=len(found), total=total)
 
     async def remove_node(self, asked: NodeRef) -> Done:
         self.nodes.remove(self.node(asked))

@@ -35,6 +35,7 @@ from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
 from clusterodm.services.admin.web.core.visitors import host_names
+from clusterodm.services.admin.web.ports import TokenKeeper
 
 SERVICE: Final = "admin"
 PROG: Final = f"clusterodm {SERVICE}"
@@ -88,6 +89,7 @@ async def serve(settings: AdminSettings) -> None:
                 watched,
                 settings_in_force(settings),
                 signins=signins_of(settings, bus, passwords, logins),
+                tokens=token_keeper(settings),
                 secure=settings.admin_web_url.startswith("https://"),
             )
             await opened.enter_async_context(web_server(app, web))
@@ -148,6 +150,15 @@ def signins_of(settings: AdminSettings, bus: Bus, passwords: Passwords, logins: 
         role_rules(settings.admin_oidc_roles),
         settings.admin_session_h * 3600,
     )
+
+
+def token_keeper(settings: AdminSettings) -> TokenKeeper | None:
+    """Say who keeps the file of tokens, if there is one; loaded only then."""
+    if not settings.tokens:
+        return None
+    from clusterodm.services.admin.tokens.adapters import TokensFileKeeper
+
+    return TokensFileKeeper(Path(settings.tokens))
 
 
 def host_names_of(settings: AdminSettings) -> frozenset[str]:

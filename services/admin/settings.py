@@ -58,6 +58,7 @@ class AdminSettings(MetricsSettings):
         "",
         description="https://host under which browsers reach the web page through a proxy with TLS; needed by OpenID Connect",
     )
+    tokens: str = Field("", description="file of tokens, for its page; proxies have the same flag")
     admin_oidc_issuer: str = Field(
         "",
         description="URL of the identity provider at which operators sign in (OpenID Connect); empty: passwords only",

@@ -1,7 +1,7 @@
 """What happened: told to the log and the bus (`EventPublisher`), and to this scheduler's own loops (`Signals`)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -12,6 +12,7 @@ from clusterodm.libs.common.messages.nodes import NodeEvent
 from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED, NODE_EVENTS, RUN_SECONDS, TASK_EVENTS, TASKS_ENDED
 
@@ -37,10 +38,19 @@ class Signals:
         self.node_online = asyncio.Event()
         """A node has come online."""
         self.task_listeners: list[TaskListener] = []
+        self.archive_listeners: list[Callable[[Task], None]] = []
+        """Hear of a task that has left the active ones for the archive."""
+        self.departures: list[Callable[[TaskId], Awaitable[None]]] = []
+        """What is to be done before a task that has ended is archived, forgotten, or runs again. Raises BusFailed."""
 
     def __repr__(self) -> str:
         """Show how many listen."""
         return f"Signals(listeners={len(self.task_listeners)})"
+
+    async def before_end_is_left(self, task: TaskId) -> None:
+        """Have done what is to be done first. Raises BusFailed."""
+        for depart in self.departures:
+            await depart(task)
 
 
 class EventPublisher:

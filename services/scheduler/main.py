@@ -27,6 +27,7 @@ from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import (
     CONSOLES,
     ENDED,
+    MACHINE_SPANS,
     MACHINES,
     NODES,
     OBSERVATIONS,
@@ -37,6 +38,7 @@ from clusterodm.libs.common.messages.buckets import (
     TENANTS,
     TOMBSTONES,
     UPLOADS,
+    USAGE,
 )
 from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, SCHEDULER_SETTINGS
@@ -66,6 +68,7 @@ from clusterodm.services.scheduler.records.handlers.recovery import LastTerm, Re
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
 from clusterodm.services.scheduler.tasks.api import TasksStory, open_tasks
+from clusterodm.services.scheduler.usage.handlers import UsageAccount
 
 SERVICE: Final = "scheduler"
 PROG: Final = f"clusterodm {SERVICE}"
@@ -131,6 +134,8 @@ async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
         SUMMARY,
         OPTIONS,
         TENANTS,
+        USAGE,
+        MACHINE_SPANS,
         MACHINES,
     )
     for name in names:
@@ -178,11 +183,18 @@ class Scheduler:
     tasks: TasksStory
     nodes: NodesStory
     forwarding: ForwardingStory
+    usage: UsageAccount
     totals: ClusterTotals
 
     def requests(self) -> dict[Request[Any, Any], Handler]:
         """Name the handler of each request."""
-        return self.nodes.requests() | self.tasks.requests() | self.placement.requests() | self.forwarding.requests()
+        return (
+            self.nodes.requests()
+            | self.tasks.requests()
+            | self.placement.requests()
+            | self.forwarding.requests()
+            | self.usage.requests()
+        )
 
     def loops(self, limiter: TaskLimiter, settings: SchedulerSettings) -> dict[str, Start]:
         """Name everything that goes on by itself."""
@@ -191,6 +203,7 @@ class Scheduler:
             | self.placement.loops()
             | self.tasks.loops(limiter, settings.clean_every_s)
             | self.forwarding.loops(limiter)
+            | self.usage.loops()
             | self.totals.loops()
             | self.records.sync.loops()
         )
@@ -209,8 +222,9 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     tasks = await open_tasks(records, bus, api, events, placement.placement_loop, policy, settings)
     node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, policy, settings)
     forwarding = open_forwarding(records, api, events, placement.placement_loop, node_story.prober, policy, settings)
+    usage = await UsageAccount.open(records, bus, state.shares.name_of)
     totals = await ClusterTotals.open(state, records, bus, api, settings)
-    return Scheduler(state, records, placement, tasks, node_story, forwarding, totals)
+    return Scheduler(state, records, placement, tasks, node_story, forwarding, usage, totals)
 
 
 @asynccontextmanager

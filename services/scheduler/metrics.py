@@ -35,6 +35,20 @@ ATTEMPTS_ENDED: Final = counter(
 RUN_SECONDS: Final = histogram(
     "clusterodm_attempt_run_seconds", "How long attempts ran on their nodes, by outcome", "outcome", limits=LONG_S
 )
+TENANT_TASKS: Final = counter(
+    "clusterodm_tenant_tasks_total",
+    "Tasks of tenants that have ended, by how (`clusterodm tenant usage`)",
+    "tenant",
+    "state",
+)
+TENANT_IMAGES: Final = counter("clusterodm_tenant_images_total", "Images of tenants' tasks that have run", "tenant")
+TENANT_BYTES: Final = counter("clusterodm_tenant_bytes_total", "Bytes of tenants' tasks that have run", "tenant")
+TENANT_NODE_SECONDS: Final = counter(
+    "clusterodm_tenant_node_seconds_total", "How long nodes had tenants' tasks", "tenant"
+)
+TENANT_COST: Final = counter(
+    "clusterodm_tenant_machine_cost_total", "Tenants' shares of what rented machines cost", "tenant"
+)
 PROBES: Final = counter(
     "clusterodm_node_probes_total", "Probes of nodes: ok, missed (no answer, or not one of a NodeODM)", "outcome"
 )

@@ -20,7 +20,18 @@ from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task
 
 CHANGES = [("POST", "/r/node/lock"), ("POST", "/r/node/unlock"), ("DELETE", "/r/node")]
-PAGES = ("/", "/tasks", "/tasks/t1", "/queue", "/nodes", "/nodes/127.0.0.1-4001", "/events", "/services", "/settings")
+PAGES = (
+    "/",
+    "/tasks",
+    "/tasks/t1",
+    "/queue",
+    "/nodes",
+    "/nodes/127.0.0.1-4001",
+    "/usage",
+    "/events",
+    "/services",
+    "/settings",
+)
 Serving = Callable[[str], AbstractAsyncContextManager[httpx.AsyncClient]]
 
 

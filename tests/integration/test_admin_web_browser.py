@@ -17,10 +17,13 @@ from clusterodm.libs.common.http_io.listening import listen, port_of
 from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.overview import UploadProgress
+from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Moment, TaskState
-from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.process.lifecycle import now_ms
+from clusterodm.libs.common.tenancy import digest_of
 from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.tokens.adapters import TokensFileKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.cluster import Cluster
@@ -52,6 +55,9 @@ PAGES = {
     "node": "/nodes/odm-large.example.org-3000",
     "machines": "/machines",
     "machine": "/machines/clusterodm-abc123-10-xyz",
+    "tenants": "/tenants",
+    "tenant": "/tenants/survey",
+    "usage": "/usage?by=month",
     "events": "/events",
     "services": "/services",
     "settings": "/settings",
@@ -92,6 +98,15 @@ async def scheduler(nats_bus: NatsBus) -> AsyncIterator[FakeScheduler]:
     ]
     fake.tasks = [
         replace(each, committed_at_ms=now_ms() - (7 - place) * 37 * 60_000) for place, each in enumerate(fake.tasks)
+    ]
+    fake.usage = [
+        UsageRow(
+            tenant=name,
+            owner=Owner(name),
+            period="2026-11",
+            used=Used(completed_count=12, images_count=900, node_ms=10**7),
+        )
+        for name in ("survey", "guest")
     ]
     fake.consoles = {IDS[2]: tuple(f"[INFO] running stage {number}" for number in range(80))}
     async with nats_bus.serve("scheduler", fake.handlers()), nats_bus.serve("autoscaler", FakeAutoscaler().handlers()):
@@ -139,12 +154,21 @@ async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: 
 
 
 @pytest.fixture
-async def site(nats_bus: NatsBus, scheduler: FakeScheduler) -> AsyncIterator[str]:
+async def tokens(tmp_path: Path) -> TokensFileKeeper:
+    """A file with two tenants."""
+    keeper = TokensFileKeeper(tmp_path / "tokens.json")
+    await keeper.create("survey", {"weight": 3, "storage_bytes": "2TB"}, "", "the office")
+    await keeper.create("guest", {"max_images_count": 500, "tasks_at_once_count": 2}, "30d", "")
+    return keeper
+
+
+@pytest.fixture
+async def site(nats_bus: NatsBus, scheduler: FakeScheduler, tokens: TokensFileKeeper) -> AsyncIterator[str]:
     """The pages, served; their address."""
     assert scheduler.nodes
     watched = Watched(nats_bus)
     listener = listen("127.0.0.1", 0, "--admin-web-port")
-    app = web_app(nats_bus, PASSWORD, LoginThrottle(), admin_health(nats_bus), watched=watched)
+    app = web_app(nats_bus, PASSWORD, LoginThrottle(), admin_health(nats_bus), watched=watched, tokens=tokens)
     async with watched.running(), web_server(app, listener):
         progress = await nats_bus.bucket(PROGRESS)
         upload = UploadProgress(
@@ -228,6 +252,46 @@ async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
         await page.locator("#ask-yes").click()
         await expect(page).to_have_url(f"{site}/nodes")
         await expect(rows).to_have_count(5)
+
+
+async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site: str, tokens: TokensFileKeeper):
+    async with a_browser() as browser, visiting(browser, site) as page:
+        await page.goto("/tenants")
+        rows = page.locator("table.rows tbody tr")
+        await expect(rows).to_have_count(2)
+        await expect(page.locator("#link")).to_have_text("live")
+        await page.get_by_role("button", name="Add tenant").click()
+        await page.get_by_label("Name", exact=True).fill("quarry")
+        await page.get_by_label("Size of a task").fill("50GB")
+        await page.get_by_role("button", name="Add", exact=True).click()
+        await expect(page.locator("#secret")).to_be_visible()
+        secret = await page.locator("#secret-text").inner_text()
+        await page.get_by_role("button", name="Done").click()
+        await expect(rows).to_have_count(3)
+        (issued,) = [token for token in (await tokens.read()).tokens if token.tenant == "quarry"]
+        assert issued.sha256 == digest_of(secret)
+        assert secret not in await page.content()
+
+        await page.get_by_role("link", name="quarry").click()
+        await expect(page.locator("#link")).to_have_text("live")
+        await page.get_by_role("button", name="Change limits").click()
+        await page.get_by_label("Weight").fill("7")
+        await page.locator("#change-limits").get_by_role("button", name="Change").click()
+        await expect(page.locator(".summary")).to_contain_text("Weight 7")
+        await page.get_by_role("button", name="Rotate").click()
+        await page.locator("#ask-yes").click()
+        await expect(page.locator("#secret-text")).not_to_have_text(secret)
+        await page.get_by_role("button", name="Done").click()
+        await page.locator(f"#revoke-{issued.id}").click()
+        await page.locator("#ask-yes").click()
+        await expect(page.locator(f"#revoke-{issued.id}")).to_have_count(0)
+        kept = await tokens.read()
+        assert issued.id not in {token.id for token in kept.tokens}
+        assert [tenant.weight for tenant in kept.tenants if tenant.name == "quarry"] == [7]
+        await page.get_by_role("button", name="Remove").click()
+        await page.locator("#ask-yes").click()
+        await expect(page).to_have_url(f"{site}/tenants")
+        await expect(rows).to_have_count(2)
 
 
 async def test_an_operator_finds_reads_and_steers_tasks(site: str, scheduler: FakeScheduler):

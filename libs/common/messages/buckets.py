@@ -5,6 +5,7 @@ from typing import Final
 from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
 from clusterodm.libs.common.messages.overview import Sample, SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tenants import TenantShare
+from clusterodm.libs.common.messages.usage import MachineSpans, TenantUsage
 from clusterodm.libs.common.model.cluster import ClusterSecret, ClusterSummary, Incarnation, Proxy
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.nodes import Node, ReferenceOptions
@@ -26,6 +27,10 @@ TOMBSTONES: Final = BucketName("tombstones", Tombstone, writer="scheduler")
 """Tasks whose records were deleted, written before that; each expires after `--tombstones-d` days."""
 TENANTS: Final = BucketName("tenants", TenantShare, writer="scheduler", expires_s=30 * 24 * 3600.0)
 """What share each tenant has, by its owner; told by the proxies, again and again."""
+USAGE: Final = BucketName("usage", TenantUsage, writer="scheduler")
+"""What each tenant has used in each month, by owner and month: `survey.2026-11`; `_.2026-11` is of tasks without a token."""
+MACHINE_SPANS: Final = BucketName("machine-spans", MachineSpans, writer="scheduler", expires_s=30 * 24 * 3600.0)
+"""What is kept of tasks on machines that are shared, by machine."""
 UPLOADS: Final = BucketName("uploads", Upload, writer="proxy")
 PROXIES: Final = BucketName("proxies", Proxy, writer="proxy")
 """Which proxies there are, or were not long ago: by their instance ids."""

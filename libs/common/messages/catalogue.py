@@ -14,9 +14,25 @@ from clusterodm.libs.common.messages import (
     placement,
     tasks,
     tenants,
+    usage,
 )
 
-MODULES = (auth, kinds, buckets, health, nodes, tasks, placement, demand, machines, tenants, overview, operators, logs)
+MODULES = (
+    auth,
+    kinds,
+    buckets,
+    health,
+    nodes,
+    tasks,
+    placement,
+    demand,
+    machines,
+    tenants,
+    usage,
+    overview,
+    operators,
+    logs,
+)
 
 
 def catalogue() -> dict[str, object]:

@@ -42,6 +42,8 @@ class AddNode(Frozen, frozen=True, kw_only=True):
     locked: bool = False
     labels: tuple[str, ...] = ()
     machine: MachineId | None = None
+    price_per_hour: float | None = None
+    """What the machine costs, where its configuration says so."""
 
     def __repr__(self) -> str:
         """Show everything but the token."""

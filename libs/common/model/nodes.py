@@ -17,6 +17,8 @@ class Node(Frozen, frozen=True, kw_only=True):
     draining: bool = False
     labels: tuple[str, ...] = ()
     machine: MachineId | None = None
+    price_per_hour: float | None = None
+    """What that costs, where its configuration says so."""
     added_at_ms: int = 0
     drain_until_ms: int | None = None
     """When tasks that still wait on a draining node are moved; None: they are left to it."""

@@ -81,6 +81,8 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     """It counts against `--max-attempts`: it ran and was lost, or the node said no; not so a node that nobody reached."""
     machine: MachineId | None = None
     """The rented machine of its node, which is gone before the result is fetched."""
+    price_per_hour: float | None = None
+    """What that costs, where its configuration says so."""
     ahead: bool = False
     """Files of it were sent to the node before the commit."""
     recovered: bool = False
@@ -190,6 +192,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     """Its upload owner still has its files, so that another attempt may follow."""
     console_kept: bool = False
     """The whole console of its last attempt is in the object store `consoles`."""
+    accounted: bool = False
+    """What its last run has used is in its tenant's account; said of tasks in the archive, until they run again."""
     removed: bool = False
     """Removed by its client. Invisible everywhere; the record stays only until its nodes have been told."""
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
 from clusterodm.libs.common.messages.kinds import Request
@@ -60,6 +61,7 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
     TaskSummary,
 )
+from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
@@ -89,6 +91,7 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskDetail,
     TaskListing,
     Unavailable,
+    UsageReport,
     meant,
     name_of,
     numbered,
@@ -285,6 +288,20 @@ async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
     return TaskChanged()
 
 
+async def show_usage(bus: Bus, command: commands.ShowUsageCommand) -> Answer:
+    """TENANT USAGE."""
+    rows: list[UsageRow] = []
+    try:
+        while True:
+            asked = replace(command.asked, offset_count=len(rows), limit_count=GetUsage.MOST)
+            page = await bus.request(GET_USAGE, asked)
+            rows += page.rows
+            if not page.rows or len(rows) >= page.total_count:
+                return UsageReport(tuple(rows), page.total)
+    except Refused as error:
+        return Failed(error.message)
+
+
 async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -> Answer:
     """ASR VIEWCMD."""
     wanted = ViewCommand(images_count=command.images_count)
@@ -410,6 +427,7 @@ HANDLERS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
     commands.ShowTaskCommand: show_task,
     commands.ShowConsoleCommand: show_console,
     commands.ChangeTaskCommand: change_task,
+    commands.ShowUsageCommand: show_usage,
     commands.ViewMachineCommand: view_machine_command,
     commands.PlanMachinesCommand: plan_machines,
     commands.ListMachinesCommand: list_machines,

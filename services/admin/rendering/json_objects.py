@@ -40,8 +40,10 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskDetail,
     TaskListing,
     Unavailable,
+    UsageReport,
     name_of,
 )
+from clusterodm.services.admin.rendering.usage import figures, usage_data
 
 MASK: Final = "***"
 Json = dict[str, Any]
@@ -281,7 +283,7 @@ def document(answer: Answer) -> Any:
             return small_document(answer)
 
 
-def small_document(answer: Answer) -> Any:
+def small_document(answer: Answer) -> Any:  # noqa: PLR0911 one for each answer
     """Put the answers into JSON that telnet shows as a line or lines."""
     match answer:
         case NodeChoice(node):
@@ -294,5 +296,7 @@ def small_document(answer: Answer) -> Any:
             return [{"act": step.act, "what": step.what, "reason": step.reason, "count": step.count} for step in steps]
         case MachineListing(machines):
             return [machine_entry(view) for view in machines]
+        case UsageReport(rows, total):
+            return {"usage": [usage_data(row) for row in rows], "total": figures(total)}
         case _:
             return value(answer)

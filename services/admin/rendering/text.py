@@ -34,6 +34,7 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskChanged,
     TaskListing,
     Unavailable,
+    UsageReport,
     name_of,
 )
 from clusterodm.services.admin.rendering.json_objects import (
@@ -46,6 +47,7 @@ from clusterodm.services.admin.rendering.json_objects import (
     value,
     version_of,
 )
+from clusterodm.services.admin.rendering.usage import HEAD, usage_csv, usage_row, used_cells
 
 END: Final = "\r\n"
 CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
@@ -138,6 +140,8 @@ def lines_of(answer: Answer) -> str | None:  # noqa: PLR0911 one for each answer
             return one_line(command)
         case MachineListing(machines):
             return "".join(machine_line(view) + END for view in machines)
+        case UsageReport(rows):
+            return usage_csv(rows).removesuffix(END)
         case _:
             return None
 
@@ -230,7 +234,7 @@ class Listing(NamedTuple):
     """What is said of a list without rows."""
 
 
-def listing(answer: Answer) -> Listing | None:
+def listing(answer: Answer) -> Listing | None:  # noqa: PLR0911 one for each answer
     """Make a table of an answer that is a list; None when it is none."""
     match answer:
         case NodeListing(nodes):
@@ -243,6 +247,9 @@ def listing(answer: Answer) -> Listing | None:
             return Listing(MACHINE_HEAD, cells(map(machine_row, machines)), "There are no machines.")
         case RouteListing(routes):
             return Listing(ROUTE_HEAD, cells(map(route_row, routes)), "There are no routes.")
+        case UsageReport(rows, total):
+            sums = [("total", "", *used_cells(total))] if len(rows) > 1 else []
+            return Listing(HEAD, cells([*map(usage_row, rows), *sums]), "Nothing was used.")
         case _:
             return None
 

@@ -61,7 +61,13 @@ class SchedulerClient:
         """Register a machine's node. Doing it again changes nothing. Raises Refused."""
         if known := await self.node_of(machine):
             return known
-        request = AddNode(hostname=machine.hostname, port=machine.port, token=token.reveal(), machine=machine.id)
+        request = AddNode(
+            hostname=machine.hostname,
+            port=machine.port,
+            token=token.reveal(),
+            machine=machine.id,
+            price_per_hour=machine.price_per_hour,
+        )
         try:
             return (await self._bus.request(ADD_NODE, request)).id
         except Refused:

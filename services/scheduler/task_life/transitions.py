@@ -111,6 +111,7 @@ def placed(  # noqa: PLR0913 what an attempt is made of
         started_at_ms=now_ms,
         epoch=epoch,
         machine=node.machine,
+        price_per_hour=node.price_per_hour,
         ahead=ahead,
     )
     return moved(

@@ -17,9 +17,10 @@ from clusterodm.services.admin.cli.core import events
 from clusterodm.services.admin.cli.core.asking import takes_token
 from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.cli.handlers import ask, completions, follow, show_events, wait_for, watch
-from clusterodm.services.admin.commands.core.answers import Answer
+from clusterodm.services.admin.commands.core.answers import Answer, UsageReport
 from clusterodm.services.admin.rendering.json_objects import document
 from clusterodm.services.admin.rendering.text import exit_code, one_line, pretty, printable
+from clusterodm.services.admin.rendering.usage import usage_csv
 from clusterodm.services.admin.takeover.core import read_nodes, read_routes
 from clusterodm.services.admin.takeover.handlers import Takeover
 
@@ -75,6 +76,8 @@ def shower(given: argparse.Namespace) -> Callable[[Answer], int]:
         code = exit_code(answer)
         if given.output in PROGRAMS:
             say(written(document(answer), given.output, one_line_each=lines))
+        elif given.output == "csv" and isinstance(answer, UsageReport):
+            say(usage_csv(answer.rows).replace("\r\n", "\n").removesuffix("\n"))
         else:
             say(human(answer, look(wide=given.output == "wide")), failed=bool(code))
         return code

@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.machines import imagined
+from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 
@@ -60,6 +61,9 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("task", "cancel"): changing_task(TaskAct.CANCEL),
     ("task", "remove"): changing_task(TaskAct.REMOVE),
     ("task", "restart"): changing_task(TaskAct.RESTART),
+    ("tenant", "usage"): lambda given: commands.ShowUsageCommand(
+        GetUsage(tenant=given.tenant, since=given.since, until=given.until, by=UsageBy(given.by))
+    ),
     ("asr", "viewcmd"): lambda given: commands.ViewMachineCommand(given.images),
     ("asr", "plan"): lambda given: commands.PlanMachinesCommand(
         imagined(given.demand_text) if given.demand_text is not None else None

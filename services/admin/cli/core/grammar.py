@@ -66,9 +66,15 @@ def parser(noun: Noun, verb: Verb) -> Grammar:
     """Make the grammar of one word."""
     name = " ".join(filter(None, (PROG, noun.name, verb.name)))
     made = Grammar(prog=name, add_help=False, others=flags_of_all(), usage=usage(noun, verb))
-    for each in (*verb.arguments, *COMMON):
+    for each in (*verb.arguments, *common_of(verb)):
         made.add_argument(*filter(None, (each.short, each.name)), **keywords(each))
     return made
+
+
+def common_of(verb: Verb) -> list[Argument]:
+    """List the flags of every word, but for those that this one has its own of."""
+    own = {each.name for each in verb.arguments}
+    return [each for each in COMMON if each.name not in own]
 
 
 def keywords(each: Argument) -> dict[str, Any]:
@@ -145,7 +151,7 @@ def verb_help(noun: Noun, verb: Verb, width: int) -> str:
     for title, arguments in (("Arguments", plain), ("Flags", [each for each in verb.arguments if each.is_flag])):
         if arguments:
             lines += ["", f"{title}:", *described(arguments, width)]
-    lines += ["", "Flags of every word:", *described(COMMON, width)]
+    lines += ["", "Flags of every word:", *described(common_of(verb), width)]
     return "\n".join([*lines, *example_lines(verb.examples, width), *epilog(width)])
 
 

@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 STATES: Final = ("waiting", "forwarding", "running", "completed", "failed", "canceled")
 OUTPUTS: Final = ("table", "wide", "json", "yaml")
+TABLE_OUTPUTS: Final = (*OUTPUTS, "csv")
+"""Of words whose answer is a table of figures."""
 SHELLS: Final = ("bash", "zsh", "fish")
 
 
@@ -233,13 +235,34 @@ LOGS: Final = (
         (("log level debug scheduler", "why does nothing happen?"), ("log level info", "as before")),
     ),
 )
+USAGE: Final = (
+    Verb(
+        "usage",
+        "show what tenants have used: tasks, images, bytes, time of nodes, their share of machines",
+        (
+            Argument("tenant", "only this one", optional=True, otherwise=""),
+            Argument("--since", "from this day or month on: 2026-11-27, 2026-11", otherwise="", shown="DAY"),
+            Argument("--until", "until this day or month, and with it", otherwise="", shown="DAY"),
+            Argument("--by", "what a row is of (default: month)", otherwise="month", choices=("day", "month", "total")),
+            Argument("--output", "how it is shown; csv for programs for tables", short="-o", choices=TABLE_OUTPUTS),
+        ),
+        (
+            ("tenant usage --since 2026-11", "of this month"),
+            ("tenant usage survey --by day -o csv > survey.csv", "for a bill"),
+        ),
+    ),
+)
 CHECK_NOTE: Final = "`clusterodm asr check FILE` needs no cluster: it finds the mistakes in a configuration."
+TENANT_NOTE: Final = (
+    "`clusterodm tenant list|set|remove` and `clusterodm token` are about the file of tokens, and need no cluster."
+)
 NOUNS: Final[Mapping[str, Noun]] = {
     noun.name: noun
     for noun in (
         Noun("node", "the nodes of the cluster", NODES),
         Noun("task", "the tasks of the cluster", TASKS),
         Noun("route", "which node has which task", ROUTES),
+        Noun("tenant", "what tenants have used", USAGE, TENANT_NOTE),
         Noun("asr", "the autoscaler and its machines", MACHINES, CHECK_NOTE),
         Noun("events", "what has happened, and what happens", EVENTS),
         Noun("log", "what the services log", LOGS),

@@ -5,7 +5,7 @@ DoneWithNote   done, and something is said about it    Invalid       the command
 TaskChanged    a task was changed, or refused it       Unavailable   a service behind the bus does not answer
                                                        Failed        something else failed, in words
 and the values: NodeListing, NodeDetail, NodeChoice, RouteListing, RouteDetail, TaskListing, TaskDetail, ConsoleLines,
-MachineCommandLine, MachinePlan, MachineListing, AutoscalerReport
+MachineCommandLine, MachinePlan, MachineListing, AutoscalerReport, UsageReport
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView, PlannedStep
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.tasks import TaskSummary
+from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.admin.commands.core.commands import ChangeNodeCommand, DrainNodeCommand
@@ -166,6 +167,14 @@ class AutoscalerReport:
     status: AutoscalerStatus
 
 
+@dataclass(frozen=True)
+class UsageReport:
+    """What tenants have used."""
+
+    rows: tuple[UsageRow, ...]
+    total: Used
+
+
 Answer = (
     Ok
     | DoneWithNote
@@ -186,6 +195,7 @@ Answer = (
     | MachinePlan
     | MachineListing
     | AutoscalerReport
+    | UsageReport
 )
 """What comes of a command."""
 

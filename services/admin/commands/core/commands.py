@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.messages.machines import ImaginedTasks
+from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
 
@@ -192,6 +193,13 @@ class SetLogLevelCommand:
 
 
 @dataclass(frozen=True)
+class ShowUsageCommand:
+    """TENANT USAGE [tenant] [since] [until]: all rows, whatever page is asked for."""
+
+    asked: GetUsage = field(default_factory=GetUsage)
+
+
+@dataclass(frozen=True)
 class UnknownCommand:
     """No command of ours."""
 
@@ -223,6 +231,7 @@ Command = (
     | ShowTaskCommand
     | ShowConsoleCommand
     | ChangeTaskCommand
+    | ShowUsageCommand
     | AutoscalerCommand
     | SetLogLevelCommand
     | UnknownCommand

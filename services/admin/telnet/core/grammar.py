@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from clusterodm.libs.common.hosts import bare
+from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.admin.commands.core.commands import (
     AddNodeCommand,
@@ -30,6 +31,7 @@ from clusterodm.services.admin.commands.core.commands import (
     ShowNodeCommand,
     ShowRouteCommand,
     ShowTaskCommand,
+    ShowUsageCommand,
     TaskAct,
     UnknownCommand,
     UpdateNodesCommand,
@@ -94,6 +96,12 @@ def read_output(arguments: Sequence[str]) -> Command:
     )
 
 
+def read_usage(arguments: Sequence[str]) -> Command:
+    """Read what follows TENANT USAGE."""
+    tenant, since, until = [*arguments[:3], "", "", ""][:3]
+    return ShowUsageCommand(GetUsage(tenant="" if tenant == "*" else tenant, since=since, until=until))
+
+
 def optional_number(arguments: Sequence[str]) -> int | None:
     """Read the node that a list is restricted to, when there is one."""
     return node_number(arguments[0]) if arguments else None
@@ -118,6 +126,7 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("TASK", "REMOVE"): (1, lambda words: ChangeTaskCommand(TaskAct.REMOVE, TaskId(words[0]))),
     ("TASK", "RESTART"): (1, lambda words: ChangeTaskCommand(TaskAct.RESTART, TaskId(words[0]))),
     ("ASR", "VIEWCMD"): (1, read_viewcmd),
+    ("TENANT", "USAGE"): (0, read_usage),
     ("ASR", "LIST"): (0, lambda _: ListMachinesCommand()),
     ("ASR", "STATUS"): (0, lambda _: ShowAutoscalerCommand()),
     ("ASR", "DESTROY"): (1, lambda words: DestroyMachineCommand(node_number(words[0]))),
@@ -145,6 +154,7 @@ HELP: Final = (
     "TASK CANCEL <taskId> - Stop a task",
     "TASK REMOVE <taskId> - Delete a task and its results",
     "TASK RESTART <taskId> - Run a task again that has ended",
+    "TENANT USAGE [tenant|*] [since] [until] - Show what tenants have used by month, as CSV; days as 2026-11-27, months as 2026-11",
     "ASR VIEWCMD <number of images> - Show the command that would start a machine",
     "ASR LIST - List the machines with their numbers",
     "ASR STATUS - Show what the autoscaler does, and why",

@@ -98,7 +98,8 @@ def token_words(noun: argparse.ArgumentParser) -> None:
 
 def tenant_words(noun: argparse.ArgumentParser) -> None:
     """Add `tenant ...`."""
-    verbs = noun.add_subparsers(dest="verb", required=True, metavar="list|set|remove")
+    verbs = noun.add_subparsers(dest="verb", required=True, metavar="list|set|remove|usage")
+    verbs.add_parser("usage", help="show what tenants have used; asks the cluster")  # deploy/cli.py does it
     verbs.add_parser("list", parents=[common()], help="list tenants and their limits")
     change = verbs.add_parser("set", parents=[common(), limit_flags()], help="change what a tenant may do")
     change.add_argument("tenant")

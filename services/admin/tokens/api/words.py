@@ -7,7 +7,6 @@ this once: the file holds a digest. Exit codes: 0 done · 1 the answer is no · 
 import argparse
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret
-from clusterodm.services.admin.tokens.adapters import changing, read_file, write_file
+from clusterodm.services.admin.tokens.adapters import changing, new_secret, read_file, write_file
 from clusterodm.services.admin.tokens.api.grammar import parser
 from clusterodm.services.admin.tokens.core import (
     NewToken,
@@ -39,8 +38,6 @@ from clusterodm.services.admin.tokens.core import (
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1
 EXIT_USAGE: Final = 2
-TOKEN_BYTES: Final = 32
-ID_BYTES: Final = 4
 FILE_NAME: Final = "tokens.json"
 
 Arguments = argparse.Namespace
@@ -68,8 +65,9 @@ def main(argv: Sequence[str]) -> int:
 def create_token(given: Arguments) -> int:
     """`token create`."""
     path, changes = path_of(given), changes_of(given)
-    token = read_secret(given.token_file) if given.token_file else secrets.token_urlsafe(TOKEN_BYTES)
-    new = new_token(token, secrets.token_hex(ID_BYTES), given.tenant, now_ms(), given.expires, given.note)
+    token, id_ = new_secret()
+    token = read_secret(given.token_file) if given.token_file else token
+    new = new_token(token, id_, given.tenant, now_ms(), given.expires, given.note)
     with changing(path):
         write_file(path, created(read_file(path), new, changes, takes_over=bool(given.token_file)))
     return show_new(given, new, path)
@@ -81,7 +79,7 @@ def rotate_token(given: Arguments) -> int:
     with changing(path):
         file = read_file(path)
         old = found(file, given.id)
-        token, id_ = secrets.token_urlsafe(TOKEN_BYTES), secrets.token_hex(ID_BYTES)
+        token, id_ = new_secret()
         new = successor(old, token, id_, at_ms, given.expires)
         write_file(path, rotated(file, old.id, new, at_ms, given.overlap))
     return show_new(given, new, path)

@@ -20,9 +20,12 @@ from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.answers import Views, cluster_error, http_error, openapi_of, validation_error
 from clusterodm.services.admin.web.api.pages import Pages, page_routes
 from clusterodm.services.admin.web.api.routes import original_routes
+from clusterodm.services.admin.web.api.tenants import tenant_routes
 from clusterodm.services.admin.web.api.v1 import api_routes
 from clusterodm.services.admin.web.handlers.overview import OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
+from clusterodm.services.admin.web.handlers.tenants import TenantHandler
+from clusterodm.services.admin.web.ports import TokenKeeper
 
 DOCUMENT: Final = "/api/v1/openapi.json"
 
@@ -36,6 +39,7 @@ class WebDependencies:
     health: Health | None = None
     settings: Sequence[SettingInForce] = ()
     has_password: bool = False
+    tokens: TokenKeeper | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -47,8 +51,13 @@ def web_application(parts: WebDependencies) -> ASGIApp:
     app.add_exception_handler(ClusterError, cluster_error)
     views = Views()
     reader = ClusterReader(parts.bus, parts.watched)
+    tenants = TenantHandler(parts.bus, reader, parts.tokens, parts.clock)
     overviews = OverviewHandler(parts.bus, reader, parts.clock, parts.health, parts.settings)
-    for router in (*api_routes(parts.bus, reader, overviews, views), *original_routes(parts.bus)):
+    for router in (
+        *api_routes(parts.bus, reader, overviews, views),
+        *tenant_routes(parts.bus, reader, tenants, views),
+        *original_routes(parts.bus),
+    ):
         app.include_router(router)
     document = openapi_of(app, views)
 
@@ -56,5 +65,5 @@ def web_application(parts: WebDependencies) -> ASGIApp:
         return JSONResponse(document)
 
     app.add_api_route(DOCUMENT, openapi, include_in_schema=False)
-    app.include_router(page_routes(Pages(reader, overviews, parts.clock, parts.has_password, document)))
+    app.include_router(page_routes(Pages(reader, overviews, tenants, parts.clock, parts.has_password, document)))
     return app

@@ -41,6 +41,7 @@ from clusterodm.services.admin.web.core.visitors import (
     is_cross_site,
     is_known_host,
 )
+from clusterodm.services.admin.web.ports import TokenKeeper
 
 log = structlog.get_logger()
 
@@ -79,12 +80,13 @@ def web_app(  # noqa: PLR0913, PLR0917 what it stands on
     settings: Sequence[SettingInForce] = (),
     *,
     signins: SignIns | None = None,
+    tokens: TokenKeeper | None = None,
     secure: bool = False,
 ) -> ASGIApp:
     """Make the web, guarded.
 
     `names`: under which it is known, beside addresses and localhost; `watched`: what is followed all the time, also before the first visit;
-    `signins`: who signs in and how, when it is more than by these passwords; `secure`: browsers reach it by HTTPS.
+    `signins`: who signs in and how, when it is more than by these passwords; `tokens`: the file of tokens, if there is one; `secure`: browsers reach it by HTTPS.
     """
     passwords = password if isinstance(password, Passwords) else Passwords({Role.ADMIN: password} if password else {})
     signins = signins or SignIns(bus, passwords, logins)
@@ -92,7 +94,9 @@ def web_app(  # noqa: PLR0913, PLR0917 what it stands on
     def load() -> ASGIApp:
         from clusterodm.services.admin.web.api.app import WebDependencies, web_application
 
-        return web_application(WebDependencies(bus, watched or Watched(bus), health, settings, signins.asks_who))
+        return web_application(
+            WebDependencies(bus, watched or Watched(bus), health, settings, signins.asks_who, tokens)
+        )
 
     return Guard(LazyApplication(load, health), signins, SignInPages(signins, secure=secure), names)
 

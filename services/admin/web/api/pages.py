@@ -7,7 +7,7 @@ something has changed, and the same address answers with that part alone.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -17,12 +17,14 @@ from starlette.responses import HTMLResponse, Response
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
+from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.web.core import shown
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, Wanted
 from clusterodm.services.admin.web.core.views import NodeRow
 from clusterodm.services.admin.web.handlers.overview import RANGES, OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
+from clusterodm.services.admin.web.handlers.tenants import TenantHandler
 
 HERE: Final = Path(__file__).parent
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
@@ -36,6 +38,8 @@ NAVIGATION: Final = (
     ("/queue", "Queue"),
     ("/nodes", "Nodes"),
     ("/machines", "Machines"),
+    ("/tenants", "Tenants"),
+    ("/usage", "Usage"),
     ("/events", "Events"),
     ("/services", "Services"),
     ("/settings", "Settings"),
@@ -54,6 +58,7 @@ class Pages:
 
     reader: ClusterReader
     overviews: OverviewHandler
+    tenants: TenantHandler
     clock: Clock
     has_password: bool
     document: dict[str, Any]
@@ -129,6 +134,7 @@ def page_routes(pages: Pages) -> APIRouter:
     overview_pages(page, pages, renderer)
     task_pages(page, pages, renderer)
     node_pages(page, pages, renderer)
+    tenant_pages(page, pages, renderer)
     cluster_pages(page, pages, renderer)
     return router
 
@@ -258,6 +264,41 @@ def node_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         found = await reader.machine(machine)
         events = await reader.events(Wanted(per_page=RECENT_COUNT), machine=machine)
         return renderer.page(request, "machine.html", found=found, events=events)
+
+
+def tenant_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
+    """Serve tenants, and what they have used."""
+
+    @page("/tenants")
+    async def tenants(
+        request: Request, search: Text = "", sort: Text = "name", order: Text = "asc", page: PageNumber = 1
+    ) -> Response:
+        wanted = Wanted(search, (), sort, order == "desc", page, PER_PAGE)
+        found = await pages.tenants.tenants(wanted)
+        return renderer.page(request, "tenants.html", tenants=found, wanted=wanted)
+
+    @page("/tenants/{tenant}")
+    async def tenant(request: Request, tenant: str) -> Response:
+        found = await pages.tenants.tenant(tenant)
+        lately = Wanted(sort="committed", descending=True, per_page=RECENT_COUNT)
+        tasks = await pages.tenants.tasks(found.tenant, lately)
+        return renderer.page(request, "tenant.html", found=found, tasks=tasks)
+
+    @page("/usage")
+    async def usage(  # noqa: PLR0913, PLR0917 what a list may be asked for
+        request: Request,
+        search: Text = "",
+        since: Text = "",
+        until: Text = "",
+        by: Literal["month", "day", "total"] = "month",
+        page: PageNumber = 1,
+    ) -> Response:
+        wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
+        asked = GetUsage(text=search, since=since, until=until, by=UsageBy(by))
+        found = await pages.reader.usage(wanted, asked)
+        query = urlencode({"search": search, "since": since, "until": until, "by": by, "format": "csv"})
+        csv = f"/api/v1/usage?{query}"
+        return renderer.page(request, "usage.html", usage=found, wanted=wanted, asked=asked, csv=csv)
 
 
 def cluster_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:

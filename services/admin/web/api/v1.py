@@ -9,7 +9,7 @@
     POST nodes, nodes/probe, nodes/{id}/lock, nodes/{id}/unlock, nodes/{id}/drain    DELETE nodes/{id}
     POST autoscaler/pause, autoscaler/resume       DELETE machines/{id}
 
-What changes something is a command, as telnet and the command line give it (admin/commands).
+What is about tenants is in tenants.py. What changes something is a command, as telnet and the command line give it (admin/commands).
 """
 
 from collections.abc import AsyncIterator

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from clusterodm.libs.common.chosen import chosen
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskDescription, TaskSummary
+from clusterodm.libs.common.messages.usage import UsageRow
 from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.ports import StoredEvent
+from clusterodm.libs.common.tenancy import IssuedToken, Tenant
 from clusterodm.services.admin.web.core.views import (
     AttemptView,
     AutoscalerView,
@@ -25,6 +28,9 @@ from clusterodm.services.admin.web.core.views import (
     SpoolView,
     TaskRow,
     TaskView,
+    TenantRow,
+    TokenView,
+    UsageEntry,
     text_of,
 )
 
@@ -297,6 +303,73 @@ def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
         cost_last_day=known.cost_last_day,
         trouble=known.trouble,
     )
+
+
+# --- tenants --------------------------------------------------------------------------------------------------------
+
+
+def usage_entry(row: UsageRow) -> UsageEntry:
+    """Show what a tenant has used."""
+    used = row.used
+    return UsageEntry(
+        tenant=row.tenant,
+        owner=row.owner,
+        period=row.period,
+        tasks=used.tasks_count,
+        completed=used.completed_count,
+        failed=used.failed_count,
+        canceled=used.canceled_count,
+        images=used.images_count,
+        bytes=used.size_bytes,
+        node_seconds=round(used.node_ms / 1000, 3),
+        machine_cost=round(used.machine_cost, 6),
+    )
+
+
+def tenant_row(tenant: Tenant, tokens: Iterable[IssuedToken], used: UsageEntry, now_ms: WallMs) -> TenantRow:
+    """Show a tenant."""
+    return TenantRow(
+        name=tenant.name,
+        owner=tenant.account,
+        weight=tenant.weight,
+        priority=tenant.priority,
+        max_images_count=tenant.max_images_count,
+        max_task_bytes=tenant.max_task_bytes,
+        tasks_at_once_count=tenant.tasks_at_once_count,
+        storage_bytes=tenant.storage_bytes,
+        options=tuple(sorted(tenant.options)),
+        tokens_count=sum(not token_row(token, now_ms).expired for token in tokens),
+        used=used,
+    )
+
+
+def token_row(token: IssuedToken, now_ms: WallMs) -> TokenView:
+    """Show a token: neither it nor its digest."""
+    expired = token.expires_at_ms is not None and token.expires_at_ms <= now_ms
+    return TokenView(
+        id=token.id,
+        created_at_ms=token.created_at_ms,
+        expires_at_ms=token.expires_at_ms,
+        expired=expired,
+        note=token.note,
+    )
+
+
+def tenant_texts(row: TenantRow) -> tuple[str, ...]:
+    """Say what of a tenant is searched."""
+    return row.name, row.owner
+
+
+TENANT_SORTS: Final[Mapping[str, Callable[[TenantRow], Any]]] = {
+    "name": lambda row: row.name,
+    "weight": lambda row: row.weight,
+    "priority": lambda row: row.priority,
+    "tokens": lambda row: row.tokens_count,
+    "tasks": lambda row: row.used.tasks,
+    "images": lambda row: row.used.images,
+    "nodes": lambda row: row.used.node_seconds,
+    "cost": lambda row: row.used.machine_cost,
+}
 
 
 # --- events, spools -------------------------------------------------------------------------------------------------

@@ -92,6 +92,11 @@ def clock_text(at_ms: float | None) -> str:
     return utc_text(at_ms).replace("T", " ").replace("Z", "")
 
 
+def month_text(at_ms: float) -> str:
+    """Show the month of a time, UTC: `2026-11`."""
+    return utc_text(at_ms)[:7]
+
+
 def count_text(count: float | None) -> str:
     """Show a number with its thousands apart."""
     return NONE if count is None else f"{count:,.0f}".replace(",", "\u202f")

@@ -6,6 +6,8 @@ thousands at most, are searched here.
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines, MachineView
 from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeView
@@ -19,8 +21,9 @@ from clusterodm.libs.common.messages.tasks import (
     TaskPage,
     TaskRef,
 )
+from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.lists import (
@@ -40,6 +43,7 @@ from clusterodm.services.admin.web.core.lists import (
     task_row,
     task_view,
     upload_row,
+    usage_entry,
 )
 from clusterodm.services.admin.web.core.views import (
     ConsoleView,
@@ -50,6 +54,7 @@ from clusterodm.services.admin.web.core.views import (
     NodeRow,
     TasksPage,
     TaskView,
+    UsageListing,
 )
 
 ORDERS: Final = {each.value: each for each in TaskOrder}
@@ -69,11 +74,12 @@ class ClusterReader:
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 
-    async def tasks(self, wanted: Wanted, node: str = "", since_ms: int = 0) -> TasksPage:
+    async def tasks(self, wanted: Wanted, node: str = "", since_ms: int = 0, owner: str = "") -> TasksPage:
         """List tasks, uploads first."""
-        uploads = [] if node or since_ms else matching_uploads(self.watched.known_uploads(), wanted)
+        uploads = [] if node or since_ms or owner else matching_uploads(self.watched.known_uploads(), wanted)
         some = uploads[wanted.offset_count : wanted.offset_count + wanted.per_page]
-        page = await self._committed(wanted, node, since_ms, max(0, wanted.offset_count - len(uploads)), len(some))
+        first = max(0, wanted.offset_count - len(uploads))
+        page = await self._committed(wanted, node, since_ms, first, len(some), owner)
         rows = [*some, *map(task_row, page.tasks)][: wanted.per_page]
         return TasksPage(
             items=tuple(rows),
@@ -83,14 +89,15 @@ class ClusterReader:
             states={UPLOADING: len(self.watched.uploads.values), **page.states},
         )
 
-    async def _committed(
-        self, wanted: Wanted, node: str, since_ms: int, offset_count: int, taken_count: int
+    async def _committed(  # noqa: PLR0913, PLR0917 what a list may be asked for
+        self, wanted: Wanted, node: str, since_ms: int, offset_count: int, taken_count: int, owner: str
     ) -> TaskPage:
         states = tuple(STATES[state] for state in wanted.states if state in STATES)
         asked = SearchTasks(
             text=wanted.search,
             states=states,
             node=NodeId(node) if node else None,
+            owner=Owner(owner) if owner else None,
             since_ms=since_ms,
             order=ORDERS.get(wanted.sort, TaskOrder.COMMITTED),
             descending=wanted.descending,
@@ -162,6 +169,21 @@ class ClusterReader:
 
     async def _machines(self, *, ended: bool) -> tuple[MachineView, ...]:
         return (await self._bus.request(LIST_MACHINES, ListMachines(ended=ended))).machines
+
+    # --- tenants ----------------------------------------------------------------------------------------------------
+
+    async def usage(self, wanted: Wanted, asked: GetUsage) -> UsageListing:
+        """List what tenants have used. Raises Refused where a day is none."""
+        page = await self._bus.request(
+            GET_USAGE, replace(asked, offset_count=wanted.offset_count, limit_count=wanted.per_page)
+        )
+        return UsageListing(
+            items=tuple(map(usage_entry, page.rows)),
+            total_count=page.total_count,
+            page=wanted.page,
+            per_page=wanted.per_page,
+            total=usage_entry(UsageRow(tenant="", used=page.total)),
+        )
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -162,6 +162,7 @@ class NodeCommands:
             locked=request.locked,
             labels=request.labels,
             machine=request.machine,
+            price_per_hour=request.price_per_hour,
             added_at_ms=self._later_than_all(),
         )
 

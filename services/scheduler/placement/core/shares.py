@@ -58,6 +58,11 @@ class FairShares:
         share = self._shares.get(owner)
         return share.tasks_at_once_count if share else 0
 
+    def name_of(self, owner: Owner) -> str:
+        """Say how an owner is called; empty: nobody has given it a name."""
+        share = self._shares.get(owner)
+        return share.name if share else ""
+
     @property
     def are_limited(self) -> bool:
         """Whether any owner has a limit of its own."""

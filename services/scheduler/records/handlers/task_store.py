@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 
 from clusterodm.libs.common.clocks import Clock, WallMs, read
@@ -135,7 +136,6 @@ class TaskStore:
             after = decide(before.task)
             if after == before.task:
                 return before
-            self.leadership.require()
             try:
                 revision = await self._put(before, after)
             except Conflict:
@@ -152,6 +152,9 @@ class TaskStore:
 
     async def _put(self, before: TaskRecord, after: Task) -> int:
         """Write a task's next value; one that is archived comes back by that."""
+        if before.task.state.ended and not after.state.ended:
+            await self.signals.before_end_is_left(after.id)
+        self.leadership.require()
         if before.archived:
             return await self.records.create(after.id, after)
         return await self.records.update(after.id, after, before.revision)
@@ -168,8 +171,11 @@ class TaskStore:
         known = self.index.tasks.get(task)
         if known is None or not is_settled(known):
             return known is None
+        await self.signals.before_end_is_left(task)
         self.leadership.require()
-        ended = Ended(task=compacted(known), revision=self.index.revisions[task])
+        ended = Ended(
+            task=msgspec.structs.replace(compacted(known), accounted=True), revision=self.index.revisions[task]
+        )
         await self.archive.put(ended)
         try:
             await self.records.delete(task, ended.revision)
@@ -187,6 +193,8 @@ class TaskStore:
         """Take a task out of the index: it is in the archive, and not among the active ones any more."""
         self.archive.take_in(task)
         self.index.drop(task.id)
+        for listener in self.signals.archive_listeners:
+            listener(task)
 
     async def tombstone(self, task: TaskId) -> Tombstone | None:
         """Find what is left of a task that was removed. Raises BusFailed."""
@@ -205,6 +213,7 @@ class TaskStore:
 
     async def forget(self, task: TaskId, reason: str, remembered_s: int) -> None:
         """Delete a task's record; its lock is held. One that has changed meanwhile is read again and stays."""
+        await self.signals.before_end_is_left(task)
         self.leadership.require()
         known = await self.lookup(task)
         if known is not None:

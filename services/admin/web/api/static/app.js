@@ -38,15 +38,27 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if (dialog) dialog.close();
   let message = "";
   try {
-    message = JSON.parse(xhr.responseText).message;
+    const answer = JSON.parse(xhr.responseText);
+    message = answer.message;
+    if (answer.secret) showSecret(answer);
   } catch { /* nothing is said */ }
   say(message || `${(elt.textContent || "").trim().split("\n")[0] || "It"}: done.`, "good");
-  if (requestConfig.verb === "delete" && /^\/(tasks|nodes)\/./.test(location.pathname)) {
+  if (requestConfig.verb === "delete" && !requestConfig.path.startsWith("/api/v1/tokens/") && /^\/(tasks|nodes|tenants)\/./.test(location.pathname)) {
     location.assign(location.pathname.split("/").slice(0, 2).join("/"));
     return;
   }
   htmx.trigger("#live", "refresh");
 });
+
+// --- a secret is shown once: it is in this page until its dialog is closed, and nowhere else --------------------------
+
+function showSecret(answer) {
+  const dialog = find("#secret");
+  find("#secret-text").textContent = answer.secret;
+  find("#secret-of").textContent = `Token ${answer.id} of ${answer.tenant}`;
+  dialog.addEventListener("close", () => { find("#secret-text").textContent = ""; }, { once: true });
+  dialog.showModal();
+}
 
 // --- asking first ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""What tenants have used: counted once as tasks end, kept by tenant and month."""
