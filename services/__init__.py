@@ -24,8 +24,8 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
 
     autoscaler
         requests    scheduler: add_node, list_nodes, lock_node, lose_node, report_health
-        answers     destroy_machine, find_result, get_status, list_machines, pause, plan, report_health,
-                      report_settings, resume, view_command
+        answers     destroy_machine, find_result, get_status, list_machines, pause, plan, report_boot_failure,
+                      report_health, report_settings, resume, view_command
         publishes   machine.came_online, machine.condemned, machine.created, machine.destroyed, machine.drained,
                       machine.failed, machine.leaked, machine.lost, machine.requested, supply.changed
         watches     demand.changed
@@ -34,7 +34,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
 
     proxy
         requests    auth: check_token
-        requests    autoscaler: find_result
+        requests    autoscaler: find_result, report_boot_failure
         requests    scheduler: adopt_task, aim_upload, cancel_task, confirm_tasks, find_ui_node, get_task,
                       list_task_ids, place_tasks, read_console, remove_task, renew_attempt, report_forward_failed,
                       report_forwarded, report_health, report_inputs_gone, report_inputs_lost, restart_task,

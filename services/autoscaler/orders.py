@@ -101,6 +101,8 @@ class Launch:
     """Called by the node when a task has finished; it holds the machine's own secret. Empty: none."""
     lease_url: Secret = NO_SECRET
     """Answers 200 while the machine is wanted. Empty: there is no lease."""
+    report_url: Secret = NO_SECRET
+    """Takes the last lines of a boot that has failed. Empty: nobody does."""
     lease_s: int = 0
     """The machine turns itself off after so long without a renewed lease; 0: never."""
     max_images: int | None = None

@@ -20,6 +20,7 @@ from clusterodm.libs.common.messages.machines import (
     LIST_MACHINES,
     PAUSE_AUTOSCALER,
     PLAN_MACHINES,
+    REPORT_BOOT_FAILURE,
     RESUME_AUTOSCALER,
     VIEW_COMMAND,
 )
@@ -52,6 +53,7 @@ async def registered(  # noqa: PLR0913, PLR0917 who answers, and while what last
         PLAN_MACHINES: commands.plan,
         RESUME_AUTOSCALER: commands.resume,
         FIND_RESULT: results.find,
+        REPORT_BOOT_FAILURE: commands.boot_failed,
         AUTOSCALER_HEALTH: health.answer,
         AUTOSCALER_SETTINGS: settings_handler(SERVICE, settings),
     }
@@ -73,7 +75,15 @@ async def registered_without(
         GET_AUTOSCALER_STATUS: commands.status,
         LIST_MACHINES: commands.list_machines,
         **dict.fromkeys(
-            (FIND_RESULT, VIEW_COMMAND, PLAN_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER, RESUME_AUTOSCALER),
+            (
+                FIND_RESULT,
+                REPORT_BOOT_FAILURE,
+                VIEW_COMMAND,
+                PLAN_MACHINES,
+                DESTROY_MACHINE,
+                PAUSE_AUTOSCALER,
+                RESUME_AUTOSCALER,
+            ),
             commands.refuse,
         ),
     }

@@ -62,7 +62,9 @@ STAGE_IN: Final = counter(
     "outcome",
 )
 MACHINE_CALLS_REFUSED: Final = counter(
-    "clusterodm_machine_calls_refused_total", "Webhooks and leases of machines with a wrong or missing secret", "call"
+    "clusterodm_machine_calls_refused_total",
+    "Webhooks, leases and last words of machines with a wrong or missing secret",
+    "call",
 )
 WEBHOOKS: Final = counter(
     "clusterodm_webhooks_total", "Calls of clients' webhooks at the end of their tasks, by outcome", "outcome"

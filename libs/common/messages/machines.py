@@ -183,6 +183,24 @@ class ResultFound(Frozen, frozen=True, kw_only=True):
         return f"ResultFound({self.url.partition('?')[0]}{' stream' if self.stream else ''})"
 
 
+class ReportBootFailure(Frozen, frozen=True, kw_only=True):
+    """A machine says that its boot has failed; whoever sends this has seen the machine's own secret."""
+
+    machine: MachineId
+    last_words: str
+    """What it has said last: one line, printable, bounded."""
+
+
+class BootFailureHeard(Frozen, frozen=True, kw_only=True):
+    """Answer to ReportBootFailure."""
+
+    destroyed: bool
+    """False: it is known to have come up, or to be going already."""
+
+
+REPORT_BOOT_FAILURE: Final = Request(
+    "autoscaler.report_boot_failure", ReportBootFailure, BootFailureHeard, idempotent=True
+)
 FIND_RESULT: Final = Request("autoscaler.find_result", FindResult, ResultFound, timeout_s=15.0, idempotent=True)
 VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView, idempotent=True)
 GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus, idempotent=True)

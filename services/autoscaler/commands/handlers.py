@@ -9,6 +9,7 @@ from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import (
     AutoscalerStatus,
+    BootFailureHeard,
     CommandView,
     DestroyMachine,
     GetAutoscalerStatus,
@@ -18,6 +19,7 @@ from clusterodm.libs.common.messages.machines import (
     PauseAutoscaler,
     PlanMachines,
     PlannedMachines,
+    ReportBootFailure,
     ResumeAutoscaler,
     ViewCommand,
 )
@@ -27,13 +29,14 @@ from clusterodm.services.autoscaler.config.core.configuration import Configurati
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
-from clusterodm.services.autoscaler.orders import Creation, Offer
+from clusterodm.services.autoscaler.orders import Creation, Offer, masked
 from clusterodm.services.autoscaler.planning.core.budget import cost, cost_of_last_day
 from clusterodm.services.autoscaler.planning.core.kept_results import kept, kept_because
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.preview import steps_of
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
+from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
 from clusterodm.services.autoscaler.providers.ports import Provider
 from clusterodm.services.autoscaler.records import MachineStore
 
@@ -97,6 +100,14 @@ class Commands:
             return msgspec.structs.replace(view, told=tried_again(view.machine))
         await self._controller.stop(request.machine, request.reason)
         return next((each for each in self._views(ended=True) if each.machine.id == request.machine), view)
+
+    async def boot_failed(self, request: ReportBootFailure) -> BootFailureHeard:
+        """Give a machine up whose boot has failed. What it says may hold what it was given, and is shown to people."""
+        view = next((each.machine for each in self._views(ended=False) if each.machine.id == request.machine), None)
+        if view is None:
+            return BootFailureHeard(destroyed=False)
+        words = masked(request.last_words, secrets_of(self._orders.order(view).launch))
+        return BootFailureHeard(destroyed=await self._controller.boot_failed(view.id, words, self._clock.wall_ms()))
 
     async def pause(self, request: PauseAutoscaler) -> AutoscalerStatus:
         """Start no more machines."""

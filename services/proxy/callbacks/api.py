@@ -1,4 +1,4 @@
-"""What nodes and machines send: `/commit` when a task has ended, `/machine/lease` to live on."""
+"""What nodes and machines send: `/commit` when a task has ended, `/machine/lease` to live on, `/machine/boot-log` when a boot has failed."""
 
 from typing import Final
 
@@ -18,6 +18,8 @@ COMMIT_LIMIT_BYTES: Final = 1024 * 1024
 
 Anybody may send one, and what anybody may send is short.
 """
+BOOT_LOG_LIMIT_BYTES: Final = 4096
+TOO_LARGE: Final = 413
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 GONE: Final = 410
@@ -52,6 +54,15 @@ class CallbackRoutes:
         if said.uuid:
             decision = await self._callbacks.finished(NodeTaskId(said.uuid), exchange.token)
         await answer(exchange, decision, UNAUTHORIZED)
+
+    async def boot_failed(self, exchange: RequestContext) -> None:
+        """Take the last lines of a machine whose boot has failed."""
+        body = await exchange.body(BOOT_LOG_LIMIT_BYTES, self._stall_s)
+        if body is None:
+            await exchange.drain()
+            await exchange.json({"error": f"at most {BOOT_LOG_LIMIT_BYTES} bytes"}, TOO_LARGE)
+            return
+        await answer(exchange, await self._callbacks.boot_failed(exchange.token, body), FORBIDDEN)
 
     async def renew_lease(self, exchange: RequestContext) -> None:
         """Let a machine live on."""

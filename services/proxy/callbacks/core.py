@@ -6,8 +6,10 @@ here. A node that belongs to no machine has no secret, and its webhook is a hint
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Final
 
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.services.proxy.cluster.core import wanted
@@ -36,6 +38,23 @@ def webhook(secret: str, machine: Machine | None, *, on_machine: bool) -> Callba
     if not secret:
         return CallbackDecision.NAMELESS
     return CallbackDecision.WELCOME if shows(secret, machine) else CallbackDecision.WRONG
+
+
+LAST_WORDS_LENGTH: Final = 400
+LAST_LINES_COUNT: Final = 5
+ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def last_words(said: bytes) -> str:
+    """Make one printable line of what a machine has said last; it may say anything, and it is shown to people."""
+    text = ESCAPES.sub("", said.decode("utf-8", "replace"))
+    lines = ["".join(letter for letter in line if letter.isprintable()).strip() for line in text.splitlines()]
+    return " | ".join([line for line in lines if line][-LAST_LINES_COUNT:])[-LAST_WORDS_LENGTH:]
+
+
+def reporting(secret: str, machines: Iterable[Machine]) -> Machine | None:
+    """Say which machine has this secret; None: none has."""
+    return next((machine for machine in machines if secret and shows(secret, machine)), None)
 
 
 def lease(secret: str, machines: Iterable[Machine]) -> CallbackDecision:

@@ -3,10 +3,11 @@
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.machines import REPORT_BOOT_FAILURE, ReportBootFailure
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
+from clusterodm.services.proxy.callbacks.core import CallbackDecision, last_words, lease, reporting, webhook
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 
@@ -32,6 +33,19 @@ class MachineCallbacks:
         else:
             MACHINE_CALLS_REFUSED.inc("webhook")
             log.warning("webhook.refused", node_task=node_task, machine=name, reason=decision.value)
+        return decision
+
+    async def boot_failed(self, secret: str, said: bytes) -> CallbackDecision:
+        """Pass on what a machine has said last whose boot has failed. Raises BusFailed: it asks again."""
+        self._require_knowledge()
+        decision = lease(secret, self._cluster.machines())
+        machine = reporting(secret, self._cluster.machines())
+        if machine is None:
+            MACHINE_CALLS_REFUSED.inc("boot-log")
+            log.warning("boot_log.refused", reason=decision.value)
+        elif decision is CallbackDecision.WELCOME:
+            failure = ReportBootFailure(machine=machine.id, last_words=last_words(said))
+            await self._bus.request(REPORT_BOOT_FAILURE, failure)
         return decision
 
     def wanted(self, secret: str) -> CallbackDecision:

@@ -28,6 +28,7 @@ PLAIN: Final = frozenset(
         *(
             "/commit",
             "/machine/lease",
+            "/machine/boot-log",
             "/healthz",
             "/readyz",
             "/auth/info",

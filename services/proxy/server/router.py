@@ -5,7 +5,7 @@ That is: to the proxy that holds its upload (peers), or to the story that answer
 original does, 200 with `{"error": "Cannot handle …"}`.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
-POST /commit and a machine's /machine/lease, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
+POST /commit and a machine's /machine/lease and /machine/boot-log, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
 NodeODM's words, which its page shows.
 """
 
@@ -52,7 +52,9 @@ from clusterodm.services.proxy.uploads.api import UploadRoutes
 log = structlog.get_logger()
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
-PUBLIC: Final = frozenset(("/auth/info", "/auth/login", "/auth/register", "/healthz", "/readyz", "/machine/lease"))
+PUBLIC: Final = frozenset(
+    ("/auth/info", "/auth/login", "/auth/register", "/healthz", "/readyz", "/machine/lease", "/machine/boot-log")
+)
 CREATING: Final = "/task/new/"
 NEW: Final = "/task/new"
 NO_CONTENT: Final = 204
@@ -117,6 +119,7 @@ class Router:
             "/cache/clear": (EVERY_METHOD, always({"ok": True})),
             "/commit": (POST, stories.callbacks.task_finished),
             "/machine/lease": (GET, stories.callbacks.renew_lease),
+            "/machine/boot-log": (POST, stories.callbacks.boot_failed),
             "/healthz": (GET, self._health),
             "/readyz": (GET, self._health),
         }

@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 
 import structlog
 
-from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed, Trouble
 from clusterodm.libs.common.model.machines import MachineState
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.ports import Term
@@ -24,6 +25,7 @@ from clusterodm.services.autoscaler.records import MachineStore, Transitions
 log = structlog.get_logger()
 
 LONGEST_RETRY_S: Final = 300.0
+BOOTING: Final = (MachineState.CREATING, MachineState.SETTING_UP)
 AT_WORK: Final = {
     MachineState.REQUESTED,
     MachineState.CREATING,
@@ -87,6 +89,17 @@ class MachineController:
         await self._end_worker(machine)
         await self._transitions.step(machine, MachineStep.STOP, reason, **facts)
         self.ensure_worker(machine)
+
+    async def boot_failed(self, machine: MachineId, last_words: str, now_ms: WallMs) -> bool:
+        """Give a machine up that says itself that it will not come up; whether it was still expected to. Raises BusFailed."""
+        known = self._store.get(machine)
+        if known is None or known.state not in BOOTING:
+            return False
+        failure = f"its boot has failed: {last_words}"
+        log.warning("machine.boot_failed", machine=machine, reason=failure)
+        facts = {"failure": failure, "trouble": str(Trouble.RETRYABLE), "may_be_left": True, "failed_at_ms": now_ms}
+        await self.stop(machine, "it did not come up", **facts)
+        return True
 
     async def retry_now(self, machine: MachineId) -> None:
         """Do the work of a machine's state now that it waits for its next try."""

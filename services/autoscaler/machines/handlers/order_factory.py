@@ -32,6 +32,7 @@ from clusterodm.services.autoscaler.orders import (
 CLUSTER_TAG: Final = "clusterodm-cluster"
 COMMIT: Final = "/commit"
 LEASE: Final = "/machine/lease"
+REPORT: Final = "/machine/boot-log"
 
 
 class OrderFactory:
@@ -131,6 +132,7 @@ class OrderFactory:
             token=self.token(machine),
             webhook_url=self._url(COMMIT, machine),
             lease_url=self._url(LEASE, machine) if node.lease_s else NO_SECRET,
+            report_url=self._url(REPORT, machine),
             lease_s=node.lease_s if self._public_url else 0,
             max_images=machine.max_images,
             tasks_at_once_count=machine.tasks_at_once_count,

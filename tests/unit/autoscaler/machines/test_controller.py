@@ -10,6 +10,7 @@ from clusterodm.libs.common.messages.machines import (
     GetAutoscalerStatus,
     ListMachines,
     PauseAutoscaler,
+    ReportBootFailure,
     ResumeAutoscaler,
     ViewCommand,
 )
@@ -340,3 +341,30 @@ async def test_two_autoscalers_at_once_create_nothing_twice():
         await asyncio.gather(first.tick(), world.planner.tick(), return_exceptions=True)
         await world.settle()
         assert len(world.cloud.created) == 1
+
+
+async def test_a_machine_whose_boot_has_failed_goes_at_once_and_says_why_without_its_secrets():
+    async with World() as world:
+        world.cloud.hang("set_up")
+        await world.scheduler.submit("t")
+        await world.turn(2)
+        (booting,) = world.machines()
+        assert booting.state is MachineState.SETTING_UP
+        token = world.autoscaler.machines.orders.token(booting).reveal()
+        report = ReportBootFailure(machine=booting.id, last_words=f"E: no package | {token}")
+        assert (await world.commands.boot_failed(report)).destroyed
+        assert not (await world.commands.boot_failed(report)).destroyed
+        await world.turn(2)
+        failed = next(machine for machine in world.machines() if machine.id == booting.id)
+        assert failed.failure == "its boot has failed: E: no package | ***"
+        assert failed.state is MachineState.FAILED
+        assert booting.id not in world.cloud.machines
+
+
+async def test_last_words_of_a_machine_that_has_come_up_or_that_nobody_knows_change_nothing():
+    async with World() as world:
+        await world.scheduler.submit("t")
+        await world.turn(BOOT_TURNS + 2)
+        for name in (*(machine.id for machine in world.machines()), MachineId("nobody")):
+            assert not (await world.commands.boot_failed(ReportBootFailure(machine=name, last_words="x"))).destroyed
+        assert [machine.failure for machine in world.machines()] == [""]

@@ -21,7 +21,10 @@ from clusterodm.services.autoscaler.providers.core.cloud_init import (
     LEASE,
     LEASE_SCRIPT,
     LEASE_URL,
+    LOG,
     PASSWORD,
+    REPORT,
+    REPORT_URL,
     SETUP,
     TIMER,
     lease_check_s,
@@ -168,6 +171,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.status = 200
+        self.told: list[tuple[str, str]] = []
         cluster = self
 
         class Answer(BaseHTTPRequestHandler):
@@ -175,6 +179,10 @@ class Cluster:
                 self.send_response(cluster.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_POST(self) -> None:
+                cluster.told.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
+                self.do_GET()
 
             def log_message(self, *_what: object) -> None:
                 pass
@@ -279,3 +287,44 @@ def test_a_node_runs_as_many_tasks_at_a_time_as_its_size_says():
     several = replace(FULL, tasks_at_once_count=3)
     assert "-q 3" in shlex.join(run_words(several))
     assert node_configuration(several)["parallelQueueProcessing"] == 3
+
+
+def booted(cluster: Cluster, folder: Path, steps: str, path: str = os.environ["PATH"]) -> int:
+    """Run a boot script with these steps; its exit code."""
+    (folder / "url").write_text(f"http://127.0.0.1:{cluster.server.server_port}/machine/boot-log?token=s3cret")
+    script = folder / "boot.sh"
+    script.write_text(
+        REPORT.format(log=folder / "boot.log", url_file=folder / "url").replace("sleep 1", "sleep 0.2") + steps
+    )
+    ran = subprocess.run(["bash", script], env={"PATH": path}, capture_output=True, text=True, timeout=30, check=False)
+    assert "s3cret" not in ran.stdout + ran.stderr
+    return ran.returncode
+
+
+@pytest.mark.parametrize("without", [pytest.param("", id="curl"), pytest.param("curl", id="wget")])
+def test_a_boot_that_fails_sends_its_last_words_home(cluster: Cluster, tmp_path: Path, without: str):
+    if without and not any(Path(folder, "wget").exists() for folder in ("/usr/bin", "/bin")):
+        pytest.skip("this computer has no wget")
+    path = Rented(tmp_path, "http://127.0.0.1:9", without).path
+    steps = "head -c 100000 /dev/zero | tr '\\0' x; echo\necho 'E: no such package' >&2\nexit 7\n"
+    assert booted(cluster, tmp_path, steps, path) == 7
+    [(where, said)] = cluster.told
+    assert where == "/machine/boot-log?token=s3cret"
+    assert said.splitlines()[-2:] == ["E: no such package", "ended with code 7"]
+    assert len(said) < 2000
+    assert stat.S_IMODE((tmp_path / "boot.log").stat().st_mode) == 0o600
+
+
+def test_a_boot_that_works_sends_nothing(cluster: Cluster, tmp_path: Path):
+    assert booted(cluster, tmp_path, "echo fine\n") == 0
+    assert cluster.told == []
+
+
+def test_the_address_for_last_words_lies_in_a_file_that_only_root_reads():
+    told = replace(PLAIN, report_url=Secret("https://cluster.example.org/machine/boot-log?token=hook"))
+    found = files(told)
+    assert (found[REPORT_URL]["permissions"], found[REPORT_URL]["content"]) == ("0600", told.report_url.reveal())
+    assert "hook" not in found[BOOT]["content"]
+    assert "trap report EXIT" in found[BOOT]["content"]
+    assert LOG in found[BOOT]["content"]
+    assert REPORT_URL not in files(PLAIN)

@@ -7,7 +7,7 @@ import pytest
 
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.services.proxy.callbacks.core import CallbackDecision, lease, webhook
+from clusterodm.services.proxy.callbacks.core import CallbackDecision, last_words, lease, reporting, webhook
 from clusterodm.services.proxy.cluster.core import wanted
 
 OWN, OTHER = "own-secret", "others-secret"
@@ -64,3 +64,25 @@ def test_a_machine_lives_until_it_is_destroyed(state: MachineState):
 )
 def test_a_lease_is_renewed_for_a_machine_that_is_wanted(secret: str, state: MachineState, decision: CallbackDecision):
     assert lease(secret, [machine(OTHER), machine(state=state)]) is decision
+
+
+def test_a_report_is_of_the_machine_whose_secret_it_shows():
+    machines = [machine(OTHER), machine()]
+    assert reporting(OWN, machines) is machines[1]
+    assert reporting("wrong", machines) is None
+    assert reporting("", [machine("")]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        pytest.param(b"E: no such package\nended with code 1\n", "E: no such package | ended with code 1", id="lines"),
+        pytest.param(b"\x1b[31mred\x1b[0m\r\nx\x00\x07y", "red | xy", id="signs that nobody sees"),
+        pytest.param(b"\xff\xfe\xc3", "\ufffd" * 3, id="no text"),
+        pytest.param(b"", "", id="nothing"),
+        pytest.param(b"".join(b"%d\n" % number for number in range(9)), "4 | 5 | 6 | 7 | 8", id="the last lines"),
+        pytest.param(b"x" * 4000, "x" * 400, id="a long one"),
+    ],
+)
+def test_last_words_are_one_short_line_that_can_be_printed(said: bytes, line: str):
+    assert last_words(said) == line

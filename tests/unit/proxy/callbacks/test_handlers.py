@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.machines import REPORT_BOOT_FAILURE, BootFailureHeard, ReportBootFailure
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, NodeTaskId, Owner, TaskId
@@ -74,3 +75,27 @@ async def test_before_the_mirror_is_loaded_nothing_is_said(bus: MemoryBus, clust
         MachineCallbacks(bus, cluster).wanted("s3cret")
     with pytest.raises(BusFailed):
         await MachineCallbacks(bus, cluster).finished(NodeTaskId("on-node"), "")
+
+
+@pytest.mark.parametrize(
+    ("secret", "state", "decision", "told"),
+    [
+        pytest.param("s3cret", MachineState.SETTING_UP, CallbackDecision.WELCOME, ["no room"], id="its own"),
+        pytest.param("s3cret", MachineState.DESTROYING, CallbackDecision.OVER, [], id="of one that goes already"),
+        pytest.param("another", MachineState.SETTING_UP, CallbackDecision.WRONG, [], id="wrong"),
+        pytest.param("", MachineState.SETTING_UP, CallbackDecision.NAMELESS, [], id="none"),
+    ],
+)
+async def test_the_last_words_of_a_boot_need_the_machines_secret(
+    bus: MemoryBus, cluster: FakeCluster, secret: str, state: MachineState, decision: CallbackDecision, told: list[str]
+) -> None:
+    heard: list[ReportBootFailure] = []
+
+    async def hear(report: ReportBootFailure) -> BootFailureHeard:
+        heard.append(report)
+        return BootFailureHeard(destroyed=True)
+
+    rent(cluster, state)
+    async with bus.serve("autoscaler", {REPORT_BOOT_FAILURE: hear}):
+        assert await MachineCallbacks(bus, cluster).boot_failed(secret, b"no room\n") is decision
+    assert [(each.machine, each.last_words) for each in heard] == [("m", words) for words in told]
