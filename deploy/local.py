@@ -199,7 +199,7 @@ def shared_by(settings: UpSettings, service: str) -> tuple[str, ...]:
 
 def module_of(service: str) -> str:
     """Name the module whose `main` is a service."""
-    return f"services.{service}.main"
+    return f"clusterodm.services.{service}.main"
 
 
 def import_all(*names: str) -> None:

@@ -13,7 +13,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -34,11 +33,11 @@ from clusterodm.libs.common.messages.nodes import (
     NodeView,
 )
 from clusterodm.libs.nodesim.testing import NodeSimProcess
+from tests.forked import Process, started
 from tests.nats import NatsServer
 from tests.ports import free_port
 from tests.waiting import until
 
-REPOSITORY = Path(__file__).parents[1]
 SERVICES = ("scheduler", "autoscaler", "proxy", "admin")
 BRISK = {
     "CLUSTERODM_PROBE_EVERY_S": "0.5",
@@ -61,7 +60,7 @@ class Cluster:
         self.overrides: dict[str, dict[str, str]] = {}
         """Environment of a single process, by the name that it is started with."""
         self._settings = settings
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
         self._stack = AsyncExitStack()
 
     @property
@@ -123,14 +122,8 @@ class Cluster:
     def start(self, name: str) -> None:
         """Start a service; `scheduler#2` is a second scheduler."""
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "clusterodm.deploy.cli", name.partition("#")[0]],
-                cwd=REPOSITORY,
-                env=self.environment | self.overrides.get(name, {}),
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+            environment = self.environment | self.overrides.get(name, {})
+            self._processes[name] = started([name.partition("#")[0]], environment, log)
 
     def start_all(self) -> None:
         """Start one of each service that does not run."""

@@ -19,8 +19,9 @@ from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.model.values import TaskId
 from tests.chaos.clients import Dataset, Raw
 from tests.chaos.saying import say
-from tests.cluster import REPOSITORY, Cluster
+from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.forked import REPOSITORY
 from tests.nats import NatsServer
 from tests.recorded import recorded_tasks
 

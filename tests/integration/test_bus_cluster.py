@@ -1,6 +1,7 @@
 """Three nats-servers with replicated records: a client that knows nothing of replicas joins, and one server may go."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from clusterodm.libs.common.model.values import NodeId, NodeTaskId
 from clusterodm.libs.common.ports import Bucket, Change, Reset, Step
 from clusterodm.libs.common.process.loops import background
 from clusterodm.services.proxy.peers.adapters import shared_secret
-from tests.integration.test_scheduler import PROGRAM, REPOSITORY
+from tests.forked import REPOSITORY, Process, started
 from tests.integration.test_scheduler_leadership import TAKE_OVER_S, answers_again
 from tests.nats import LEAVES_UNCLOSED, NatsServer
 from tests.nats_cluster import NatsCluster, nats_cluster
@@ -325,13 +326,11 @@ async def leads_another(bus: NatsBus, stream: str, before: str) -> bool:
 
 
 @contextmanager
-def scheduler(url: str, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+def scheduler(url: str, log: Path) -> Iterator[Process]:
     """Run a scheduler beside others."""
     flags = [f"--nats-url={url}", "--nats-replicas-count=3", "--nats-wait-s=60"]
     with log.open("ab") as written:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stdout=written, stderr=written
-        )
+        process = started(["scheduler", *flags], os.environ, written)
     try:
         yield process
     finally:

@@ -18,8 +18,9 @@ from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
-from tests.cluster import REPOSITORY, Cluster
+from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.forked import REPOSITORY
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,7 @@
 """The scheduler as a real process, over a real nats-server, with simulated nodes; the test plays the proxy."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -49,13 +50,12 @@ from clusterodm.libs.common.messages.tasks import (
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
+from tests.forked import REPOSITORY, Process, started
 from tests.nats import NatsServer
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
-PROGRAM = "import sys; from clusterodm.services.scheduler.main import main; sys.exit(main(sys.argv[1:]))"
 BRISK = {
     "probe-every-s": 0.2,
     "poll-first-s": 0.1,
@@ -76,7 +76,7 @@ class Stage:
         self.http = http
         self._log = log
         self._flags = {"nats-url": url, **BRISK, **{name.replace("_", "-"): value for name, value in flags.items()}}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     async def start(self) -> None:
         """Start the scheduler and wait until it answers."""
@@ -86,9 +86,7 @@ class Stage:
     def _spawn(self) -> None:
         flags = [f"--{name}={value}" for name, value in self._flags.items()]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stdout=log, stderr=log
-            )
+            self._process = started(["scheduler", *flags], os.environ, log)
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the scheduler; its exit code."""
@@ -390,7 +388,7 @@ async def test_a_route_of_the_original_is_taken_over(nats_bus: NatsBus, nats_ser
 
 async def test_a_wrong_setting_is_one_clear_line_and_exit_code_2():
     def run() -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", PROGRAM, "--max-attempts=0"]
+        command = [sys.executable, "-m", "clusterodm.deploy.cli", "scheduler", "--max-attempts=0"]
         return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=20, check=False)
 
     ended = await asyncio.to_thread(run)

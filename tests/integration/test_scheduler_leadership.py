@@ -1,8 +1,8 @@
 """Two scheduler processes over a real nats-server: one leads, one stands by; what happens when the leader goes."""
 
 import asyncio
+import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +19,8 @@ from clusterodm.libs.common.messages.placement import REPORT_FORWARDED, ReportFo
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
-from tests.integration.test_scheduler import BRISK, PROGRAM, REPOSITORY, UPLOAD_OWNER, a_stage
+from tests.forked import Process, started
+from tests.integration.test_scheduler import BRISK, UPLOAD_OWNER, a_stage
 from tests.nats import NatsServer
 from tests.waiting import until
 
@@ -34,14 +35,12 @@ class Second:
     def __init__(self, url: str, log: Path) -> None:
         self._url = url
         self._log = log
-        self.process: subprocess.Popen[bytes]
+        self.process: Process
 
     def start(self) -> None:
         flags = [f"--{name}={value}" for name, value in {"nats-url": self._url, **BRISK}.items()]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, *flags], cwd=REPOSITORY, stdout=log, stderr=log
-            )
+            self.process = started(["scheduler", *flags], os.environ, log)
 
     def log(self) -> str:
         return self._log.read_text()
