@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
+import nats.errors
 import structlog
 from nats.aio.client import Client
 
 from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.process.lifecycle import cancellable
@@ -24,6 +26,8 @@ log = structlog.get_logger()
 
 CHUNK_S: Final = 20.0
 """For one chunk, or the answer to one request."""
+TAKEN_WITHIN_S: Final = 10.0
+"""So long nobody may answer to a chunk: what nobody has taken can be sent again."""
 
 
 async def copy_all(source: Client, target: Client, replicas_count: int) -> dict[str, int]:
@@ -45,13 +49,25 @@ async def copy(source: Client, target: Client, name: str, replicas_count: int) -
         wanted = {"config": {**config, "num_replicas": replicas_count}, "state": told["state"]}
         sink = (await answer(target, f"$JS.API.STREAM.RESTORE.{name}", wanted))["deliver_subject"]
         async for chunk in chunks:
-            await cancellable(target.request(sink, chunk, timeout=CHUNK_S))
-    made = checked(name, (await cancellable(target.request(sink, b"", timeout=CHUNK_S))).data)
+            await deliver(target, sink, chunk)
+    made = checked(name, await deliver(target, sink, b""))
     count = int(made["state"]["messages"])
     if count != told["state"]["messages"]:
         raise BusFailed(f"{name}: {count} of {told['state']['messages']} messages have arrived")
     log.info("stream.copied", stream=name, messages=count, replicas=replicas_count)
     return count
+
+
+async def deliver(target: Client, sink: str, chunk: bytes) -> bytes:
+    """Hand a chunk over; the answer to it. In a cluster the servers hear a moment later than we do which of them takes it."""
+
+    async def once() -> bytes:
+        try:
+            return (await cancellable(target.request(sink, chunk, timeout=CHUNK_S))).data
+        except nats.errors.NoRespondersError:
+            raise BusFailed("no server of the cluster takes what is copied") from None
+
+    return await retry(once, "a server takes what is copied", TAKEN_WITHIN_S)
 
 
 @asynccontextmanager
