@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.up import Up
+
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
@@ -53,6 +55,13 @@ def site(wheel: Path) -> Path:
     return folder
 
 
+def lay_out(project: Path) -> None:
+    """Make the folders of somebody's project, which are called as those of ours."""
+    for folder in ("services", "libs", "deploy"):
+        (project / folder).mkdir(parents=True)
+        (project / folder / "__init__.py").write_text("THEIRS = True\n")
+
+
 def test_it_has_one_top_level_name(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
 
@@ -71,9 +80,7 @@ def test_what_only_tests_use_is_not_in_it_and_what_people_start_from_is(wheel: P
 def test_each_service_starts_from_it_beside_a_project_with_folders_of_the_same_names(
     site: Path, tmp_path: Path, service: str
 ) -> None:
-    for folder in ("services", "libs", "deploy"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "__init__.py").write_text("THEIRS = True\n")
+    lay_out(tmp_path)
     program = (
         f"import clusterodm.services.{service}.main as ours, services, libs, deploy, json;"
         "print(json.dumps([ours.__file__, services.THEIRS and libs.THEIRS and deploy.THEIRS]))"
@@ -82,6 +89,21 @@ def test_each_service_starts_from_it_beside_a_project_with_folders_of_the_same_n
     file, theirs = json.loads(run(sys.executable, "-c", program, cwd=tmp_path, python_path=f"{tmp_path}:{site}"))
 
     assert (Path(file).is_relative_to(site), theirs) == (True, True)
+
+
+def test_a_whole_cluster_starts_from_it_beside_such_a_project(site: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    lay_out(project)
+    command = project / ".venv" / "bin" / "clusterodm"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m clusterodm.deploy.cli "$@"\n')
+    command.chmod(0o755)
+
+    with Up(tmp_path / "data", "--proxies=2", root=project, environment={"PYTHONPATH": f"{project}:{site}"}) as up:
+        assert up.healthy()
+        assert up.stop() == 0
+
+    assert "No module named" not in up.history
 
 
 def test_its_command_takes_its_own_example(site: Path, tmp_path: Path) -> None:

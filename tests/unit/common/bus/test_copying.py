@@ -18,7 +18,7 @@ class Target:
         self.deaf_count = deaf_count
         self.taken: list[bytes] = []
 
-    async def request(self, subject: str, payload: bytes, timeout: float) -> Any:
+    async def request(self, _subject: str, payload: bytes, **_options: float) -> Any:
         if self.deaf_count:
             self.deaf_count -= 1
             raise nats.errors.NoRespondersError
