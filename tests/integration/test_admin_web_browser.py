@@ -192,7 +192,7 @@ async def complaints_of(page: Page) -> list[str]:
     return [f"{each['id']}: {each['nodes'][0]['html'][:160]} ({len(each['nodes'])})" for each in found["violations"]]
 
 
-@pytest.mark.timeout(400)  # twelve pages at four widths
+@pytest.mark.timeout(400)  # fifteen pages at four widths
 async def test_every_page_is_sound_at_every_width_in_light_and_dark(site: str):
     found: list[str] = []
     async with a_browser() as browser:
@@ -261,7 +261,7 @@ async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site:
         await expect(rows).to_have_count(2)
         await expect(page.locator("#link")).to_have_text("live")
         await page.get_by_role("button", name="Add tenant").click()
-        await page.get_by_label("Name", exact=True).fill("quarry")
+        await page.get_by_role("textbox", name="Name", exact=True).fill("quarry")
         await page.get_by_label("Size of a task").fill("50GB")
         await page.get_by_role("button", name="Add", exact=True).click()
         await expect(page.locator("#secret")).to_be_visible()

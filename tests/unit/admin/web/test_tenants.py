@@ -31,7 +31,7 @@ class Site:
 
     def acts(self) -> list[tuple[str, str, str]]:
         """List what is on record of operators' acts."""
-        told = [message for name, message in self.bus.told if name == "operator.acted"]
+        told = [message for name, message in self.bus.published if name == "operator.acted"]
         return [(each.act, each.target, each.outcome) for each in told]
 
 
@@ -76,7 +76,7 @@ async def test_a_tenant_comes_and_goes_and_its_secrets_are_shown_once(tmp_path: 
         shown = await site.client.get("/api/v1/tenants/survey")
         assert {each["id"] for each in shown.json()["tokens"]} == {more["id"], turned["id"]}
         page = await site.client.get("/tenants/survey")
-        for text in (shown.text, page.text, (await site.client.get("/tenants")).text, str(site.bus.told)):
+        for text in (shown.text, page.text, (await site.client.get("/tenants")).text, str(site.bus.published)):
             for made_secret in (secret, more["secret"], turned["secret"]):
                 assert made_secret not in text
                 assert digest_of(made_secret) not in text
