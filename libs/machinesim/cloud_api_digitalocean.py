@@ -38,12 +38,17 @@ class DigitalOcean:
         self._machines = machines
         self._token = token
         self._number = numbers(410000)
+        self.keys: dict[str, dict[str, Any]] = {}
+        """The SSH keys that docker-machine adds, by their ids."""
 
     def routes(self) -> Sequence[Route]:
         """See cloud_api.Kind."""
         return [
             Route("/v2/account", self._account),
             Route("/v2/images", self._images),
+            Route("/v2/regions", self._regions),
+            Route("/v2/account/keys", self._add_key, methods=["POST"]),
+            Route("/v2/account/keys/{number}", self._delete_key, methods=["DELETE"]),
             Route("/v2/droplets", self._create, methods=["POST"]),
             Route("/v2/droplets", self._list),
             Route("/v2/droplets/{number}", self._delete, methods=["DELETE"]),
@@ -67,6 +72,21 @@ class DigitalOcean:
 
     async def _account(self, _request: Request) -> Response:
         return JSONResponse({"account": {"droplet_limit": 25, "status": "active", "email": "odm@example.org"}})
+
+    async def _regions(self, request: Request) -> Response:
+        same = {"available": True, "sizes": list(SIZES), "features": []}
+        return listed(request, "regions", [{"slug": each, "name": each.upper(), **same} for each in REGIONS])
+
+    async def _add_key(self, request: Request) -> Response:
+        body = await request.json()
+        key = {"id": self._number(), "fingerprint": "3b:16:bf", "name": body["name"], "public_key": body["public_key"]}
+        self.keys[str(key["id"])] = key
+        return JSONResponse({"ssh_key": key}, 201)
+
+    async def _delete_key(self, request: Request) -> Response:
+        if self.keys.pop(request.path_params["number"], None) is None:
+            return refused(404, "not_found", "The resource you requested could not be found.")
+        return Response(status_code=204)
 
     async def _images(self, request: Request) -> Response:
         found = IMAGES if request.query_params.get("private") == "true" else ()

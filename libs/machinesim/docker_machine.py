@@ -47,6 +47,11 @@ USAGE: Final = f"""Usage: docker-machine [OPTIONS] COMMAND [arg...]
 A simulated docker-machine: its machines are directories below {VARIABLE}, which has to be set.
 Commands: create, ssh, inspect, ls, status, rm. Drivers: {", ".join(DRIVERS)}.
 Any region, size and image is taken; docker-machine hands them on to the provider unread, and so does this."""
+NO_DRIVER: Final = (
+    'Driver "{0}" not found. Do you have the plugin binary "docker-machine-driver-{0}" accessible in your PATH?'
+)
+BEFORE_CREATING: Final = 3
+"""The code of a creation that ends with its pre-create checks."""
 BIN: Final = "machine-bin"
 """Folder with the programs that exist on every machine."""
 
@@ -79,7 +84,8 @@ def main(words: Sequence[str], place: Place | None = None) -> int:
         if command in HELP:
             say(USAGE)
             return 0
-        stumble(place, command)
+        if command != "create":
+            stumble(place, command)
         return commands.get(command, unknown)(place, list(words[1:]) if command in commands else list(words))
     except (Failed, Usage) as error:
         print(error, file=sys.stderr)  # noqa: T201 what the program says
@@ -88,14 +94,14 @@ def main(words: Sequence[str], place: Place | None = None) -> int:
 
 def unknown(_place: Place, words: list[str]) -> int:
     """Refuse a command that there is not."""
-    raise Failed(f"No help topic for '{words[0]}'")
+    raise Failed(f"docker-machine: '{words[0]}' is not a docker-machine command. See 'docker-machine --help'.")
 
 
 def create(place: Place, words: list[str]) -> int:
     """Rent a machine."""
     driver = driver_of(words)
-    if driver not in DRIVERS:
-        raise Failed(f'Error loading driver "{driver}": Driver "{driver}" not found. Do you have the plugin binary?')
+    if driver not in DRIVERS or driver in place.knobs().get("absent_drivers", ()):
+        raise Failed(NO_DRIVER.format(driver))
     absent = place.knobs().get("absent_flags", ())
     if "--help" in words:
         say("\n".join(usage(driver, absent)))
@@ -105,12 +111,16 @@ def create(place: Place, words: list[str]) -> int:
         raise Failed("Error: No machine name specified")
     name, *more = given.words
     if more:
-        raise Failed(f"Invalid command line. Found extra arguments {more}")
+        raise Failed(f"Invalid command line. Found extra arguments [{' '.join(more)}]")
     if not NAME.fullmatch(name):
         raise Failed("Error creating machine: Invalid hostname specified. Allowed hostname chars are: 0-9a-zA-Z . -")
     if (place.store / f"{name}.json").exists():
         raise Failed(f'Docker machine "{name}" already exists')
     say("Running pre-create checks...")
+    message = place.take_failure("create")
+    if message is not None:
+        print(f"Error with pre-create check: {message}", file=sys.stderr)  # noqa: T201 what the program says
+        return BEFORE_CREATING
     note(place, name, driver, "", 0 if driver in NUMBERED else "")
     say("Creating machine...")
     stumble(place, "create-called")
@@ -219,7 +229,8 @@ def rm(place: Place, words: list[str]) -> int:
     if unknown := options - {"-y", "-f", "--force"}:
         raise Usage(f"Incorrect Usage.\n\nflag provided but not defined: {unknown.pop()}")
     if "-y" not in options and "-f" not in options:
-        raise Failed("Are you sure? (y/n): ")
+        say("Are you sure? (y/n): ")  # nobody answers, so nothing is removed, and that is no failure
+        return 0
     forced = bool(options & {"-f", "--force"})
     for name in (word for word in words if not word.startswith("-")):
         try:
@@ -227,10 +238,15 @@ def rm(place: Place, words: list[str]) -> int:
             stumble(place, "rm-remote")
             end(place, name)
         except Failed as error:
+            sentence = f'Error removing host "{name}": {error}'
             if not forced:
-                raise Failed(f'Error removing host "{name}": {error}') from None
-        (place.store / f"{name}.json").unlink(missing_ok=True)
-        say(f"Successfully removed {name}")
+                raise Failed(sentence) from None
+            print(sentence, file=sys.stderr)  # noqa: T201 what the program says
+        if (place.store / f"{name}.json").exists():
+            (place.store / f"{name}.json").unlink()
+            say(f"Successfully removed {name}")
+        else:
+            print(f'Can\'t remove "{name}"', file=sys.stderr)  # noqa: T201 what the program says
     return 0
 
 

@@ -58,6 +58,8 @@ NUMBERED: Final = {"digitalocean", "hetzner"}
 LONGEST_REMOVAL_S: Final = 120.0
 """Some drivers wait without end for a machine to vanish that they have failed to remove."""
 LONGEST_LOOK_S: Final = 120.0
+NO_REPORTS: Final = {"MACHINE_BUGSNAG_API_TOKEN": "no-report"}
+"""Without it the program sends a report of each failure to a service of its makers (libmachine/crashreport)."""
 OTHERWISE: Final = 'Or put "mode": "api" into the file: then no docker-machine is needed (docs/autoscaler.md).'
 NOT_THERE: Final = (
     f"Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler. {OTHERWISE}"
@@ -279,7 +281,7 @@ class DockerMachineProvider:
         )
 
     def _secrets(self) -> dict[str, str]:
-        return {name: secret.reveal() for name, secret in environment(self._configuration).items()}
+        return NO_REPORTS | {name: secret.reveal() for name, secret in environment(self._configuration).items()}
 
     def _masked(self, text: str) -> str:
         return masked(text, self._configuration.secrets)
