@@ -24,8 +24,8 @@ from clusterodm.deploy import checks, datadir, demo, instances, nats
 from clusterodm.deploy.children import Recipe
 from clusterodm.deploy.output import SYSTEM, as_object, to_stdout
 from clusterodm.deploy.plan import GreetingPlan, reachable
+from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.settings import PROG, UpSettings, environment, read
-from clusterodm.deploy.supervision import RestartPolicy
 from clusterodm.deploy.supervisor import Process, Supervisor
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX

@@ -22,7 +22,7 @@ from typing import Final
 from clusterodm.deploy.checks import nats_server
 from clusterodm.deploy.children import Recipe, program
 from clusterodm.deploy.datadir import write_private, writing
-from clusterodm.deploy.supervision import RestartPolicy
+from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.supervisor import Process
 
 HOST: Final = "127.0.0.1"

@@ -19,7 +19,8 @@ from clusterodm.deploy.children import Child, Recipe, fork
 from clusterodm.deploy.notifications import Notifications
 from clusterodm.deploy.output import SYSTEM, Lines, Printer
 from clusterodm.deploy.probing import Probe, ProbeAnswer
-from clusterodm.deploy.supervision import Action, RestartPolicy, Say, Send, Start, Supervision
+from clusterodm.deploy.restarts import RestartPolicy
+from clusterodm.deploy.supervision import Action, Say, Send, Start, Supervision
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.process.watchdog import ALIVE, READY, notify
 

@@ -17,6 +17,7 @@ DECLARING: Final[Mapping[str, tuple[str, ...]]] = {
         "libs.common.health.vitals",
         "libs.common.bus.requests",
         "libs.common.bus.bus",
+        "libs.common.bus.endpoints",
         "libs.common.telemetry.log",
     ),
     "proxy": ("services.proxy.metrics",),

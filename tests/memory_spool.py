@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Refused
-from clusterodm.libs.common.http_io.cycle import LentSocket
+from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation

@@ -35,7 +35,8 @@ from clusterodm.services.proxy.finishing.adapters import HttpWebhook
 from clusterodm.services.proxy.finishing.handlers import open_finishing
 from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingLimits
-from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder, open_forwarding
+from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
+from clusterodm.services.proxy.forwarding.handlers.opening import open_forwarding
 from clusterodm.services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.nodes.ports import Upstream

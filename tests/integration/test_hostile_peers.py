@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeClient

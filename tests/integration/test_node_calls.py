@@ -9,7 +9,8 @@ import pytest
 
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable
 from clusterodm.libs.common.http_io.client import Client
-from clusterodm.libs.common.http_io.link import HIGH_WATER_BYTES, Timeouts
+from clusterodm.libs.common.http_io.link import HIGH_WATER_BYTES
+from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.nodeodm.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question

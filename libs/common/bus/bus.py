@@ -22,10 +22,10 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
-from nats.micro.request import Request as MicroRequest
 from nats.micro.service import Service, ServiceConfig
 
 from clusterodm.libs.common.bus.connection import Absence, NatsDenials, open_client, shutting_down
+from clusterodm.libs.common.bus.endpoints import decoded, endpoint, hand_over
 from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
@@ -35,7 +35,7 @@ from clusterodm.libs.common.bus.retrying import retry, try_timeout
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.stored_events import events_after
 from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
-from clusterodm.libs.common.errors import BusFailed, ClusterError, error_name
+from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
@@ -43,7 +43,7 @@ from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
 from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.common.telemetry.log import hide, set_level
-from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
+from clusterodm.libs.common.telemetry.metrics import counter
 from clusterodm.libs.common.telemetry.request_context import cause
 
 log = structlog.get_logger()
@@ -61,17 +61,6 @@ SERVICES: Final = frozenset(("proxy", "scheduler", "autoscaler", "admin"))
 RETRY_S: Final = 0.1
 PING_TIMEOUT_S: Final = 5
 STOP_GRACE_S: Final = 5.0
-ANSWERS: Final = counter(
-    "clusterodm_bus_answers_total",
-    "Requests of other services that were answered here, by outcome: ok, or the error's name",
-    "request",
-    "outcome",
-)
-ANSWER_SECONDS: Final = histogram(
-    "clusterodm_bus_answer_seconds",
-    "How long it took to answer requests of other services, but for those that are held open",
-    "request",
-)
 EVENTS_LOST: Final = counter(
     "clusterodm_bus_events_lost_total", "Events that could not be published: NATS was away", "event"
 )
@@ -351,66 +340,12 @@ class NatsBus:
                 await asyncio.sleep(RETRY_S)
 
 
-async def hand_over(snapshot: Snapshot[Payload], data: bytes, handler: Callable[[Payload], Awaitable[None]]) -> None:
-    """Call the handler with a snapshot, unless nobody can read it."""
-    told = decoded(snapshot.name, data, snapshot.payload) if data else None
-    if told is not None:
-        await handler(told)
-
-
-def decoded(name: str, data: bytes, kind: type[Payload]) -> Payload | None:
-    """Read a message; None when this version cannot."""
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        UNREADABLE.inc(name)
-        log.warning("message.not_decoded", message=name, reason=str(error))
-        return None
-
-
-def endpoint(
-    limiter: TaskLimiter, request: Request[Any, Any], handler: Handler, term: Term | None
-) -> Callable[[MicroRequest], Awaitable[None]]:
-    """Make the micro endpoint of one request: each call in a task of the limiter; silent when the term is over."""
-    decoder = msgspec.json.Decoder(request.payload)
-
-    async def answer(asked: MicroRequest) -> None:
-        cause.set((asked.headers or {}).get(CAUSE, ""))
-        if term is not None and not term.valid:
-            log.info("request.left_to_leader", request=request.name, reason="the term is over")
-            return
-        began = monotonic_s()
-        error, payload = await worked_out(request, handler, decoder, asked.data)
-        ANSWERS.inc(request.name, error or "ok")
-        if not isinstance(request, LongPoll):
-            ANSWER_SECONDS.observe(monotonic_s() - began, request.name)
-        if term is not None and not term.valid:
-            log.warning("request.unanswered", request=request.name, reason="the term is over")
-            return
-        try:
-            await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
-        except ValueError:  # nats-py's way to say that there is no subject to answer to
-            log.debug("request.without_reply", request=request.name)
-
-    async def handle(asked: MicroRequest) -> None:
-        await limiter.start(answer(asked), name=request.name)
-
-    return handle
-
-
-async def worked_out(
-    request: Request[Any, Any], handler: Handler, decoder: msgspec.json.Decoder[Any], data: bytes
-) -> tuple[str, bytes]:
-    """Have a request answered; the error's name if it is one, and the answer."""
-    try:
-        return "", msgspec.json.encode(await handler(decoder.decode(data)))
-    except ClusterError as error:
-        return error_name(error), error.message.encode()
-    except msgspec.DecodeError as error:
-        return "refused", f"not a {request.payload.__name__}: {error}".encode()
-    except Exception:
-        log.exception("request.failed", request=request.name)
-        return "bus-failed", f"{request.owner} failed".encode()
+async def prepare_again(bus: NatsBus, back: asyncio.Event) -> None:
+    """Make sure, each time NATS is back, that the stream of events exists: it may have lost its store."""
+    while True:
+        await back.wait()
+        back.clear()
+        await until_ready(bus)
 
 
 @asynccontextmanager
@@ -466,14 +401,6 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         bus.tell_replicas()
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
-
-
-async def prepare_again(bus: NatsBus, back: asyncio.Event) -> None:
-    """Make sure, each time NATS is back, that the stream of events exists: it may have lost its store."""
-    while True:
-        await back.wait()
-        back.clear()
-        await until_ready(bus)
 
 
 async def until_ready(bus: NatsBus) -> None:

@@ -27,8 +27,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.http_io.link import ClientRequest, Heard, Link, Origin, Stale, Timeouts, connect, within
+from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.http_io.link import Heard, Link, Stale
+from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, Timeouts, in_words, within
 
 IDLE_S: Final = 4.0
 LOOK_SHARE: Final = 0.125
@@ -249,3 +250,17 @@ class Client:
         if self._context is None:
             self._context = ssl.create_default_context()
         return self._context
+
+
+async def connect(
+    origin: Origin, name: str, limit_s: float, tls: ssl.SSLContext | None, *, server_hostname: str | None = None
+) -> Link:
+    """Open a connection; `server_hostname`: whose certificate it must be, if not the origin's host. Raises NodeUnreachable."""
+    opening = asyncio.get_running_loop().create_connection(
+        lambda: Link(name), origin.host, origin.port, ssl=tls, server_hostname=server_hostname
+    )
+    try:
+        _, link = await within(opening, limit_s, f"{name} cannot be reached (timed out)")
+    except (OSError, UnicodeError) as error:
+        raise NodeUnreachable(f"{name} cannot be reached ({in_words(error)})") from None
+    return link

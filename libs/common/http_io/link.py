@@ -6,15 +6,12 @@ When it has passed, the connection is closed, and whoever waits gets NodeFailed.
 
 import asyncio
 import math
-import os
-import socket
-import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar, cast
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
 
-from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
+from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.http_io.origins import LATE, NOT_HTTP, ClientRequest
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.space import SMALL_BYTES, Space
@@ -23,41 +20,7 @@ Value = TypeVar("Value")
 
 HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is passed on before the next is read."""
-LATE: Final = "did not answer in time"
 LEFT: Final = "closed the connection"
-NO_SUCH_NAME: Final = frozenset((socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)))
-NOT_HTTP: Final = "answered with something that is not HTTP"
-
-
-class Origin(NamedTuple):
-    """Where a server is."""
-
-    host: str
-    port: int
-    tls: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long one request may take."""
-
-    connect_s: float
-    head_s: float
-    """From the request to the end of the head of the answer."""
-    silence_s: float
-    """Between two pieces of the body."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientRequest:
-    """One request as it goes over the wire."""
-
-    head: bytes
-    """All of it, where it has no body or brings it along."""
-    head_only: bool = False
-    """It is a HEAD."""
-    repeatable: bool = True
-    """It may be sent twice, so it may go over a kept connection."""
 
 
 class Stale(NodeFailed):
@@ -329,39 +292,3 @@ class Link(asyncio.BufferedProtocol):
 
 
 Heard = Callable[[Link], None]
-
-
-async def connect(
-    origin: Origin, name: str, limit_s: float, tls: ssl.SSLContext | None, *, server_hostname: str | None = None
-) -> Link:
-    """Open a connection; `server_hostname`: whose certificate it must be, if not the origin's host. Raises NodeUnreachable."""
-    opening = asyncio.get_running_loop().create_connection(
-        lambda: Link(name), origin.host, origin.port, ssl=tls, server_hostname=server_hostname
-    )
-    try:
-        _, link = await within(opening, limit_s, f"{name} cannot be reached (timed out)")
-    except (OSError, UnicodeError) as error:
-        raise NodeUnreachable(f"{name} cannot be reached ({in_words(error)})") from None
-    return link
-
-
-async def within(work: Awaitable[Value], limit_s: float, complaint: str) -> Value:
-    """Await something that must be done before a request can go out. Raises NodeUnreachable."""
-    try:
-        async with asyncio.timeout(limit_s):
-            return await work
-    except TimeoutError:
-        raise NodeUnreachable(complaint) from None
-
-
-def in_words(error: Exception) -> str:
-    """Say why no connection came about."""
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or type(error).__name__}"
-    if isinstance(error, socket.gaierror):
-        return "name not found" if error.errno in NO_SUCH_NAME else "its name cannot be looked up now"
-    if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno).lower()
-    return type(error).__name__

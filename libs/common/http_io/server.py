@@ -22,7 +22,8 @@ from typing import Any, Final, cast
 
 from uvicorn.server import ServerState
 
-from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, LentSocket, RequestCycle, ResponseContext
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle, ResponseContext
+from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.libs.common.http_io.scope import App, Scope, connection_scope, request_scope
 from clusterodm.libs.common.http_io.sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
 from clusterodm.libs.http1.heads import RequestHead

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 from clusterodm.libs.common.errors import NodeUnreachable
 from clusterodm.libs.common.hosts import bracketed
 from clusterodm.libs.common.http_io.client import Client, Pool
-from clusterodm.libs.common.http_io.link import ClientRequest, Origin, Timeouts
+from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, Timeouts
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.lines import find

@@ -18,7 +18,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.http_io.link import ClientRequest, Link, Origin, connect, in_words
+from clusterodm.libs.common.http_io.client import connect
+from clusterodm.libs.common.http_io.link import Link
+from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, in_words
 from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.libs.http1.lines import Header, request_head
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused

@@ -13,7 +13,8 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from clusterodm.libs.common.http_io.client import Client, PendingRequest
-from clusterodm.libs.common.http_io.link import ClientRequest, Link
+from clusterodm.libs.common.http_io.link import Link
+from clusterodm.libs.common.http_io.origins import ClientRequest
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.nodeodm.calls import named_origin
 from clusterodm.libs.http1.lines import Header

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.model.nodes import Node
 
 

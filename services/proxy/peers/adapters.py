@@ -24,7 +24,8 @@ from clusterodm.libs.common.bus.mirror import Mirror
 from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed, Conflict, NodeFailed
 from clusterodm.libs.common.http_io.client import Client
-from clusterodm.libs.common.http_io.link import ClientRequest, Link, Origin
+from clusterodm.libs.common.http_io.link import Link
+from clusterodm.libs.common.http_io.origins import ClientRequest, Origin
 from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from clusterodm.libs.common.model.cluster import ClusterSecret
 from clusterodm.libs.common.model.tasks import Upload

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
-from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus

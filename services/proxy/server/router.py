@@ -10,34 +10,29 @@ NodeODM's words, which its page shows.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.http_io.scope import Receive, Scope, Send
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.telemetry.request_context import cause, new_cause, tenant
 from clusterodm.libs.common.tenancy import shown
-from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes
 from clusterodm.services.proxy.callbacks.api import CallbackRoutes
-from clusterodm.services.proxy.errors import ServerBusy, SpoolFull
+from clusterodm.services.proxy.errors import ServerBusy
 from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from clusterodm.services.proxy.exchange.nodeodm_api import (
-    DISK_FULL,
     NOT_AVAILABLE,
     UNAVAILABLE,
     WRONG_TOKEN,
-    cannot_handle,
     is_page,
-    words_of,
 )
-from clusterodm.services.proxy.exchange.request import OK, RETRY_AFTER, BodyStalled, ClientGone, RequestContext
+from clusterodm.services.proxy.exchange.request import OK, BodyStalled, ClientGone, RequestContext
 from clusterodm.services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
 from clusterodm.services.proxy.polling.api import PollRoutes
 from clusterodm.services.proxy.results.api import ResultRoutes, is_download
@@ -46,22 +41,18 @@ from clusterodm.services.proxy.server.endpoints import endpoint_of
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
+from clusterodm.services.proxy.server.refusals import TASK, apologise, preflight, put_off, refuse, unknown
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import UploadRoutes
 
 log = structlog.get_logger()
 
-TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
 PUBLIC: Final = frozenset(
     ("/auth/info", "/auth/login", "/auth/register", "/healthz", "/readyz", "/machine/lease", "/machine/boot-log")
 )
 CREATING: Final = "/task/new/"
 NEW: Final = "/task/new"
-NO_CONTENT: Final = 204
 UNAUTHORIZED: Final = 401
-FAILED: Final = 500
-
-
 GET: Final = frozenset(("GET", "HEAD"))
 POST: Final = frozenset(("POST",))
 EVERY_METHOD: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"))
@@ -259,46 +250,3 @@ def always(value: Any) -> Handle:
         await exchange.json(value)
 
     return answer
-
-
-async def unknown(exchange: RequestContext) -> None:
-    """Answer for an address that there is not, as it would stand in a URL."""
-    path = exchange.path.replace("?", "%3F").replace("#", "%23").replace("\\", "%5C")
-    await exchange.json({"error": cannot_handle(path)})
-
-
-async def refuse(exchange: RequestContext, error: ClusterError) -> None:
-    """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
-    await exchange.drain()
-    status = (
-        UNAVAILABLE if isinstance(error, BusFailed | ServerBusy) else DISK_FULL if isinstance(error, SpoolFull) else OK
-    )
-    more = {"success": False} if exchange.path in ACTIONS else {}
-    headers = [RETRY_AFTER] if status == UNAVAILABLE else []
-    await exchange.json({**more, "error": words_of(error)}, status, close=exchange.body_left, headers=headers)
-
-
-async def preflight(exchange: RequestContext) -> None:
-    """Answer what a browser asks before it asks: any method and header may come from anywhere."""
-    wanted_method = exchange.header(b"access-control-request-method") or b"GET, HEAD, POST, OPTIONS"
-    headers: list[Header] = [(b"access-control-allow-methods", wanted_method)]
-    if wanted_headers := exchange.header(b"access-control-request-headers"):
-        headers.append((b"access-control-allow-headers", wanted_headers))
-    headers.append((b"access-control-max-age", b"600"))
-    await exchange.empty(NO_CONTENT, headers)
-
-
-async def put_off(exchange: RequestContext, error: ServerBusy) -> None:
-    """Ask a client to come again; a poll is never told of it."""
-    if exchange.started or TASK.fullmatch(exchange.path):
-        exchange.drop()
-    else:
-        await exchange.refuse(error.message, UNAVAILABLE)
-
-
-async def apologise(exchange: RequestContext) -> None:
-    """End a request that failed by our own fault: a poll is never told of it, and half an answer is never left open."""
-    if exchange.started or TASK.fullmatch(exchange.path):
-        exchange.drop()
-    else:
-        await exchange.refuse("Internal error", FAILED)

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from clusterodm.libs.common.http_io.cycle import LentSocket
+from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.tasks import Upload

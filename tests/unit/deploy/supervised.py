@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPOSITORY))
 from clusterodm.deploy.children import Recipe, program  # noqa: E402 the path comes first
 from clusterodm.deploy.datadir import locked  # noqa: E402
 from clusterodm.deploy.output import to_stdout  # noqa: E402
-from clusterodm.deploy.supervision import RestartPolicy  # noqa: E402
+from clusterodm.deploy.restarts import RestartPolicy  # noqa: E402
 from clusterodm.deploy.supervisor import Process, Supervisor  # noqa: E402
 from clusterodm.libs.common.process.watchdog import ALIVE, READY, notify  # noqa: E402
 

@@ -7,23 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterodm.deploy.supervision import (
-    ABORT_S,
-    FIRST_PAUSE_S,
-    KILLED_S,
-    LATE_S,
-    LONGEST_PAUSE_S,
-    SETTLED_S,
-    Action,
-    Phase,
-    ProcessEnd,
-    RestartPolicy,
-    Say,
-    Send,
-    Start,
-    Supervision,
-    pause_s,
-)
+from clusterodm.deploy.restarts import FIRST_PAUSE_S, LONGEST_PAUSE_S, SETTLED_S, ProcessEnd, RestartPolicy, pause_s
+from clusterodm.deploy.supervision import ABORT_S, KILLED_S, LATE_S, Action, Phase, Say, Send, Start, Supervision
 from clusterodm.libs.common.clocks import Instant
 
 SERVICE = RestartPolicy(grace_s=20, silence_s=20)

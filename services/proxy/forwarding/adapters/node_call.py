@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
-from clusterodm.libs.common.http_io.link import in_words as trouble_in_words
+from clusterodm.libs.common.http_io.origins import in_words as trouble_in_words
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.nodeodm.client import NodeRefused, not_json, status_in_words
 from clusterodm.libs.common.process.lifecycle import monotonic_s

@@ -33,11 +33,11 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, now_ms
+from clusterodm.libs.common.process.lifecycle import TaskLimiter, now_ms
 from clusterodm.libs.common.process.loops import background
-from clusterodm.services.proxy.cluster.ports import Cluster, ClusterView
+from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep, next_step
-from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals, ForwardingLimits
+from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 from clusterodm.services.proxy.forwarding.handlers.attempts import AttemptRunner
 from clusterodm.services.proxy.forwarding.handlers.held_tasks import GONE, NOW, HeldTask, HeldTasks, TaskSteps
 from clusterodm.services.proxy.forwarding.handlers.placement_requests import PlacementClient
@@ -263,43 +263,3 @@ class Forwarder:
         """Let a task run until the mirror shows something else."""
         after_s = await self._steps.watch(task)
         return self._held.until_the_mirror_agrees_s(task, held) if after_s is None else after_s
-
-
-@asynccontextmanager
-async def open_forwarding(  # noqa: PLR0913 what it works with
-    bus: Bus,
-    spool: Spool,
-    cluster: Cluster,
-    senders: tuple[Sender, Sender],
-    end: TaskEnd,
-    *,
-    inputs: KeptInputs | None,
-    limits: ForwardingLimits,
-    fresh_id: Callable[[], str],
-) -> AsyncIterator[Forwarder]:
-    """Forward while the context is open; `senders`: for attempts, and for what goes ahead of the commit."""
-    sender, ahead_sender = senders
-    stage_in = UploadStageIn(
-        bus,
-        spool,
-        ahead_sender,
-        cluster.node,
-        from_bytes=limits.ahead_from_bytes,
-        parallel_count=limits.files_count,
-        one_link=limits.one_link,
-        clock=SystemClock(),
-        fresh_id=fresh_id,
-    )
-    forwarder = Forwarder(
-        bus,
-        spool,
-        sender,
-        cluster,
-        end,
-        tasks_count=limits.tasks_count,
-        parallel_count=limits.files_count,
-        inputs=inputs,
-        stage_in=stage_in,
-    )
-    async with forwarder.running():
-        yield forwarder

@@ -14,7 +14,7 @@ import structlog
 
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeFailed, NotFound, ProviderFailed, Refused
-from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult
 from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import Owner, TaskId

@@ -19,7 +19,7 @@ import msgspec
 
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed, NotFound
-from clusterodm.libs.common.http_io.link import Timeouts
+from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Task

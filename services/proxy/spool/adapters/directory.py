@@ -27,7 +27,7 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
-from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving
 from clusterodm.services.proxy.spool.core.figures import SpoolFigures
 from clusterodm.services.proxy.spool.core.history import History
@@ -81,10 +81,10 @@ class SpoolDirectory:
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._notes_room = NotesRoom(root / disk.ROOM)
-        disk.require_links(root)
-        self._identity = disk.identity(root)
-        self._instance = disk.instance_id(root)
-        self._incarnations = disk.incarnations(root)
+        ownership.require_links(root)
+        self._identity = ownership.identity(root)
+        self._instance = ownership.instance_id(root)
+        self._incarnations = ownership.incarnations(root)
         self._index = Index()
         self._entries: dict[TaskId, SpoolEntry] = {}
         self._orphans: InstantCache[str] = InstantCache()
@@ -235,7 +235,7 @@ class SpoolDirectory:
     async def require_there(self) -> None:
         """Raise SpoolLost when the directory was taken away from under this proxy: nothing that it knows is there any more."""
         try:
-            found = await self._run(disk.identity, self._root)
+            found = await self._run(ownership.identity, self._root)
         except OSError:  # a disk that does not answer now may do so later
             return
         if found != self._identity:

@@ -19,7 +19,6 @@ The same content under the same name is kept once; bytes are compared only when 
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -28,13 +27,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import structlog
 
-from clusterodm.libs.common.model.cluster import Incarnation
-from clusterodm.libs.common.model.values import InstanceId
-from clusterodm.libs.common.process.private_files import make_private
-from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked
+from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.spool.core.upload import Mark, StoredFile, candidates
 
 log = structlog.get_logger()
@@ -247,57 +242,3 @@ def by_name(file: StoredFile) -> str:
 def active_at_ms(entry: Path) -> int:
     """Say when something last arrived in a task's directory."""
     return max(int(path.stat().st_mtime * 1000) for path in (entry, entry / FILES, entry / DRAFT))
-
-
-@contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Keep every other proxy out while the context is open. Raises SpoolLocked."""
-    mended_count = make_private(root)
-    if mended_count:
-        log.info("spool.permissions_mended", folder=str(root), count=mended_count)
-    with (root / "lock").open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SpoolLocked(f"another proxy is using the spool {root}: give each its own --data-dir") from None
-        yield
-
-
-def require_links(root: Path) -> None:
-    """Raise SpoolLocked where the file system has no hard links: two files of one name could not both be kept."""
-    probe, second = root / f".{uuid.uuid4().hex}", root / f".{uuid.uuid4().hex}"
-    try:
-        probe.touch()
-        os.link(probe, second)
-    except OSError as error:
-        raise SpoolLocked(f"the spool {root} needs a file system with hard links ({error.strerror})") from None
-    finally:
-        probe.unlink(missing_ok=True)
-        second.unlink(missing_ok=True)
-
-
-def identity(root: Path) -> tuple[int, int] | None:
-    """Say which directory lies there (device and inode); None: there is none."""
-    try:
-        status = root.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def incarnations(root: Path) -> tuple[Incarnation, ...]:
-    """Read which stores of records a spool has known; the last one is the present. None for a new one, or an earlier version's."""
-    try:
-        return msgspec.json.decode((root / INCARNATIONS).read_bytes(), type=tuple[Incarnation, ...])
-    except FileNotFoundError:
-        return ()
-    except msgspec.DecodeError:
-        return ()
-
-
-def instance_id(root: Path) -> InstanceId:
-    """Read whose spool this is; a new one gets an id for ever."""
-    path = root / "instance"
-    if not path.exists():
-        write_durably(path, uuid.uuid4().hex.encode())
-    return InstanceId(path.read_text().strip())

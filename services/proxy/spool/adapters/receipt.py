@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
-from clusterodm.libs.common.http_io.cycle import LentSocket
+from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.services.proxy.splice.moves import SocketToFile
 from clusterodm.services.proxy.splice.pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk

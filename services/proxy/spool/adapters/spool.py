@@ -30,7 +30,7 @@ from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.splice.pipes import SpliceThreads
-from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.announcements import UploadAnnouncements
 from clusterodm.services.proxy.spool.adapters.directory import SpoolDirectory
 from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry
@@ -253,7 +253,7 @@ async def open_spool(  # noqa: PLR0913 as DiskSpool
     write: disk.Write = os.write,
 ) -> AsyncIterator[DiskSpool]:
     """Open the spool in a directory; `url` is where the other proxies reach this one. Raises SpoolLocked."""
-    with disk.locked(root), ThreadPoolExecutor(THREADS_COUNT, thread_name_prefix="spool") as threads:
+    with ownership.locked(root), ThreadPoolExecutor(THREADS_COUNT, thread_name_prefix="spool") as threads:
         spool = DiskSpool(root, uploads, url, threads, clock=clock, reserve_bytes=reserve_bytes, write=write)
         try:
             await asyncio.get_running_loop().run_in_executor(threads, spool.load)

@@ -18,7 +18,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import NodeFailed, Refused
 from clusterodm.libs.common.http_io.client import Client
-from clusterodm.libs.common.http_io.link import ClientRequest, Origin, Timeouts
+from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, Timeouts
 from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import Tenant, limits_of, mistake_in_tenant, shown
 from clusterodm.libs.common.untrusted import Malformed, decode_json

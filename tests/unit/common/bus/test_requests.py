@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.micro.request import Request as MicroRequest
 
-from clusterodm.libs.common.bus.bus import endpoint
+from clusterodm.libs.common.bus.endpoints import endpoint
 from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList

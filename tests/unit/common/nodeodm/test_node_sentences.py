@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.http_io.link import in_words
+from clusterodm.libs.common.http_io.origins import in_words
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.nodeodm.calls import CallAnswer

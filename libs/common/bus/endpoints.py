@@ -1,0 +1,95 @@
+"""Requests as they are answered: an endpoint each, with its errors and figures."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+from nats.micro.request import Request as MicroRequest
+
+from clusterodm.libs.common.bus.requests import CAUSE
+from clusterodm.libs.common.errors import ClusterError, error_name
+from clusterodm.libs.common.messages.kinds import LongPoll, Request, Snapshot
+from clusterodm.libs.common.ports import Handler, Term
+from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancellable, monotonic_s
+from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
+from clusterodm.libs.common.telemetry.request_context import cause
+
+log = structlog.get_logger()
+
+Payload = TypeVar("Payload")
+
+
+ANSWERS: Final = counter(
+    "clusterodm_bus_answers_total",
+    "Requests of other services that were answered here, by outcome: ok, or the error's name",
+    "request",
+    "outcome",
+)
+ANSWER_SECONDS: Final = histogram(
+    "clusterodm_bus_answer_seconds",
+    "How long it took to answer requests of other services, but for those that are held open",
+    "request",
+)
+
+
+async def hand_over(snapshot: Snapshot[Payload], data: bytes, handler: Callable[[Payload], Awaitable[None]]) -> None:
+    """Call the handler with a snapshot, unless nobody can read it."""
+    told = decoded(snapshot.name, data, snapshot.payload) if data else None
+    if told is not None:
+        await handler(told)
+
+
+def decoded(name: str, data: bytes, kind: type[Payload]) -> Payload | None:
+    """Read a message; None when this version cannot."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        UNREADABLE.inc(name)
+        log.warning("message.not_decoded", message=name, reason=str(error))
+        return None
+
+
+def endpoint(
+    limiter: TaskLimiter, request: Request[Any, Any], handler: Handler, term: Term | None
+) -> Callable[[MicroRequest], Awaitable[None]]:
+    """Make the micro endpoint of one request: each call in a task of the limiter; silent when the term is over."""
+    decoder = msgspec.json.Decoder(request.payload)
+
+    async def answer(asked: MicroRequest) -> None:
+        cause.set((asked.headers or {}).get(CAUSE, ""))
+        if term is not None and not term.valid:
+            log.info("request.left_to_leader", request=request.name, reason="the term is over")
+            return
+        began = monotonic_s()
+        error, payload = await worked_out(request, handler, decoder, asked.data)
+        ANSWERS.inc(request.name, error or "ok")
+        if not isinstance(request, LongPoll):
+            ANSWER_SECONDS.observe(monotonic_s() - began, request.name)
+        if term is not None and not term.valid:
+            log.warning("request.unanswered", request=request.name, reason="the term is over")
+            return
+        try:
+            await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
+        except ValueError:  # nats-py's way to say that there is no subject to answer to
+            log.debug("request.without_reply", request=request.name)
+
+    async def handle(asked: MicroRequest) -> None:
+        await limiter.start(answer(asked), name=request.name)
+
+    return handle
+
+
+async def worked_out(
+    request: Request[Any, Any], handler: Handler, decoder: msgspec.json.Decoder[Any], data: bytes
+) -> tuple[str, bytes]:
+    """Have a request answered; the error's name if it is one, and the answer."""
+    try:
+        return "", msgspec.json.encode(await handler(decoder.decode(data)))
+    except ClusterError as error:
+        return error_name(error), error.message.encode()
+    except msgspec.DecodeError as error:
+        return "refused", f"not a {request.payload.__name__}: {error}".encode()
+    except Exception:
+        log.exception("request.failed", request=request.name)
+        return "bus-failed", f"{request.owner} failed".encode()
