@@ -10,9 +10,39 @@ REPOSITORY = Path(__file__).parents[2]
 MODULES = sorted(path for root in ("services", "libs", "deploy") for path in (REPOSITORY / root).rglob("*.py"))
 SERVICES = sorted(path.parent.name for path in REPOSITORY.glob("services/*/__init__.py"))
 
-MODULE_LINES = 500
-FUNCTION_LINES = 80
+MODULE_LINES = 300
+FUNCTION_LINES = 60
 """Fences, far beyond what is asked for (150 and 8); whoever reaches one has to split."""
+LONG_MODULES = {
+    "deploy/nats_users.py": (450, "one table: who may publish and hear what"),
+    "libs/common/bus/bus.py": (500, "NatsBus is the whole of `ports.Bus` over NATS"),
+    "libs/common/bus/store.py": (500, "NatsBucket is the whole of `ports.Bucket` over NATS"),
+    "libs/common/http_io/server.py": (500, "one protocol class, on the hottest path"),
+    "libs/machinesim/cloud_api_kubernetes.py": (350, "a stranger: one API, as it answers"),
+    "libs/machinesim/docker_machine.py": (350, "a stranger: one program, as it is called"),
+    "libs/nodesim/node.py": (350, "a stranger: one node, as it answers"),
+    "services/admin/commands/handlers.py": (500, "one function of a few lines for each command"),
+    "services/admin/rendering/json_objects.py": (350, "one function for each answer"),
+    "services/admin/web/api/pages.py": (400, "one function for each page"),
+    "services/admin/web/api/v1.py": (450, "one function for each operation"),
+    "services/admin/web/core/lists.py": (500, "one function for each row and view"),
+    "services/admin/web/core/views.py": (500, "declarations: what pages and API show"),
+    "services/autoscaler/providers/adapters/docker_machine/client.py": (350, "one class around one program"),
+    "services/proxy/exchange/request.py": (350, "what a request can be asked, in one class"),
+    "services/proxy/forwarding/handlers/stage_in.py": (350, "one loop a task, whose steps share its state"),
+    "services/proxy/main.py": (350, "opens every story and decides nothing"),
+    "services/scheduler/placement/handlers/place.py": (350, "one loop over the queue, whose steps share its state"),
+    "services/scheduler/records/handlers/task_store.py": (350, "every write of a record, by one path"),
+}
+"""Modules that may be longer, up to so many lines each, with the reason."""
+LONG_FUNCTIONS = {
+    "services/autoscaler/main.py:assembled": (80, "names each part that acts in a term, once, and decides nothing"),
+    "services/proxy/main.py:running": (
+        80,
+        "opens the stories in the order in which they need each other, and decides nothing",
+    ),
+}
+"""Functions that may be longer, up to so many lines each, with the reason."""
 NAMELESS = {"utils", "util", "helpers", "helper", "manager", "base", "misc", "common_utils"}
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -39,7 +69,11 @@ def test_every_module_opens_with_what_lives_there():
 
 def test_no_module_grows_without_end():
     long = {where(path): len(path.read_text().splitlines()) for path in MODULES}
-    assert {name: lines for name, lines in long.items() if lines > MODULE_LINES} == {}
+    assert {name: lines for name, lines in long.items() if lines > LONG_MODULES.get(name, (MODULE_LINES,))[0]} == {}
+
+
+def test_a_module_that_may_be_long_is():
+    assert [name for name in LONG_MODULES if len((REPOSITORY / name).read_text().splitlines()) <= MODULE_LINES] == []
 
 
 def test_no_function_grows_without_end():
@@ -47,7 +81,8 @@ def test_no_function_grows_without_end():
         f"{where(path)}:{node.name}": lines
         for path in MODULES
         for node in functions(path)
-        if (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
+        if (lines := (node.end_lineno or node.lineno) - node.lineno + 1)
+        > LONG_FUNCTIONS.get(f"{where(path)}:{node.name}", (FUNCTION_LINES,))[0]
     }
     assert long == {}
 
