@@ -56,7 +56,7 @@ class World:
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     async def web(self, path: str) -> Any:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.cluster.web_port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.cluster.web_port}", timeout=30) as client:
             return (await client.get(path)).json()
 
     async def start_task(self, folder: Path, name: str) -> str:

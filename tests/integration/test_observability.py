@@ -149,8 +149,13 @@ def test_prometheus_scrapes_a_running_cluster_and_every_query_is_answered(tmp_pa
         until_sync(lambda: not unanswered(), timeout_s=40, step_s=1.0, what="every query to be answered")
         leaders = {each["metric"]["service"]: each["value"][1] for each in asked.ask("clusterodm:leader")}
         assert leaders == {"scheduler": "1", "autoscaler": "1"}
-        ended = asked.ask('sum(clusterodm_tasks_ended_total{state="completed"})')
-        assert [each["value"][1] for each in ended] == ["2"]
+        ended = 'sum(clusterodm_tasks_ended_total{state="completed"})'
+        until_sync(
+            lambda: [each["value"][1] for each in asked.ask(ended)] == ["2"],
+            timeout_s=40,
+            step_s=1.0,
+            what="both ends to be scraped",
+        )
         firing = {each["metric"]["alertname"] for each in asked.ask('ALERTS{alertstate="firing"}')}
         assert not firing, "nothing is wrong with this cluster"
         for name, port in zip(SERVICES, ports, strict=True):
