@@ -69,6 +69,10 @@ class MemoryEntry:
     receiving_count: int = 0
 
     @property
+    def stored_bytes(self) -> int:
+        return sum(map(len, self.files.values()))
+
+    @property
     def held(self) -> SpooledUpload:
         return SpooledUpload(
             draft=self.draft,
@@ -79,6 +83,8 @@ class MemoryEntry:
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
             arrived_count=self.arrived_count,
+            stored_bytes=self.stored_bytes,
+            images_count=self.manifest.images_count if self.manifest else sum(map(is_image, self.files)),
             ahead=self.ahead,
             history=self.history,
         )
@@ -254,6 +260,9 @@ class MemorySpool:
 
     def open_count(self, owner: Owner, but: TaskId) -> int:
         return sum(1 for each in self._open() if each.owner == owner and each.task != but)
+
+    def stored_bytes(self, owner: Owner) -> int:
+        return sum(entry.stored_bytes for entry in self.entries.values() if entry.draft.owner == owner)
 
     def _open(self) -> list[Draft]:
         return [entry.draft for entry in self.entries.values() if entry.manifest is None]

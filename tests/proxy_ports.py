@@ -85,6 +85,10 @@ class FakeCluster:
     def tasks(self) -> Iterable[Task]:
         return [record.task for record in self.records.values()]
 
+    def stored_bytes(self, owner: Owner, but: InstanceId) -> int:
+        kept = (task for task in self.tasks() if task.inputs_kept and task.upload_owner != but)
+        return sum(task.size_bytes for task in kept if task.owner == owner)
+
     def position(self, task: Task) -> int:
         waiting = [each.id for each in self.tasks() if each.state is TaskState.WAITING]
         return waiting.index(task.id) + 1

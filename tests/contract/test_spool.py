@@ -20,6 +20,7 @@ from tests.memory_spool import MemorySpool
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
 OTHER = TaskId("22222222-2222-4333-8444-555555555555")
+GIVEN_UP = TaskId("33333333-2222-4333-8444-555555555555")
 NOW_MS = 1_700_000_000_000
 AnySpool = DiskSpool | MemorySpool
 
@@ -297,3 +298,62 @@ async def test_announcing_puts_kv_right_and_says_what_others_hold(spool: AnySpoo
     assert set(await uploads.load()) == {TASK, "f"}
     await spool.forget(foreign)
     assert set(await uploads.load()) == {TASK}
+
+
+async def test_what_an_owners_files_take_is_right_after_each_step(spool: AnySpool) -> None:
+    anne, bert = Owner("anne"), Owner("bert")
+    await spool.create(draft(owner=anne))
+    await spool.create(draft(OTHER, owner=bert))
+    assert spool.stored_bytes(anne) == 0
+    await send(spool, ("a.jpg", b"12"), ("gcp.txt", b"3"))
+    await send(spool, ("a.jpg", b"12"), ("a.jpg", b"345"))
+    await send(spool, ("a.jpg", b"1234567"), task=OTHER)
+    held = spool.find(TASK)
+    assert held is not None
+    assert (held.stored_bytes, held.images_count) == (6, 2), "the same file again takes nothing"
+    assert (spool.stored_bytes(anne), spool.stored_bytes(bert)) == (6, 7)
+    with pytest.raises(ZeroDivisionError):
+        await break_off(spool)
+    assert spool.stored_bytes(anne) == 6, "what broke off is not kept"
+    await spool.create(draft(owner=anne, webhook="http://x"))
+    assert spool.stored_bytes(anne) == 6, "another draft has the same files"
+    manifest = await spool.commit(TASK, 1)
+    held = spool.find(TASK)
+    assert held is not None
+    assert (manifest.size_bytes, manifest.images_count) == (held.stored_bytes, held.images_count) == (6, 2)
+    assert spool.stored_bytes(anne) == 6
+    await spool.give_up(TASK)
+    assert (spool.stored_bytes(anne), spool.stored_bytes(bert)) == (0, 7)
+    await spool.discard(TASK)
+    await spool.discard(OTHER)
+    assert (spool.stored_bytes(anne), spool.stored_bytes(bert)) == (0, 0)
+
+
+async def test_an_upload_refused_at_its_commit_takes_nothing_more(spool: AnySpool) -> None:
+    await spool.create(draft(owner=Owner("anne")))
+    await send(spool, ("a.jpg", b"12"))
+
+    def no(_: Manifest) -> None:
+        raise Refused("too large")
+
+    with pytest.raises(Refused):
+        await spool.commit(TASK, 1, no)
+    assert spool.stored_bytes(Owner("anne")) == 0
+
+
+async def test_after_a_restart_files_take_what_they_took_before(tmp_path: Path, bus: MemoryBus) -> None:
+    uploads, anne = await bus.bucket(UPLOADS), Owner("anne")
+    async with open_spool(tmp_path / "spool", uploads, "http://p", clock=FakeClock(NOW_MS)) as spool:
+        for task in (TASK, OTHER, GIVEN_UP):
+            await spool.create(draft(task, owner=anne))
+            await send(spool, ("a.jpg", b"1234"), ("a.jpg", b"1234"), ("gcp.txt", b"1"), task=task)
+        await spool.commit(OTHER, 1)
+        await spool.commit(GIVEN_UP, 1)
+        await spool.give_up(GIVEN_UP)
+    async with open_spool(tmp_path / "spool", uploads, "http://p", clock=FakeClock(NOW_MS)) as spool:
+        assert spool.stored_bytes(anne) == 10
+        held = spool.find(TASK)
+        assert held is not None
+        assert (held.stored_bytes, held.images_count) == (5, 1)
+        await send(spool, ("a.jpg", b"1234"), ("b.jpg", b"12"))
+        assert spool.stored_bytes(anne) == 12

@@ -38,10 +38,11 @@ from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.nodes import Node, NodeOption, ReferenceOptions
 from clusterodm.libs.common.model.tasks import Attempt, Ended, Observation, Task, TaskState
-from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background
+from clusterodm.services.proxy.cluster.core import InputsElsewhere
 
 log = structlog.get_logger()
 
@@ -104,6 +105,7 @@ class ClusterMirror:
         self._options: Mirror[ReferenceOptions] = Mirror(OPTIONS.name)
         self._machines: Mirror[Machine] = Mirror(MACHINES.name)
         self._nothing = ClusterSummary()
+        self._kept = InputsElsewhere()
         self._attempts: dict[NodeTaskId, Attempt] = {}
         """By the ids that tasks have on their nodes."""
         self._order: list[tuple[int, TaskId]] = []
@@ -169,6 +171,10 @@ class ClusterMirror:
         """List the active tasks in the order of their commits."""
         return (self._tasks.values[task][0] for _, task in self._order)
 
+    def stored_bytes(self, owner: Owner, but: InstanceId) -> int:
+        """Say what an owner's inputs take at all proxies but one."""
+        return self._kept.elsewhere(owner, but)
+
     def position(self, task: Task) -> int:
         """Say a waiting task's place in the queue."""
         return bisect_left(self._queue, place(task)) + 1
@@ -191,6 +197,7 @@ class ClusterMirror:
         if old is None or new is None or place(old) != place(new):
             shift(self._order, old, new)
         shift(self._queue, old if waits(old) else None, new if waits(new) else None)
+        self._kept.change(old, new)
         for attempt in old.attempts if old else ():
             self._attempts.pop(attempt.node_task_id, None)
         self._attempts.update((attempt.node_task_id, attempt) for attempt in (new.attempts if new else ()))

@@ -9,7 +9,7 @@ from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.nodes import Node, NodeOption
 from clusterodm.libs.common.model.tasks import Attempt, Task
-from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
 IsSure = Callable[[TaskId], Awaitable[bool]]
 """Whether a task that the scheduler does not know is sure not to exist."""
@@ -65,6 +65,10 @@ class Cluster(ClusterView, Protocol):
 
     def tasks(self) -> Iterable[Task]:
         """List the active tasks in the order of their commits."""
+        ...
+
+    def stored_bytes(self, owner: Owner, but: InstanceId) -> int:
+        """Say what the inputs of an owner's active tasks take at all proxies but one, in bytes; without a walk."""
         ...
 
     def position(self, task: Task) -> int:

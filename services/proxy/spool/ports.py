@@ -148,6 +148,10 @@ class Spool(Protocol):
         """Count an owner's open uploads, all but one; without a walk."""
         ...
 
+    def stored_bytes(self, owner: Owner) -> int:
+        """Say what an owner's files take, open or committed, in bytes; those that were given up take nothing. Without a walk."""
+        ...
+
     def being_uploaded(self) -> Sequence[SpooledUpload]:
         """List the uploads that are open, with what is arriving at this moment."""
         ...

@@ -1,6 +1,7 @@
 """Holds what a tenant uploads against its limits, and tells the scheduler what share each has.
 
-Tenants without limits cost nothing here: nothing is listed or counted for them.
+Tenants without limits cost nothing here. Those with limits cost a look at sums that the spool and the mirror keep as they change: no request
+lists files, entries or tasks.
 """
 
 from collections.abc import AsyncIterator
@@ -19,7 +20,6 @@ from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.spool.core.upload import Mark
 from clusterodm.services.proxy.spool.ports import Spool
 from clusterodm.services.proxy.tenants.core import check_storage, check_task_size, share_of
 from clusterodm.services.proxy.tenants.ports import TokenChecker
@@ -45,32 +45,23 @@ class TenantLimits:
         if tenant.storage_bytes:
             check_storage(tenant, self._stored_bytes(tenant.account), 1)
 
-    async def check_upload(self, tenant: Tenant, task: TaskId, expected_bytes: int) -> None:
+    def check_upload(self, tenant: Tenant, task: TaskId, expected_bytes: int) -> None:
         """Raise Refused when an upload request is certain to be too much, before any of it is read."""
-        if not tenant.is_limited:
+        if not tenant.is_limited or (held := self._spool.find(task)) is None:
             return
-        manifest = await self._spool.manifest(task)
         more_bytes = max(0, expected_bytes - FRAME_BYTES)
-        check_task_size(tenant, manifest.images_count, manifest.size_bytes + more_bytes)
+        check_task_size(tenant, held.images_count, held.stored_bytes + more_bytes)
         if tenant.storage_bytes:
             check_storage(tenant, self._stored_bytes(tenant.account), more_bytes)
 
-    async def check_files(self, tenant: Tenant, task: TaskId, files_count: int) -> None:
+    def check_files(self, tenant: Tenant, task: TaskId, files_count: int) -> None:
         """Raise Refused when files that have come are too many; they are then not kept."""
-        if tenant.max_images_count:
-            manifest = await self._spool.manifest(task)
-            check_task_size(tenant, manifest.images_count + files_count, manifest.size_bytes)
+        if tenant.max_images_count and (held := self._spool.find(task)) is not None:
+            check_task_size(tenant, held.images_count + files_count, held.stored_bytes)
 
     def _stored_bytes(self, owner: Owner) -> int:
-        """Add up what is kept of an owner: here, and by the other proxies as far as it belongs to active tasks."""
-        ours, us = 0, self._spool.instance
-        for held in self._spool.held():
-            if held.draft.owner == owner and Mark.INPUTS_GONE not in held.marks:
-                ours += held.size_bytes or held.arrived_bytes
-        tasks = self._cluster.tasks()
-        return ours + sum(
-            task.size_bytes for task in tasks if task.owner == owner and task.inputs_kept and task.upload_owner != us
-        )
+        """Say what is kept of an owner: here, and by the other proxies as far as it belongs to active tasks."""
+        return self._spool.stored_bytes(owner) + self._cluster.stored_bytes(owner, but=self._spool.instance)
 
 
 class ShareAnnouncer:

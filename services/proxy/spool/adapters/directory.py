@@ -141,6 +141,10 @@ class SpoolDirectory:
         """Count an owner's open uploads."""
         return self._index.open_count(owner, but)
 
+    def stored_bytes(self, owner: Owner) -> int:
+        """Say what an owner's files take."""
+        return self._index.stored_bytes(owner)
+
     def being_uploaded(self) -> Sequence[SpooledUpload]:
         """List the uploads that are open, with what is arriving at this moment."""
         return [with_arriving(self._entries[task]) for task in self._index.all_open()]
@@ -171,6 +175,7 @@ class SpoolDirectory:
         async with entry.lock:
             if mark in entry.marks and not entry.gone:
                 entry.marks.remove(mark)
+                self._index.put(entry)
                 await self._run(disk.forget, self._file(task, mark + disk.MARK_SUFFIX))
 
     async def remember(self, task: TaskId, history: History) -> None:

@@ -83,16 +83,18 @@ def write_all(write: Write, opened: int, content: bytes | bytearray | memoryview
         written += write(opened, memoryview(content)[written:])
 
 
-def publish_one(path: str, wanted: str, folder: str) -> str:
-    """Move a complete file to the first of its names that is free or that its twin has already; which that is."""
+def publish_one(path: str, wanted: str, folder: str) -> tuple[str, bool]:
+    """Move a complete file to the first of its names that is free or that its twin has already; which that is, and whether it was free."""
     for name in candidates(wanted):
+        is_new = True
         try:
             os.link(path, f"{folder}/{name}")
         except FileExistsError:
             if not same_content(Path(path), Path(folder, name)):
                 continue
+            is_new = False
         os.unlink(path)  # noqa: PTH108 a Path costs more than this does
-        return name
+        return name, is_new
     raise AssertionError("there is always another name")
 
 

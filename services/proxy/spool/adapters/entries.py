@@ -1,6 +1,7 @@
 """The spool's memory: one entry per upload, and how it is found again on disk after a restart."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -13,7 +14,8 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.core.history import History
-from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload
+from clusterodm.services.proxy.spool.core.stored import StoredBytes
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile, is_image
 
 log = structlog.get_logger()
 
@@ -42,6 +44,9 @@ class SpoolEntry:
     history: History | None = None
     arrived_bytes: int = 0
     arrived_count: int = 0
+    open_bytes: int = 0
+    """What its files take until they are listed at the commit; twins once."""
+    open_images_count: int = 0
     receipts: set[Arriving] = field(default_factory=set)
     """The requests that are open."""
     receiving_count: int = 0
@@ -63,6 +68,24 @@ class SpoolEntry:
         return not (self.closing or self.gone or self.manifest)
 
     @property
+    def stored_bytes(self) -> int:
+        """What its files take now."""
+        if Mark.INPUTS_GONE in self.marks:
+            return 0
+        return self.manifest.size_bytes if self.manifest else self.open_bytes
+
+    @property
+    def images_count(self) -> int:
+        """How many of its files count as images."""
+        return self.manifest.images_count if self.manifest else self.open_images_count
+
+    def add(self, files: Iterable[StoredFile]) -> None:
+        """Count files that are new among those of an open upload."""
+        for file in files:
+            self.open_bytes += file.size_bytes
+            self.open_images_count += is_image(file.name)
+
+    @property
     def held(self) -> SpooledUpload:
         """Show it to the loops behind the spool."""
         return SpooledUpload(
@@ -74,6 +97,8 @@ class SpoolEntry:
             receiving=self.receiving_count > 0,
             arrived_bytes=self.arrived_bytes,
             arrived_count=self.arrived_count,
+            stored_bytes=self.stored_bytes,
+            images_count=self.images_count,
             ahead=self.ahead,
             history=self.history,
         )
@@ -86,20 +111,24 @@ def with_arriving(entry: SpoolEntry) -> SpooledUpload:
 
 
 class Index:
-    """Which uploads are open, by owner, and which the scheduler has not acknowledged: nothing walks the whole spool for that."""
+    """Which uploads are open, by owner, which the scheduler has not acknowledged, what files take: nothing walks the whole spool for that."""
 
     def __init__(self) -> None:
         self._open: dict[Owner, set[TaskId]] = {}
         self.unsubmitted: dict[TaskId, None] = {}
+        self._stored = StoredBytes()
 
     def __repr__(self) -> str:
         """Show how many there are."""
         return f"Index(owners={len(self._open)} unsubmitted={len(self.unsubmitted)})"
 
     def put(self, entry: SpoolEntry) -> None:
-        """Take in how an entry is now; a draft that changes is dropped before."""
+        """Take in how an entry is now; a draft that changes is dropped before. One that is gone stays away."""
+        if entry.gone:
+            return
         self.drop(entry)
         task = entry.draft.task
+        self.count(entry)
         if entry.manifest is None:
             self._open.setdefault(entry.draft.owner, set()).add(task)
         if Mark.SUBMITTED not in entry.marks:
@@ -108,11 +137,21 @@ class Index:
     def drop(self, entry: SpoolEntry) -> None:
         """Forget an entry; nothing happens when it is not here."""
         task, owner = entry.draft.task, entry.draft.owner
+        self._stored.drop(task)
         self.unsubmitted.pop(task, None)
         if task in (of_owner := self._open.get(owner, set())):
             of_owner.discard(task)
             if not of_owner:
                 del self._open[owner]
+
+    def count(self, entry: SpoolEntry) -> None:
+        """Take in what an entry's files take now; nothing happens for one that is gone."""
+        if not entry.gone:
+            self._stored.put(entry.draft.task, entry.draft.owner, entry.stored_bytes)
+
+    def stored_bytes(self, owner: Owner) -> int:
+        """Say what an owner's files take."""
+        return self._stored.of(owner)
 
     def all_open_count(self) -> int:
         """Count all open uploads."""
@@ -141,6 +180,8 @@ def load_entry(folder: Path, now: Now) -> SpoolEntry | None:
         entry = SpoolEntry(draft, now.since(disk.active_at_ms(folder), LONGEST_IDLE_S))
         if (folder / disk.MANIFEST).exists():
             entry.manifest = msgspec.json.decode((folder / disk.MANIFEST).read_bytes(), type=Manifest)
+        else:
+            entry.add(disk.list_files(folder / disk.FILES))
     except (OSError, msgspec.DecodeError) as error:
         log.error("upload.not_read", folder=folder.name, reason=str(error))  # noqa: TRY400 the reason is all
         return None

@@ -125,6 +125,8 @@ class DiskReceipt:
         self._kept_bytes = 0
         self.parts: list[DiskPart | WholePart] = []
         self.published: list[StoredFile] = []
+        self.added: list[StoredFile] = []
+        """Those that take room: of these no twin was there. Also when the request failed half-way."""
 
     @property
     def files_count(self) -> int:
@@ -185,10 +187,14 @@ class DiskReceipt:
         if not all(part.closed for part in self.parts):
             raise ValueError("a part of this request is not complete")
         folder = self.files_folder
-        self.published = [
-            StoredFile(name=disk.publish_one(part.path, part.name, folder), size_bytes=part.size_bytes)
-            for part in self.parts
-        ]
+        self.published = [self._link(part, folder) for part in self.parts]
+
+    def _link(self, part: DiskPart | WholePart, folder: str) -> StoredFile:
+        name, is_new = disk.publish_one(part.path, part.name, folder)
+        file = StoredFile(name=name, size_bytes=part.size_bytes)
+        if is_new:
+            self.added.append(file)
+        return file
 
     def discard(self) -> None:
         """Remove what has not been published, and give back what was taken for it."""

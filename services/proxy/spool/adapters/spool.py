@@ -144,6 +144,8 @@ class DiskSpool(SpoolDirectory):
             entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
             entry.arrived_count += len(receipt.published)
         finally:
+            entry.add(receipt.added)
+            self._index.count(entry)
             entry.publishing_count -= 1
             if not entry.publishing_count:
                 entry.quiet.set()

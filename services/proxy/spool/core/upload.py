@@ -118,6 +118,10 @@ class SpooledUpload(Frozen, frozen=True, kw_only=True):
     """What upload requests have brought since this proxy was started."""
     arrived_count: int = 0
     """And how many files."""
+    stored_bytes: int = 0
+    """What its files take now, open or committed; 0 once they are given up."""
+    images_count: int = 0
+    """How many of its files count as images, open or committed."""
     ahead: StagedFiles | None = None
     """Where files of it went before the commit, and have not been removed or taken over yet."""
     history: History | None = None

@@ -126,10 +126,10 @@ class Uploads:
         """
         if not may_touch(client.owner, self._spool.draft(task).owner):
             raise NotFound(NO_SUCH_UPLOAD)
-        await self._limits.check_upload(client.tenant, task, expected_bytes)
+        self._limits.check_upload(client.tenant, task, expected_bytes)
         async with self._spool.receive(task, expected_bytes) as receipt:
             yield receipt
-            await self._limits.check_files(client.tenant, task, receipt.files_count)
+            self._limits.check_files(client.tenant, task, receipt.files_count)
         if more_follow:
             await self._forwarding.arrived(task, receipt.published)
 

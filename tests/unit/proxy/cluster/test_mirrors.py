@@ -22,7 +22,7 @@ from clusterodm.libs.common.model.tasks import (
     Task,
     TaskState,
 )
-from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket, MemoryWatch
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
@@ -221,3 +221,27 @@ class Untold(MemoryBucket[Any]):
 async def test_they_are_ready_without_what_may_be_lost() -> None:
     async with mirrored(WithoutObservations()) as cluster:
         await until(lambda: cluster.ready)
+
+
+def test_what_inputs_take_elsewhere_is_added_up_as_records_change() -> None:
+    cluster, anne, here, there = ClusterMirror(), Owner("anne"), InstanceId("here"), InstanceId("i")
+
+    def learn(name: str, revision: int, **values: Any) -> None:
+        cluster.learn(
+            TaskRecord(
+                task=task(name, **{"owner": anne, "size_bytes": 5, "inputs_kept": True, **values}), revision=revision
+            )
+        )
+
+    learn("a", 1)
+    learn("b", 2, size_bytes=7)
+    learn("c", 3, owner=Owner("bert"))
+    assert (cluster.stored_bytes(anne, but=here), cluster.stored_bytes(anne, but=there)) == (12, 0)
+    learn("a", 4, state=TaskState.RUNNING)
+    assert cluster.stored_bytes(anne, but=here) == 12, "the same task counts once"
+    learn("a", 5, inputs_kept=False)
+    assert cluster.stored_bytes(anne, but=here) == 7
+    cluster.forget(TaskId("b"))
+    cluster.forget(TaskId("c"))
+    assert cluster.stored_bytes(anne, but=here) == 0
+    assert cluster.stored_bytes(Owner("bert"), but=here) == 0

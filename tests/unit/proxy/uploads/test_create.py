@@ -1,6 +1,6 @@
 """uploads/handlers and actions/handlers.py: how a task comes to be, and what its client does to it later. Over a spool and a bus in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,21 +24,23 @@ from clusterodm.libs.common.messages.tasks import (
 )
 from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, ShownToken, Tenant
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.actions.handlers import ClientActions
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
+from clusterodm.services.proxy.spool.core.upload import Manifest, SpooledUpload
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.core import date_created_ms, default_name
 from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
 from tests.memory_spool import MemorySpool
-from tests.proxy_ports import FakeCluster, FakeForwarding
+from tests.proxy_ports import FakeCluster, FakeForwarding, a_task
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
+SECOND = "22222222-2222-4333-8444-555555555555"
 ANNE = Caller(Owner("anne"), "s3cret", "http://cluster:3000")
 BERT = Caller(Owner("bert"), "other", "http://cluster:3000")
 DSM = NodeOption(name="dsm", type="bool", value="false", domain="", help="")
@@ -437,6 +439,50 @@ async def test_a_tenant_whose_files_take_all_its_room_begins_nothing_more(world:
     await intake.uploads.init(limited(storage_bytes=1_000), "22222222-2222-4333-8444-555555555555", {})
     with pytest.raises(Refused, match="10 bytes of 10 bytes"):
         await intake.uploads.init(limited(storage_bytes=10), "33333333-2222-4333-8444-555555555555", {})
+
+
+class WalkedSpool(MemorySpool):
+    """Counts what lists its entries or its files."""
+
+    walks_count = 0
+
+    def held(self) -> Sequence[SpooledUpload]:
+        self.walks_count += 1
+        return super().held()
+
+    async def manifest(self, task: TaskId) -> Manifest:
+        self.walks_count += 1
+        return await super().manifest(task)
+
+
+async def test_no_request_of_a_tenant_with_limits_walks_the_spool(world: World) -> None:
+    spool = WalkedSpool(await world.bus.bucket(UPLOADS), world.clock)
+    intake = replace(world, spool=spool).intake()
+    client = limited(storage_bytes=1_000, max_images_count=10, max_task_bytes=1_000)
+    await stored(world, intake, client, 3)
+    await intake.commits.commit(client, TASK)
+    assert spool.walks_count == 0
+
+
+async def test_room_is_there_again_once_a_task_is_gone(world: World) -> None:
+    intake, client = world.intake(), limited(storage_bytes=10)
+    await stored(world, intake, client, 2)
+    with pytest.raises(Refused, match="10 bytes of 10 bytes"):
+        await intake.uploads.init(client, SECOND, {})
+    await world.spool.discard(TASK)
+    await intake.uploads.init(client, SECOND, {})
+
+
+async def test_what_another_proxy_keeps_of_a_tenant_counts_while_its_task_is_active(world: World) -> None:
+    intake, client = world.intake(), limited(storage_bytes=10)
+    elsewhere = msgspec.structs.replace(
+        a_task(TASK, Owner("anne"), size_bytes=10, inputs_kept=True), upload_owner=InstanceId("q")
+    )
+    world.cluster.put(elsewhere)
+    with pytest.raises(Refused, match="10 bytes of 10 bytes"):
+        await intake.uploads.init(client, SECOND, {})
+    world.cluster.put(msgspec.structs.replace(elsewhere, inputs_kept=False))
+    await intake.uploads.init(client, SECOND, {})
 
 
 async def test_options_outside_of_a_tenants_limits_are_refused_and_those_inside_are_brought_in(world: World) -> None:
