@@ -307,7 +307,13 @@ class MemorySpool:
         self.orphans_idle_s.append(idle_s)
 
     def _notice(self, draft: Draft) -> Upload:
-        return Upload(task=draft.task, instance=self.instance, url="http://p", created_at_ms=draft.received_at_ms)
+        return Upload(
+            task=draft.task,
+            instance=self.instance,
+            url="http://p",
+            created_at_ms=draft.received_at_ms,
+            owner=draft.owner,
+        )
 
     def _entry(self, task: TaskId) -> MemoryEntry:
         if task not in self.entries:

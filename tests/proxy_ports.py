@@ -20,6 +20,7 @@ from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
+from clusterodm.services.proxy.peers.adapters import is_anothers
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from clusterodm.services.proxy.spool.core.upload import StoredFile
 
@@ -185,8 +186,12 @@ class FakeLocations:
     def __init__(self) -> None:
         self.uploads: dict[TaskId, Upload] = {}
 
-    async def elsewhere(self, task: TaskId) -> Upload | None:
-        return self.uploads.get(task)
+        self.asked: list[TaskId] = []
+
+    async def elsewhere(self, task: TaskId, owner: Owner) -> Upload | None:
+        self.asked.append(task)
+        found = self.uploads.get(task)
+        return None if found is None or is_anothers(found, owner) else found
 
 
 class FakeForwarding:

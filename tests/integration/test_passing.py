@@ -11,7 +11,7 @@ from clusterodm.libs.common.errors import Conflict
 from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from clusterodm.libs.common.model.cluster import ClusterSecret
 from clusterodm.libs.common.model.tasks import Upload
-from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.peers.adapters import shared_secret
 from tests.ports import free_port
@@ -221,3 +221,24 @@ async def test_the_secret_is_made_once() -> None:
     assert made[0] not in repr(ClusterSecret(value=made[0]))
     with pytest.raises(Conflict):
         await (await bus.bucket(SECRETS)).create(SUMMARY_KEY, ClusterSecret(value="another"))
+
+
+async def test_an_upload_of_another_client_whose_proxy_is_gone_is_answered_like_one_that_nobody_has(
+    other: ProxyUnderTest,
+) -> None:
+    theirs, unknown = str(uuid.uuid4()), str(uuid.uuid4())
+    notice = Upload(
+        task=TaskId(theirs),
+        instance=InstanceId("gone"),
+        url="http://127.0.0.1:1",
+        created_at_ms=1,
+        owner=Owner("anne"),
+    )
+    await (await other.bus.bucket(UPLOADS)).put(theirs, notice)
+    body = multipart([('name="images"; filename="a.jpg"', b"x")])
+    for path in ("upload", "commit"):
+        answers = [
+            await other.json("POST", f"/task/new/{path}/{task}?token=mine", body, MULTIPART)
+            for task in (theirs, unknown)
+        ]
+        assert answers[0] == answers[1]

@@ -120,7 +120,7 @@ async def uploads_known(bus: MemoryBus) -> dict[str, Upload]:
 
 
 async def test_a_new_upload_is_announced(spool: DiskSpool, bus: MemoryBus) -> None:
-    expected = Upload(task=TASK, instance=spool.instance, url=URL, created_at_ms=7)
+    expected = Upload(task=TASK, instance=spool.instance, url=URL, created_at_ms=7, owner=Owner(""))
     assert await uploads_known(bus) == {TASK: expected}
 
 

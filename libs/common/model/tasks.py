@@ -257,3 +257,5 @@ class Upload(Frozen, frozen=True, kw_only=True):
     url: str
     """Where the other proxies reach that instance."""
     created_at_ms: int
+    owner: Owner | None = None
+    """Whose it is; None: a proxy of an earlier version has announced it."""

@@ -38,7 +38,7 @@ class ClientActions:
             await acts[verb]()
         except NotFound as error:
             if not isinstance(error, Removed):
-                await require_sure(self._is_sure, task)
+                await require_sure(self._is_sure, task, client.owner)
             raise NotFound(no_node_for(task)) from None
 
     async def _cancel(self, task: TaskRef) -> None:

@@ -275,7 +275,7 @@ class TaskFinder:
             record = await retried(lambda: self._bus.request(GET_TASK, asked, timeout_s=0.9), self._clock)
         except NotFound as error:
             if not isinstance(error, Removed):
-                await require_sure(self._is_sure, task)
+                await require_sure(self._is_sure, task, owner)
             raise NotFound(no_task(task, action)) from None
         self._cluster.learn(record)
         return record

@@ -11,8 +11,8 @@ from clusterodm.libs.common.model.nodes import Node, NodeOption
 from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
-IsSure = Callable[[TaskId], Awaitable[bool]]
-"""Whether a task that the scheduler does not know is sure not to exist."""
+IsSure = Callable[[TaskId, Owner], Awaitable[bool]]
+"""Whether a task that the scheduler does not know is sure not to exist, for a client. Another's task is like one that nobody has."""
 
 
 class ClusterView(Protocol):
@@ -84,13 +84,13 @@ class Cluster(ClusterView, Protocol):
         ...
 
 
-async def always(task: TaskId) -> bool:
+async def always(task: TaskId, owner: Owner) -> bool:
     """Take the scheduler's word."""
-    del task
+    del task, owner
     return True
 
 
-async def require_sure(is_sure: IsSure, task: TaskId) -> None:
+async def require_sure(is_sure: IsSure, task: TaskId, owner: Owner) -> None:
     """Raise BusFailed where "not found" would be no honest answer: the client asks again."""
-    if not await is_sure(task):
+    if not await is_sure(task, owner):
         raise BusFailed(f"the records are not complete yet: nobody can say whether {task} exists")

@@ -26,10 +26,11 @@ from clusterodm.libs.common.errors import BusFailed, Conflict, NodeFailed
 from clusterodm.libs.common.http_io.client import Client
 from clusterodm.libs.common.http_io.link import Link
 from clusterodm.libs.common.http_io.origins import ClientRequest, Origin
+from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.buckets import SECRETS, SUMMARY_KEY, UPLOADS
 from clusterodm.libs.common.model.cluster import ClusterSecret
 from clusterodm.libs.common.model.tasks import Upload
-from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.libs.common.process.lifecycle import leaves
 from clusterodm.libs.common.process.loops import background
@@ -118,16 +119,25 @@ class MirroredLocations:
         self._us = us
         self._mirror = mirror
 
-    async def elsewhere(self, task: TaskId) -> Upload | None:
-        """Find another proxy that holds it. Raises BusFailed."""
-        known = self._mirror.get(task) or await self._look_up(task)
-        return None if known is None or known.instance == self._us else known
+    async def elsewhere(self, task: TaskId, owner: Owner) -> Upload | None:
+        """Find another proxy that holds a client's upload. Raises BusFailed."""
+        known = self._mirror.get(task)
+        if known is None or is_anothers(
+            known, owner
+        ):  # another's is looked up as one that is unknown: time must not tell
+            known = await self._look_up(task)
+        return None if known is None or known.instance == self._us or is_anothers(known, owner) else known
 
     async def _look_up(self, task: TaskId) -> Upload | None:
         if not self._bus.connected:
             raise BusFailed("nats is away")
         entry = await self._uploads.get(task)
         return entry.value if entry else None
+
+
+def is_anothers(upload: Upload, owner: Owner) -> bool:
+    """Whether an upload is kept from a client; where its announcement does not say, the proxy that holds it does."""
+    return upload.owner is not None and not may_touch(owner, upload.owner)
 
 
 @asynccontextmanager

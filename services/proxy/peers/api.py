@@ -59,7 +59,7 @@ class PeerRoutes:
 
     async def _forward(self, exchange: RequestContext, task: TaskId) -> bool:
         is_commit = exchange.path.startswith(COMMIT)
-        location = await self._forwarding.locate(task)
+        location = await self._forwarding.locate(task, exchange.owner)
         if location is None:
             return False
         if is_commit and self._forwarding.knows_committed(task, exchange.owner):

@@ -3,6 +3,9 @@
     upload, commit, init again (set-uuid)   to the instance that KV `uploads` names, as it comes
     everything else                         is answered here: the scheduler and the mirrors know all of it
 
+An upload of another owner is nobody's: a request about it is answered here as one about an id that is unknown, after the same look-ups, and
+whether the proxy that holds it is there does not show.
+
 A commit is first held against what is known of committed tasks, so that it gets the same answer again also when the proxy
 that took it is gone. Passed on once, a request is answered there, whatever KV `uploads` says by then.
 """
@@ -33,11 +36,13 @@ class RequestForwarding:
         self._locations = locations
         self._peers = peers
 
-    async def locate(self, task: TaskId) -> Upload | None:
-        """Find the other proxy that holds an upload; None: it is ours, or nobody's. Raises BusFailed."""
-        if self._spool.find(task) is not None:
+    async def locate(self, task: TaskId, owner: Owner) -> Upload | None:
+        """Find the other proxy that holds a client's upload; None: it is ours, nobody's or another's. Raises BusFailed."""
+        held = self._spool.find(task)
+        if held is not None and may_touch(owner, held.draft.owner):
             return None
-        return await self._locations.elsewhere(task)
+        location = await self._locations.elsewhere(task, owner)
+        return None if held is not None else location
 
     async def forward(self, location: Upload, request: ForwardedRequest) -> PeerAnswer:
         """Have the other proxy answer. Raises UploadOwnerUnavailable, and what reading the body raises."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clusterodm.libs.common.model.tasks import Upload
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,6 @@ class Peers(Protocol):
 class UploadLocations(Protocol):
     """Which proxy holds which upload (KV `uploads`)."""
 
-    async def elsewhere(self, task: TaskId) -> Upload | None:
-        """Find another proxy that holds it; None: none does, or we do. Raises BusFailed when nobody can tell."""
+    async def elsewhere(self, task: TaskId, owner: Owner) -> Upload | None:
+        """Find another proxy that holds a client's upload; None: none does, we do, or it is another's. Raises BusFailed when nobody can tell."""
         ...

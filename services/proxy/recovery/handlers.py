@@ -3,7 +3,7 @@
 The spool keeps the incarnation of the store (libs/common/bus/incarnation.py) beside its uploads. Another one in NATS means that the records
 were lost. Then all held tasks are looked at again, and submitted again by their loops (forwarding/handlers/forwarder.py), what is held is
 announced again, the secret of the proxies is written again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
-A task that lies here is known whatever the records say.
+A task that lies here is known whatever the records say, to its owner.
 
 There may be tasks whose photos should lie here and do not: an older store was restored, and they have been removed or completed since.
 The scheduler cannot know: their upload owner is there, and nothing asks for them. So each record that names us is held against the spool as it
@@ -22,12 +22,13 @@ import structlog
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
+from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.buckets import PROXIES
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background, every
@@ -85,10 +86,10 @@ class Recovery:
         await self._renew_secret()
         await self._spool.announce()
 
-    async def is_sure(self, task: TaskId) -> bool:
-        """Whether a task that the scheduler does not know is sure not to exist. Raises BusFailed."""
+    async def is_sure(self, task: TaskId, owner: Owner) -> bool:
+        """Whether a task that the scheduler does not know is sure not to exist, as far as a client may know. Raises BusFailed."""
         held = self._spool.find(task)
-        if held is not None and Mark.SUBMITTED in held.marks:
+        if held is not None and Mark.SUBMITTED in held.marks and may_touch(owner, held.draft.owner):
             return False
         now = self._clock.instant()
         if self._looked_at is None or now - self._looked_at > FRESH_S:

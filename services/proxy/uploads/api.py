@@ -113,7 +113,7 @@ class UploadRoutes:
             await self._uploads.describe(client, task, form)
             return await self._commits.commit(client, task)
         except BaseException:
-            await asyncio.shield(self._commits.abandon(task))
+            await asyncio.shield(self._commits.abandon(client, task))
             raise
 
 

@@ -74,4 +74,10 @@ class UploadAnnouncements:
         return True
 
     def _announcement(self, draft: Draft) -> Upload:
-        return Upload(task=draft.task, instance=self._instance, url=self._url, created_at_ms=draft.received_at_ms)
+        return Upload(
+            task=draft.task,
+            instance=self._instance,
+            url=self._url,
+            created_at_ms=draft.received_at_ms,
+            owner=draft.owner,
+        )

@@ -84,6 +84,9 @@ class DiskSpool(SpoolDirectory):
             async with entry.lock:
                 await self._create(entry)
             return
+        if not may_touch(draft.owner, entry.draft.owner):  # at once: another's is not waited for
+            self._require_room()
+            raise Refused(f"Invalid set-uuid: {draft.task}")
         async with entry.lock:
             if not entry.takes_files or not may_touch(draft.owner, entry.draft.owner):
                 raise Refused(f"Invalid set-uuid: {draft.task}")

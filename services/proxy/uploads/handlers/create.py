@@ -108,10 +108,11 @@ class Uploads:
 
     async def init(self, client: Caller, set_uuid: str | None, form: dict[str, str]) -> TaskId:
         """Begin a task whose files will follow. Raises Refused, BusFailed when time is up."""
-        task = await self._free_id(set_uuid)
+        task = task_id(set_uuid, self._fresh_id())
         draft = self._draft(task, client, form)
         self._check_flood(task, client)
         self._limits.check_new(client.tenant)
+        await self._require_free(task, chosen=bool(set_uuid))
         await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
         log.info("upload.started", task=task, options=len(draft.options))
         return task
@@ -135,12 +136,13 @@ class Uploads:
 
     async def begin(self, client: Caller, set_uuid: str | None) -> TaskId:
         """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""
-        task = await self._free_id(set_uuid)
-        if self._spool.find(task) is not None:
-            raise Refused(f"Invalid set-uuid: {task}")
+        task = task_id(set_uuid, self._fresh_id())
         self._check_flood(task, client)
         self._limits.check_new(client.tenant)
         draft = self._draft(task, client, {})
+        await self._require_free(task, chosen=bool(set_uuid))
+        if self._spool.find(task) is not None:
+            raise Refused(f"Invalid set-uuid: {task}")
         await persist(lambda: self._spool.create(draft), self._policy.commit_wait_s)
         return task
 
@@ -148,11 +150,14 @@ class Uploads:
         """Keep the fields of what came in one request, now that they are known. Raises Refused, BusFailed."""
         await self._spool.create(self._draft(task, client, form))
 
-    async def _free_id(self, set_uuid: str | None) -> TaskId:
-        task = task_id(set_uuid, self._fresh_id())
-        if self._cluster.task(task) is not None or (set_uuid and await self._has_ended(task)):
+    async def _require_free(self, task: TaskId, *, chosen: bool) -> None:
+        """Raise Refused for the id of a task, whoever's.
+
+        It is looked at when nothing else is against the request: nobody finds out about an id by one that would be refused anyway.
+        """
+        has_ended = chosen and await self._has_ended(task)
+        if has_ended or self._cluster.task(task) is not None:
             raise Refused(f"Invalid set-uuid: {task}")
-        return task
 
     async def _has_ended(self, task: TaskId) -> bool:
         """Whether an id is that of an ended task; where that cannot be said now, the commit will tell."""
@@ -202,12 +207,10 @@ class Commits:
 
     async def commit(self, client: Caller, task: TaskId) -> TaskId:
         """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
-        try:
-            draft = self._spool.draft(task)
-        except NotFound:
+        held = self._spool.find(task)
+        if held is None or not may_touch(client.owner, held.draft.owner):
             return await self._committed_before(client, task)
-        if not may_touch(client.owner, draft.owner):
-            raise NotFound(NO_SUCH_UPLOAD)
+        draft = held.draft
         await self._approve(client, task)
         manifest = await self._spool.commit(task, self._now_ms(), lambda found: self._check(client, found))
         try:
@@ -225,8 +228,11 @@ class Commits:
         """Have the scheduler write it down. Raises Refused, BusFailed when time is up."""
         return await persist(lambda: self._bus.request(SUBMIT_TASK, submission), self._policy.commit_wait_s)
 
-    async def abandon(self, task: TaskId) -> None:
-        """Drop everything of a request that failed; while in doubt, as soon as there is none."""
+    async def abandon(self, client: Caller, task: TaskId) -> None:
+        """Drop everything of a client's request that failed; while in doubt, as soon as there is none."""
+        held = self._spool.find(task)
+        if held is None or not may_touch(client.owner, held.draft.owner):
+            return
         if task in self._in_doubt:
             self._in_doubt[task] = InDoubt.DISCARD
         else:
@@ -267,7 +273,7 @@ class Commits:
         check_task_size(client.tenant, manifest.images_count, manifest.size_bytes)
 
     async def _committed_before(self, client: Caller, task: TaskId) -> TaskId:
-        """Answer a commit whose upload is gone: it was committed earlier, or never was here."""
+        """Answer a commit whose upload is gone: it was committed earlier, or never was here. Another's is asked for all the same."""
         try:
             await self._bus.request(GET_TASK, TaskRef(task=task, owner=client.owner))
         except NotFound:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from clusterodm.libs.common.errors import NotFound
@@ -12,6 +13,7 @@ from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.errors import UploadOwnerUnavailable
+from clusterodm.services.proxy.peers.adapters import known_locations
 from clusterodm.services.proxy.peers.handlers import RequestForwarding
 from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer
 from clusterodm.services.proxy.spool.core.upload import Draft
@@ -63,14 +65,14 @@ def request() -> ForwardedRequest:
 
 
 async def test_an_upload_of_another_proxy_is_passed_on(forwarding: RequestForwarding) -> None:
-    upload_owner = await forwarding.locate(TASK)
+    upload_owner = await forwarding.locate(TASK, ANNE)
     assert upload_owner == UPLOAD_OWNER
     assert (await forwarding.forward(UPLOAD_OWNER, request())).status == 200
 
 
 async def test_what_is_ours_is_not_passed_on(forwarding: RequestForwarding, spool: MemorySpool) -> None:
     await spool.create(Draft(task=TASK, name="t", created_at_ms=1))
-    assert await forwarding.locate(TASK) is None
+    assert await forwarding.locate(TASK, ANNE) is None
 
 
 async def test_an_upload_owner_that_is_away_is_said_to_be(forwarding: RequestForwarding) -> None:
@@ -89,3 +91,43 @@ async def test_a_commit_is_held_against_what_is_known(forwarding: RequestForward
     assert not await forwarding.is_committed(TASK, BERT)
     cluster.put(a_task(TASK, ANNE, removed=True))
     assert not forwarding.knows_committed(TASK, ANNE)
+
+
+async def test_an_upload_of_another_owner_is_nobodys(bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool) -> None:
+    locations = FakeLocations()
+    locations.uploads[TASK] = msgspec.structs.replace(UPLOAD_OWNER, owner=ANNE)
+    forwarding = RequestForwarding(bus, cluster, spool, locations, FakePeers())
+    assert await forwarding.locate(TASK, ANNE) is not None
+    assert await forwarding.locate(TASK, BERT) is None
+
+
+async def test_another_owners_upload_here_costs_the_look_ups_of_an_unknown_one(
+    bus: MemoryBus, cluster: FakeCluster, spool: MemorySpool
+) -> None:
+    locations = FakeLocations()
+    forwarding = RequestForwarding(bus, cluster, spool, locations, FakePeers())
+    await spool.create(Draft(task=TASK, name="t", created_at_ms=1, owner=ANNE))
+    assert [await forwarding.locate(task, BERT) for task in (TASK, TaskId("unknown"))] == [None, None]
+    assert locations.asked == [TASK, "unknown"]
+    assert await forwarding.locate(TASK, ANNE) is None
+    assert len(locations.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("owner", "client", "found"),
+    [
+        pytest.param(ANNE, ANNE, True, id="its owner"),
+        pytest.param(ANNE, BERT, False, id="another"),
+        pytest.param(None, BERT, True, id="announced by an earlier version"),
+        pytest.param(Owner(""), BERT, True, id="of nobody in particular"),
+    ],
+)
+async def test_an_announcement_is_found_by_its_owner(
+    bus: MemoryBus, owner: Owner | None, client: Owner, *, found: bool
+) -> None:
+    bucket = await bus.bucket(UPLOADS)
+    await bucket.put(TASK, msgspec.structs.replace(UPLOAD_OWNER, owner=owner))
+    async with known_locations(bus, InstanceId("p")) as locations:
+        assert (await locations.elsewhere(TASK, client) is not None) is found
+    async with known_locations(bus, InstanceId("q")) as locations:
+        assert await locations.elsewhere(TASK, client) is None, "it is ours"

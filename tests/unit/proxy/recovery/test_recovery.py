@@ -41,6 +41,9 @@ class Scene:
             await (await self.bus.bucket(UPLOADS)).delete(key)
 
 
+NOBODY = Owner("")
+
+
 @pytest.fixture
 async def scene() -> Scene:
     bus, clock = MemoryBus(), FakeClock()
@@ -54,7 +57,7 @@ async def scene() -> Scene:
 async def test_a_spool_that_knows_no_store_belongs_to_the_one_that_is_there(scene: Scene):
     await scene.recovery.look()
     assert scene.spool.incarnation == await incarnation(scene.bus, scene.clock.wall_ms)
-    assert (scene.looks_count, await scene.recovery.is_sure(OTHER)) == (0, True)
+    assert (scene.looks_count, await scene.recovery.is_sure(OTHER, NOBODY)) == (0, True)
 
 
 async def test_another_store_makes_it_look_at_everything_again_and_announce_it(scene: Scene):
@@ -85,14 +88,25 @@ async def test_for_a_while_nothing_is_said_not_to_exist(scene: Scene):
     await scene.recovery.look()
     await scene.loses_its_store()
     scene.clock.pass_s(2)
-    assert not await scene.recovery.is_sure(OTHER)
+    assert not await scene.recovery.is_sure(OTHER, NOBODY)
     scene.clock.pass_s(SETTLE_S + 1)
-    assert await scene.recovery.is_sure(OTHER)
+    assert await scene.recovery.is_sure(OTHER, NOBODY)
 
 
 async def test_a_task_that_lies_here_is_never_said_not_to_exist(scene: Scene):
     await scene.recovery.look()
-    assert not await scene.recovery.is_sure(TASK)
+    assert not await scene.recovery.is_sure(TASK, NOBODY)
+
+
+async def test_a_task_of_another_that_lies_here_is_like_one_that_nobody_has(scene: Scene):
+    await scene.recovery.look()
+    theirs, anne, bert = TaskId("theirs"), Owner("anne"), Owner("bert")
+    await scene.spool.create(Draft(task=theirs, name="t", created_at_ms=1, zip_url="http://x/a.zip", owner=anne))
+    await scene.spool.commit(theirs, 2)
+    await scene.spool.remember(theirs, History())
+    assert not await scene.recovery.is_sure(theirs, anne)
+    assert await scene.recovery.is_sure(theirs, bert)
+    assert await scene.recovery.is_sure(OTHER, bert)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """uploads/handlers and actions/handlers.py: how a task comes to be, and what its client does to it later. Over a spool and a bus in memory."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from clusterodm.libs.common.messages.tasks import (
     TaskRef,
 )
 from clusterodm.libs.common.model.nodes import NodeOption, OptionValue
-from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.tasks import Task, TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, ShownToken, Tenant
 from clusterodm.libs.common.testing.clock import FakeClock
@@ -228,6 +228,79 @@ async def test_the_id_of_a_known_task_is_taken(world: World) -> None:
         await intake.uploads.init(ANNE, str(TASK), {})
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["answered", "nobody answers"])
+async def test_a_commit_of_anothers_upload_is_asked_for_like_one_of_an_unknown_id(world: World, *, away: bool) -> None:
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {})
+    await world.sends(intake, "a.jpg")
+    world.bus.connected = not away
+    told = []
+    for task in (TASK, TaskId(SECOND)):
+        with pytest.raises((NotFound, BusFailed)) as error:
+            await intake.commits.commit(BERT, task)
+        told.append((type(error.value), error.value.message.replace(task, "<id>")))
+    assert told[0] == told[1]
+    assert told[0][0] is (BusFailed if away else NotFound)
+    assert not world.submitted
+
+
+async def opened(world: World, intake: Intake) -> None:
+    await intake.uploads.init(ANNE, SECOND, {"name": "hers"})
+
+
+async def committed(world: World, intake: Intake) -> None:
+    world.cluster.put(a_task(TaskId(SECOND), Owner("anne")))
+
+
+async def ended(world: World, intake: Intake) -> None:
+    world.cluster.ended[TaskId(SECOND)] = TaskRecord(task=a_task(TaskId(SECOND), Owner("anne")), revision=1)
+
+
+async def held_elsewhere(world: World, intake: Intake) -> None:
+    theirs = Upload(task=TaskId(SECOND), instance=InstanceId("q"), url="http://q", created_at_ms=1, owner=Owner("anne"))
+    await (await world.bus.bucket(UPLOADS)).put(SECOND, theirs)
+
+
+@pytest.mark.parametrize("exists", [opened, committed, ended, held_elsewhere])
+@pytest.mark.parametrize("act", ["init", "begin"])
+async def test_a_chosen_id_that_another_has_is_refused_in_the_same_words_whatever_it_is(
+    world: World, exists: Callable[[World, Intake], Awaitable[None]], act: str
+) -> None:
+    intake = world.intake()
+    await exists(world, intake)
+    before = world.spool.find(TaskId(SECOND)), await (await world.bus.bucket(UPLOADS)).load()
+    with pytest.raises(Refused) as error:
+        await (intake.uploads.init(BERT, SECOND, {}) if act == "init" else intake.uploads.begin(BERT, SECOND))
+    assert error.value.message == f"Invalid set-uuid: {SECOND}"
+    assert (world.spool.find(TaskId(SECOND)), await (await world.bus.bucket(UPLOADS)).load()) == before
+
+
+async def test_a_request_that_is_refused_anyway_tells_nothing_of_its_id(world: World) -> None:
+    intake = world.intake(flood_limit_count=1)
+    world.cluster.known_options = (DSM,)
+    world.cluster.put(a_task(TASK, Owner("anne")))
+    bad = {"options": '[{"name":"dsm","value":"perhaps"}]'}
+    told = []
+    for task in (str(TASK), SECOND):
+        with pytest.raises(Refused) as error:
+            await intake.uploads.init(BERT, task, bad)
+        told.append(error.value.message)
+    assert told[0] == told[1]
+    await intake.uploads.init(BERT, "33333333-2222-4333-8444-555555555555", {})
+    for task in (str(TASK), SECOND):
+        with pytest.raises(Refused, match="slow down"):
+            await intake.uploads.init(BERT, task, {})
+        with pytest.raises(Refused, match="slow down"):
+            await intake.uploads.begin(BERT, task)
+
+
+async def test_who_gives_a_request_up_drops_nothing_of_another(world: World) -> None:
+    intake = world.intake()
+    await intake.uploads.init(ANNE, None, {})
+    await intake.commits.abandon(BERT, TASK)
+    assert world.spool.find(TASK) is not None
+
+
 async def test_a_full_disk_is_said_at_init_and_at_an_upload(world: World) -> None:
     intake = world.intake()
     await intake.uploads.init(ANNE, None, {})
@@ -312,7 +385,7 @@ async def test_one_request_that_fails_in_doubt_is_dropped_once_nobody_knows_it(w
     world.bus.connected = False
     with pytest.raises(BusFailed):
         await intake.complete(ANNE, task, {"name": "one"})
-    await intake.commits.abandon(task)
+    await intake.commits.abandon(ANNE, task)
     assert world.spool.find(task) is not None
     world.bus.connected = True
     await intake.commits.settle()
@@ -330,7 +403,7 @@ async def test_a_task_in_one_request_has_the_fields_that_came_last(world: World)
 async def test_a_request_that_failed_without_doubt_leaves_nothing(world: World) -> None:
     intake = world.intake()
     task = await intake.uploads.begin(ANNE, None)
-    await intake.commits.abandon(task)
+    await intake.commits.abandon(ANNE, task)
     assert world.spool.find(task) is None
 
 
