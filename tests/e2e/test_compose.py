@@ -1,6 +1,8 @@
 """deploy/docker-compose.yml with simulated nodes, on a real Docker engine, through the real PyODM."""
 
 import asyncio
+import hashlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 
 from tests.cluster import answers
 from tests.datasets import expected, make_images, processed
-from tests.e2e.composition import Composition, composed, demo_node
+from tests.e2e.composition import DEPLOY, Composition, composed, demo_node
 from tests.waiting import until_sync
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SERVICES = ("admin", "autoscaler", "proxy", "scheduler", "nats")
+WITH_PROGRAM = "clusterodm-docker-machine:test"
+PROGRAM = "#!/bin/sh\necho docker-machine version 0.16.2, stand-in\n"
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +63,42 @@ def test_tasks_and_nodes_survive_a_restart_of_everything(node: pyodm.Node, compo
 def test_the_operators_words_work_inside_the_container(node: pyodm.Node, composition: Composition):
     listed, _, _ = composition.docker.exec_in_container(["clusterodm", "node", "list"], "admin")
     assert [line.split()[1] for line in listed.splitlines()[1:]] == ["nodeodm-1:3000", "nodeodm-2:3000"]
+
+
+def image_with(
+    composition: Composition, folder: Path, *, docker_machine: str, sums: str
+) -> subprocess.CompletedProcess[str]:
+    """Build deploy/Dockerfile.docker-machine upon the image of the composition, a program in the place of ssh in it."""
+    del composition  # it has built the image
+    base = folder / "base"
+    base.mkdir(parents=True)
+    (base / "Dockerfile").write_text("FROM clusterodm:test\nCOPY ssh /usr/bin/ssh\n")
+    (base / "ssh").touch(0o755)
+    docker("build", "--quiet", "--tag", "clusterodm-with-ssh:test", str(base))
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "docker-machine").write_text(docker_machine)
+    (programs / "SHA256SUMS").write_text(f"{sums}  docker-machine\n")
+    words = ["docker", "build", "--file", str(DEPLOY / "Dockerfile.docker-machine"), "--tag", WITH_PROGRAM]
+    words += ["--build-arg", "BASE_IMAGE=clusterodm-with-ssh:test", str(programs)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_the_image_with_docker_machine_has_what_its_checksum_is_right_of(composition: Composition, tmp_path: Path):
+    right = hashlib.sha256(PROGRAM.encode()).hexdigest()
+    confined = ["--rm", "--read-only", "--cap-drop=ALL", "--network=none", "--entrypoint=sh"]
+    asked = "docker-machine --version; id -u; echo $MACHINE_STORAGE_PATH; test ! -e /programs"
+    try:
+        wrong = image_with(composition, tmp_path / "wrong", docker_machine=f"{PROGRAM} # changed", sums=right)
+        assert wrong.returncode != 0
+        assert "docker-machine has the checksum" in wrong.stdout + wrong.stderr
+        built = image_with(composition, tmp_path / "right", docker_machine=PROGRAM, sums=right)
+        assert built.returncode == 0, built.stdout + built.stderr
+        shown = docker("run", *confined, WITH_PROGRAM, "-c", asked)
+    finally:
+        docker("rmi", "--force", WITH_PROGRAM, "clusterodm-with-ssh:test")
+    assert shown.splitlines() == ["docker-machine version 0.16.2, stand-in", "10001", "/data/docker-machine"]

@@ -62,12 +62,13 @@ def compose_environments() -> Iterator[str]:
 
 
 def compose_services() -> dict[str, dict[str, Any]]:
-    """Read every container of the compose files that is not made from another one there."""
+    """Read every container of the compose files that is not made from another one there, upon what it overrides."""
     found: dict[str, dict[str, Any]] = {}
+    alone = yaml.load((DEPLOY / "docker-compose.yml").read_text(), Loader)["services"]  # noqa: S506 a safe loader, see above
     for path in COMPOSE:
         for name, service in yaml.load(path.read_text(), Loader)["services"].items():  # noqa: S506 a safe loader, see above
             if "image" in service:
-                found[f"{path.name} {name}"] = service
+                found[f"{path.name} {name}"] = alone.get(name, {}) | service
     return found
 
 

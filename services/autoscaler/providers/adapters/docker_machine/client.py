@@ -60,7 +60,10 @@ LONGEST_REMOVAL_S: Final = 120.0
 LONGEST_LOOK_S: Final = 120.0
 NO_REPORTS: Final = {"MACHINE_BUGSNAG_API_TOKEN": "no-report"}
 """Without it the program sends a report of each failure to a service of its makers (libmachine/crashreport)."""
-OTHERWISE: Final = 'Or put "mode": "api" into the file: then no docker-machine is needed (docs/autoscaler.md).'
+OTHERWISE: Final = (
+    'Or put "mode": "api" into the file: then no docker-machine is needed (docs/autoscaler.md).'
+    " An image with docker-machine is built by deploy/Dockerfile.docker-machine."
+)
 NOT_THERE: Final = (
     f"Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler. {OTHERWISE}"
 )
