@@ -19,6 +19,7 @@ DECLARING: Final[Mapping[str, tuple[str, ...]]] = {
         "libs.common.bus.bus",
         "libs.common.bus.endpoints",
         "libs.common.telemetry.log",
+        "libs.common.telemetry.otlp",
     ),
     "proxy": ("services.proxy.metrics",),
     "scheduler": ("services.scheduler.metrics",),

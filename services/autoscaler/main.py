@@ -25,6 +25,7 @@ from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
+from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
 from clusterodm.services.autoscaler.config.adapters import AsrFile
@@ -102,6 +103,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
     async with AsyncExitStack() as stack:
         health_port = stack.enter_context(health_listener(settings))
         metrics_port = stack.enter_context(metrics_listener(settings))
+        await stack.enter_async_context(exported(SERVICE, settings.traces_to))
         bus = await stack.enter_async_context(
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count

@@ -24,6 +24,8 @@ from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
+from clusterodm.libs.common.telemetry.otlp import exported
+from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.proxy.actions.api import open_actions
 from clusterodm.services.proxy.callbacks.api import open_callbacks
 from clusterodm.services.proxy.cluster.adapters import mirrored
@@ -53,6 +55,7 @@ from clusterodm.services.proxy.server.listen import ListeningPort, limits, liste
 from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.server.readings import of_spool, of_uploads
 from clusterodm.services.proxy.server.router import Router, Stories
+from clusterodm.services.proxy.server.spans import TraceOf, traces_of
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
 from clusterodm.services.proxy.spool.adapters.spool import open_spool
 from clusterodm.services.proxy.spool.ports import Spool
@@ -93,6 +96,7 @@ async def serve(settings: ProxySettings) -> None:
     ):
         url = settings.proxy_url or own_url(settings, ports)
         async with (
+            exported(SERVICE, settings.traces_to),
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             ) as bus,
@@ -158,6 +162,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 checker,
                 recovery.is_sure,
                 access,
+                traces_of(spool, cluster) if Spans.told is not None else None,
             )
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
@@ -270,6 +275,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     checker: TokenChecker,
     is_sure: IsSure = always,
     access: AccessLog | None = None,
+    trace_of: TraceOf | None = None,
 ) -> Router:
     """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
     clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
@@ -304,7 +310,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
     answered = access.answered if access and access.form != "plain" else None
-    return Router(stories, fast_path, limiter, bounds, checker, meter, answered)
+    return Router(stories, fast_path, limiter, bounds, checker, meter, answered, trace_of)
 
 
 def reserve_bytes(settings: ProxySettings) -> int:

@@ -1,7 +1,7 @@
 """What happened: told to the log and the bus (`EventPublisher`), and to this scheduler's own loops (`Signals`)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -9,11 +9,13 @@ import structlog
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NodeEvent
-from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TaskEvent
+from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TASK_PLACED, TaskEvent
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.telemetry.tracing import Spans, TraceSpan, emit
+from clusterodm.services.scheduler import spans
 from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED, NODE_EVENTS, RUN_SECONDS, TASK_EVENTS, TASKS_ENDED
 
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ class EventPublisher:
     async def publish_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
         """Say what happened to a task."""
         count_event(event, task)
+        tell_spans(event, task)
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
         log.info(
@@ -82,6 +85,8 @@ class EventPublisher:
     async def publish_end(self, task: Task, reason: str) -> None:
         """Say that an attempt is over: another will follow, or the task has ended by that."""
         count_end(task)
+        if Spans.told is not None:
+            tell_all(spans.attempt_ended(task))
         if task.state is TaskState.WAITING:
             await self.publish_task(TASK_ATTEMPT_ENDED, task, reason=reason)
         if task.state.ended:
@@ -92,6 +97,24 @@ class EventPublisher:
         NODE_EVENTS.inc(event.name)
         log.info(event.name, node=node.id, machine=node.machine, reason=reason)
         await self._bus.publish(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))
+
+
+def tell_spans(event: Event[TaskEvent], task: Task) -> None:
+    """Tell the long spans that end with an event, where somebody traces."""
+    if Spans.told is None:
+        return
+    if event is TASK_PLACED:
+        tell_all(spans.placed(task))
+    elif event is TASK_FINISHED:
+        if task.attempts and task.attempts[-1].reason == CANCELED:
+            tell_all(spans.attempt_ended(task))
+        tell_all(spans.task_ended(task))
+
+
+def tell_all(found: Iterable[TraceSpan]) -> None:
+    """Tell spans."""
+    for each in found:
+        emit(each)
 
 
 def count_event(event: Event[TaskEvent], task: Task) -> None:

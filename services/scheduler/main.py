@@ -52,6 +52,7 @@ from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
+from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.scheduler.demand.handlers import ClusterTotals
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.api import ForwardingStory, open_forwarding
@@ -104,6 +105,7 @@ async def serve(settings: SchedulerSettings) -> None:
     """Wire the scheduler to the real world; stand by and serve, again and again, until cancelled."""
     with health_listener(settings) as health_port, metrics_listener(settings) as metrics_port:
         async with (
+            exported(SERVICE, settings.traces_to),
             connect(
                 settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
             ) as bus,

@@ -17,6 +17,7 @@ import pytest
 
 from tests.datasets import make_images
 from tests.e2e.up import Up, program
+from tests.otlp_collector import OTLPCollector
 from tests.waiting import until_sync
 
 pytestmark = pytest.mark.slow
@@ -31,8 +32,15 @@ def access_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, access_log: Path) -> Iterator[Up]:
-    flags = ("--demo", "--log-format=json", f"--access-log={access_log}", "--access-log-format=json")
+def collector() -> Iterator[OTLPCollector]:
+    with OTLPCollector() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, access_log: Path, collector: OTLPCollector) -> Iterator[Up]:
+    to = (f"--access-log={access_log}", "--access-log-format=json", f"--otlp-endpoint={collector.url}")
+    flags = ("--demo", "--log-format=json", *to)
     folder = tmp_path_factory.mktemp("observed")
     with Up(folder / "data", *flags, environment={"CLUSTERODM_TOKEN": TOKEN}) as started:
         yield started
@@ -58,7 +66,7 @@ def test_every_line_is_json_and_a_request_is_found_in_every_service_by_its_id(up
     of_task = [line for line in said(up) if line.get("task") == task]
     committed = next(line for line in of_task if line["event"] == "task.committed")
     submitted = next(line for line in of_task if line["event"] == "task.submitted")
-    assert (committed["process"], submitted["process"]) == ("proxy", "scheduler")
+    assert (committed["service"], submitted["service"]) == ("proxy", "scheduler")
     assert committed["cause"] == submitted["cause"]
     assert committed["tenant"] == submitted["tenant"]
     asked = [json.loads(line) for line in access_log.read_text().splitlines()]
@@ -69,9 +77,56 @@ def test_every_line_is_json_and_a_request_is_found_in_every_service_by_its_id(up
     assert "token=***" in commit["target"]
 
 
+def test_all_that_is_done_for_a_task_is_one_trace(up: Up, tmp_path: Path, collector: OTLPCollector):
+    task = finished(up, tmp_path, "traced")
+    download = "GET /task/{uuid}/download/{asset}"
+    names = {
+        *("task", "place", "attempt", "run", "forward", "scheduler.submit_task", "scheduler.report_forwarded"),
+        *("POST /task/new/init", "POST /task/new/upload/{uuid}", "POST /task/new/commit/{uuid}", download),
+    }
+    spans = until_sync(
+        lambda: found if names <= (found := collector.of_task(task)).keys() else None,
+        timeout_s=WRITTEN_S,
+        what="all spans of a task",
+    )
+    assert len({each.trace_id for each in spans.values()}) == 1
+    parents = {
+        **dict.fromkeys(("place", "attempt", "POST /task/new/init", "POST /task/new/upload/{uuid}", download), "task"),
+        **dict.fromkeys(("run", "forward"), "attempt"),
+        "POST /task/new/commit/{uuid}": "task",
+        "scheduler.submit_task": "POST /task/new/commit/{uuid}",
+        "scheduler.report_forwarded": "forward",
+    }
+    assert {name: spans[name].parent_id for name in parents} == {
+        name: spans[above].span_id for name, above in parents.items()
+    }
+    assert spans["task"].parent_id == b""
+    services = {each.service for each in spans.values()}
+    assert services == {"clusterodm-proxy", "clusterodm-scheduler"}
+    assert spans["run"].duration_s >= 0.4
+    assert spans["task"].begin_ns <= spans["attempt"].begin_ns <= spans["run"].begin_ns
+    assert spans["run"].end_ns <= spans["task"].end_ns
+    assert TOKEN.encode() not in collector.content
+
+
+def test_a_client_with_a_trace_gets_all_of_it_in_its_own(up: Up, tmp_path: Path, collector: OTLPCollector):
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    token, [image] = {"token": TOKEN}, make_images(tmp_path, 1)
+    with httpx.Client(base_url=f"http://127.0.0.1:{up.port}", params=token) as client:
+        begun = client.post("/task/new/init", data={"name": "x"}, headers={"traceparent": f"00-{trace}-{parent}-01"})
+        task = begun.json()["uuid"]
+        client.post(f"/task/new/upload/{task}", files={"images": (image.name, image.read_bytes())})
+        client.post(f"/task/new/commit/{task}")
+    spans = until_sync(
+        lambda: found if "task" in (found := collector.of_task(task)) else None, timeout_s=WRITTEN_S, what="its root"
+    )
+    assert {each.trace_id.hex() for each in spans.values()} == {trace}
+    assert {spans[name].parent_id.hex() for name in ("task", "POST /task/new/init")} == {parent}
+
+
 def test_what_is_logged_follows_an_operators_word_from_any_side(up: Up):
     def heard() -> list[tuple[str, str]]:
-        return [(line["process"], line["to"]) for line in said(up) if line["event"] == "log.level_set"]
+        return [(line["process"].rstrip("-12"), line["to"]) for line in said(up) if line["event"] == "log.level_set"]
 
     command = [program(), "log", "level", "debug", "proxy", "--data-dir", str(up.data_dir)]
     asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -45,6 +45,7 @@ from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.common.telemetry.log import hide, set_level
 from clusterodm.libs.common.telemetry.metrics import counter
 from clusterodm.libs.common.telemetry.request_context import cause
+from clusterodm.libs.common.telemetry.tracing import TRACEPARENT, current
 
 log = structlog.get_logger()
 
@@ -203,6 +204,8 @@ class NatsBus:
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event; see ports.Bus."""
         headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
+        if (span := current.get()) is not None:
+            headers[TRACEPARENT] = span.header
         try:
             await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
         except LOST as error:

@@ -7,6 +7,7 @@ import msgspec
 import structlog
 from nats.micro.request import Request as MicroRequest
 
+from clusterodm.libs.common.bus.request_spans import of_request
 from clusterodm.libs.common.bus.requests import CAUSE
 from clusterodm.libs.common.errors import ClusterError, error_name
 from clusterodm.libs.common.messages.kinds import LongPoll, Request, Snapshot
@@ -14,6 +15,7 @@ from clusterodm.libs.common.ports import Handler, Term
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancellable, monotonic_s
 from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
 from clusterodm.libs.common.telemetry.request_context import cause
+from clusterodm.libs.common.telemetry.tracing import TRACEPARENT
 
 log = structlog.get_logger()
 
@@ -62,7 +64,9 @@ def endpoint(
             log.info("request.left_to_leader", request=request.name, reason="the term is over")
             return
         began = monotonic_s()
-        error, payload = await worked_out(request, handler, decoder, asked.data)
+        with of_request(request, (asked.headers or {}).get(TRACEPARENT, "")) as outcome:
+            error, payload = await worked_out(request, handler, decoder, asked.data)
+            outcome(error)
         ANSWERS.inc(request.name, error or "ok")
         if not isinstance(request, LongPoll):
             ANSWER_SECONDS.observe(monotonic_s() - began, request.name)

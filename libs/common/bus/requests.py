@@ -28,6 +28,7 @@ from clusterodm.libs.common.messages.kinds import LongPoll, Request
 from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from clusterodm.libs.common.telemetry.metrics import counter, histogram
 from clusterodm.libs.common.telemetry.request_context import cause
+from clusterodm.libs.common.telemetry.tracing import TRACEPARENT, current
 
 Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
@@ -76,6 +77,8 @@ class Requests:
         deadline = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
         payload = msgspec.json.encode(message)
         headers = {CAUSE: cause.get() or new_id().decode()}
+        if (span := current.get()) is not None:
+            headers[TRACEPARENT] = span.header
         asked_s = monotonic_s()
         outcome = "failed"
         try:

@@ -101,6 +101,8 @@ class Placed(Frozen, frozen=True, kw_only=True, tag="placed"):
     """It goes on with what was sent ahead under this id: the node knows it already."""
     again: bool = False
     """The attempt began with an earlier question: who does not know of it may have begun to send before a restart."""
+    trace: str = ""
+    """The `traceparent` of the attempt, for what is done for it; empty: nobody traces."""
 
     def __repr__(self) -> str:
         """Show everything but the node's token."""

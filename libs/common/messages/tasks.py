@@ -45,6 +45,8 @@ class SubmitTask(Frozen, frozen=True, kw_only=True):
     submodel: bool = False
     ahead: StagedFiles | None = None
     """What went ahead: an attempt on the same node that begins at once goes on under that id."""
+    trace: str = ""
+    """The `traceparent` of its client; see Task.trace."""
 
 
 class AttemptStage(StrEnum):

@@ -196,6 +196,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     """What its last run has used is in its tenant's account; said of tasks in the archive, until they run again."""
     removed: bool = False
     """Removed by its client. Invisible everywhere; the record stays only until its nodes have been told."""
+    trace: str = ""
+    """The `traceparent` that came with init (W3C Trace Context); empty: its trace follows from its id."""
 
     def __post_init__(self) -> None:
         """Read what versions before this one wrote where they did not know: 0 images in an archive."""

@@ -9,10 +9,12 @@ Secrets have the type `Secret`: they never show in a repr, a log or `--help`.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
@@ -89,6 +91,14 @@ class CommonSettings(Settings):
         return self.log_json or self.log_format == "json"
 
 
+def collector(url: str) -> str:
+    """Read where a collector is; without a path it is where OTLP has traces. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("a collector is http://HOST:PORT or https://HOST:PORT, for example http://localhost:4318")
+    return url if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
+
+
 class MetricsSettings(CommonSettings):
     """What a service has that counts and measures."""
 
@@ -100,6 +110,20 @@ class MetricsSettings(CommonSettings):
     metrics_bind: str = Field(
         "127.0.0.1", description="address on which --metrics-port listens; 0.0.0.0 in a container, for who scrapes it"
     )
+    otlp_endpoint: str = Field(
+        "",
+        check=lambda url: collector(url) if url else None,
+        description="collector that traces are sent to, as http://HOST:4318 (OpenTelemetry, OTLP over HTTP); empty: none, but for"
+        " OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+
+    @property
+    def traces_to(self) -> str:
+        """Say where traces are sent to; empty: nowhere."""
+        if of_traces := os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""):
+            return of_traces if not self.otlp_endpoint else collector(self.otlp_endpoint)
+        base = self.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+        return collector(base) if base else ""
 
 
 class HealthSettings(MetricsSettings):

@@ -1,1 +1,1 @@
-"""How every service logs and counts."""
+"""How every service logs, counts and traces."""

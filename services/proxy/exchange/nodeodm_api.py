@@ -53,6 +53,8 @@ class Caller:
     """The root of our own address as this client, and so a node, reaches it."""
     tenant: Tenant = Tenant()  # noqa: RUF009 it is frozen
     """What it may do."""
+    trace: str = ""
+    """The `traceparent` that it gave, where there is one that counts."""
 
     def __repr__(self) -> str:
         """Show no token."""

@@ -4,7 +4,7 @@ CORS is answered for every origin, with credentials: the token is in the URL, so
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -13,7 +13,7 @@ import msgspec
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle
 from clusterodm.libs.common.http_io.scope import Message, Receive, Scope, Send
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model.values import Owner
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.errors import BodyTooLong
@@ -53,6 +53,7 @@ class RequestContext:
         "bounds",
         "given_origin",
         "headers",
+        "heard_task",
         "method",
         "path",
         "receive",
@@ -62,7 +63,9 @@ class RequestContext:
         "sent_bytes",
         "started",
         "status",
+        "task",
         "tenant",
+        "trace",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, bounds: BodyLimits) -> None:
@@ -85,6 +88,12 @@ class RequestContext:
         """The root of our address as another proxy, which passed this on, says it."""
         self.tenant: Tenant | None = None
         """For whom it speaks, once its token has been checked."""
+        self.task: TaskId | None = None
+        """Which task it is about, for traces; None: none, or nobody knows."""
+        self.trace = ""
+        """The header of the trace that its client begins the task in."""
+        self.heard_task: Callable[[TaskId], None] | None = None
+        """Called when it is known which task has come of it, if somebody wants to hear that."""
         self._query: dict[str, list[str]] | None = None
         self._body_begun = self._body_over = False
         self._kept_bytes = 0
@@ -95,6 +104,11 @@ class RequestContext:
     def __repr__(self) -> str:
         """Show no query: the token is in there."""
         return f"RequestContext({self.method} {self.path})"
+
+    def is_about(self, task: TaskId) -> None:
+        """Say which task has come of it."""
+        if self.heard_task is not None:
+            self.heard_task(task)
 
     def header(self, name: bytes) -> bytes | None:
         """Look up a line of the request's head."""
@@ -313,7 +327,9 @@ def parameters(raw: bytes) -> dict[str, list[str]]:
 
 def caller_of(exchange: RequestContext, public_address: str) -> Caller:
     """Say who asks."""
-    return Caller(exchange.owner, exchange.token, public_address or exchange.origin, exchange.tenant or Tenant())
+    return Caller(
+        exchange.owner, exchange.token, public_address or exchange.origin, exchange.tenant or Tenant(), exchange.trace
+    )
 
 
 def text(value: bytes | None) -> str | None:

@@ -42,6 +42,7 @@ from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.server.refusals import TASK, apologise, preflight, put_off, refuse, unknown
+from clusterodm.services.proxy.server.spans import TraceOf, begun
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import UploadRoutes
 
@@ -85,7 +86,9 @@ class Router:
         checker: TokenChecker,
         meter: RequestMeter | None = None,
         answered: Answered | None = None,
+        trace_of: TraceOf | None = None,
     ) -> None:
+        self._trace_of = trace_of
         self._meter = meter or RequestMeter()
         self._answered = answered
         self.fast_path = fast_path
@@ -119,6 +122,7 @@ class Router:
         """Answer one request, or end its connection; never neither."""
         exchange, began = RequestContext(scope, receive, send, self._bounds), monotonic_s()
         cause.set(new_cause())
+        span = begun(exchange, self._trace_of) if self._trace_of is not None else None
         try:
             await self._answer(exchange)
         except ClientGone:
@@ -138,6 +142,8 @@ class Router:
         finally:
             exchange.forget()
             self._count(exchange, monotonic_s() - began)
+            if span is not None:
+                span.end(monotonic_s() - began)
 
     def _count(self, exchange: RequestContext, seconds: float) -> None:
         meter = self._meter.of(endpoint_of(exchange.method, exchange.path))

@@ -66,7 +66,9 @@ class UploadRoutes:
         """`POST /task/new/init`."""
         form = await read_form(exchange, self._stall_s, any_kind=True)
         client = caller_of(exchange, self._public_address)
-        await exchange.json({"uuid": await self._uploads.init(client, text(exchange.header(b"set-uuid")), form)})
+        task = await self._uploads.init(client, text(exchange.header(b"set-uuid")), form)
+        exchange.is_about(task)
+        await exchange.json({"uuid": task})
 
     async def commit(self, exchange: RequestContext) -> None:
         """`POST /task/new/commit/<id>`; whatever is in front of the id is not looked at."""
@@ -107,6 +109,7 @@ class UploadRoutes:
     async def _take_task(self, exchange: RequestContext) -> TaskId:
         client = caller_of(exchange, self._public_address)
         task = await self._uploads.begin(client, text(exchange.header(b"set-uuid")))
+        exchange.is_about(task)
         try:
             async with self._uploads.upload(client, task, exchange.length_bytes, more_follow=False) as receipt:
                 form = await read_upload(exchange, receipt, self._stall_s)

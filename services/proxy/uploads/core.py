@@ -83,4 +83,5 @@ def draft_of(  # noqa: PLR0913 what a task is made of
         created_at_ms=created_at_ms,
         received_at_ms=now_ms,
         account=client.token if keeps_token else "",
+        trace=client.trace,
     )

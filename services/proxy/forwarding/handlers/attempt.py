@@ -39,6 +39,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import leaves, monotonic_s
 from clusterodm.services.proxy.forwarding.core.decisions import Retries, StepDecision
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
+from clusterodm.services.proxy.forwarding.handlers.spans import ForwardSpan
 from clusterodm.services.proxy.metrics import FORWARD_SECONDS, FORWARDED
 from clusterodm.services.proxy.spool.core.upload import Manifest
 
@@ -173,6 +174,7 @@ class AttemptRun:
         self._log.info("forwarding.started", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
         decision: StepDecision | None = None
         over, began = "", monotonic_s()
+        span = ForwardSpan(self._task, self._placed)
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew(), name=f"renew {self._task}")
@@ -183,6 +185,7 @@ class AttemptRun:
         outcome = outcome_of(decision, over)
         FORWARDED.inc(outcome)
         FORWARD_SECONDS.observe(monotonic_s() - began, outcome)
+        span.end(self._delivery.sent, over or (decision.reason if decision else ""))
         if over:
             self._log.info("forwarding.stopped", reason=over)
         else:

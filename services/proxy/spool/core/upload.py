@@ -62,6 +62,8 @@ class Draft(Frozen, frozen=True, kw_only=True):
     """When init came, by our clock."""
     account: str = ""
     """The client's token, where whoever checks it is told of the end with it; else nothing."""
+    trace: str = ""
+    """The `traceparent` that came with init; empty: its trace follows from its id."""
 
     def __repr__(self) -> str:
         """Show no URL: both may hold secrets."""
@@ -192,6 +194,7 @@ def submission_of(draft: Draft, manifest: Manifest, upload_owner: InstanceId) ->
         skip_post_processing=draft.skip_post_processing,
         zip_url=draft.zip_url,
         submodel=manifest.has_seed and bool(draft.outputs),
+        trace=draft.trace,
     )
 
 

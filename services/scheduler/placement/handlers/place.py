@@ -35,6 +35,7 @@ from clusterodm.libs.common.messages.tasks import TASK_PLACED, StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
@@ -43,6 +44,7 @@ from clusterodm.services.scheduler.placement.handlers.requests import PlacementH
 from clusterodm.services.scheduler.records.core import key_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.ranking import Need
+from clusterodm.services.scheduler.spans import of_attempt
 from clusterodm.services.scheduler.task_life.transitions import placed
 
 NewId = Callable[[], str]
@@ -294,6 +296,7 @@ class PlacementLoop:
             epoch=self._leadership.epoch,
             ahead=attempt.ahead,
             again=again,
+            trace=of_attempt(task, attempt.number).header if Spans.told is not None else "",
         )
 
 

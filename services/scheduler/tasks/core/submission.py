@@ -203,6 +203,7 @@ def submitted(request: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool
         submodel=request.submodel,
         beyond=beyond,
         inputs_kept=True,
+        trace=request.trace,
         waiting_because=because,
         timeline=tuple(Moment(at_ms=now_ms, text=line) for line in (first, *more)),
     )

@@ -1,0 +1,131 @@
+"""The spans of clients' requests: init, upload, commit, what is asked to be done to a task, and downloads. Polls have none.
+
+A request belongs to the trace that its client names, else to that of its task. While the task is not known (init) or not held and not known here,
+there is none to belong to.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.process.lifecycle import now_ms
+from clusterodm.libs.common.telemetry.tracing import (
+    LENGTH,
+    NS_PER_MS,
+    TRACEPARENT,
+    SpanContext,
+    SpanKind,
+    TraceSpan,
+    Value,
+    below,
+    current,
+    emit,
+    of_task,
+    read,
+)
+from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.exchange.request import RequestContext
+from clusterodm.services.proxy.server.endpoints import DOWNLOAD, endpoint_of
+from clusterodm.services.proxy.spool.ports import Spool
+
+TraceOf = Callable[[TaskId], str | None]
+"""Says with which trace a task came (empty: none); None: the task is not known here."""
+INIT: Final = frozenset(("/task/new", "/task/new/init"))
+OF_UPLOAD: Final = frozenset(("/task/new/upload/{uuid}", "/task/new/commit/{uuid}"))
+SERVER_ERROR: Final = 500
+ID_LENGTH: Final = 36
+NS_PER_S: Final = 1_000_000_000
+
+
+class RequestSpan:
+    """The span of one request."""
+
+    __slots__ = ("_begin_ns", "_context", "_exchange", "_parent", "_route")
+
+    def __init__(self, exchange: RequestContext, route: str) -> None:
+        self._exchange = exchange
+        self._route = route
+        self._begin_ns = now_ms() * NS_PER_MS
+        self._context: SpanContext | None = None
+        self._parent: SpanContext | None = None
+
+    def __repr__(self) -> str:
+        """Show what was asked for."""
+        return f"RequestSpan({self._exchange.method} {self._route})"
+
+    def is_below(self, parent: SpanContext) -> None:
+        """Belong to a trace, from here on."""
+        self._parent, self._context = parent, below(parent)
+        current.set(self._context)
+
+    def is_about(self, task: TaskId) -> None:
+        """Hear which task it turned out to be about."""
+        self._exchange.task = task
+        if self._context is None:
+            self.is_below(of_task(task, ""))
+
+    def end(self, seconds: float) -> None:
+        """Tell it."""
+        exchange = self._exchange
+        if self._context is None or exchange.tenant is None:
+            return
+        attributes: dict[str, Value] = {
+            "http.request.method": exchange.method,
+            "http.route": self._route,
+            "url.scheme": exchange.scope["scheme"],
+            "network.protocol.version": exchange.scope["http_version"],
+            "http.request.body.size": exchange.received_bytes,
+            "http.response.body.size": exchange.sent_bytes,
+            "clusterodm.tenant": exchange.tenant.account,
+        }
+        if exchange.status:
+            attributes["http.response.status_code"] = exchange.status
+        if exchange.task:
+            attributes["clusterodm.task.id"] = exchange.task
+        error = "" if exchange.status else "closed without an answer"
+        if exchange.status >= SERVER_ERROR:
+            error = str(exchange.status)
+        if error:
+            attributes["error.type"] = error
+        end_ns = self._begin_ns + round(seconds * NS_PER_S)
+        name = f"{exchange.method} {self._route}"
+        emit(TraceSpan(name, self._context, self._parent, self._begin_ns, end_ns, attributes, SpanKind.SERVER, error))
+
+
+def traces_of(spool: Spool, cluster: Cluster) -> TraceOf:
+    """Look in the spool, then among the records."""
+
+    def trace_of(task: TaskId) -> str | None:
+        held, record = spool.find(task), cluster.task(task)
+        return held.draft.trace if held else record.task.trace if record else None
+
+    return trace_of
+
+
+def begun(exchange: RequestContext, trace_of: TraceOf) -> RequestSpan | None:
+    """Begin the span of a request; None: it has none."""
+    route = endpoint_of(exchange.method, exchange.path)
+    given = exchange.header(TRACEPARENT.encode()) or b""
+    client = read(given.decode("latin-1")) if len(given) == LENGTH else None
+    if route in INIT:
+        span = RequestSpan(exchange, route)
+        exchange.heard_task = span.is_about
+        exchange.trace = client.header if client else ""
+        if client:
+            span.is_below(client)
+        return span
+    if route not in OF_UPLOAD and route != DOWNLOAD:
+        return None
+    exchange.task = task = task_in(exchange.path, route)
+    trace = trace_of(task)
+    parent = client or (None if trace is None else of_task(task, trace))
+    if parent is None:
+        return None
+    span = RequestSpan(exchange, route)
+    span.is_below(parent)
+    return span
+
+
+def task_in(path: str, route: str) -> TaskId:
+    """Read the id of a task in a path whose form is known."""
+    return TaskId(path.split("/")[2] if route == DOWNLOAD else path.rpartition("/")[2][-ID_LENGTH:])

@@ -1,0 +1,45 @@
+"""Spans go to a collector; one that is away, or says no, disturbs nobody."""
+
+import time
+
+import pytest
+
+from clusterodm.libs.common.telemetry.otlp import QUEUE_COUNT, SPANS, STOP_S, exported
+from clusterodm.libs.common.telemetry.tracing import SpanContext, SpanKind, Spans, TraceSpan, emit
+from tests.otlp_collector import OTLPCollector
+from tests.ports import free_port
+
+SPAN = TraceSpan(
+    "POST /x", SpanContext(7, 9), SpanContext(7, 8), 1_000, 2_000, {"clusterodm.task.id": "t"}, SpanKind.SERVER, "503"
+)
+
+
+async def test_a_span_comes_as_it_was_told():
+    with OTLPCollector() as collector:
+        async with exported("proxy", f"{collector.url}/v1/traces"):
+            emit(SPAN)
+    [seen] = collector.spans
+    assert (seen.name, seen.service) == ("POST /x", "clusterodm-proxy")
+    assert [int.from_bytes(each) for each in (seen.trace_id, seen.span_id, seen.parent_id)] == [7, 9, 8]
+    assert (seen.begin_ns, seen.end_ns, seen.attributes) == (1_000, 2_000, {"clusterodm.task.id": "t"})
+    assert Spans.told is None
+
+
+@pytest.mark.parametrize("path", [pytest.param("/elsewhere", id="says no"), pytest.param("", id="away")])
+async def test_a_collector_that_takes_nothing_costs_neither_time_nor_memory(path: str):
+    with OTLPCollector() as collector:
+        url = f"{collector.url}{path}" if path else f"http://127.0.0.1:{free_port()}/v1/traces"
+        began = time.perf_counter()
+        async with exported("proxy", url):
+            for _ in range(2 * QUEUE_COUNT):
+                emit(SPAN)
+            told_s = time.perf_counter() - began
+        assert told_s < 1.5
+        assert time.perf_counter() - began < told_s + STOP_S + 1.0
+    assert collector.spans == []
+    assert SPANS.values[("told",)] >= 2 * QUEUE_COUNT
+
+
+async def test_no_endpoint_no_spans():
+    async with exported("proxy", ""):
+        assert Spans.told is None
