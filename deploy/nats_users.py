@@ -8,7 +8,8 @@ The table below says who asks, tells and hears what, in the names of libs/common
 JetStream's interface behind each bucket and stream (docs.nats.io, "NATS API Reference"), and an inbox for each user, so that nobody reads
 the answers that another one gets. The user `operator` may do everything: it is for the operator's words, for backups and integrations.
 
-A bucket or stream is changed and emptied by its owner alone; whoever reads it may create it where it is not there yet.
+A bucket is written by its owner alone. Its stream is made, changed and emptied by one service alone, the `KEEPER` (libs/common/bus/layout.py): who
+may change a stream lets it copy from any other.
 """
 
 import json
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from clusterodm.libs.common.bus.layout import BUCKETS, KEEPER, PRIVATE, SNAPSHOTS
 from clusterodm.libs.common.messages.auth import CHECK_TOKEN
 from clusterodm.libs.common.messages.buckets import (
     CLUSTER,
@@ -209,7 +211,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         ),
         reads=(NODES, TASKS),
         writes=(MACHINES, CLUSTER),
-        keeps=("autoscaler", "autoscaler-secrets", "run-times"),
+        keeps=tuple(bucket.name for bucket in PRIVATE),
         sets=(SUPPLY_CHANGED,),
         follows=(DEMAND_CHANGED,),
         leads=True,
@@ -252,17 +254,19 @@ def published(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a service may write to."""
     yield from (each.subject for each in rights.asks)
     yield from (each.subject for each in rights.tells)
-    yield from (*opened(EVENTS_STREAM), f"{API}.STREAM.UPDATE.{EVENTS_STREAM}")
+    yield f"{API}.STREAM.INFO.{EVENTS_STREAM}"
     yield from of_stores(rights)
     if rights.reads_events:
         yield from read(EVENTS_STREAM)
     for snapshot in rights.sets:
-        yield from written(snapshot.stream, snapshot.subject)
+        yield from (f"{API}.STREAM.INFO.{snapshot.stream}", snapshot.subject)
     for snapshot in rights.follows:
-        yield from (*read(snapshot.stream), f"{API}.STREAM.UPDATE.{snapshot.stream}")
+        yield from (*read(snapshot.stream), *taken(snapshot.stream))
     if rights.leads:
-        yield from (LEADER_ANSWERS.subject, *written(LEASES, f"$KV.leases.{service}"))
+        yield from (LEADER_ANSWERS.subject, *held(f"$KV.leases.{service}"))
         yield "_INBOX.>"  # the answers; what an inbox is called cannot be guessed
+    if service == KEEPER:
+        yield from kept(rights)
 
 
 def of_stores(rights: Rights) -> Iterator[str]:
@@ -270,11 +274,22 @@ def of_stores(rights: Rights) -> Iterator[str]:
     for bucket in rights.reads:
         yield from read(f"KV_{bucket.name}")
     for name in (*(each.name for each in rights.writes), *rights.keeps):
-        yield from written(f"KV_{name}", f"$KV.{name}.>")
-    yield from (f"{API}.STREAM.DELETE.KV_{each.name}" for each in rights.writes if not each.durable)
+        yield from (*read(f"KV_{name}"), f"$KV.{name}.>")
     for store in rights.objects:
-        yield from written(f"OBJ_{store.name}", f"$O.{store.name}.>")
-        yield f"{API}.STREAM.NAMES"  # nats-py looks the stream of an object up by its subject
+        yield from (*read(f"OBJ_{store.name}"), f"$O.{store.name}.>")
+        yield f"{API}.CONSUMER.CREATE.OBJ_{store.name}"  # nats-py names no consumer of these
+
+
+def kept(rights: Rights) -> Iterator[str]:
+    """Name what it takes to make all streams, to compare them, and to empty one's own."""
+    stores = [f"OBJ_{each.name}" for each in rights.objects]
+    streams = [f"KV_{each.name}" for each in BUCKETS] + [each.stream for each in SNAPSHOTS]
+    for stream in (*streams, *stores, LEASES, EVENTS_STREAM):
+        yield from (f"{API}.STREAM.{act}.{stream}" for act in ("INFO", "CREATE", "UPDATE"))
+    for stream in (*(f"KV_{each.name}" for each in rights.writes), *stores):
+        yield f"{API}.STREAM.PURGE.{stream}"
+    yield from (f"{API}.STREAM.DELETE.KV_{each.name}" for each in BUCKETS if not each.durable)
+    yield f"{API}.STREAM.NAMES"  # which are missing; and nats-py looks the stream of an object up by its subject
 
 
 def subscribed(service: str, rights: Rights) -> Iterator[str]:
@@ -287,26 +302,28 @@ def subscribed(service: str, rights: Rights) -> Iterator[str]:
         yield from (f"{PREFIX}.{service}.*", SERVICE_PINGS)
 
 
-def opened(stream: str) -> tuple[str, ...]:
-    """Name what it takes to see that a stream is there."""
-    return f"{API}.STREAM.INFO.{stream}", f"{API}.STREAM.CREATE.{stream}"
-
-
 def read(stream: str) -> tuple[str, ...]:
     """Name what it takes to read and follow a stream."""
-    of_consumers = (f"CREATE.{stream}", f"CREATE.{stream}.>", f"DURABLE.CREATE.{stream}.*", f"INFO.{stream}.*")
-    taken = (f"DELETE.{stream}.*", f"MSG.NEXT.{stream}.*")
+    of_consumers = (f"CREATE.{stream}.>", f"DELETE.{stream}.*", f"MSG.NEXT.{stream}.*")
     return (
-        *opened(stream),
-        *(f"{API}.CONSUMER.{each}" for each in (*of_consumers, *taken)),
-        *(f"{API}.STREAM.MSG.GET.{stream}", f"{API}.DIRECT.GET.{stream}", f"{API}.DIRECT.GET.{stream}.>"),
-        *(f"$JS.FC.{stream}.>", f"$JS.ACK.{stream}.>"),
+        f"{API}.STREAM.INFO.{stream}",
+        f"{API}.STREAM.MSG.GET.{stream}",
+        *(f"{API}.CONSUMER.{each}" for each in of_consumers),
+        f"$JS.FC.{stream}.>",
     )
 
 
-def written(stream: str, *subjects: str) -> tuple[str, ...]:
-    """Name what it takes to own a stream."""
-    return (*read(stream), f"{API}.STREAM.UPDATE.{stream}", f"{API}.STREAM.PURGE.{stream}", *subjects)
+def taken(stream: str) -> tuple[str, ...]:
+    """Name what it takes to follow a stream with a durable consumer, which is told what has been read."""
+    return (
+        *(f"{API}.CONSUMER.{each}" for each in (f"DURABLE.CREATE.{stream}.*", f"INFO.{stream}.*")),
+        f"$JS.ACK.{stream}.>",
+    )
+
+
+def held(key: str) -> tuple[str, ...]:
+    """Name what it takes to hold a lease under a key, and to read those of others."""
+    return (f"{API}.STREAM.INFO.{LEASES}", f"{API}.STREAM.MSG.GET.{LEASES}", f"{API}.DIRECT.GET.{LEASES}.>", key)
 
 
 def variable(user: str) -> str:

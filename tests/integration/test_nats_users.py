@@ -1,17 +1,13 @@
 """A real nats-server with a user for each service: what a service needs works, what it does not need is refused."""
 
 import re
-import socket
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import nats
 import nats.errors
 import pytest
-from nats.aio.client import Client
 
-from clusterodm.deploy.nats import USERS, process
+from clusterodm.deploy.nats import USERS
 from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
@@ -19,48 +15,20 @@ from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode,
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId
-from tests.nats import LEAVES_UNCLOSED, NATS_SERVER
-from tests.ports import free_port
-from tests.waiting import until, until_sync
+from tests.nats import LEAVES_UNCLOSED
+from tests.nats_users import EARLIER_TOKEN, connected, nats_of_up
+from tests.waiting import until
 
 pytestmark = LEAVES_UNCLOSED  # what is refused while it connects, nats-py leaves open
 NODE = Node(id=NodeId("n"), hostname="h", port=1, token="s3cret")
-EARLIER_TOKEN = "the-token-of-an-earlier-version"
 STORES = ("KV_nodes", "KV_tasks", "KV_secrets", "KV_autoscaler-secrets", "KV_leases")
 
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run the nats-server of a data directory as `up` does, one that an earlier version has used."""
-    folder = tmp_path_factory.mktemp("data") / "nats"
-    folder.mkdir()
-    (folder / "token").write_text(EARLIER_TOKEN)
-    made, urls = process(folder, lambda port: port or free_port(), 20.0)
-    with subprocess.Popen([NATS_SERVER, "-c", folder / "server.conf"], env=dict(made.recipe.environment)) as server:
-        port = int(urls["proxy"].rpartition(":")[2])
-
-        def listens() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        until_sync(listens, timeout_s=20, what="nats-server")
+    """Where each user connects to."""
+    with nats_of_up(tmp_path_factory.mktemp("data")) as urls:
         yield urls
-        server.terminate()
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[tuple[Client, list[str]]]:
-    """Be a user, with what the server refuses."""
-    refused: list[str] = []
-
-    async def heard(error: Exception) -> None:
-        refused.append(str(error).lower())
-
-    client = await nats.connect(url, error_cb=heard, max_reconnect_attempts=0)
-    try:
-        yield client, refused
-    finally:
-        await client.close()
 
 
 async def test_every_service_does_what_it_needs(urls: dict[str, str]) -> None:
@@ -73,6 +41,7 @@ async def test_every_service_does_what_it_needs(urls: dict[str, str]) -> None:
         connect(urls["admin"], "admin") as admin,
         connect(urls["autoscaler"], "autoscaler") as autoscaler,
     ):
+        await scheduler.lay_out()
         nodes = await scheduler.bucket(NODES)
         revision = await nodes.create("n", NODE)
         await nodes.update("n", NODE, revision)

@@ -25,7 +25,9 @@ from nats.js import JetStreamContext, api
 from nats.micro.service import Service, ServiceConfig
 
 from clusterodm.libs.common.bus.connection import Absence, NatsDenials, open_client, shutting_down
-from clusterodm.libs.common.bus.endpoints import decoded, endpoint, hand_over
+from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, decoded, endpoint, hand_over
+from clusterodm.libs.common.bus.keeper import StreamKeeper
+from clusterodm.libs.common.bus.layout import SERVICES, makes_streams
 from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
@@ -37,6 +39,7 @@ from clusterodm.libs.common.bus.stored_events import events_after
 from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
+from clusterodm.libs.common.messages.kinds import EVENTS_STREAM as EVENTS
 from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
@@ -57,8 +60,8 @@ HANDLERS_AT_ONCE: Final = 256
 """Requests that one service works on at the same time; the rest waits in NATS' buffers."""
 POLLS_AT_ONCE: Final = 4096
 """Questions that are held open at the same time (messages.LongPoll). They cost memory and no work, and have room of their own."""
-SERVICES: Final = frozenset(("proxy", "scheduler", "autoscaler", "admin"))
-"""Of two of them only the one that writes a bucket changes how it is kept; NATS would not let the other."""
+NOT_NEEDED_WAIT_S: Final = 1.0
+"""For a bucket that may be lost, and that another service makes: nothing is kept waiting for it, as by a scheduler of an earlier version."""
 RETRY_S: Final = 0.1
 PING_TIMEOUT_S: Final = 5
 STOP_GRACE_S: Final = 5.0
@@ -73,6 +76,9 @@ class NatsBus:
     def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence, service: str = "") -> None:
         self._client = client
         self._service = service
+        self._makes = makes_streams(service)
+        self._keeper: StreamKeeper | None = None
+        """Of a process that has made all streams, and sees to it that they stay."""
         self._absence = absence
         self._wait_s = wait_s
         self.denials = NatsDenials()
@@ -219,6 +225,9 @@ class NatsBus:
         """Call the handler for every event; see ports.Bus."""
 
         async def heard(message: Msg) -> None:
+            if message.subject != event.subject:
+                log.warning("event.refused", message=event.name, reason=OUT_OF_A_STREAM)
+                return
             told = decoded(event.name, message.data, event.payload)
             if told is not None:
                 try:
@@ -244,13 +253,13 @@ class NatsBus:
         """Replace the last value; see ports.Bus."""
         payload = msgspec.json.encode(message)
         if snapshot.stream not in self._compared:
-            await open_snapshot(self._js, snapshot, self._replicas)
+            await self._open_snapshot(snapshot)
             self._compared.add(snapshot.stream)
         try:
             try:
                 await cancellable(self._js.publish(snapshot.subject, payload))
             except nats.js.errors.NoStreamResponseError:
-                await open_snapshot(self._js, snapshot, self._replicas)
+                await self._open_snapshot(snapshot)
                 await cancellable(self._js.publish(snapshot.subject, payload))
         except LOST as error:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
@@ -266,10 +275,10 @@ class NatsBus:
     async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
         """Open a bucket; see ports.Bus."""
         if name.name not in self._buckets:
-            reads_only = self._service != name.writer and {self._service, name.writer} <= SERVICES
-            bucket = NatsBucket(self._client, self._js, name, self._replicas, reads_only=reads_only)
+            bucket = NatsBucket(self._client, self._js, name, self._replicas, makes=self._makes)
             try:
-                await retry(bucket.open_soon, f"bucket {name.name} opens", self._wait_s)
+                wait_s = self._wait_s if self._makes or name.durable else min(self._wait_s, NOT_NEEDED_WAIT_S)
+                await retry(bucket.open_soon, f"bucket {name.name} opens", wait_s)
             except BusFailed as error:
                 if name.durable:
                     raise BusFailed(f"{error.message}{self.denials.told}") from None
@@ -288,7 +297,8 @@ class NatsBus:
     @asynccontextmanager
     async def lead(self, name: str, holder: str, ttl_s: int = 5) -> AsyncIterator[LeaseTerm]:
         """Hold a lease; see ports.Bus."""
-        async with hold(self._js, self._replicas, name, f"{holder} {self._nonce}", ttl_s) as term:
+        replicas = self._replicas if self._makes else None
+        async with hold(self._js, replicas, name, f"{holder} {self._nonce}", ttl_s) as term:
             yield term
 
     async def led(self, name: str) -> bool:
@@ -304,8 +314,28 @@ class NatsBus:
         self._replicas.tell()
 
     async def prepare(self) -> None:
-        """Make sure that the stream of events exists. Raises BusFailed when NATS has no room for it."""
-        await open_events(self._js, self._replicas)
+        """Make sure that JetStream answers, and that what this process makes is there. Raises BusFailed when NATS has no room for it."""
+        if self._makes:
+            await open_events(self._js, self._replicas)
+            with contextlib.suppress(BusFailed):  # then the loop does it that looks every now and then
+                await self.keep_laid_out()
+        else:
+            with contextlib.suppress(nats.js.errors.NotFoundError):  # an answer, too
+                await self._js.stream_info(EVENTS)
+
+    async def lay_out(self) -> None:
+        """Make every stream that is not there; compare those that are with the settings; from then on they are kept. Raises BusFailed."""
+        keeper = StreamKeeper(self._client, self._js, self._replicas, self.bucket, self._wait_s)
+        await keeper.lay_out()
+        self._keeper = keeper
+
+    async def keep_laid_out(self) -> None:
+        """Make again what NATS has lost of it, if this process has laid it out. Raises BusFailed."""
+        if self._keeper is not None:
+            await self._keeper.keep()
+
+    async def _open_snapshot(self, snapshot: Snapshot[Any]) -> None:
+        await open_snapshot(self._js, snapshot, self._replicas, makes=self._makes)
 
     async def _hand_over_last(self, snapshot: Snapshot[Payload], handler: Callable[[Payload], Awaitable[None]]) -> int:
         """Begin with the present value: the durable consumer remembers it as seen, a restarted process does not. Its sequence."""
@@ -322,7 +352,7 @@ class NatsBus:
         tries_count = 0
         while True:
             try:
-                await open_snapshot(self._js, snapshot, self._replicas)
+                await self._open_snapshot(snapshot)
                 async with try_timeout(tries_count):
                     subscribing = self._js.pull_subscribe(
                         snapshot.subject, durable, stream=snapshot.stream, config=config

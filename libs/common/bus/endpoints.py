@@ -19,6 +19,8 @@ from clusterodm.libs.common.telemetry.tracing import TRACEPARENT
 
 log = structlog.get_logger()
 
+OUT_OF_A_STREAM: Final = "it comes out of a stream"
+"""NATS delivers what a stream holds to whatever subject a consumer names, whoever made that; the message keeps the subject it was written under."""
 Payload = TypeVar("Payload")
 
 
@@ -79,6 +81,9 @@ def endpoint(
             log.debug("request.without_reply", request=request.name)
 
     async def handle(asked: MicroRequest) -> None:
+        if asked.subject != request.subject:
+            log.warning("request.refused", request=request.name, reason=OUT_OF_A_STREAM)
+            return
         await limiter.start(answer(asked), name=request.name)
 
     return handle

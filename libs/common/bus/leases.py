@@ -50,6 +50,7 @@ from clusterodm.libs.common.process.loops import background
 log = structlog.get_logger()
 
 BUCKET: Final = "leases"
+STREAM: Final = f"KV_{BUCKET}"
 RETRY_S: Final = 0.5
 RENEWALS_PER_TTL: Final = 3
 TRIES_PER_TTL: Final = 4
@@ -104,7 +105,7 @@ class LeaseTerm:
 
 @asynccontextmanager
 async def hold(
-    js: JetStreamContext, replicas: Replicas, name: str, holder: str, ttl_s: int
+    js: JetStreamContext, replicas: Replicas | None, name: str, holder: str, ttl_s: int
 ) -> AsyncIterator[LeaseTerm]:
     """Wait until the lease is free, hold it while the context is open, and free it at the end.
 
@@ -131,9 +132,11 @@ async def is_held(js: JetStreamContext, name: str) -> bool:
         raise BusFailed(f"lease {name} not seen: {why(error)}") from None
 
 
-async def open_store(js: JetStreamContext, replicas: Replicas) -> KeyValue:
-    """Open the bucket of leases, waiting for NATS if need be."""
-    config = api.KeyValueConfig(bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas.count)
+async def open_store(js: JetStreamContext, replicas: Replicas | None) -> KeyValue:
+    """Open the bucket of leases, waiting for NATS if need be. Without `replicas`: another process makes it, and is waited for."""
+    config = api.KeyValueConfig(
+        bucket=BUCKET, history=1, storage=api.StorageType.FILE, replicas=replicas.count if replicas else 1
+    )
     tries_count = 0
     while True:
         try:

@@ -22,7 +22,9 @@ log = structlog.get_logger()
 
 Result = TypeVar("Result")
 
+FIRST_AGAIN_S: Final = 0.02
 AGAIN_S: Final = 0.25
+"""Soon at first: at a start what is waited for is there a moment later."""
 TRY_S: Final = 2.0
 LONGEST_TRY_S: Final = 8.0
 
@@ -30,17 +32,18 @@ LONGEST_TRY_S: Final = 8.0
 async def retry(act: Callable[[], Awaitable[Result]], what: str, wait_s: float) -> Result:
     """Act until that raises no BusFailed. Raises the last one when `wait_s` is over. `what`: "buckets are opened"."""
     deadline_s = monotonic_s() + wait_s
-    waiting = False
+    pause_s, waiting = FIRST_AGAIN_S, False
     while True:
         try:
             return await act()
         except BusFailed as error:
             if monotonic_s() >= deadline_s:
                 raise
-            if not waiting:
+            if not waiting and pause_s == AGAIN_S:
                 log.warning("nats.awaited", until=what, at_most_s=wait_s, reason=error.message)
                 waiting = True
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, AGAIN_S)
 
 
 @asynccontextmanager

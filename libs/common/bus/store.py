@@ -34,7 +34,7 @@ from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.pages import pages_of
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import try_timeout
-from clusterodm.libs.common.bus.streams import conform, why
+from clusterodm.libs.common.bus.streams import NOT_MADE, conform, why
 from clusterodm.libs.common.bus.watches import NatsWatch
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
@@ -80,8 +80,10 @@ async def open_bucket(
     return bucket
 
 
-async def opened(js: JetStreamContext, config: api.KeyValueConfig, replicas: Replicas) -> KeyValue:
-    """Open a bucket, creating it when it does not exist. Raises what nats-py raises."""
+async def opened(js: JetStreamContext, config: api.KeyValueConfig, replicas: Replicas | None) -> KeyValue:
+    """Open a bucket; one that does not exist is created with `replicas`, without them not. Raises what nats-py raises."""
+    if replicas is None:
+        return await js.key_value(config.bucket)
     stream = f"KV_{config.bucket}"
     try:
         await conform(js, stream, replicas)
@@ -122,11 +124,11 @@ class NatsBucket(Generic[Value]):
         marker_ttl_s: int = MARKER_TTL_S,
         clock: Clock | None = None,
         *,
-        reads_only: bool = False,
+        makes: bool = True,
     ) -> None:
         self.name = name.name
-        self._reads_only = reads_only
-        """It belongs to another service: it is made where it is missing, and otherwise left as it is."""
+        self._makes = makes
+        """Whether it is made here where it is missing, and compared with the settings; otherwise another service does (layout.py)."""
         self._of = name
         self._replicas = replicas
         self._closed_since: Instant | None = None
@@ -151,9 +153,11 @@ class NatsBucket(Generic[Value]):
         return f"NatsBucket({self.name})"
 
     async def open_soon(self) -> None:
-        """Create it when it does not exist. Raises BusFailed."""
+        """See that it is there, or make it. Raises BusFailed."""
         try:
             await cancellable(self.open())
+        except nats.js.errors.NotFoundError:
+            raise BusFailed(f"bucket {self.name} is not there yet: {NOT_MADE}") from None
         except LOST as error:
             raise BusFailed(f"bucket {self.name} cannot be opened: {why(error)}") from None
 
@@ -163,7 +167,7 @@ class NatsBucket(Generic[Value]):
             async with try_timeout():
                 fits = await self._conform()
         except LOST:
-            if self._of.durable or self._reads_only or not self._has_no_leader():
+            if self._of.durable or not self._makes or not self._has_no_leader():
                 raise
             fits = False
         if not (fits or self._of.durable):
@@ -172,16 +176,33 @@ class NatsBucket(Generic[Value]):
 
     async def _conform(self) -> bool:
         try:
-            if self._reads_only:
+            if not self._makes:
                 await self._js.stream_info(self._stream)
                 return True
             return await conform(self._js, self._stream, self._replicas, self._of.expires_s, durable=self._of.durable)
         except nats.js.errors.NotFoundError:
+            if not self._makes:
+                raise
             await self._replicas.made(self._stream, self._make)
             return True
 
     async def _make(self, replicas_count: int) -> None:
         await self._js.add_stream(stream_of(self._of, replicas_count))
+
+    async def keep(self) -> None:
+        """Make it anew, with nothing in it, once its only server has been gone for long: of a bucket that may be lost. Raises BusFailed."""
+        try:
+            async with try_timeout():
+                await cancellable(self._js.stream_info(self._stream))
+            self._closed_since = None
+        except LOST as error:
+            if not self._has_no_leader():
+                raise BusFailed(f"bucket {self.name} does not answer: {why(error)}") from None
+            try:
+                await cancellable(self._make_anew())
+            except LOST as again:
+                raise BusFailed(f"bucket {self.name} cannot be made anew: {why(again)}") from None
+            self._closed_since = None
 
     def _has_no_leader(self) -> bool:
         """Whether it could not be opened for longer than servers take to agree on a leader: its only server is gone."""
@@ -419,7 +440,7 @@ class NatsBucket(Generic[Value]):
             raise self._failed(what, key, error) from None
 
     async def _begin_anew(self, what: str, key: str) -> None:
-        """Create the bucket that was there when we opened it: NATS has lost its store while we ran. Raises BusFailed."""
+        """Open anew the bucket that was there: NATS has lost its store while we ran. Raises BusFailed."""
         log.warning("bucket.disappeared", bucket=self.name)
         try:
             await cancellable(self.open())

@@ -7,9 +7,11 @@ themselves, reserved when the stream is made, so that they never crowd out recor
 
 from typing import Any, Final
 
+import msgspec
 import nats.errors
 import nats.js.errors
 import structlog
+from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.nats_errors import LOST
@@ -26,6 +28,8 @@ EXISTS_OTHERWISE: Final = 10058
 NO_SPACE: Final = 10047
 """NATS' code for a reservation that is larger than what a server may use of its disk; a cluster only says so in words."""
 NO_SPACE_WORDS: Final = ("insufficient storage", "no space left", "disk quota exceeded")
+NOT_MADE: Final = "the scheduler makes it"
+"""Why a service other than that one does not find a stream."""
 UNCHANGEABLE: Final = 10052
 """NATS' code for a change of what was settled when a stream was made."""
 EVENTS_MAX_AGE_S: Final = 7 * 24 * 3600
@@ -54,14 +58,24 @@ async def open_events(js: JetStreamContext, replicas: Replicas) -> None:
             log.info("events.room_limited", reserved_mb=reserved_bytes >> 20, reason=error.description)
 
 
-async def open_snapshot(js: JetStreamContext, snapshot: Snapshot[Any], replicas: Replicas) -> None:
-    """Make sure that the stream of a snapshot exists: it keeps the last value. Raises BusFailed, soon."""
-    config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.subject], max_msgs_per_subject=1)
+async def open_snapshot(
+    js: JetStreamContext, snapshot: Snapshot[Any], replicas: Replicas, *, makes: bool = True
+) -> None:
+    """See that the stream of a snapshot is there, or make it: it keeps the last value. Raises BusFailed, soon."""
+    config = api.StreamConfig(name=snapshot.stream, subjects=[snapshot.kept], max_msgs_per_subject=1)
     try:
         async with try_timeout():
-            await cancellable(add_stream(js, config, replicas))
+            await cancellable(add_stream(js, config, replicas) if makes else js.stream_info(snapshot.stream))
+    except nats.js.errors.NotFoundError:
+        raise BusFailed(f"snapshot {snapshot.name} is not there yet: {NOT_MADE}") from None
     except LOST as error:
         raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {why(error)}") from None
+
+
+async def names_of(client: Client) -> set[str]:
+    """Ask which streams there are. Raises what nats-py raises."""
+    answer = msgspec.json.decode((await client.request("$JS.API.STREAM.NAMES", b"", timeout=5)).data)
+    return set(answer.get("streams") or ())
 
 
 def events_config(reserved_bytes: int) -> api.StreamConfig:
@@ -93,7 +107,7 @@ async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas: R
     """Create a stream that does not exist; compare one that does. Raises what nats-py raises."""
     name = config.name or ""
     try:
-        await conform(js, name, replicas)
+        await conform(js, name, replicas, subjects=config.subjects)
     except nats.js.errors.NotFoundError:
         try:
             await replicas.made(name, lambda count: js.add_stream(config.evolve(num_replicas=count)))
@@ -102,8 +116,14 @@ async def add_stream(js: JetStreamContext, config: api.StreamConfig, replicas: R
                 raise
 
 
-async def conform(
-    js: JetStreamContext, name: str, replicas: Replicas, max_age_s: float | None = None, *, durable: bool = True
+async def conform(  # noqa: PLR0913 which stream, and how it should be
+    js: JetStreamContext,
+    name: str,
+    replicas: Replicas,
+    max_age_s: float | None = None,
+    *,
+    durable: bool = True,
+    subjects: list[str] | None = None,
 ) -> bool:
     """Change a stream that exists to what the settings say, or say what has to be done.
 
@@ -113,6 +133,8 @@ async def conform(
     changes: dict[str, Any] = {}
     if replicas.count > (config.num_replicas or 1):
         changes |= {"num_replicas": replicas.count}
+    if subjects and config.subjects != subjects:
+        changes |= {"subjects": subjects}
     if max_age_s is not None and config.max_age != max_age_s:
         window_s = config.duplicate_window or max_age_s
         changes |= {"max_age": max_age_s, "duplicate_window": min(window_s, max_age_s) if max_age_s else window_s}

@@ -72,6 +72,11 @@ class Snapshot(Generic[Payload]):
         """Where it is told."""
         return f"{PREFIX}.{self.name}"
 
+    @property
+    def kept(self) -> str:
+        """What its stream keeps. With a wildcard: a consumer of another stream delivers only to who listens to just its subject."""
+        return f"{PREFIX}.{self.name.rpartition('.')[0]}.*"
+
 
 @dataclass(frozen=True)
 class BucketName(Generic[Value]):

@@ -90,10 +90,10 @@ class Watched:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow and sample while the context is open. Raises BusFailed."""
+        proxies = await self._bus.bucket(PROXIES)  # the one that has to be there first: the others may be missing
         self._samples = await self._bus.bucket(SAMPLES)
         async with AsyncExitStack() as stack:
             uploads, spools = await self._bus.bucket(PROGRESS), await self._bus.bucket(SPOOLS)
-            proxies = await self._bus.bucket(PROXIES)
             for start, name in (
                 (lambda: self.uploads.follow(uploads), "mirror progress"),
                 (lambda: self.spools.follow(spools), "mirror spools"),

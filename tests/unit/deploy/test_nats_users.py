@@ -10,6 +10,7 @@ import pytest
 from clusterodm.deploy.nats import USERS, USERS_FILE, password_of
 from clusterodm.deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
 from clusterodm.libs.common.bus.connection import inbox_of, named_in
+from clusterodm.libs.common.bus.layout import BUCKETS, PRIVATE, SNAPSHOTS
 from clusterodm.libs.common.messages.buckets import CLUSTER
 from clusterodm.libs.common.messages.catalogue import catalogue
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS
@@ -44,6 +45,35 @@ def test_a_bucket_is_written_by_its_owner_alone(service: str):
         assert bucket.writer == service or bucket is CLUSTER
     for bucket in RIGHTS[service].reads:
         assert bucket.writer != service
+
+
+def test_every_bucket_that_a_service_uses_is_made_by_the_keeper():
+    for rights in RIGHTS.values():
+        named = {*(each.name for each in (*rights.reads, *rights.writes)), *rights.keeps}
+        assert named <= {bucket.name for bucket in BUCKETS}
+        assert {*rights.sets, *rights.follows} <= set(SNAPSHOTS)
+
+
+def declared(service: str) -> Iterator[tuple[str, set[str]]]:
+    """Find the buckets that a service declares for itself: each name, and what else is said of it."""
+    for path in (SERVICES / service).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "BucketName":
+                assert isinstance(node.args[0], ast.Constant)
+                yield str(node.args[0].value), {str(each.arg) for each in node.keywords}
+
+
+def test_every_bucket_that_only_its_service_knows_is_made_by_the_keeper_as_it_is_declared():
+    found = {name: said for service in RIGHTS for name, said in declared(service)}
+    assert set(found) == {bucket.name for bucket in PRIVATE} == set(RIGHTS["autoscaler"].keeps)
+    assert all(said == {"writer"} for said in found.values()), "say in layout.PRIVATE, too, how long it is kept"
+
+
+def test_every_bucket_of_the_messages_is_made_by_the_keeper():
+    named = {each.name for each in catalogue().values() if isinstance(each, BucketName)}
+    assert {bucket.name for bucket in BUCKETS} == named | {bucket.name for bucket in PRIVATE}
+    assert len({bucket.name for bucket in BUCKETS}) == len(BUCKETS)
+    assert set(SNAPSHOTS) == {each for each in catalogue().values() if isinstance(each, Snapshot)}
 
 
 def test_no_service_may_do_everything():

@@ -28,8 +28,13 @@ async def test_what_the_bus_cannot_do_yet_is_done_a_moment_later():
 
 
 async def test_that_somebody_waits_is_one_line(capsys: pytest.CaptureFixture[str]):
-    await retry(Opening(BusFailed("no leader")), "it opens", wait_s=5)
+    await retry(Opening(BusFailed("no leader"), works_at=12), "it opens", wait_s=60)
     assert capsys.readouterr().out.count("nats.awaited") == 1
+
+
+async def test_what_comes_a_moment_later_is_no_line(capsys: pytest.CaptureFixture[str]):
+    await retry(Opening(BusFailed("not yet"), works_at=2), "it opens", wait_s=5)
+    assert "nats.awaited" not in capsys.readouterr().out
 
 
 async def test_patience_ends_with_the_last_reason():
