@@ -13,6 +13,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.process.lifecycle import now_ms
+from clusterodm.libs.common.process.regular_files import read_regular
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, IssuedToken, TokensFile, read_tokens
 from clusterodm.services.admin.tokens.core import (
     NewToken,
@@ -42,8 +43,7 @@ Change = Callable[[TokensFile], TokensFile]
 def read_file(path: Path) -> TokensFile:
     """Read it; nothing is in one that is not there yet. Raises Refused."""
     try:
-        with path.open("rb") as file:
-            return read_tokens(file.read(FILE_LIMIT_BYTES + 1))
+        return read_tokens(read_regular(path, FILE_LIMIT_BYTES))
     except FileNotFoundError:
         return TokensFile()
     except OSError as error:

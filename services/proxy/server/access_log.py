@@ -138,8 +138,8 @@ def written(path: str, now_ms: Callable[[], WallMs], form: AccessForm = "plain")
 
 
 def opened(path: str) -> int:
-    """Open a file to write at its end. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
+    """Open a file to write at its end, or a pipe, without waiting for who reads it. Raises OSError."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, MODE)
 
 
 def read(address: str, head: bytes, sent_bytes: int, seconds: float) -> AnsweredRequest:

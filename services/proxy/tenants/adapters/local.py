@@ -17,6 +17,7 @@ import structlog
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.regular_files import read_regular
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, ShownToken, Tenant, TokenBook, read_tokens, shown
 from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO
 
@@ -134,7 +135,7 @@ class TokenFile(NothingToApprove):
     def _read(self) -> TokenBook:
         """Read the file. Raises Refused, OSError; a mistake is told once for each state of the file."""
         self._seen = seen_of(self._path)
-        return TokenBook(read_tokens(content_of(self._path)))
+        return TokenBook(read_tokens(read_regular(self._path, FILE_LIMIT_BYTES)))
 
     def _complain(self, error: OSError | Refused) -> None:
         if isinstance(error, OSError):
@@ -153,12 +154,6 @@ def seen_of(path: Path) -> Seen:
     """Say what tells the present state of a file from others. Raises OSError."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
-
-
-def content_of(path: Path) -> bytes:
-    """Read no more of a file than there may be. Raises OSError."""
-    with path.open("rb") as file:
-        return file.read(FILE_LIMIT_BYTES + 1)
 
 
 def open_to_others(path: Path) -> bool:

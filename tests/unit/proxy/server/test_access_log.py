@@ -1,6 +1,7 @@
 """The lines that --access-log writes, and the file that they are written to."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_the_file_begins_anew_when_it_is_full_or_was_moved(tmp_path: Path):
     assert path.read_text().endswith("[a] /3\n")
     assert path.stat().st_mode & 0o777 == 0o600
     log.close()
+
+
+def test_a_pipe_in_the_place_of_the_file_holds_up_nobody(tmp_path: Path):
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path), now_ms)
+    path.unlink()
+    os.mkfifo(path)
+    log.answered(answered())
+    path.unlink()
+    log.answered(answered())
+    log.close()
+    assert len(path.read_text().splitlines()) == 1
 
 
 def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path):

@@ -1,6 +1,8 @@
 """The file of tokens, followed as it changes."""
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,12 @@ def file_of(*texts: str) -> TokensFile:
     """Write down tokens of one tenant."""
     issued = (IssuedToken(id=text, tenant="survey", sha256=digest_of(text)) for text in texts)
     return TokensFile(tenants=(Tenant(name="survey"),), tokens=tuple(issued))
+
+
+def bound(path: Path) -> None:
+    """Leave behind what a listening program leaves."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
 
 
 def is_known(tokens: TokenFile, text: str) -> bool:
@@ -52,6 +60,26 @@ async def test_a_bad_file_is_told_once_and_the_one_before_goes_on_to_count(tmp_p
     write_file(path, file_of("second"))
     await tokens.look()
     assert is_known(tokens, "second")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, bound], ids=["a pipe", "a directory", "a socket"])
+async def test_what_is_no_file_for_a_moment_is_told_once_and_holds_up_nobody(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "tokens.json"
+    write_file(path, file_of("first"))
+    tokens = TokenFile(path, now_ms)
+    path.unlink()
+    make(path)
+    with capture_logs() as lines:
+        await tokens.look()
+        await tokens.look()
+    assert [(line["event"], line["reason"]) for line in lines] == [("tokens.refused", "it is no regular file")]
+    assert is_known(tokens, "first")
+    path.rename(tmp_path / "aside")
+    write_file(path, file_of("second"))
+    await tokens.look()
+    assert (is_known(tokens, "first"), is_known(tokens, "second")) == (False, True)
 
 
 async def test_a_file_that_goes_away_is_told_once_and_counts_on(tmp_path: Path) -> None:
