@@ -7,6 +7,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final, cast
 
+from clusterodm.libs.common.process import printing
+
 PROG: Final = "clusterodm"
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
@@ -38,6 +40,8 @@ MODULES: Final = {
     "hash-password": "clusterodm.services.admin.cli.api.hashing",
 }
 """Which module's `main(argv) -> exit code` carries out a word."""
+SERVICES: Final = frozenset(("up", "proxy", "scheduler", "autoscaler", "admin"))
+HELP_FLAGS: Final = frozenset(("-h", "--help", "--help-all"))
 CHECK: Final = ("asr", "check")
 """Needs no cluster: the autoscaler's own module does it."""
 PLAN: Final = ("asr", "plan")
@@ -101,10 +105,31 @@ HIDDEN: Final = "***"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit code. Ctrl-C before a program listens for it ends it as quietly as afterwards."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None and not may_print_nothing(words):
+        return printing.given_up(printing.CLOSED, PROG)
+    sys.stdout, sys.stderr = sys.stdout or printing.to_nobody(), sys.stderr or printing.to_nobody()
     try:
-        return carried_out(list(sys.argv[1:] if argv is None else argv))
+        return printed(words)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if printing.is_of_output(error):
+            return printing.given_up(error, PROG)
+        raise
+
+
+def may_print_nothing(words: Sequence[str]) -> bool:
+    """Whether a word does its work without standard output: services, unless it is help that is asked for."""
+    return bool(words) and words[0] in SERVICES and not HELP_FLAGS.intersection(words)
+
+
+def printed(words: list[str]) -> int:
+    """Carry out one command, and see that all of what it prints is written. Raises OSError."""
+    try:
+        return carried_out(words)
+    finally:
+        sys.stdout.flush()
 
 
 def carried_out(words: list[str]) -> int:

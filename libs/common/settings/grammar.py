@@ -6,6 +6,7 @@ what it says of that. So flags are looked at before anything is read.
 
 import argparse
 import re
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
@@ -41,6 +42,11 @@ class Grammar(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, with the nearest word, and without any value."""
         super().error(self._told(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print without keeping still about an output that takes no more, as argparse would."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def _told(self, message: str) -> str:
         if found := CHOICE.fullmatch(message):

@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.process.printing import given_up
+from clusterodm.services.admin.cli.core.grammar import PROG
 from clusterodm.services.admin.cli.core.tables import TableStyle
 
 FILE: Final = "cluster.json"
 DATA_DIR: Final = Path("data")
-EXIT_BROKEN_PIPE: Final = 128 + 13
-"""As shells say it of SIGPIPE."""
 STANDARD_INPUT: Final = "-"
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
 """From the top of an empty screen on (ECMA-48)."""
@@ -81,12 +81,11 @@ def look(*, wide: bool) -> TableStyle:
 
 
 def say(text: str, *, failed: bool = False) -> None:
-    """Print, at once. A reader that has gone (`| head`) ends the program quietly."""
+    """Print, at once. What cannot be written ends the program: quietly where a reader has gone (`| head`)."""
     try:
         print(text, file=sys.stderr if failed else sys.stdout, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain of it at its end
-        raise SystemExit(EXIT_BROKEN_PIPE) from None
+    except OSError as error:
+        raise SystemExit(given_up(error, PROG)) from None
 
 
 def clear() -> None:

@@ -3,11 +3,14 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from clusterodm.deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main, without_secrets
+from clusterodm.libs.common.process.printing import EXIT_BROKEN_PIPE, EXIT_UNWRITTEN
 from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.cli.adapters import say
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
@@ -101,3 +104,51 @@ def test_an_operators_words_are_understood_without_the_bus():
         "httpx",
         "boto3",
     }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["task", "list"], ["task", "--help"], ["token", "list"], ["token", "--help"], ["copy-nats"]],
+    ids=" ".join,
+)
+def test_without_an_output_nothing_is_done_and_a_line_says_so(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(words) == EXIT_UNWRITTEN
+    assert capsys.readouterr().err == "clusterodm: cannot write the output: standard output is closed\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["task", "--help"], ["token", "--help"], ["token", "list"], ["up", "--help"]], ids=" ".join
+)
+def test_a_full_output_is_one_line_and_no_success(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("CLUSTERODM_TOKENS", str(tmp_path / "tokens.json"))
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(words) == EXIT_UNWRITTEN
+    assert capsys.readouterr().err == "clusterodm: cannot write the output: No space left on device\n"
+
+
+def test_an_answer_that_cannot_be_written_ends_the_program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as leaving:
+            say("an answer")
+    assert leaving.value.code == EXIT_UNWRITTEN
+    assert "cannot write the output: No space left on device" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_ends_the_program_quietly():
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m clusterodm.deploy.cli --help | true"],
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.stderr == b""
+    assert ended.returncode in {0, EXIT_BROKEN_PIPE}

@@ -51,7 +51,7 @@ def width() -> int:
     """Say how wide help may be."""
     try:
         columns = os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):  # a file, a pipe, or nothing at all
+    except (OSError, ValueError, AttributeError):  # a file, a pipe, or nothing at all
         columns = USUAL
     return min(max(columns, NARROWEST), WIDEST)
 
