@@ -30,7 +30,7 @@ from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus, StoredEvent
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.cli.core.asking import command_of
-from clusterodm.services.admin.cli.core.events import matches
+from clusterodm.services.admin.cli.core.events import matches, mistaken
 from clusterodm.services.admin.cli.core.reading import began_ms
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
@@ -214,9 +214,11 @@ async def with_retries(request: Callable[[], Awaitable[Reply]], pace: Pace) -> R
 
 
 async def show_events(bus: Bus, given: argparse.Namespace, show: ShowEvent, pace: Pace = USUAL) -> None:
-    """Show what has happened, and with --follow what happens. Raises BusFailed."""
+    """Show what has happened, and with --follow what happens. Raises BusFailed, and Refused where no event can be about what is asked for."""
     about: str = given.about or ""
     past, reached = await last_events(bus, given, about)
+    if not past and given.limit != 0 and (why := mistaken(about)):
+        raise Refused(why)
     while True:
         for event in past:
             show(event)

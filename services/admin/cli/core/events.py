@@ -1,14 +1,28 @@
 """How an event looks on the command line, and whether it is about something."""
 
 import datetime as dt
+import re
 from typing import Any, Final
 
+from clusterodm.libs.common.messages import health, logs, machines, nodes, operators, placement, tasks
+from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.ports import StoredEvent
+from clusterodm.libs.common.settings.wording import hint
 
 WHAT: Final = ("task", "machine", "node", "target", "instance", "owner")
 """Fields that say what an event is about, the first that is there."""
 LEAST: Final = 4
 """Characters of the beginning of an id that are enough."""
+KINDS: Final = tuple(
+    each.name
+    for module in (tasks, nodes, machines, operators, logs, placement, health)
+    for each in vars(module).values()
+    if isinstance(each, Event)
+)
+"""What events are called."""
+NOUNS: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in KINDS))
+KIND: Final = re.compile(r"[a-z_]+(\.[a-z_]*)?", re.IGNORECASE)
+"""What may have been meant for a noun or a name: ids and addresses have digits."""
 
 
 def matches(event: StoredEvent, about: str) -> bool:
@@ -17,6 +31,13 @@ def matches(event: StoredEvent, about: str) -> bool:
         return True
     values = [str(event.payload[name]) for name in WHAT if event.payload.get(name)]
     return any(value == about or (len(about) >= LEAST and value.startswith(about)) for value in values)
+
+
+def mistaken(about: str) -> str:
+    """Say what is wrong with a word that no event is about; empty: it may be an id, or a kind that has not happened yet."""
+    if about in {"", *KINDS, *NOUNS} or not KIND.fullmatch(about):
+        return ""
+    return f"no event is about {about!r}, and there is no such kind{hint(about, (*NOUNS, *KINDS))}: one of {', '.join((*NOUNS, *KINDS))}"
 
 
 def line(event: StoredEvent) -> str:

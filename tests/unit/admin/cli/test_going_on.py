@@ -2,12 +2,18 @@
 
 import argparse
 import asyncio
+import importlib
+import pkgutil
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from clusterodm.libs.common import messages
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NODE_LOCKED, NodeEvent
 from clusterodm.libs.common.messages.tasks import TASK_FINISHED, TaskEvent
 from clusterodm.libs.common.model.tasks import TaskState
@@ -195,6 +201,34 @@ async def test_events_are_shown_the_last_first_ones_left_out_and_followed(bus: M
     await until(lambda: len(shown) == 2)
     following.cancel()
     assert [event.payload["node"] for event in shown] == ["n29", "later"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("events frob", "there is no such kind: one of task, node, "),
+        ("events task.finishd -f", "did you mean 'task.finished'"),
+        ("events nodes --since 1h", "did you mean 'node'"),
+    ],
+)
+async def test_a_kind_of_event_that_there_is_not_is_wrong_usage(bus: MemoryBus, line: str, said: str) -> None:
+    await bus.publish(NODE_LOCKED, NodeEvent(at_ms=1, node=NodeId("worker")))
+    with pytest.raises(Refused, match=re.escape(said)):
+        await show_events(bus, given(line), lambda _: None, SOON)
+
+
+@pytest.mark.parametrize("about", ["worker", "work", "task", "machine.failed", "6f9619ff", "10.0.0.1-3000"])
+async def test_what_an_event_is_or_may_be_about_is_right_usage(bus: MemoryBus, about: str) -> None:
+    await bus.publish(NODE_LOCKED, NodeEvent(at_ms=1, node=NodeId("worker")))
+    await show_events(bus, given(f"events {about}"), lambda _: None, SOON)
+
+
+def test_every_kind_of_event_is_known() -> None:
+    modules = [
+        importlib.import_module(each.name) for each in pkgutil.iter_modules(messages.__path__, f"{messages.__name__}.")
+    ]
+    names = {each.name for module in modules for each in vars(module).values() if isinstance(each, Event)}
+    assert set(events.KINDS) == names
 
 
 def test_an_event_is_a_line_with_what_it_is_about_and_why() -> None:
