@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clusterodm.libs.common.clocks import WallMs
 
 DURATION: Final = re.compile(r"(\d+)([smhdw]?)")
+MONTH_LENGTH: Final = 7
 UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -79,6 +80,17 @@ def began_ms(when: "int | dt.datetime", now_ms: "WallMs") -> int:
     return now_ms - when * 1000 if isinstance(when, int) else int(when.timestamp() * 1000)
 
 
+def day(text: str) -> str:
+    """Read a day or a month; empty: whatever it is, as for the scheduler."""
+    import datetime as dt  # few words need it, and all would wait for it
+
+    try:
+        dt.date.fromisoformat(f"{text}-01" if len(text) == MONTH_LENGTH else text or "2026-01-01")
+    except ValueError:
+        raise ValueError(f"{text!r} is no day such as 2026-11-27, nor a month such as 2026-11") from None
+    return text
+
+
 def states(text: str) -> tuple[str, ...]:
     """Read states of tasks that are separated by commas."""
     words = tuple(word.strip().lower() for word in text.split(",") if word.strip())
@@ -99,6 +111,7 @@ READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "line": line,
     "duration": duration,
     "since": since,
+    "day": day,
     "states": states,
 }
 """By the name that stands in the table of words."""

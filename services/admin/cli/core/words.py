@@ -241,8 +241,8 @@ USAGE: Final = (
         "show what tenants have used: tasks, images, bytes, time of nodes, their share of machines",
         (
             Argument("tenant", "only this one", optional=True, otherwise=""),
-            Argument("--since", "from this day or month on: 2026-11-27, 2026-11", otherwise="", shown="DAY"),
-            Argument("--until", "until this day or month, and with it", otherwise="", shown="DAY"),
+            Argument("--since", "from this day or month on: 2026-11-27, 2026-11", "day", otherwise="", shown="DAY"),
+            Argument("--until", "until this day or month, and with it", "day", otherwise="", shown="DAY"),
             Argument("--by", "what a row is of (default: month)", otherwise="month", choices=("day", "month", "total")),
             Argument("--output", "how it is shown; csv for programs for tables", short="-o", choices=TABLE_OUTPUTS),
         ),

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.services.admin.cli.core.reading import READERS, began_ms, duration, since, states
+from clusterodm.services.admin.cli.core.reading import READERS, began_ms, day, duration, since, states
 from clusterodm.services.admin.cli.core.words import COMMON, NOUNS
 
 NOW_MS = WallMs(1_700_000_000_000)
@@ -32,6 +32,17 @@ def test_what_is_no_time_span_is_refused(text: str) -> None:
 def test_a_point_in_time_is_one(text: str) -> None:
     expected = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
     assert began_ms(since(text), NOW_MS) == int(expected.timestamp() * 1000)
+
+
+@pytest.mark.parametrize("text", ["2026-13", "2026-02-30", "2026", "yesterday", "2026-1"])
+def test_what_is_no_day_and_no_month_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no day such as"):
+        day(text)
+
+
+@pytest.mark.parametrize("text", ["", "2026-11", "2026-11-27"])
+def test_a_day_and_a_month_are_taken_as_they_are(text: str) -> None:
+    assert day(text) == text
 
 
 def test_states_are_separated_by_commas_and_the_nearest_is_named() -> None:
