@@ -130,7 +130,7 @@ class TokenFile(NothingToApprove):
             self._complain(error)
             return
         self.book = book
-        log.info("tokens.read", path=str(self._path), tokens=len(book), tenants=len(book.tenants))
+        log.info("tokens.read", path=str(self._path), known_count=len(book), tenants=len(book.tenants))
 
     def _read(self) -> TokenBook:
         """Read the file. Raises Refused, OSError; a mistake is told once for each state of the file."""

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.telemetry.log import redact
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of, shown
 from clusterodm.services.admin.tokens.adapters import write_file
 from clusterodm.services.proxy.tenants.adapters.local import OneToken, TokenFile, followed
@@ -41,8 +42,10 @@ async def test_a_change_of_the_file_counts_at_the_next_look(tmp_path: Path) -> N
     tokens = TokenFile(path, now_ms)
     assert is_known(tokens, "first")
     write_file(path, file_of("second"))
-    await tokens.look()
+    with capture_logs([redact]) as lines:
+        await tokens.look()
     assert (is_known(tokens, "first"), is_known(tokens, "second")) == (False, True)
+    assert [(line["event"], line["known_count"], line["tenants"]) for line in lines] == [("tokens.read", 1, 1)]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"tokens": [{"id": "x"}]}'], ids=["empty", "half", "a mistake"])
