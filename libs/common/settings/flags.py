@@ -1,6 +1,7 @@
 """The flags of a program, one per setting: `--admin-cli-port 8080`, `--debug`, `--no-debug`, `-p 3000`; and its help."""
 
 import argparse
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
@@ -23,6 +24,8 @@ UNITS: Final = {
     "port": "PORT",
 }
 """What a value is called, by the last word of its setting's name."""
+RATE: Final = re.compile(r".*_([a-z]+_per_[a-z]+)")
+"""The name of a setting that is so much in a time."""
 FILES: Final = frozenset({"config", "asr", "key", "cert", "log", "file"})
 ENVIRONMENT: Final = "Every flag is also an environment variable (--{dashed}: CLUSTERODM_{name}) and a key of the file that --config names."
 
@@ -122,7 +125,7 @@ def value_name(name: str, kind: Any) -> str:
     if plain is Secret:
         return "SECRET"
     if plain in {int, float}:
-        return UNITS.get(last, "N")
+        return rate[1].upper() if (rate := RATE.fullmatch(name)) else UNITS.get(last, "N")
     return "DIR" if last == "dir" else "FILE" if last in FILES else "URL" if last == "url" else UNITS.get(last, "TEXT")
 
 

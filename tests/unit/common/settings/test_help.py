@@ -23,6 +23,7 @@ class ShopSettings(CommonSettings):
     group: ClassVar[str] = "Shop"
     door_port: int = Field(80, description="port of the door")
     open_s: float = Field(1800.0, description="how long it is open")
+    door_min_rate_bytes_per_s: int = Field(5, description="how fast it is opened at least")
     key: Secret | None = Field(None, description="of the door")
     kind: Literal["food", "books"] = Field("food", description="what is sold")
     lit: bool = Field(True, description="with light")
@@ -54,6 +55,7 @@ def test_a_flag_says_what_it_wants_and_what_holds_without_it() -> None:
     for line in (
         "  --door-port PORT              port of the door (default: 80)",
         "  --open-s SECONDS              how long it is open (default: 1800)",
+        "  --door-min-rate-bytes-per-s BYTES_PER_S",
         "  --key SECRET                  of the door",
         "  --kind food|books             what is sold (default: food)",
         "  --[no-]lit                    with light (default: yes)",
