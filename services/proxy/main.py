@@ -30,7 +30,7 @@ from clusterodm.services.proxy.actions.api import open_actions
 from clusterodm.services.proxy.callbacks.api import open_callbacks
 from clusterodm.services.proxy.cluster.adapters import mirrored
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
-from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always
+from clusterodm.services.proxy.cluster.ports import Cluster, IsBehind, IsSure, always, never
 from clusterodm.services.proxy.exchange.destinations import networks
 from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from clusterodm.services.proxy.finishing.adapters import HttpWebhook
@@ -161,6 +161,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 health,
                 checker,
                 recovery.is_sure,
+                recovery.last_run.knows_more,
                 access,
                 traces_of(spool, cluster) if Spans.told is not None else None,
             )
@@ -274,12 +275,13 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     health: ProxyHealth,
     checker: TokenChecker,
     is_sure: IsSure = always,
+    is_behind: IsBehind = never,
     access: AccessLog | None = None,
     trace_of: TraceOf | None = None,
 ) -> Router:
     """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
     clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
-    finder = TaskFinder(bus, cluster, clock, is_sure=is_sure)
+    finder = TaskFinder(bus, cluster, clock, is_sure=is_sure, is_behind=is_behind)
     polling = open_polling(bus, cluster, polls, finder, clock, fresh_s=settings.poll_fresh_ms / 1000)
     stories = Stories(
         uploads=uploads,

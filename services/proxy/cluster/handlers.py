@@ -36,7 +36,7 @@ from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.retry import RetryPolicy
-from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, always, require_sure
+from clusterodm.services.proxy.cluster.ports import Cluster, IsBehind, IsSure, always, never, require_sure
 from clusterodm.services.proxy.exchange.nodeodm_api import no_task
 
 log = structlog.get_logger()
@@ -226,11 +226,14 @@ class Confirmer:
 class TaskFinder:
     """Finds tasks for their owners: in the mirror, else where ended ones are kept, else the scheduler is asked."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, clock: Clock, *, is_sure: IsSure = always) -> None:
+    def __init__(
+        self, bus: Bus, cluster: Cluster, clock: Clock, *, is_sure: IsSure = always, is_behind: IsBehind = never
+    ) -> None:
         self._bus = bus
         self._cluster = cluster
         self._clock = clock
         self._is_sure = is_sure
+        self.is_behind = is_behind
         self.confirmer = Confirmer(bus, cluster, clock)
 
     async def find(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
@@ -243,6 +246,8 @@ class TaskFinder:
             record = await self._ask_for(task, owner, action)
         if record.task.removed:
             raise NotFound(no_task(task, action))
+        if self.is_behind(record.task):
+            raise BusFailed(f"the record of {task} is older than what was done")
         return record
 
     async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:

@@ -12,6 +12,7 @@ from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
 IsSure = Callable[[TaskId, Owner], Awaitable[bool]]
+IsBehind = Callable[[Task], bool]
 """Whether a task that the scheduler does not know is sure not to exist, for a client. Another's task is like one that nobody has."""
 
 
@@ -88,6 +89,12 @@ async def always(task: TaskId, owner: Owner) -> bool:
     """Take the scheduler's word."""
     del task, owner
     return True
+
+
+def never(record: Task) -> bool:
+    """Take the mirror's word."""
+    del record
+    return False
 
 
 async def require_sure(is_sure: IsSure, task: TaskId, owner: Owner) -> None:

@@ -13,7 +13,7 @@ A proxy announces itself with its spool (KV `proxies`): should it not come back,
 The announcement outlives the proxy, by months and not for ever: each one that runs announces itself again when it is not there.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -33,7 +33,8 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.spool.core.upload import Mark
+from clusterodm.services.proxy.spool.core.history import is_behind
+from clusterodm.services.proxy.spool.core.upload import Mark, SpooledUpload
 from clusterodm.services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
 
 log = structlog.get_logger()
@@ -49,6 +50,32 @@ NEEDED_IN: Final = frozenset((TaskState.WAITING, TaskState.RUNNING))
 """A task that is being forwarded is either, a little later."""
 
 KEPT_S: Final = 90 * 24 * 3600
+
+
+class LastRun:
+    """What was done for held tasks before this start: a record that does not know of it is of an older store, and no answer to a poll.
+
+    It is put right as soon as the task is submitted again; from then on nothing is compared.
+    """
+
+    def __init__(self, held: Iterable[SpooledUpload]) -> None:
+        self._histories = {
+            each.draft.task: each.history for each in held if each.history and Mark.SUBMITTED in each.marks
+        }
+
+    def __repr__(self) -> str:
+        """Show how many tasks have still to be compared."""
+        return f"LastRun({len(self._histories)})"
+
+    def knows_more(self, record: Task) -> bool:
+        """Whether a record is older than what was done."""
+        history = self._histories.get(record.id)
+        if history is None:
+            return False
+        if not record.state.ended and is_behind(record, history):
+            return True
+        del self._histories[record.id]
+        return False
 
 
 class Recovery:
@@ -69,6 +96,7 @@ class Recovery:
         self._renew_secret = renew_secret
         self._looked_at: Instant | None = None
         self._settled_at = clock.instant()
+        self.last_run = LastRun(spool.held())
 
     async def look(self, wait_s: float = 0.0) -> None:
         """Compare the incarnation with the spool's. Raises BusFailed."""

@@ -202,6 +202,10 @@ class RecoveredSpool(Protocol):
         """Look up one entry."""
         ...
 
+    def held(self) -> Sequence[SpooledUpload]:
+        """List every entry, open or committed, the oldest first; from memory."""
+        ...
+
     async def announce(self) -> list[Upload]:
         """Put KV `uploads` right."""
         ...

@@ -77,6 +77,7 @@ class PollCoalescer:
     def __init__(self, reader: Reader, finder: TaskFinder, answers: FreshAnswers, cluster: Cluster) -> None:
         self._reader = reader
         self._finder = finder
+        self._is_behind = finder.is_behind
         self._confirmer = finder.confirmer
         self._answers = answers
         self._cluster = cluster
@@ -103,7 +104,12 @@ class PollCoalescer:
     def answer(self, poll: Poll, owner: Owner, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer, now or later, or with None; what is returned is to be awaited for that."""
         record = self._cluster.task(poll.task)
-        if record is None or record.task.removed or not may_touch(owner, record.task.owner):
+        if (
+            record is None
+            or record.task.removed
+            or not may_touch(owner, record.task.owner)
+            or self._is_behind(record.task)
+        ):
             take(None)
             return None
         if (again := self._told_again(poll, record, take)) is not None:
