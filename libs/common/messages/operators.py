@@ -18,7 +18,7 @@ class OperatorActed(Frozen, frozen=True, kw_only=True):
     address: str = ""
     """From where."""
     act: str
-    """`NODE LOCK`, `TASK CANCEL`, `SIGN IN`"""
+    """`NODE LOCK`, `TASK CANCEL`, `SIGN IN`; `POST` and the like for what the web refused before it was read"""
     target: str = ""
     """What it was done to."""
     outcome: str = "done"

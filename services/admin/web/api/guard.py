@@ -11,7 +11,7 @@ without: only this is there from the start, and health, which is asked for every
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,9 +25,11 @@ from clusterodm.libs.common.health.port import health_app
 from clusterodm.libs.common.hosts import plain_address
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import threaded
+from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
 from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.refused import RefusalsTold
 from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal
+from clusterodm.services.admin.commands.handlers import tell_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
 from clusterodm.services.admin.signin.handlers import SignIns
@@ -48,6 +50,7 @@ log = structlog.get_logger()
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 BODY_BYTES: Final = 100 * 1024
 RETRY_AFTER_S: Final = 30
+LONGEST_COUNT: Final = 200
 SEE_OTHER: Final = 303
 SECURITY: Final = {
     "Content-Security-Policy": (
@@ -137,6 +140,7 @@ class Guard:
     pages: SignInPages
     names: frozenset[str] = frozenset()
     """Under which the page is known, beside addresses and localhost."""
+    told: RefusalsTold = field(default_factory=RefusalsTold)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -162,7 +166,7 @@ class Guard:
         if scope["path"] in PATHS:
             return await self.to_pages(scope, receive, headers)
         principal = await self.who(scope, headers)
-        return self.refusal_of(scope, headers, principal) if isinstance(principal, Principal) else principal
+        return await self.refusal_of(scope, headers, principal) if isinstance(principal, Principal) else principal
 
     async def to_pages(self, scope: Scope, receive: Receive, headers: Headers) -> ASGIApp:
         """Let the pages of signing in answer, unless a foreign one asks."""
@@ -178,17 +182,24 @@ class Guard:
         found = self.pages.principal_of(headers, address) or await self.basic(address, headers)
         return found or (to_sign_in(scope) if wants_page(scope, headers) else challenge())
 
-    def refusal_of(self, scope: Scope, headers: Headers, principal: Principal) -> Response | None:
+    async def refusal_of(self, scope: Scope, headers: Headers, principal: Principal) -> Response | None:
         """Judge a request of somebody who is known; None lets it through, in that one's name."""
         acting.set(principal)
         if scope["method"] not in SAFE_METHODS:
             if forgery := forgery_reason(headers):
                 return self.forged(scope, headers, forgery)
             if denied := refusal(principal, Role.OPERATOR):
+                await self.tell_refused(scope, principal, denied)
                 return JSONResponse({"error": denied}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": "The request is too large."}, status_code=413)
         return None
+
+    async def tell_refused(self, scope: Scope, principal: Principal, reason: str) -> None:
+        """Put on record what somebody was not allowed to ask for: by its method and path, for nothing has read it as a command."""
+        act, target = scope["method"][:LONGEST_COUNT], quote(scope["path"], errors="replace")[:LONGEST_COUNT]
+        if self.told.is_news(principal, act, target, monotonic_s()):
+            await tell_act(self.signins.bus, principal, act, target, "refused", reason)
 
     def forged(self, scope: Scope, headers: Headers, reason: str) -> Response:
         """Refuse what a foreign page may have sent."""
