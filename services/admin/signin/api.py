@@ -10,7 +10,7 @@ by HTTPS. A form carries a token that its browser's cookie must match, so that n
 
 import html
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
@@ -56,6 +56,15 @@ class SignInPages:
         """Say who a browser is; None: nobody who has signed in."""
         session = self._session(headers)
         return None if session is None else Principal(session.user, session.role, "web", address)
+
+    def may_go_on(self, headers: Mapping[str, str]) -> Callable[[], bool]:
+        """Give what judges whether an answer may go on: until the session that asks for it has ended; without one, to its end."""
+        session = self._session(headers)
+        if session is None:
+            return lambda: True
+        session_id, role = cookie(headers, self._cookie), session.role
+        sessions = self._signins.sessions
+        return lambda: sessions.stands(session_id, monotonic_s()) is session and session.role is role
 
     async def answer(self, scope: Scope, receive: Receive, headers: Mapping[str, str], address: str) -> ASGIApp:
         """Answer a request for one of the pages; foreign pages' have been refused already."""

@@ -54,15 +54,19 @@ class WebSessions:
 
     def find(self, session_id: str, now: Instant) -> WebSession | None:
         """Find the session of an id, and note that it is used."""
+        found = self.stands(session_id, now)
+        if found is not None:
+            found.seen = now
+            self._sessions.move_to_end(digest(session_id))
+        return found
+
+    def stands(self, session_id: str, now: Instant) -> WebSession | None:
+        """Find the session of an id without a use of it: a stream that is open keeps none from ending by silence."""
         key = digest(session_id)
         found = self._sessions.get(key)
-        if found is None:
-            return None
-        if now - found.seen > IDLE_S or now - found.began > self._longest_s:
+        if found is not None and (now - found.seen > IDLE_S or now - found.began > self._longest_s):
             del self._sessions[key]
             return None
-        found.seen = now
-        self._sessions.move_to_end(key)
         return found
 
     def end(self, session_id: str) -> None:

@@ -122,6 +122,14 @@ def test_a_session_ends_by_silence_by_age_and_everywhere() -> None:
     assert sessions.find("three", NOW) is None
 
 
+def test_who_is_only_looked_for_stays_silent() -> None:
+    sessions = WebSessions(longest_s=2 * IDLE_S)
+    made = sessions.begin("one", "f", "ann", Role.VIEWER, NOW)
+    assert sessions.stands("one", Instant(NOW + IDLE_S)) is made
+    assert sessions.stands("one", Instant(NOW + IDLE_S + 1)) is None
+    assert sessions.stands("other", NOW) is None
+
+
 def test_there_are_no_more_sessions_than_may_be() -> None:
     sessions = WebSessions(longest_s=1e6)
     for number in range(SESSIONS_COUNT + 1):

@@ -11,6 +11,7 @@ without: only this is there from the start, and health, which is asked for every
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
@@ -35,6 +36,7 @@ from clusterodm.services.admin.signin.api import PATHS, SignInPages
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.signin.ports import SignInFailed
 from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.web.api.lasting import StreamEnded, lasting
 from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
     SAFE_METHODS,
@@ -145,7 +147,8 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -154,7 +157,8 @@ class Guard:
 
         headers = Headers(scope=scope)
         answer = await self.refusal(scope, receive, headers) or self.app
-        return await answer(scope, limited(receive), send_with_headers)
+        with suppress(StreamEnded):
+            await answer(scope, limited(receive), lasting(send_with_headers, self.pages.may_go_on(headers)))
 
     async def refusal(self, scope: Scope, receive: Receive, headers: Headers) -> ASGIApp | None:
         """Judge a request; None lets it through."""
