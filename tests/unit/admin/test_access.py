@@ -61,7 +61,7 @@ def test_a_hash_that_is_none_is_refused_at_the_start_and_not_repeated(stored: st
     check("plain")
 
 
-READS = {"INFO", "LIST", "BEST", "STATUS", "OUTPUT", "VIEWCMD"}
+READS = {"INFO", "LIST", "USAGE", "BEST", "STATUS", "OUTPUT", "VIEWCMD"}
 ADMINS = {("NODE", "ADD"), ("NODE", "DEL"), ("ASR", "DESTROY")}
 
 
