@@ -29,7 +29,7 @@ from benchmarks.figures import Measured, Numbers, medians, replaced, section
 from benchmarks.programs import Broken, MissingProgram
 from benchmarks.stages import Stage
 from benchmarks.targets import targets_table
-from tests.cluster import REPOSITORY
+from tests.forked import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
 PLOTS = REPOSITORY / "docs" / "plots"

@@ -24,7 +24,7 @@ from benchmarks.cases.uploads import SmallFiles, Uploads
 from benchmarks.processes import cpu_s, tree
 from benchmarks.programs import MissingProgram, output_of
 from benchmarks.stages import Crowd, Doors, Stage
-from tests.cluster import REPOSITORY
+from tests.forked import REPOSITORY
 
 RATE_PER_S = 100
 TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*')

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks.processes import cpu_s, forget_peaks, peak_bytes, tree
 from benchmarks.programs import Broken, MissingProgram, output_of, program
-from tests.cluster import REPOSITORY, Cluster
+from tests.cluster import Cluster
+from tests.forked import REPOSITORY
 from tests.ports import free_port
 from tests.waiting import until_sync
 

@@ -79,8 +79,8 @@ Process = ForkedProcess | subprocess.Popen[bytes]
 
 
 def started(words: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> Process:
-    """Start the program: by a fork, but where something is loaded before Python is."""
-    if "LD_PRELOAD" not in environment:
+    """Start the program: by a fork, but where something is loaded before Python is, or as it starts."""
+    if "LD_PRELOAD" not in environment and environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH"):
         return ForkedProcess(words, environment, log)
     return subprocess.Popen(
         [sys.executable, "-m", "clusterodm.deploy.cli", *words],

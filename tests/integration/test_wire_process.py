@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from clusterodm.libs.common.bus.bus import NatsBus
+from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.services.proxy.server.listen import listen
 from tests.ports import free_port
 from tests.proxies import GET_INFO, parse
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 
 
 async def start(tmp_path: Path, nats_url: str, *flags: str) -> Process:
-    """Start `clusterodm proxy`."""
+    """Start `clusterodm proxy` beside a NATS that has what the scheduler makes."""
+    async with connect(nats_url, "scheduler") as bus:
+        await bus.lay_out()
     program = Path(sys.executable).parent / "clusterodm"
     common = ["--nats-url", nats_url, "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1"]
     return await asyncio.create_subprocess_exec(program, "proxy", *common, *flags, stdout=PIPE, stderr=PIPE)
