@@ -26,13 +26,14 @@ from nats.micro.service import Service, ServiceConfig
 
 from clusterodm.libs.common.bus.connection import Absence, NatsDenials, open_client, shutting_down
 from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, decoded, endpoint, hand_over
+from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.keeper import StreamKeeper
 from clusterodm.libs.common.bus.layout import SERVICES, makes_streams
 from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.requests import CAUSE, Requests, new_id
+from clusterodm.libs.common.bus.requests import CAUSE, Requests
 from clusterodm.libs.common.bus.retrying import retry, try_timeout
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.stored_events import events_after
@@ -83,7 +84,7 @@ class NatsBus:
         self._wait_s = wait_s
         self.denials = NatsDenials()
         """What NATS has refused to this user; it is the reason of a failure that is no more than silence otherwise."""
-        self._nonce = new_id().decode()
+        self._nonce = new_id()
         self._js: JetStreamContext = client.jetstream(timeout=5)
         self._replicas = Replicas(replicas_count)
         self._requests = Requests(client)
@@ -209,7 +210,7 @@ class NatsBus:
 
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event; see ports.Bus."""
-        headers = {CAUSE: cause.get() or new_id().decode(), "Nats-Msg-Id": new_id().decode()}
+        headers = {CAUSE: cause.get() or new_id(), "Nats-Msg-Id": new_id()}
         if (span := current.get()) is not None:
             headers[TRACEPARENT] = span.header
         try:

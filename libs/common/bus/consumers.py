@@ -27,8 +27,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
-from nats.nuid import NUID
 
+from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.process.lifecycle import cancellable
 
@@ -43,8 +43,6 @@ FORGOTTEN_AFTER_S: Final = 30.0
 STATUS: Final = "Status"
 STALLED: Final = "Nats-Consumer-Stalled"
 LAST_CONSUMER: Final = "Nats-Last-Consumer"
-
-new_id = NUID().next
 
 
 class Interrupted(Exception):
@@ -70,7 +68,7 @@ class Consumer:
         self._stream = stream
         self._subject = subject
         self._headers_only = headers_only
-        self._name = new_id().decode()
+        self._name = new_id()
         self._inbox: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._subscription: Subscription | None = None
         self._count = 0

@@ -16,8 +16,8 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
-from nats.nuid import NUID
 
+from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.process.lifecycle import cancellable
 
@@ -25,8 +25,6 @@ PAGE_COUNT: Final = 200
 FORGOTTEN_AFTER_S: Final = 30.0
 """NATS removes a consumer that nobody asks any more."""
 FETCH_S: Final = 5.0
-
-new_id = NUID().next
 
 
 class Incomplete(nats.js.errors.Error):
@@ -66,7 +64,7 @@ async def consuming(
 def config_of(subject: str) -> api.ConsumerConfig:
     """Say what is read, and how."""
     return api.ConsumerConfig(
-        name=new_id().decode(),  # its subject names the stream and what is read of it, so that rights can
+        name=new_id(),  # its subject names the stream and what is read of it, so that rights can
         deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
         filter_subject=subject,
         ack_policy=api.AckPolicy.NONE,

@@ -19,8 +19,8 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.nuid import NUID
 
+from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed, ClusterError
@@ -47,7 +47,6 @@ REQUEST_SECONDS: Final = histogram(
     "How long requests to other services took, but for those that are held open",
     "request",
 )
-new_id = NUID().next
 
 
 class Requests:
@@ -76,7 +75,7 @@ class Requests:
         """Ask the owner; see ports.Bus."""
         deadline = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
         payload = msgspec.json.encode(message)
-        headers = {CAUSE: cause.get() or new_id().decode()}
+        headers = {CAUSE: cause.get() or new_id()}
         if (span := current.get()) is not None:
             headers[TRACEPARENT] = span.header
         asked_s = monotonic_s()

@@ -6,7 +6,8 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from clusterodm.libs.common.bus.pages import consuming, new_id
+from clusterodm.libs.common.bus.ids import new_id
+from clusterodm.libs.common.bus.pages import consuming
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, PREFIX
 from clusterodm.libs.common.ports import StoredEvent, StoredEvents
 from clusterodm.libs.common.process.lifecycle import cancellable
@@ -51,7 +52,7 @@ def event_of(message: Msg) -> StoredEvent:
 def config_from(start: int) -> api.ConsumerConfig:
     """Say what is read, and how."""
     return api.ConsumerConfig(
-        name=new_id().decode(),  # so that rights can name what is read (pages.py)
+        name=new_id(),  # so that rights can name what is read (pages.py)
         deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=start,
         ack_policy=api.AckPolicy.NONE,
