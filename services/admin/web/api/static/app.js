@@ -116,10 +116,18 @@ document.addEventListener("submit", (event) => {
 });
 
 // --- what is open stays open, and what is read is not torn away ------------------------------------------------------
+// While a dialog is open, too: a button that is no longer in the page when its question is answered would do nothing.
 
+let missedSwap = false;
+document.addEventListener("close", () => {
+  if (missedSwap) htmx.trigger("#live", "refresh");
+  missedSwap = false;
+}, { capture: true });
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target.id !== "live") return;
-  event.detail.shouldSwap = event.detail.shouldSwap && !String(getSelection());
+  const isAsked = Boolean(find("dialog[open]"));
+  missedSwap = missedSwap || isAsked;
+  event.detail.shouldSwap = event.detail.shouldSwap && !isAsked && !String(getSelection());
   window.openDetails = [...event.detail.target.querySelectorAll("details[open]")].map((each) => each.id);
   window.scrolled = [...event.detail.target.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
 });
