@@ -285,7 +285,9 @@ async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site:
         await page.get_by_role("button", name="Done").click()
         await page.locator(f"#revoke-{issued.id}").click()
         async with page.expect_response(lambda response: "/tenants/quarry" in response.url):
-            await page.evaluate("htmx.trigger('#live', 'refresh')")  # as when the cluster changes while somebody is asked
+            await page.evaluate(
+                "htmx.trigger('#live', 'refresh')"
+            )  # as when the cluster changes while somebody is asked
         await page.locator("#ask-yes").click()
         await expect(page.locator(f"#revoke-{issued.id}")).to_have_count(0)
         kept = await tokens.read()

@@ -24,9 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 async def start(tmp_path: Path, nats_url: str, *flags: str) -> Process:
-    """Start `clusterodm proxy` beside a NATS that has what the scheduler makes."""
-    async with connect(nats_url, "scheduler") as bus:
-        await bus.lay_out()
+    """Start `clusterodm proxy`."""
     program = Path(sys.executable).parent / "clusterodm"
     common = ["--nats-url", nats_url, "--data-dir", str(tmp_path / "data"), "--bind", "127.0.0.1"]
     return await asyncio.create_subprocess_exec(program, "proxy", *common, *flags, stdout=PIPE, stderr=PIPE)
@@ -34,7 +32,9 @@ async def start(tmp_path: Path, nats_url: str, *flags: str) -> Process:
 
 @asynccontextmanager
 async def running(tmp_path: Path, nats_url: str, port: int, *flags: str) -> AsyncIterator[Process]:
-    """Run a proxy until it answers, and end it afterwards."""
+    """Run a proxy, beside a NATS that has what the scheduler makes, until it answers, and end it afterwards."""
+    async with connect(nats_url, "scheduler") as bus:
+        await bus.lay_out()
     process = await start(tmp_path, nats_url, "--port", str(port), *flags)
     try:
         await until(lambda: accepts(port), timeout_s=45, what="the proxy listens")
