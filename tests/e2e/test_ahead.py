@@ -142,9 +142,6 @@ async def test_a_node_that_is_locked_meanwhile_keeps_nothing_and_the_task_runs_e
         assert not list(one.data_dir.rglob("*.JPG"))
 
 
-@pytest.mark.xfail(
-    reason="what went ahead before the kill is not removed from its node in time: to be mended", strict=False
-)
 async def test_a_proxy_that_is_killed_loses_and_doubles_nothing(tmp_path: Path) -> None:
     async with a_cluster(tmp_path) as (cluster, client), NodeSimProcess() as node:
         await cluster.add_node(node)

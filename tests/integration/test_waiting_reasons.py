@@ -68,11 +68,12 @@ async def test_a_task_beyond_the_limit_of_machines_says_so_and_gets_its_turn(tmp
         machines.order(create_s=8.0)
         images = make_images(tmp_path / "images", 3)
         first = await create(cluster, images)
-        line = await console_says(first, "machine ")
+        line = await console_says(first, "Machine ")
         second = await create(cluster, images)
         await console_says(second, "no machine is started: the limit of 1 machine is reached")
         own = next(machine for machine in await machines_of(cluster) if machine.for_task == first.uuid)
-        assert f"; machine {own.id} is " in line
+        assert line.startswith(f"Machine {own.id} (")
+        assert ") is ordered: a task of 3 images waits" in line
         assert [await finish(task) for task in (first, second)] == ["COMPLETED", "COMPLETED"]
 
 
