@@ -24,7 +24,7 @@ ALL_TESTS = $(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FAST_TESTS = $(PYTEST) -n $(FAST_JOBS) -m "not slow" tests/unit
 RAN := $(CURDIR)/data/coverage
 measured = $(BIN)/python tests/measuring/mark.py $(RAN) && \
-	{ RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring $(1) $(ARGS); status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status; }
+	{ RAN_FOLDER=$(RAN) PYTHONPATH=$(CURDIR)/tests/measuring PYTEST_ADDOPTS="-p marked_first" $(1) $(ARGS); status=$$?; $(BIN)/python tests/measuring/table.py $(RAN); exit $$status; }
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev test test-fast coverage check format docs fuzz bench profile simulate lock install clean

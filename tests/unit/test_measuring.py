@@ -76,6 +76,21 @@ def test_a_process_that_is_killed_has_marked_what_it_ran_in_its_column(tmp_path:
     assert not all(each.in_any for each in found)
 
 
+def test_what_tests_run_in_the_process_of_pytest_is_marked_as_of_unit_tests(tmp_path: Path):
+    mark.write(tmp_path, [mark.ROOT / "libs/common/bus/ids.py"])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "RAN_"))} | {
+        "RAN_FOLDER": str(tmp_path),
+        "PYTHONPATH": f"{mark.ROOT / 'tests/measuring'}",
+        "PYTEST_ADDOPTS": "-p marked_first",
+    }
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/common/bus/test_ids.py")
+
+    ended = subprocess.run([sys.executable, *words], env=environment, cwd=mark.ROOT, check=False, timeout=100)
+
+    assert ended.returncode == 0
+    assert all(each.in_unit for each in table.statements(tmp_path))
+
+
 def test_the_table_has_a_line_for_each_package_and_one_for_all():
     found = [
         table.Statement("libs/common/a.py", 1, in_unit=True, in_any=True),
