@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from msgspec.structs import replace
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright, expect
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
@@ -279,9 +279,22 @@ async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site:
         await page.get_by_label("Weight").fill("7")
         await page.locator("#change-limits").get_by_role("button", name="Change").click()
         await expect(page.locator(".summary")).to_contain_text("Weight 7")
+
+        async def the_page_changes() -> None:
+            """As when the cluster changes: what is live is asked for again."""
+            async with page.expect_response(lambda response: "/tenants/quarry" in response.url):
+                await page.evaluate("htmx.trigger('#live', 'refresh')")
+
+        async def change_meanwhile(route: Route) -> None:
+            answer = await route.fetch()
+            await the_page_changes()
+            await route.fulfill(response=answer)
+
+        await page.route("**/rotate", change_meanwhile)
         await page.get_by_role("button", name="Rotate").click()
         await page.locator("#ask-yes").click()
-        await expect(page.locator("#secret-text")).not_to_have_text(secret)
+        await expect(page.locator("#secret")).to_be_visible()
+        assert await page.locator("#secret-text").inner_text() != secret
         await page.get_by_role("button", name="Done").click()
         await page.locator(f"#revoke-{issued.id}").click()
         async with page.expect_response(lambda response: "/tenants/quarry" in response.url):

@@ -116,18 +116,28 @@ document.addEventListener("submit", (event) => {
 });
 
 // --- what is open stays open, and what is read is not torn away ------------------------------------------------------
-// While a dialog is open, too: a button that is no longer in the page when its question is answered would do nothing.
+// While a dialog is open or an act is under way, too: a button that is no longer in the page would do nothing when its question is
+// answered, and nobody would hear of what came of its act.
 
 let missedSwap = false;
-document.addEventListener("close", () => {
-  if (missedSwap) htmx.trigger("#live", "refresh");
+let actsCount = 0;
+const isBusy = () => actsCount > 0 || Boolean(find("dialog[open]"));
+const catchUp = () => {
+  if (!missedSwap || isBusy()) return;
   missedSwap = false;
-}, { capture: true });
+  htmx.trigger("#live", "refresh");
+};
+document.addEventListener("close", () => setTimeout(catchUp), { capture: true }); // when what was asked has begun
+document.addEventListener("htmx:beforeSend", (event) => { actsCount += event.detail.requestConfig.verb !== "get"; });
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.requestConfig.verb === "get") return;
+  actsCount = Math.max(0, actsCount - 1);
+  setTimeout(catchUp);
+});
 document.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target.id !== "live") return;
-  const isAsked = Boolean(find("dialog[open]"));
-  missedSwap = missedSwap || isAsked;
-  event.detail.shouldSwap = event.detail.shouldSwap && !isAsked && !String(getSelection());
+  missedSwap = missedSwap || isBusy();
+  event.detail.shouldSwap = event.detail.shouldSwap && !isBusy() && !String(getSelection());
   window.openDetails = [...event.detail.target.querySelectorAll("details[open]")].map((each) => each.id);
   window.scrolled = [...event.detail.target.querySelectorAll(".scroll")].map((each) => each.scrollLeft);
 });
