@@ -24,6 +24,7 @@ from benchmarks.figures import Measured, Metric, replaced, table
 from benchmarks.simulate_autoscaler import autoscaled
 from benchmarks.simulate_use import used
 from benchmarks.simulation.deciders import Core, Foresight
+from benchmarks.simulation.estimating import EstimateErrors, ToldAndHappened, errors_of, estimated
 from benchmarks.simulation.optimum import best
 from benchmarks.simulation.outcome import Outcome, middle, outcome
 from benchmarks.simulation.recorder import recorded
@@ -44,6 +45,8 @@ DECIDERS: dict[str, Callable[[int], Decider]] = {
     LONGEST: lambda seed: Foresight(seed, longest_first=True),
 }
 COLORS = {CORE: "#d9480f", NEW: "#f08c5a", ORIGINAL: "#fcc2a0", FORESIGHT: "#adb5bd", LONGEST: "#495057"}
+ESTIMATED_SEEDS_COUNT = 3
+"""Runs of each trace in which tasks are estimated: each run plays the queue ahead a thousand times."""
 Outcomes = dict[str, dict[str, Outcome]]
 """Trace -> decider -> the median of its runs."""
 
@@ -151,6 +154,34 @@ async def record(nats_url: str, name: str) -> Trace:
     return recorded(name, tasks, nodes, slots)
 
 
+def estimate_rows(seeds_count: int, only: str = "") -> list[str]:
+    """Play all traces once more, and write how far off estimates of starts and ends were."""
+
+    def cells(errors: EstimateErrors | None) -> list[str]:
+        if errors is None:
+            return ["–"] * 4
+        minutes = (errors.actual_s / 60, errors.median_s / 60, errors.p90_s / 60)
+        return [*(f"{each:.1f}" for each in minutes), f"{errors.coverage:.0%}"]
+
+    def line(name: str, found: ToldAndHappened) -> list[str]:
+        starts, ends = errors_of(found.starts), errors_of(found.ends)
+        return [name, *cells(starts), *cells(ends), f"{1 - found.told_count / max(1, found.tasks_count):.0%}"]
+
+    lines, every = [], ToldAndHappened()
+    for runs in traces(seeds_count, only):
+        found = estimated(runs)
+        every.add(found)
+        lines.append(line(runs[0].name, found))
+        say(f"{runs[0].name}: estimated")
+    lines.append(line("all", every))
+    kinds = [
+        f"{what} {figure}"
+        for what in ("start:", "end:")
+        for figure in ("actual [min]", "off, median [min]", "off, 90 % [min]", "within its interval")
+    ]
+    return table(["trace", *kinds, "not known"], lines)
+
+
 def keep(told: Outcomes, measured: Measured) -> None:
     """Write table and plot into docs."""
     write({measured.name: measured})
@@ -166,12 +197,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("what", nargs="*", help="record NATS_URL [NAME]: print a cluster's trace instead")
     parser.add_argument("--seeds", type=int, default=10, help="runs of each synthetic trace")
     parser.add_argument("--only", default="", help="traces and situations whose names begin so")
+    parser.add_argument(
+        "--estimates", action="store_true", help="only say how far off estimates of starts and ends are"
+    )
     parser.add_argument("--write", action="store_true", help="replace table and plot in docs/")
     asked = parser.parse_args(arguments)
     if asked.what:
         if asked.what[0] != "record" or len(asked.what) not in {2, 3}:
             parser.error("expected: record NATS_URL [NAME]")
         sys.stdout.buffer.write(written(asyncio.run(record(asked.what[1], (*asked.what, "recorded")[2]))))
+        return 0
+    estimates = estimate_rows(min(asked.seeds, ESTIMATED_SEEDS_COUNT), asked.only)
+    print("\n".join(estimates))
+    if asked.write:
+        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), "estimates", estimates), encoding="utf-8")
+    if asked.estimates:
         return 0
     told, ratios = simulated(asked.seeds, asked.only)
     if told:

@@ -180,17 +180,25 @@ def sample(owner: type, name: str, hint: Any, depth: int) -> Any:
     """Make an example of a field: by its type where that is a Struct or an Enum, else by its name, else by its unit."""
     inner = bare(hint)
     if typing.get_origin(inner) is tuple or typing.get_origin(inner) is list:
-        item = bare(typing.get_args(inner)[0])
-        if is_struct(item):
-            return typing.get_origin(inner)([example(item, depth + 1)])
-        if isinstance(item, type) and issubclass(item, Enum):
-            return typing.get_origin(inner)([next(iter(item))])
-        return typing.get_origin(inner)(typing.cast("list[Any]", SAMPLES.get(name, ["..."])))
+        return several(owner, name, inner, depth)
     if is_struct(inner):
         return example(inner, depth + 1)
     if isinstance(inner, type) and issubclass(inner, Enum):
         return list(inner)[min(1, len(inner) - 1)]
     return plain(owner, name, inner)
+
+
+def several(owner: type, name: str, kind: Any, depth: int) -> Any:
+    """Make an example of a field with several values."""
+    item = bare(typing.get_args(kind)[0])
+    if is_struct(item):
+        return typing.get_origin(kind)([example(item, depth + 1)])
+    if isinstance(item, type) and issubclass(item, Enum):
+        return typing.get_origin(kind)([next(iter(item))])
+    if item in {int, float} and Ellipsis not in typing.get_args(kind):  # so many numbers, in order
+        first, step = plain(owner, name, item), 600_000 if item is int else 0.1
+        return tuple(item(first + number * step) for number in range(len(typing.get_args(kind))))
+    return typing.get_origin(kind)(typing.cast("list[Any]", SAMPLES.get(name, ["..."])))
 
 
 def plain(owner: type, name: str, kind: Any) -> Any:

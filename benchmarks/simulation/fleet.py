@@ -13,8 +13,9 @@ from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.demand import SupplyChanged, WaitingTask
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.run_times import RunTimes, Workload
 from clusterodm.libs.common.testing.clock import clocks_at
-from clusterodm.services.autoscaler.cluster.core import Load, Workload
+from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import HOUR_MS, MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after
@@ -23,7 +24,6 @@ from clusterodm.services.autoscaler.planning.core.budget import cost
 from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
-from clusterodm.services.autoscaler.planning.core.run_times import RunTimes
 from clusterodm.services.scheduler.placement.core.supply import Supply
 
 TURN_MS: Final = 5_000

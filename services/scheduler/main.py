@@ -222,8 +222,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     leadership, events, policy = Leadership(term), EventPublisher(bus, clock), attempt_policy(settings)
     api = LeaderOnlyNodes(nodes, leadership)
     state = cluster_state(settings)
-    learn = state.foresight.learn
-    records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, learn)
+    records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, state.learn)
     placement = await open_placement(state, records, bus, events, new_id, settings)
     tasks = await open_tasks(records, bus, api, events, placement.placement_loop, policy, settings)
     node_story = open_nodes(records, api, events, state.reservations, tasks.tracker, policy, settings)

@@ -27,6 +27,7 @@ CORES: Final = (
 )
 AGED: Final = "the times of a machine are restated by the autoscaler before a plan is made"
 COMPARED: Final = {
+    "libs/common/tenancy.py::valid_count": "tokens expire at a time of the wall clock, as tenant_of says",
     "libs/common/tenancy.py::tenant_of": "an expiry is a date that an operator has set: it means the calendar",
     "services/admin/tokens/core.py::successor": "the same",
     "services/admin/web/core/lists.py::token_row": "what the file says of a token is shown, and decides nothing",
@@ -34,6 +35,7 @@ COMPARED: Final = {
     "services/admin/watching/handlers.py::known_spools": "shown to people: a proxy that was not heard of for a minute",
     "services/admin/web/core/attention.py::of_tasks": "shown to people: what failed within a day",
     "services/admin/web/core/services.py::proxy_view": "shown to people, at least 0",
+    "services/scheduler/placement/core/estimates.py::start_in_s": "an instant became this wall time a moment ago, of the same clock",
     "services/admin/web/core/shown.py::ago_text": "shown to people: how long ago something was",
     "libs/common/clocks.py::since": "a record's time becomes an instant, within bounds",
     "libs/common/clocks.py::until": "a record's time becomes an instant, within bounds",

@@ -59,6 +59,20 @@ class DemandChanged(Frozen, frozen=True, kw_only=True):
 DEMAND_CHANGED: Final = Snapshot("demand.changed", DemandChanged, stream="DEMAND")
 
 
+class MachineOutlook(Frozen, frozen=True, kw_only=True):
+    """A machine that takes tasks, or will: what who estimates starts and costs has to know."""
+
+    machine: MachineId
+    size: str = ""
+    slots_count: int = 1
+    max_images: int | None = None
+    """None: no limit."""
+    price_per_hour: float | None = None
+    """Of the whole machine; None: the configuration does not say."""
+    ready_in_ms: int = 0
+    """Until its node should be there, when this was told; 0: it is there."""
+
+
 class SupplyChanged(Frozen, frozen=True, kw_only=True):
     """What the autoscaler does about the demand, whole: machines on their way, and why there are no more of them."""
 
@@ -72,7 +86,10 @@ class SupplyChanged(Frozen, frozen=True, kw_only=True):
     """Waiting tasks for which there will be a machine, and how far it is."""
     meant: dict[TaskId, MachineId] = msgspec.field(default_factory=dict)
     """The machines without a task that were requested for a task which still waits."""
+    outlook: tuple[MachineOutlook, ...] = ()
+    """The machines that take tasks, or will; at most `OUTLOOK_COUNT` of them, first those that are there. Alone they are no news."""
 
+    OUTLOOK_COUNT: ClassVar[int] = 500
     BELIEVED_S: ClassVar[float] = 120.0
     """What is older is no longer true: an autoscaler tells again well before, news or not."""
 

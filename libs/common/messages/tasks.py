@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.kinds import Done, Event, Request
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Task, TaskState
@@ -170,6 +171,7 @@ class TaskSummary(Frozen, frozen=True, kw_only=True):
     sent_bytes: int = 0
     """So many of them its node has, while they are forwarded."""
     sent_count: int = 0
+    expected: Expected | None = None
 
 
 class TaskList(Frozen, frozen=True, kw_only=True):
@@ -239,7 +241,6 @@ class TaskIds(Frozen, frozen=True, kw_only=True):
 
     tasks: tuple[TaskId, ...]
     more: bool = False
-    """There are more behind the last one."""
 
 
 class ReadConsole(Frozen, frozen=True, kw_only=True):

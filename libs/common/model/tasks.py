@@ -180,6 +180,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     waiting_because: str = ""
     upload_owner_away_since_ms: int = msgspec.field(default=0, name="holder_away_since_ms")
     """Since when it waits for the proxy that holds its photos; 0: that is not what it waits for."""
+    start_told_ms: int = 0
+    """The start that its user was last told to expect; 0: none was."""
     not_before_ms: int = 0
     """Back-off: no new attempt before this."""
     min_memory_bytes: int = 0

@@ -5,9 +5,8 @@ node's id, so that a node removed in between makes it fail instead of hitting it
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
@@ -50,6 +49,7 @@ from clusterodm.libs.common.messages.nodes import (
 from clusterodm.libs.common.messages.operators import OPERATOR_ACTED, OperatorActed
 from clusterodm.libs.common.messages.tasks import (
     CANCEL_TASK,
+    DESCRIBE_TASK,
     GET_TASK,
     LIST_TASKS,
     READ_CONSOLE,
@@ -64,8 +64,8 @@ from clusterodm.libs.common.messages.tasks import (
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import TaskId
-from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import now_ms
+from clusterodm.libs.common.process.wall_clock import now_ms
+from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.roles import Principal, acting, refusal
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of
@@ -100,7 +100,8 @@ from clusterodm.services.admin.commands.core.answers import (
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.metrics import COMMANDS, label_of
 
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
 
 NODE_REQUESTS: Final[dict[NodeAct, tuple[Request[Any, Any], Callable[..., NodeRef]]]] = {
     NodeAct.DEL: (REMOVE_NODE, NodeRef),
@@ -114,7 +115,7 @@ TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
 """To restart is another: it may come with other options."""
 
 
-async def execute(bus: Bus, command: commands.Command) -> Answer:
+async def execute(bus: "Bus", command: commands.Command) -> Answer:
     """Carry out one command if whoever acts may give it, and count it; what changes something is told to the bus."""
     act, principal = act_of(command), acting.get()
     denied = refusal(principal, needed_role(command))
@@ -125,7 +126,7 @@ async def execute(bus: Bus, command: commands.Command) -> Answer:
     return answer
 
 
-async def tell_act(bus: Bus, principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
+async def tell_act(bus: "Bus", principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
     """Put an act of an operator on record: in the log and on the bus."""
     log.info(
         "operator.acted", user=principal.user, door=principal.door, address=principal.address, act=act, outcome=outcome
@@ -144,7 +145,7 @@ async def tell_act(bus: Bus, principal: Principal, act: str, target: str, outcom
     await bus.publish(OPERATOR_ACTED, told)
 
 
-async def answered(bus: Bus, command: commands.Command) -> Answer:
+async def answered(bus: "Bus", command: commands.Command) -> Answer:
     """Carry out one command."""
     owner = "autoscaler" if isinstance(command, commands.AutoscalerCommand) else "scheduler"
     try:
@@ -160,12 +161,12 @@ async def answered(bus: Bus, command: commands.Command) -> Answer:
         return Failed(error.message)
 
 
-async def unknown(_bus: Bus, command: commands.UnknownCommand) -> Answer:
+async def unknown(_bus: "Bus", command: commands.UnknownCommand) -> Answer:
     """Say that a line was no command."""
     return Invalid(command.reason)
 
 
-async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
+async def add_node(bus: "Bus", command: commands.AddNodeCommand) -> Answer:
     """NODE ADD."""
     try:
         node = await bus.request(
@@ -186,7 +187,7 @@ async def add_node(bus: Bus, command: commands.AddNodeCommand) -> Answer:
     return Ok()
 
 
-async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
+async def change_node(bus: "Bus", command: commands.ChangeNodeCommand) -> Answer:
     """NODE DEL, LOCK, UNLOCK."""
     node = meant(await nodes_of(bus), command)
     if node is None or command.name not in {"", name_of(node)}:
@@ -198,7 +199,7 @@ async def change_node(bus: Bus, command: commands.ChangeNodeCommand) -> Answer:
     return Ok()
 
 
-async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
+async def drain_node(bus: "Bus", command: commands.DrainNodeCommand) -> Answer:
     """NODE DRAIN."""
     node = meant(await nodes_of(bus), command)
     if node is None:
@@ -210,30 +211,30 @@ async def drain_node(bus: Bus, command: commands.DrainNodeCommand) -> Answer:
     return Ok()
 
 
-async def show_node(bus: Bus, command: commands.ShowNodeCommand) -> Answer:
+async def show_node(bus: "Bus", command: commands.ShowNodeCommand) -> Answer:
     """NODE INFO."""
     node = numbered(await nodes_of(bus), command.number)
     return Invalid("there is no such node") if node is None else NodeDetail(node)
 
 
-async def list_nodes(bus: Bus, _command: commands.ListNodesCommand) -> Answer:
+async def list_nodes(bus: "Bus", _command: commands.ListNodesCommand) -> Answer:
     """NODE LIST."""
     return NodeListing(await nodes_of(bus))
 
 
-async def update_nodes(bus: Bus, _command: commands.UpdateNodesCommand) -> Answer:
+async def update_nodes(bus: "Bus", _command: commands.UpdateNodesCommand) -> Answer:
     """NODE UPDATE."""
     await bus.request(UPDATE_NODES, UpdateNodes())
     return Ok()
 
 
-async def best_node(bus: Bus, command: commands.BestNodeCommand) -> Answer:
+async def best_node(bus: "Bus", command: commands.BestNodeCommand) -> Answer:
     """NODE BEST."""
     found = await bus.request(BEST_NODE, BestNode(images_count=command.images_count))
     return NodeChoice(found.node)
 
 
-async def list_routes(bus: Bus, command: commands.ListRoutesCommand) -> Answer:
+async def list_routes(bus: "Bus", command: commands.ListRoutesCommand) -> Answer:
     """ROUTE LIST."""
     nodes = await nodes_of(bus)
     node = numbered(nodes, command.number)
@@ -244,7 +245,7 @@ async def list_routes(bus: Bus, command: commands.ListRoutesCommand) -> Answer:
     return RouteListing(tuple(route_of(task, tokens) for task in found))
 
 
-async def show_route(bus: Bus, command: commands.ShowRouteCommand) -> Answer:
+async def show_route(bus: "Bus", command: commands.ShowRouteCommand) -> Answer:
     """ROUTE INFO."""
     task, node = await task_and_node(bus, command.task)
     if task.attempt is None or node is None:
@@ -253,7 +254,7 @@ async def show_route(bus: Bus, command: commands.ShowRouteCommand) -> Answer:
     return RouteDetail(Route(task.id, node.hostname, node.port, node.has_token, bool(task.owner), seen_ms))
 
 
-async def list_tasks(bus: Bus, command: commands.ListTasksCommand) -> Answer:
+async def list_tasks(bus: "Bus", command: commands.ListTasksCommand) -> Answer:
     """TASK LIST."""
     node = None if command.number is None else numbered(await nodes_of(bus), command.number)
     if command.number is not None and node is None:
@@ -261,19 +262,19 @@ async def list_tasks(bus: Bus, command: commands.ListTasksCommand) -> Answer:
     return TaskListing(tuple([summary async for summary in tasks_of(bus, node)]))
 
 
-async def show_task(bus: Bus, command: commands.ShowTaskCommand) -> Answer:
+async def show_task(bus: "Bus", command: commands.ShowTaskCommand) -> Answer:
     """TASK INFO."""
-    task, node = await task_and_node(bus, command.task)
-    return TaskDetail(task, "" if node is None else name_of(node))
+    found = await bus.request(DESCRIBE_TASK, TaskRef(task=command.task))
+    return TaskDetail(found.task, found.summary.node_name, found.summary.expected)
 
 
-async def show_console(bus: Bus, command: commands.ShowConsoleCommand) -> Answer:
+async def show_console(bus: "Bus", command: commands.ShowConsoleCommand) -> Answer:
     """TASK OUTPUT."""
     wanted = ReadConsole(task=command.task, from_line=command.from_line)
     return ConsoleLines((await bus.request(READ_CONSOLE, wanted)).lines)
 
 
-async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
+async def change_task(bus: "Bus", command: commands.ChangeTaskCommand) -> Answer:
     """TASK CANCEL, REMOVE, RESTART."""
     try:
         if command.act is TaskAct.RESTART:
@@ -288,7 +289,7 @@ async def change_task(bus: Bus, command: commands.ChangeTaskCommand) -> Answer:
     return TaskChanged()
 
 
-async def show_usage(bus: Bus, command: commands.ShowUsageCommand) -> Answer:
+async def show_usage(bus: "Bus", command: commands.ShowUsageCommand) -> Answer:
     """TENANT USAGE."""
     rows: list[UsageRow] = []
     try:
@@ -302,7 +303,7 @@ async def show_usage(bus: Bus, command: commands.ShowUsageCommand) -> Answer:
         return Failed(error.message)
 
 
-async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -> Answer:
+async def view_machine_command(bus: "Bus", command: commands.ViewMachineCommand) -> Answer:
     """ASR VIEWCMD."""
     wanted = ViewCommand(images_count=command.images_count)
     try:
@@ -311,7 +312,7 @@ async def view_machine_command(bus: Bus, command: commands.ViewMachineCommand) -
         return Invalid(error.message)
 
 
-async def plan_machines(bus: Bus, command: commands.PlanMachinesCommand) -> Answer:
+async def plan_machines(bus: "Bus", command: commands.PlanMachinesCommand) -> Answer:
     """Say what would be done."""
     try:
         return MachinePlan((await bus.request(PLAN_MACHINES, PlanMachines(demand=command.demand))).steps)
@@ -319,17 +320,17 @@ async def plan_machines(bus: Bus, command: commands.PlanMachinesCommand) -> Answ
         return Invalid(error.message)
 
 
-async def list_machines(bus: Bus, _command: commands.ListMachinesCommand) -> Answer:
+async def list_machines(bus: "Bus", _command: commands.ListMachinesCommand) -> Answer:
     """ASR LIST."""
     return MachineListing((await bus.request(LIST_MACHINES, ListMachines())).machines)
 
 
-async def show_autoscaler(bus: Bus, _command: commands.ShowAutoscalerCommand) -> Answer:
+async def show_autoscaler(bus: "Bus", _command: commands.ShowAutoscalerCommand) -> Answer:
     """ASR STATUS."""
     return AutoscalerReport(await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
 
 
-async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> Answer:
+async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
     machines = (await bus.request(LIST_MACHINES, ListMachines())).machines
     found = next(
@@ -350,7 +351,7 @@ async def destroy_machine(bus: Bus, command: commands.DestroyMachineCommand) -> 
     return DoneWithNote(view.told) if view.told else Ok()
 
 
-async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -> Answer:
+async def pause_autoscaler(bus: "Bus", command: commands.PauseAutoscalerCommand) -> Answer:
     """ASR PAUSE."""
     wanted = PauseAutoscaler(reason=command.reason)
     if refusal := await refusal_of(bus.request(PAUSE_AUTOSCALER, wanted), Refused):
@@ -359,7 +360,7 @@ async def pause_autoscaler(bus: Bus, command: commands.PauseAutoscalerCommand) -
     return Ok()
 
 
-async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand) -> Answer:
+async def resume_autoscaler(bus: "Bus", _command: commands.ResumeAutoscalerCommand) -> Answer:
     """ASR RESUME."""
     if refusal := await refusal_of(bus.request(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
         return refusal
@@ -367,7 +368,7 @@ async def resume_autoscaler(bus: Bus, _command: commands.ResumeAutoscalerCommand
     return Ok()
 
 
-async def set_log_level(bus: Bus, command: commands.SetLogLevelCommand) -> Answer:
+async def set_log_level(bus: "Bus", command: commands.SetLogLevelCommand) -> Answer:
     """LOG LEVEL. It is told to every process; one that is away does not hear of it."""
     if not bus.connected:
         raise BusFailed("NATS is away")
@@ -386,12 +387,12 @@ async def refusal_of(change: Awaitable[Any], kind: type[ClusterError] = ClusterE
     return None
 
 
-async def nodes_of(bus: Bus) -> tuple[NodeView, ...]:
+async def nodes_of(bus: "Bus") -> tuple[NodeView, ...]:
     """Ask for all nodes."""
     return (await bus.request(LIST_NODES, ListNodes())).nodes
 
 
-async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary]:
+async def tasks_of(bus: "Bus", node: NodeView | None) -> AsyncIterator[TaskSummary]:
     """Ask for all tasks, page by page; with a node, only for those on it."""
     after: TaskId | None = None
     while True:
@@ -403,7 +404,7 @@ async def tasks_of(bus: Bus, node: NodeView | None) -> AsyncIterator[TaskSummary
         after = page.tasks[-1].id
 
 
-async def task_and_node(bus: Bus, task_id: TaskId) -> tuple[Task, NodeView | None]:
+async def task_and_node(bus: "Bus", task_id: TaskId) -> tuple[Task, NodeView | None]:
     """Ask for a task and for the node that it is on. Raises NotFound."""
     task = (await bus.request(GET_TASK, TaskRef(task=task_id))).task
     if task.attempt is None:
@@ -412,7 +413,7 @@ async def task_and_node(bus: Bus, task_id: TaskId) -> tuple[Task, NodeView | Non
     return task, next((node for node in await nodes_of(bus) if node.id == on), None)
 
 
-HANDLERS: Final[dict[type, Callable[[Bus, Any], Awaitable[Answer]]]] = {
+HANDLERS: Final[dict[type, Callable[["Bus", Any], Awaitable[Answer]]]] = {
     commands.UnknownCommand: unknown,
     commands.AddNodeCommand: add_node,
     commands.ChangeNodeCommand: change_node,

@@ -13,12 +13,15 @@ import msgspec
 
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
 from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState
 from clusterodm.services.admin.commands.core.answers import (
+    UPLOADING,
     Answer,
     AutoscalerReport,
     ConsoleLines,
@@ -145,10 +148,38 @@ def task_entry(task: TaskSummary) -> Json:
         "position": task.position,
         "reason": task.reason,
         "dateCommitted": task.committed_at_ms,
+        "expected": expected_data(task.expected),
     }
 
 
-def task_data(task: Task, node_name: str) -> Json:
+def upload_entry(upload: UploadProgress) -> Json:
+    """Show one upload, which is to become a task, in a list of tasks."""
+    return {
+        "uuid": upload.task,
+        "name": upload.name,
+        "dateCreated": upload.created_at_ms,
+        "imagesCount": upload.files_count,
+        "state": UPLOADING,
+        "arrivedBytes": upload.arrived_bytes,
+        "bytesPerSecond": round(upload.rate_bytes_per_s),
+        "proxy": upload.instance,
+    }
+
+
+def expected_data(expected: Expected | None) -> Json | None:
+    """Show when a task should begin and end, and what it should cost: the beginning of the interval, what is likely, and its end."""
+    if expected is None:
+        return None
+    return {
+        "start": expected.start_at_ms,
+        "end": expected.end_at_ms,
+        "cost": expected.cost,
+        "startHeldPercent": expected.start_held_percent,
+        "endHeldPercent": expected.end_held_percent,
+    }
+
+
+def task_data(task: Task, node_name: str, expected: Expected | None = None) -> Json:
     """Show one task in detail: NodeODM's info object, and what only the cluster knows."""
     known = task.known
     running = known is not None and task.state is TaskState.RUNNING
@@ -167,6 +198,7 @@ def task_data(task: Task, node_name: str) -> Json:
             {"number": each.number, "state": each.state.value, "reason": each.reason} for each in task.attempts
         ],
         "reason": task.error or task.waiting_because,
+        "expected": expected_data(expected),
     }
 
 
@@ -256,14 +288,14 @@ def fact(answer: Answer) -> Any:
     match answer:
         case NodeDetail(node):
             return node_data(node)
-        case TaskDetail(task, node_name):
-            return task_data(task, node_name)
+        case TaskDetail(task, node_name, expected):
+            return task_data(task, node_name, expected)
         case RouteDetail(route):
             return route_entry(route)
         case RouteListing(routes):
             return {route.task: route_entry(route) for route in routes}
-        case TaskListing(tasks):
-            return [task_entry(task) for task in tasks]
+        case TaskListing(tasks, uploads):
+            return [*map(task_entry, tasks), *map(upload_entry, uploads)]
         case _:
             return None
 

@@ -7,16 +7,16 @@ another order than they are in: control characters are taken out of everything, 
 of writing, are shown as JSON escapes them.
 """
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.machines import MachineView, PlannedStep
 from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.services.admin.commands.core.answers import (
+    UPLOADING,
     Answer,
     ConsoleLines,
     Declined,
@@ -47,13 +47,16 @@ from clusterodm.services.admin.rendering.json_objects import (
     value,
     version_of,
 )
-from clusterodm.services.admin.rendering.usage import HEAD, usage_csv, usage_row, used_cells
+from clusterodm.services.admin.rendering.usage import HEAD, size_text, usage_csv, usage_row, used_cells
 
 END: Final = "\r\n"
-CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
+CONTROLS: Final = (*range(0x09), *range(0x0B, 0x20), 0x7F)
 """Control characters but tab and line feed."""
-HIDDEN: Final = re.compile("[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+SPANS: Final = ((0x80, 0x9F), (0x61C, 0x61C), (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB))  # fmt: skip
+HIDDEN: Final = [code for first, last in SPANS for code in range(first, last + 1)]
 """Control characters of the second set, and what is invisible and changes how the rest is shown (Unicode's UAX #9)."""
+SHOWN: Final = dict.fromkeys(CONTROLS, "") | {code: f"\\u{code:04x}" for code in HIDDEN}
+"""What each of them becomes."""
 
 GIB: Final = 1024**3
 Row = Sequence[str]
@@ -61,7 +64,7 @@ Row = Sequence[str]
 
 def printable(text: str) -> str:
     """Take out or show what would steer a terminal, or turn the text around."""
-    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", CONTROLS.sub("", text))
+    return text.translate(SHOWN)
 
 
 def one_line(text: str) -> str:
@@ -71,6 +74,8 @@ def one_line(text: str) -> str:
 
 def pretty(content: Any) -> str:
     """Write JSON with two spaces of indentation."""
+    import json  # tables do without
+
     return printable(json.dumps(content, indent=2, ensure_ascii=False))
 
 
@@ -197,6 +202,13 @@ def task_row(task: TaskSummary) -> Row:
     )
 
 
+def upload_row(upload: UploadProgress) -> Row:
+    """Write one upload, which is to become a task."""
+    rate = f", {size_text(round(upload.rate_bytes_per_s))}/s" if upload.receiving else ""
+    arrived = f"{size_text(upload.arrived_bytes)} received{rate}"
+    return upload.task, UPLOADING, "", str(upload.files_count), "", "", upload.name, arrived
+
+
 def route_row(route: Route) -> Row:
     """Write one route."""
     return route.task, shown(route.hostname, route.port)
@@ -241,8 +253,9 @@ def listing(answer: Answer) -> Listing | None:  # noqa: PLR0911 one for each ans
             return Listing(NODE_HEAD, cells(map(node_row, nodes)), "There are no nodes.")
         case NodeChoice(node) if node is not None:
             return Listing(NODE_HEAD, cells([node_row(node)]), "")
-        case TaskListing(tasks):
-            return Listing(TASK_HEAD, cells(map(task_row, tasks)), "There are no tasks.")
+        case TaskListing(tasks, uploads):
+            rows = [*map(task_row, tasks), *map(upload_row, uploads)]
+            return Listing(TASK_HEAD, cells(rows), "There are no tasks.")
         case MachineListing(machines):
             return Listing(MACHINE_HEAD, cells(map(machine_row, machines)), "There are no machines.")
         case RouteListing(routes):

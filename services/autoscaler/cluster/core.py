@@ -1,18 +1,11 @@
 """What a machine's node has to do, by the records of the tasks that are or were on it, and which tasks wait."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
-from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
-from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
-
-NOBODY: Final = Owner("")
-LEFT_OUT: Final = {"name", "max-concurrency"}
-"""Options that say nothing of how long a task takes: its name, and what the machine decides."""
+from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.run_times import Workload, workload_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,44 +49,12 @@ def attempt_on_node(attempt: Attempt, machine: MachineId, *, current: bool) -> A
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A task, as far as its running time and its machine depend on it."""
-
-    images_count: int | None
-    size_bytes: int = 0
-    options: str = ""
-    """A digest of the options that were chosen; empty: none were."""
-    owner: Owner = NOBODY
-
-    @classmethod
-    def of(cls, task: WaitingTask) -> "Workload":
-        """Say as much as a snapshot of demand does."""
-        return cls(images_count=task.images_count, size_bytes=task.size_bytes)
-
-
-@dataclass(frozen=True, kw_only=True)
 class CompletedTask:
     """How long a task has taken on a machine."""
 
     load: Workload
     machine: MachineId
     took_ms: int
-
-
-def workload_of(task: Task) -> Workload:
-    """Read it from a record."""
-    return Workload(
-        images_count=task.images_count,
-        size_bytes=task.size_bytes,
-        options=options_digest(task.options),
-        owner=task.owner,
-    )
-
-
-def options_digest(options: Sequence[OptionValue]) -> str:
-    """Name a set of options shortly, whatever their order; empty: there are none."""
-    chosen = sorted(f"{option.name}={option.value!r}" for option in options if option.name not in LEFT_OUT)
-    return hashlib.sha256("\0".join(chosen).encode()).hexdigest()[:12] if chosen else ""
 
 
 def completed_on_machine(task: Task) -> CompletedTask | None:

@@ -28,16 +28,15 @@ from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus, Change
+from clusterodm.libs.common.run_times import Workload, workload_of
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.cluster.core import (
     AttemptOnNode,
     CompletedTask,
     Load,
-    Workload,
     attempt_on_node,
     completed_on_machine,
     waiting_task,
-    workload_of,
 )
 
 

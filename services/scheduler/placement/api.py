@@ -11,6 +11,7 @@ from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import repeated
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.handlers.forecasting import Forecaster
 from clusterodm.services.scheduler.placement.handlers.place import NewId, PlacementLoop
 from clusterodm.services.scheduler.placement.handlers.requests import StageInPlanner
 from clusterodm.services.scheduler.placement.handlers.tenants import TenantStore
@@ -25,6 +26,7 @@ class PlacementStory:
 
     placement_loop: PlacementLoop
     stage_in: StageInPlanner
+    forecaster: Forecaster
     explainer: WaitExplainer
     unplaceable: UnplaceableTasks
     tenants: TenantStore
@@ -43,6 +45,7 @@ class PlacementStory:
         return {
             "place tasks": self.placement_loop.run,
             "look at the queue": repeated(self.placement_loop.look_again, "look at the queue"),
+            "forecast starts": self.forecaster.run,
             "explain waits": repeated(self.explainer.explain, "explain waits"),
             "end refused tasks": repeated(self.unplaceable.check, "end refused tasks"),
             "expire aims": repeated(self.stage_in.expire, "expire aims"),
@@ -64,10 +67,12 @@ async def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
     state: ClusterState, records: Records, bus: Bus, events: EventPublisher, new_id: NewId, settings: SchedulerSettings
 ) -> PlacementStory:
     """Put the story together. Raises BusFailed."""
+    forecaster = Forecaster(state, records)
     return PlacementStory(
-        placement_loop=PlacementLoop(state, records, bus, events, new_id),
+        placement_loop=PlacementLoop(state, records, bus, events, new_id, forecaster),
+        forecaster=forecaster,
         stage_in=StageInPlanner(state, records, settings),
-        explainer=WaitExplainer(state, records, bus),
+        explainer=WaitExplainer(state, records, bus, forecaster.estimates),
         unplaceable=UnplaceableTasks(state, records, events),
         tenants=await TenantStore.open(state, bus, records.leadership),
     )

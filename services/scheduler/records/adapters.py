@@ -34,7 +34,16 @@ CREATE INDEX by_state ON ended (state, committed_ms);
 CREATE INDEX by_name ON ended (name);
 CREATE INDEX by_images ON ended (images_count);
 CREATE INDEX by_time ON ended (time_ms);
+CREATE TABLE counts (state INTEGER PRIMARY KEY, tasks_count INTEGER NOT NULL);
+CREATE TRIGGER counted AFTER INSERT ON ended BEGIN
+    INSERT INTO counts VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET tasks_count = tasks_count + 1;
+END;
+CREATE TRIGGER uncounted AFTER DELETE ON ended BEGIN
+    UPDATE counts SET tasks_count = tasks_count - 1 WHERE state = old.state;
+END;
+PRAGMA recursive_triggers = ON;
 """
+"""How many tasks are in each state is counted as rows come and go: every list shows it. What is replaced is deleted for triggers, too, once they are recursive."""
 SORTED_BY: Final = {
     TaskOrder.COMMITTED: ("committed_ms", "by_commit"),
     TaskOrder.ENDED: ("ended_ms", "by_end"),
@@ -62,8 +71,6 @@ class SqliteIndex:
         self._table.executescript(TABLE)
         self._numbers: dict[str, int] = {}
         """Owners and nodes by number: their names repeat."""
-        self._states: dict[TaskState, int] | None = None
-        """Of all rows; None: they have changed."""
         self._decoder = msgspec.msgpack.Decoder(TaskSummary)
 
     def __repr__(self) -> str:
@@ -77,7 +84,6 @@ class SqliteIndex:
 
     def add(self, rows: Iterable[EndedRow]) -> None:
         """Take tasks in. Each is in lists once: no more as an active one."""
-        self._states = None
         values = [(*self._values(row, active=False), msgspec.msgpack.encode(row.summary)) for row in rows]
         self._table.executemany(INSERT, values)
         self._table.executemany(UNLIST, [(value[0],) for value in values])
@@ -99,7 +105,6 @@ class SqliteIndex:
 
     def drop(self, task: TaskId) -> None:
         """Take a task out."""
-        self._states = None
         self._table.execute("DELETE FROM ended WHERE task = ? AND active = 0", (task,))
 
     def key_of(self, task: TaskId) -> Key | None:
@@ -150,21 +155,17 @@ class SqliteIndex:
 
     def list_active(self, rows: Iterable[EndedRow]) -> None:
         """Take active tasks into lists, as they are now; not those that are among the ended ones already."""
-        self._states = None
         ours = [row for row in rows if self.key_of(row.task) is None]
         self._table.executemany(INSERT, [(*self._values(row, active=True), None) for row in ours])
 
     def unlist_active(self, tasks: Iterable[TaskId]) -> None:
         """Take tasks out of lists that are active no more."""
-        self._states = None
         self._table.executemany(UNLIST, [(task,) for task in tasks])
 
     def states(self) -> dict[TaskState, int]:
         """Count all listed tasks by their state."""
-        if self._states is None:
-            found = self._table.execute("SELECT state, count(*) FROM ended GROUP BY state")
-            self._states = {STATES[state]: int(count) for state, count in found}
-        return self._states
+        found = self._table.execute("SELECT state, tasks_count FROM counts WHERE tasks_count > 0")
+        return {STATES[state]: int(count) for state, count in found}
 
     def matches(self, asked: SearchTasks, after: int, rows_count: int) -> Matches:
         """Look for what is like this among the next rows of the table."""

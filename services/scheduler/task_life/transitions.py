@@ -39,6 +39,7 @@ from clusterodm.services.scheduler.task_life.attempts import (
     refusal_in,
     refused,
 )
+from clusterodm.services.scheduler.task_life.expected_start import ExpectedStart, with_start
 from clusterodm.services.scheduler.task_life.life import (
     TaskStep,
     may_repeat,
@@ -61,19 +62,22 @@ HELD_BY_NOBODY: Final = InstanceId("")
 # --- while it waits ------------------------------------------------------------------------------------------------
 
 
-def waiting_because(task: Task, because: str, now_ms: WallMs, word: str = "") -> Task:
-    """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part of it."""
+def waiting_because(
+    task: Task, because: str, now_ms: WallMs, word: str = "", start: ExpectedStart | None = None
+) -> Task:
+    """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part; `start`: told as well."""
     if task.state is not TaskState.WAITING or because == task.waiting_because:
-        return task
+        return with_start(task, start, now_ms)
     if word not in task.waiting_because and is_step(task, word):
         return msgspec.structs.replace(task, waiting_because=because, upload_owner_away_since_ms=0)
     first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN}
     if not may_repeat(task, now_ms, first=first, news=word not in task.waiting_because):
         return task
-    line = f"Waiting for a node: {because}"
+    line = f"Waiting for a node: {because}" + (f"; {start.words}" if start else "")
     return msgspec.structs.replace(
         task,
         waiting_because=because,
+        start_told_ms=start.at_ms if start else task.start_told_ms,
         upload_owner_away_since_ms=0,
         timeline=with_minor_line(task.timeline, line, now_ms),
     )

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import InstanceId
@@ -29,6 +30,10 @@ class TaskQueue(Protocol):
 
     def why_waiting(self, task: Task) -> str:
         """Say why a task waits."""
+        ...
+
+    def expected(self, task: Task) -> Expected | None:
+        """Say when a task should begin and end; None: it has ended, or nobody knows."""
         ...
 
     def is_away(self, upload_owner: InstanceId) -> bool:

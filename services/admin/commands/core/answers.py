@@ -8,89 +8,83 @@ and the values: NodeListing, NodeDetail, NodeChoice, RouteListing, RouteDetail, 
 MachineCommandLine, MachinePlan, MachineListing, AutoscalerReport, UsageReport
 """
 
-from dataclasses import dataclass
+from typing import Final
 
 from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView, PlannedStep
 from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.libs.common.model.values import Frozen, NodeId, TaskId
 from clusterodm.services.admin.commands.core.commands import ChangeNodeCommand, DrainNodeCommand
 from clusterodm.services.admin.commands.core.commands import port as port_number
 
+UPLOADING: Final = "uploading"
+"""What an upload is that is not committed, where tasks are listed."""
 
-@dataclass(frozen=True)
-class Ok:
+
+class Ok(Frozen, frozen=True):
     """It is done."""
 
 
-@dataclass(frozen=True)
-class DoneWithNote:
+class DoneWithNote(Frozen, frozen=True):
     """It is done, and there is something to say about it."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Declined:
+class Declined(Frozen, frozen=True):
     """It is not done."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Invalid:
+class Invalid(Frozen, frozen=True):
     """The command is none, or names what does not exist."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Unavailable:
+class Unavailable(Frozen, frozen=True):
     """Nobody answered."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class TaskChanged:
+class TaskChanged(Frozen, frozen=True):
     """A task was told to do something; `error` is empty when it did."""
 
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(Frozen, frozen=True):
     """A question that could not be answered."""
 
     error: str
 
 
-@dataclass(frozen=True)
-class NodeListing:
+class NodeListing(Frozen, frozen=True):
     """All nodes, in order."""
 
     nodes: tuple[NodeView, ...]
 
 
-@dataclass(frozen=True)
-class NodeDetail:
+class NodeDetail(Frozen, frozen=True):
     """One node in detail."""
 
     node: NodeView
 
 
-@dataclass(frozen=True)
-class NodeChoice:
+class NodeChoice(Frozen, frozen=True):
     """Where a task would go."""
 
     node: NodeView | None
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(Frozen, frozen=True):
     """Which node has a task."""
 
     task: TaskId
@@ -102,73 +96,67 @@ class Route:
     """When the cluster last heard of the task."""
 
 
-@dataclass(frozen=True)
-class RouteListing:
+class RouteListing(Frozen, frozen=True):
     """Several of them."""
 
     routes: tuple[Route, ...]
 
 
-@dataclass(frozen=True)
-class RouteDetail:
+class RouteDetail(Frozen, frozen=True):
     """One of them."""
 
     route: Route
 
 
-@dataclass(frozen=True)
-class TaskListing:
+class TaskListing(Frozen, frozen=True):
     """Tasks, in the order of their commits."""
 
     tasks: tuple[TaskSummary, ...]
+    uploads: tuple[UploadProgress, ...] = ()
+    """Those that are to become tasks, the newest last; where they were asked for."""
 
 
-@dataclass(frozen=True)
-class TaskDetail:
+class TaskDetail(Frozen, frozen=True):
     """One task in detail."""
 
     task: Task
     node_name: str
     """Where it is or was last; empty before its first attempt."""
+    expected: Expected | None = None
+    """None: it has ended, or nothing is known yet."""
 
 
-@dataclass(frozen=True)
-class ConsoleLines:
+class ConsoleLines(Frozen, frozen=True):
     """Part of a console."""
 
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class MachineCommandLine:
+class MachineCommandLine(Frozen, frozen=True):
     """The command that would start a machine, secrets masked."""
 
     command: str
 
 
-@dataclass(frozen=True)
-class MachinePlan:
+class MachinePlan(Frozen, frozen=True):
     """What the autoscaler would do now."""
 
     steps: tuple[PlannedStep, ...]
 
 
-@dataclass(frozen=True)
-class MachineListing:
+class MachineListing(Frozen, frozen=True):
     """All machines that exist, in the order of their requests."""
 
     machines: tuple[MachineView, ...]
 
 
-@dataclass(frozen=True)
-class AutoscalerReport:
+class AutoscalerReport(Frozen, frozen=True):
     """What the autoscaler does."""
 
     status: AutoscalerStatus
 
 
-@dataclass(frozen=True)
-class UsageReport:
+class UsageReport(Frozen, frozen=True):
     """What tenants have used."""
 
     rows: tuple[UsageRow, ...]

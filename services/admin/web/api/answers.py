@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeUnreachable, NotFound
 from clusterodm.libs.common.version import VERSION
+from clusterodm.services.admin.access.roles import NEEDS_ROLE
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
     Declined,
@@ -34,12 +35,13 @@ REFUSALS: Final[tuple[tuple[type[ClusterError], int], ...]] = (
     (BusFailed, 503),
     (NodeUnreachable, 502),
 )
+FORBIDDEN: Final = 403
 CONFLICT: Final = 409
 PROBLEMS: Final = {
     400: "The request cannot be read",
-    403: "It came from another page, or without X-Requested-With",
+    403: "Whoever asks has not the role for it; or it came from another page, or without X-Requested-With",
     404: "There is no such thing",
-    409: "It cannot be done now",
+    409: "It is not done: what it asks for does not go with how things are, and the answer says why",
     413: "The request is too large",
     415: "The body is not JSON by name",
     422: "Something in the request is not as it should be",
@@ -107,7 +109,7 @@ def done(answer: Answer) -> Response:
     """Say what came of a command. Raises HTTPException where nothing did."""
     match answer:
         case Declined(reason) | Failed(reason):
-            raise HTTPException(404 if "there is no such" in reason else CONFLICT, reason)
+            raise HTTPException(code_of(reason), reason)
         case TaskChanged(error) if error:
             raise HTTPException(CONFLICT, error)
         case Invalid(reason):
@@ -118,6 +120,13 @@ def done(answer: Answer) -> Response:
             return said(ActDone(message=text))
         case _:
             return said(ActDone())
+
+
+def code_of(reason: str) -> int:
+    """Say as which status a refusal goes."""
+    if reason.startswith(NEEDS_ROLE):
+        return FORBIDDEN
+    return 404 if "there is no such" in reason else CONFLICT
 
 
 async def body_of(request: Request, kind: type[Body]) -> Body:
@@ -137,6 +146,7 @@ async def cluster_error(_request: Request, error: Exception) -> Response:
     """Say what the cluster has refused, or that it does not answer."""
     code = next((code for kind, code in REFUSALS if isinstance(error, kind)), CONFLICT)
     message = error.message if isinstance(error, ClusterError) else "It failed."
+    code = FORBIDDEN if message.startswith(NEEDS_ROLE) else code
     if code == 503:  # noqa: PLR2004 what failed inside is no news for whoever looks from outside
         message = "The service that knows this does not answer."
     return JSONResponse({"error": message}, status_code=code)

@@ -84,6 +84,8 @@ class Renderer:
             "ms": shown.ms_text,
             "utc": shown.utc_text,
             "clock": shown.clock_text,
+            "start_between": shown.start_between,
+            "end_between": shown.end_between,
             "count": shown.count_text,
             "money": shown.money_text,
             "progress": shown.progress_of,

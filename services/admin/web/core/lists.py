@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
@@ -19,6 +20,7 @@ from clusterodm.services.admin.web.core.views import (
     AttemptView,
     AutoscalerView,
     EventRow,
+    ExpectedView,
     ListPage,
     MachineDetail,
     MachineRow,
@@ -106,6 +108,27 @@ def task_row(task: TaskSummary) -> TaskRow:
         reason=task.reason,
         has_owner=task.has_owner,
         sent_bytes=task.sent_bytes,
+        expected=expected_view(task.expected) if task.expected else None,
+    )
+
+
+def expected_view(expected: Expected) -> ExpectedView:
+    """Show what is expected of a task."""
+    start_from, start, start_until = expected.start_at_ms or (None, None, None)
+    end_from, end, end_until = expected.end_at_ms or (None, None, None)
+    cost_from, cost, cost_until = expected.cost or (None, None, None)
+    return ExpectedView(
+        start_at_ms=start,
+        start_from_ms=start_from,
+        start_until_ms=start_until,
+        end_at_ms=end,
+        end_from_ms=end_from,
+        end_until_ms=end_until,
+        cost=cost,
+        cost_from=cost_from,
+        cost_until=cost_until,
+        start_held_percent=expected.start_held_percent,
+        end_held_percent=expected.end_held_percent,
     )
 
 

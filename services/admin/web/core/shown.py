@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.services.admin.web.core.views import TaskRow
+from clusterodm.services.admin.web.core.views import ExpectedView, TaskRow
 
 HIDDEN: Final = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -95,6 +95,23 @@ def clock_text(at_ms: float | None) -> str:
 def month_text(at_ms: float) -> str:
     """Show the month of a time, UTC: `2026-11`."""
     return utc_text(at_ms)[:7]
+
+
+def start_between(expected: ExpectedView) -> str:
+    """Show the interval of a start."""
+    between = f"{clock_text(expected.start_from_ms)} to {clock_text(expected.start_until_ms)} UTC"
+    return between + held_text(expected.start_held_percent)
+
+
+def end_between(expected: ExpectedView) -> str:
+    """Show the interval of an end."""
+    between = f"{clock_text(expected.end_from_ms)} to {clock_text(expected.end_until_ms)} UTC"
+    return between + held_text(expected.end_held_percent)
+
+
+def held_text(percent: int | None) -> str:
+    """Say how often such an interval was right."""
+    return "" if percent is None else f" (held for {percent} % of the last tasks)"
 
 
 def count_text(count: float | None) -> str:

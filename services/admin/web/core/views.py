@@ -112,6 +112,28 @@ class TokenMade(View, frozen=True, kw_only=True):
         return f"TokenMade({self.id})"
 
 
+class ExpectedView(View, frozen=True, kw_only=True):
+    """When a task should begin and end, and what it should cost: `from` and `until` are as far apart as it takes for at least eight of ten to lie between them.
+
+    How many of the last hundred did is said with it. Null: not known.
+    """
+
+    start_at_ms: int | None = None
+    start_from_ms: int | None = None
+    start_until_ms: int | None = None
+    end_at_ms: int | None = None
+    end_from_ms: int | None = None
+    end_until_ms: int | None = None
+    cost: float | None = None
+    """Of its time on a rented machine."""
+    cost_from: float | None = None
+    cost_until: float | None = None
+    start_held_percent: int | None = None
+    """Of the last hundred tasks so many began within what had been told at first; null: fewer than twenty are known."""
+    end_held_percent: int | None = None
+    """So many ended within it."""
+
+
 class TaskRow(View, frozen=True, kw_only=True):
     """A task, or an upload that is to become one, in a list."""
 
@@ -143,6 +165,8 @@ class TaskRow(View, frozen=True, kw_only=True):
     rate_bytes_per_s: float = 0.0
     proxy: str = ""
     """The proxy that takes its upload."""
+    expected: ExpectedView | None = None
+    """Null: it has ended, or nothing is known yet."""
 
 
 class TasksPage(View, frozen=True, kw_only=True):

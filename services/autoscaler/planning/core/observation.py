@@ -17,10 +17,10 @@ from clusterodm.libs.common.clocks import InstantCache, Now, WallMs
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
-from clusterodm.services.autoscaler.cluster.core import Load, Workload
+from clusterodm.libs.common.run_times import RunTimes, Workload
+from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, after
-from clusterodm.services.autoscaler.planning.core.run_times import RunTimes
 
 WATCHED = {MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE, MachineState.DRAINING}
 LONGEST_S: Final = 7 * 24 * 3600.0

@@ -16,14 +16,14 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Final, NamedTuple
 
-from clusterodm.libs.common.messages.demand import WaitingTask
+from clusterodm.libs.common.messages.demand import MachineOutlook, SupplyChanged, WaitingTask
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
-from clusterodm.services.autoscaler.cluster.core import Load, Workload
+from clusterodm.libs.common.run_times import LATE, Workload
+from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.planning.core.kept_results import tasks_left
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
-from clusterodm.services.autoscaler.planning.core.run_times import LATE
 from clusterodm.services.autoscaler.planning.core.sizing import fits
 
 ON_ITS_WAY: Final = {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}
@@ -162,6 +162,23 @@ def starts_in_ms(seen: PlanInput, machine: Machine) -> float:
         return 0.0
     been_ms = seen.now_ms - (machine.called_at_ms or seen.now_ms)
     return max(seen.history.starts.start_ms(machine.size) - been_ms, been_ms * LATE)
+
+
+def outlook_of(seen: PlanInput) -> tuple[MachineOutlook, ...]:
+    """Say which machines take tasks, or will, and when: the first of them that are there, or will be there soonest."""
+    used = [machine for machine in seen.machines if machine.state in USED and not machine.silent]
+    found = [
+        MachineOutlook(
+            machine=machine.id,
+            size=machine.size,
+            slots_count=machine.tasks_at_once_count,
+            max_images=machine.max_images,
+            price_per_hour=machine.price_per_hour,
+            ready_in_ms=round(starts_in_ms(seen, machine)),
+        )
+        for machine in used
+    ]
+    return tuple(sorted(found, key=lambda each: each.ready_in_ms)[: SupplyChanged.OUTLOOK_COUNT])
 
 
 def running_left_ms(seen: PlanInput, machine: Machine, load: Load, task: TaskId) -> float:

@@ -16,7 +16,14 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Now, read
 from clusterodm.libs.common.errors import BusFailed, Conflict
-from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED, DemandChanged, SupplyChanged, WaitingTask, supersedes
+from clusterodm.libs.common.messages.demand import (
+    SUPPLY_CHANGED,
+    DemandChanged,
+    MachineOutlook,
+    SupplyChanged,
+    WaitingTask,
+    supersedes,
+)
 from clusterodm.libs.common.messages.machines import ImaginedTasks, TaskWaits
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model.machines import Machine, MachineState
@@ -32,6 +39,7 @@ from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation
 from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
+from clusterodm.services.autoscaler.planning.core.openings import outlook_of
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
 from clusterodm.services.autoscaler.planning.core.preview import waiting_of
 from clusterodm.services.autoscaler.planning.core.supply import clipped
@@ -136,7 +144,7 @@ class Planner:
         self.last = plan(self._limits, seen)
         self._idle.note(self.last.spare, self._clock.instant())
         await self._do(self.last)
-        await self._publish(self.last)
+        await self._publish(self.last, outlook_of(seen))
         return self.last
 
     async def preview(self, demand: Sequence[ImaginedTasks] | None) -> ScalingPlan:
@@ -232,7 +240,7 @@ class Planner:
         what = creation.for_task or f"pool {place}"
         return f"{what} after {self._store.latest_request_ms(creation.for_task)}"
 
-    async def _publish(self, decided: ScalingPlan) -> None:
+    async def _publish(self, decided: ScalingPlan, outlook: tuple[MachineOutlook, ...]) -> None:
         """Say what is done about the demand, when that has changed."""
         self._log_waits(decided.waits)
         supply = SupplyChanged(
@@ -242,6 +250,7 @@ class Planner:
             waits=clipped(decided.waits),
             comes=decided.comes,
             meant=decided.meant,
+            outlook=outlook,
         )
         if has_changed(self._published, supply, self._clock.instant() - self._published_at):
             await self._bus.publish_snapshot(SUPPLY_CHANGED, supply)
@@ -256,7 +265,7 @@ class Planner:
 
 
 def has_changed(published: SupplyChanged | None, now: SupplyChanged, silent_s: float) -> bool:
-    """Whether something is different, or the last word grows old."""
+    """Whether something is different, or the last word grows old. That a machine is later than was thought is no news by itself."""
     if published is None or silent_s >= PUBLISH_AGAIN_S:
         return True
-    return msgspec.structs.replace(now, at_ms=published.at_ms) != published
+    return msgspec.structs.replace(now, at_ms=published.at_ms, outlook=published.outlook) != published

@@ -13,8 +13,8 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.ports import Bucket, Bus
+from clusterodm.libs.common.run_times import RunTimes, RunTimesRecord
 from clusterodm.services.autoscaler.cluster.core import CompletedTask
-from clusterodm.services.autoscaler.planning.core.run_times import RunTimes, RunTimesRecord
 
 log = structlog.get_logger()
 

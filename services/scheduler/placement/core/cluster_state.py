@@ -9,6 +9,7 @@ Each part is what it is and knows nothing of the whole. What this module adds is
     queue          holds what waits and has no slot reserved
     foresight      forgets who waits no more, and learns from what is completed
     submodels      counts the parts of split datasets
+    slot_times     learns how long tasks hold their slots
 
 Whoever drives the core (main, the benchmarks, tests) makes one of these, and changes tasks by `index.put` and `index.drop`.
 """
@@ -18,12 +19,13 @@ from collections.abc import Iterable
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.placement import PlaceTasks
 from clusterodm.libs.common.messages.tenants import TenantShare
-from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
 from clusterodm.services.scheduler.placement.core.reservations import Quota, Reservations
 from clusterodm.services.scheduler.placement.core.shares import FairShares
+from clusterodm.services.scheduler.placement.core.slot_times import SlotTimes
 from clusterodm.services.scheduler.placement.core.supply import Supply
 from clusterodm.services.scheduler.placement.core.waiting import Submodels, WaitReasons
 from clusterodm.services.scheduler.records.core import TaskIndex
@@ -51,6 +53,7 @@ class ClusterState:
         self.queue = WaitingLanes(by_owner=per_owner_count > 0)
         self.foresight = Foresight(self.nodes, enabled=foresees)
         self.supply = Supply()
+        self.slot_times = SlotTimes()
         self.reservations = Reservations(
             self.index, self.nodes, self.proxies, self.quota, self.queue, self.foresight, self.supply, self.shares
         )
@@ -66,6 +69,11 @@ class ClusterState:
         self.shares.put(shares)
         if self.shares:
             self.queue.tell_owners_apart(self.index.tasks)
+
+    def learn(self, task: Task) -> None:
+        """Take in a task that was completed before this scheduler led."""
+        self.foresight.learn(task)
+        self._learn_times(task)
 
     def hear(self, upload_owner: InstanceId, now: Instant) -> bool:
         """Note that an upload owner is there, and may yet take up what was placed; whether it was away."""
@@ -96,3 +104,12 @@ class ClusterState:
         self.queue.task_changed(before, after, reserved=reserved)
         self.foresight.task_changed(before, after)
         self.submodels.task_changed(before, after)
+        was_completed = before is not None and before.state is TaskState.COMPLETED
+        if after is not None and after.state is TaskState.COMPLETED and not was_completed:
+            self._learn_times(after)
+
+    def _learn_times(self, task: Task) -> None:
+        node = self.nodes.get(task.attempt.node) if task.attempt else None
+        outlook = self.supply.outlook(node.record.machine) if node else None
+        under_way_count = len(self.index.running) + len(self.index.forwarding)
+        self.slot_times.learn(task, node.pace if node else 0, outlook.size if outlook else "", under_way_count)

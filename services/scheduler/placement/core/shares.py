@@ -49,6 +49,13 @@ class FairShares:
         """Whether there are any: otherwise the oldest task is next, whoever's it is."""
         return bool(self._shares)
 
+    def copy(self) -> "FairShares":
+        """Make another that goes on from here by itself: to think ahead with."""
+        other = FairShares()
+        other._shares, other._clocks, other._now = self._shares, dict(self._clocks), dict(self._now)
+        other._served_count = self._served_count
+        return other
+
     def put(self, shares: Iterable[TenantShare]) -> None:
         """Take in shares."""
         self._shares.update((share.owner, share) for share in shares)

@@ -13,12 +13,12 @@ earlier term than the last is a leader's that does not know yet that another lea
 there may be no autoscaler any more, and a task would wait for ever "for a machine".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.messages.demand import SupplyChanged, supersedes
+from clusterodm.libs.common.messages.demand import MachineOutlook, SupplyChanged, supersedes
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
@@ -75,6 +75,7 @@ class Supply:
         """Those for which there is no size of machine."""
         self._own: dict[TaskId, MachineId] = {}
         self._tasks: dict[MachineId, TaskId] = {}
+        self._outlook: dict[MachineId, MachineOutlook] = {}
 
     def __repr__(self) -> str:
         """Show whose term it is of, and of how many tasks."""
@@ -86,6 +87,7 @@ class Supply:
             return False
         before = self._own
         self._epoch, self._heard = message.epoch, now
+        self._outlook = {each.machine: each for each in message.outlook}
         self._words = {each.task: f"{NO_MACHINE}: {each.reason}" for each in message.waits}
         self._words |= {each.task: each.reason for each in message.comes}
         self._never = frozenset(each.task for each in message.waits if each.never)
@@ -112,6 +114,16 @@ class Supply:
         if machine is None or task not in self._own or machine not in self._tasks:
             return False
         return self._tasks[machine] != task and self._believed(now)
+
+    def outlook(self, machine: MachineId | None) -> MachineOutlook | None:
+        """Say what is known of a machine that takes tasks; known also while its autoscaler is silent."""
+        return self._outlook.get(machine) if machine else None
+
+    def coming(self, now: Instant) -> Iterator[tuple[MachineOutlook, Instant]]:
+        """Go through the machines that take tasks, or will, and say when each should be there."""
+        if self._heard is not None and self._believed(now):
+            for each in self._outlook.values():
+                yield each, max(now, self._heard + each.ready_in_ms / 1000)
 
     def expecting(self, now: Instant) -> tuple[TaskId, ...]:
         """Name the tasks that have a machine of their own, on its way or there."""

@@ -40,6 +40,7 @@ from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation, fits, has_left
+from clusterodm.services.scheduler.placement.handlers.forecasting import Forecaster
 from clusterodm.services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
 from clusterodm.services.scheduler.records.core import key_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
@@ -59,7 +60,15 @@ LISTED_COUNT: Final = 100
 class PlacementLoop:
     """Answers PLACE_TASKS and PLACE_TASK."""
 
-    def __init__(self, state: ClusterState, records: Records, bus: Bus, events: EventPublisher, new_id: NewId) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
+        self,
+        state: ClusterState,
+        records: Records,
+        bus: Bus,
+        events: EventPublisher,
+        new_id: NewId,
+        forecaster: Forecaster,
+    ) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
@@ -69,6 +78,7 @@ class PlacementLoop:
         self._state = state
         self._events = events
         self._new_id = new_id
+        self.expected = forecaster.expected
         self._polls = PlacementPolls(state.proxies, records.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""

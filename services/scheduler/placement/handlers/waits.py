@@ -16,6 +16,7 @@ from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.estimates import Estimates
 from clusterodm.services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_unplaceable
 from clusterodm.services.scheduler.placement.core.waiting import UPLOAD_OWNER_BUSY, gone_beyond, patience_s
 from clusterodm.services.scheduler.records.core import Key, key_of
@@ -40,13 +41,14 @@ WRITTEN_COUNT: Final = 25
 class WaitExplainer:
     """Keeps the reasons in the records of waiting tasks."""
 
-    def __init__(self, state: ClusterState, records: Records, bus: Bus) -> None:
+    def __init__(self, state: ClusterState, records: Records, bus: Bus, estimates: Estimates) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
         self._clock = records.clock
         self._state = state
         self._bus = bus
+        self._estimates = estimates
         self._last: Key | None = None
 
     async def explain(self) -> None:
@@ -75,12 +77,13 @@ class WaitExplainer:
             self._state.reasons.why_waiting(task, now.instant),
             self._state.supply.word(task.id, now.instant),
         )
+        start = self._estimates.start_of(task, now)
         if (
             self._is_about_to_begin(task, because, now.instant)
-            or waiting_because(task, because, now.wall_ms, word) == task
+            or waiting_because(task, because, now.wall_ms, word, start) == task
         ):
             return False
-        await self._tasks.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word))
+        await self._tasks.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word, start))
         return True
 
     def _has_lost_patience(self, task: Task, now: Now) -> bool:

@@ -16,6 +16,7 @@ import structlog
 
 from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Ended, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
@@ -172,6 +173,7 @@ def task_summary(  # noqa: PLR0913 what it is put together from, by name
     position: int | None = None,
     because: str | None = None,
     sent: tuple[int, int] = (0, 0),
+    expected: Expected | None = None,
 ) -> TaskSummary:
     """Show a task in a list. `because`: why it waits, if it does; `sent`: files and bytes that its node has while it is forwarded."""
     last = task.attempt
@@ -195,4 +197,5 @@ def task_summary(  # noqa: PLR0913 what it is put together from, by name
         ended_at_ms=task.ended_at_ms,
         sent_count=sent[0],
         sent_bytes=sent[1],
+        expected=expected,
     )

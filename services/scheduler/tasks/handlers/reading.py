@@ -143,11 +143,13 @@ class TaskReader:
         """Show an active task in a list."""
         last, known = task.attempt, self._index.observed.get(task.id, task.known)
         node = self._nodes.get(last.node) if last else None
+        expected = self._queue.expected(task)
         if task.state is not TaskState.WAITING:
             sending = self._index.forwarding.get(task.id)
-            return task_summary(task, known, node, sent=(sending.sent_count, sending.sent_bytes) if sending else (0, 0))
+            sent = (sending.sent_count, sending.sent_bytes) if sending else (0, 0)
+            return task_summary(task, known, node, sent=sent, expected=expected)
         position, because = self._index.waiting.position(key_of(task)), self._queue.why_waiting(task)
-        return task_summary(task, known, node, position=position, because=because)
+        return task_summary(task, known, node, position=position, because=because, expected=expected)
 
     def listed(self, task: Task) -> TaskSummary:
         """Show an active task without what changes by itself: for what it is searched and sorted by."""

@@ -19,7 +19,7 @@ from clusterodm.libs.common.messages.machines import (
     ViewCommand,
 )
 from clusterodm.libs.common.messages.nodes import ADD_NODE, BestNode
-from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.messages.tasks import DESCRIBE_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
@@ -283,7 +283,7 @@ async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: Memor
     async def unreadable(asked: TaskRef) -> TaskRecord:
         raise Unreadable(f"{asked.task} was written by a later version; this one cannot read it")
 
-    async with bus.serve("scheduler", {GET_TASK: unreadable}):
+    async with bus.serve("scheduler", {DESCRIBE_TASK: unreadable}):
         answer = await execute(bus, parse(f"TASK INFO {RUNNING}"))
     assert answer == Failed(f"{RUNNING} was written by a later version; this one cannot read it")
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
-from clusterodm.services.autoscaler.cluster.core import Load, Workload
+from clusterodm.libs.common.run_times import RunTimes, Workload
+from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
 from clusterodm.services.autoscaler.planning.core.requests import SHARES
-from clusterodm.services.autoscaler.planning.core.run_times import RunTimes
 
 SMALL = Size(slug="small", max_images=50, price_per_hour=1.0)
 LARGE = Size(slug="large", max_images=500, price_per_hour=4.0)

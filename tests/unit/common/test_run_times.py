@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
-from clusterodm.services.autoscaler.cluster.core import Workload, completed_on_machine, options_digest
-from clusterodm.services.autoscaler.planning.core.run_times import OPTIONS_COUNT, RunTimes, RunTimesRecord, work
+from clusterodm.libs.common.run_times import OPTIONS_COUNT, RunTimes, RunTimesRecord, Workload, options_digest, work
+from clusterodm.services.autoscaler.cluster.core import completed_on_machine
 
 
 def load(images: int | None = 100, **more: object) -> Workload:
