@@ -199,6 +199,7 @@ class FakeScheduler:
             and (asked.text.lower() in each.name.lower() or asked.text.lower() in each.id)
             and asked.node in {None, each.attempt.node if each.attempt else ""}
             and each.committed_at_ms >= asked.since_ms
+            and asked.owner in {None, each.owner}
         ]
         found.sort(key=lambda each: each.committed_at_ms, reverse=asked.descending)
         states = Counter(each.state.value for each in self.tasks)

@@ -10,7 +10,7 @@ import nats
 from nats.aio.client import Client
 
 from clusterodm.deploy.nats import process
-from clusterodm.libs.common.bus.connection import inbox_of, named_in
+from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from tests.nats import NATS_SERVER
 from tests.ports import free_port
 from tests.waiting import until_sync

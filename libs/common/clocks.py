@@ -18,8 +18,9 @@ The real clock is `lifecycle.SystemClock`, the one of tests
 """
 
 from collections.abc import Container, Hashable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, NewType, Protocol, TypeVar
+
+import msgspec
 
 WallMs = NewType("WallMs", int)
 """Milliseconds since 1970 UTC."""
@@ -61,8 +62,7 @@ else:
     Instant = float
 
 
-@dataclass(frozen=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """Both clocks, read at one moment."""
 
     wall_ms: WallMs

@@ -1,12 +1,11 @@
 """Hosts as people write them, and as they are shown: a name, an IPv4 address, or an IPv6 address, with brackets where a port follows. Pure."""
 
-import ipaddress
 import re
 from functools import lru_cache
 from typing import Final
 
 LONGEST_COUNT: Final = 253
-LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 FORMS: Final = "a host is a name such as node-1.example.org, or an address such as 192.168.1.20 or fd00::20"
 
 
@@ -14,11 +13,15 @@ def is_host(text: str) -> bool:
     """Whether a text is a name or an address, without brackets, scheme and port."""
     if ":" in text or text.removesuffix(".").rpartition(".")[2].isdigit():  # no name ends in a number: RFC 3696, 2
         return is_address(text)
-    return 0 < len(text) <= LONGEST_COUNT and all(map(LABEL.fullmatch, text.removesuffix(".").split(".")))
+    return 0 < len(text) <= LONGEST_COUNT and all(
+        re.fullmatch(LABEL, label) for label in text.removesuffix(".").split(".")
+    )
 
 
 def is_address(text: str) -> bool:
     """Whether a text is an IP address. One of a single link (`fe80::1%eth0`) is none that others could use."""
+    import ipaddress  # who shows hosts does without
+
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -29,6 +32,8 @@ def is_address(text: str) -> bool:
 @lru_cache(4096)
 def canonical(host: str) -> str:
     """Write a host as all of its spellings are: the case of names, a last dot, and zeros in IPv6 addresses make no other host."""
+    import ipaddress  # who shows hosts does without
+
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -53,6 +58,8 @@ def shown(host: str, port: int) -> str:
 
 def account_of(address: str) -> str:
     """Say on whose account an address goes: in IPv6 one customer has a whole /64."""
+    import ipaddress  # who shows hosts does without
+
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,6 +1,5 @@
 """What the admin service counts; the names are in docs/metrics.md."""
 
-import re
 from typing import Final
 
 from clusterodm.libs.common.telemetry.metrics import counter, gauge
@@ -15,9 +14,9 @@ LOGINS: Final = counter(
     "clusterodm_logins_total", "Passwords that were tried, by door (telnet, web) and outcome", "door", "outcome"
 )
 SESSIONS: Final = gauge("clusterodm_telnet_sessions", "Telnet sessions that are open")
-WORD: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def label_of(kind: type) -> str:
     """Name a class as a label: `ListNodesCommand` is list_nodes."""
-    return WORD.sub("_", kind.__name__.removesuffix("Command")).lower()
+    name = kind.__name__.removesuffix("Command")
+    return "".join(f"_{each}" if each.isupper() else each for each in name).lower().removeprefix("_")

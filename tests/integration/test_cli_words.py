@@ -13,12 +13,21 @@ import pytest
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.messages.buckets import PROGRESS
+from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from tests.fake_scheduler import FakeScheduler, node, task
 
 RUNNING = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 OTHER = "6f9619ff-8b86-4011-b42d-00c04fc964aa"
 PROGRAM = "import sys; from clusterodm.services.admin.cli.api.program import main; sys.exit(main(sys.argv[1:]))"
+
+LOADED = (
+    "import sys; from clusterodm.deploy.cli import main; main(sys.argv[1:]);"
+    " sys.stderr.write(' '.join({'asyncio', 'nats', 'structlog'} & set(sys.modules)))"
+)
+"""Carries out a word, and says what it should not have loaded."""
 
 
 @dataclass
@@ -34,10 +43,10 @@ class Said:
         return json.loads(self.out)
 
 
-async def run(*words: str, stdin: str = "", **environment: str) -> Said:
+async def run(*words: str, stdin: str = "", program: str = PROGRAM, **environment: str) -> Said:
     """Run one command to its end."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, *words),
+        *(sys.executable, "-c", program, *words),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -127,6 +136,21 @@ async def test_tasks_and_routes(call: Call, scheduler: FakeScheduler):
     assert (await call("task", "remove", RUNNING)).code == 0
     unknown = await call("task", "info", RUNNING)
     assert (unknown.code, unknown.out) == (1, "")
+
+
+async def test_uploads_are_listed_and_all_of_it_is_asked_without_an_event_loop(
+    nats_url: str, nats_bus: NatsBus, scheduler: FakeScheduler
+):
+    bucket = await nats_bus.bucket(PROGRESS)
+    for number in range(3):
+        task_id = TaskId(f"upload-{number}")
+        told = UploadProgress(task=task_id, instance=InstanceId("p1"), name=f"field {number}", created_at_ms=number)
+        await bucket.put(task_id, told)
+    await bucket.delete("upload-1")
+    listed = await run("task", "list", "--json", "--nats-url", nats_url, program=LOADED)
+    assert [each["uuid"] for each in listed.json] == [RUNNING, "w1", "upload-0", "upload-2"]
+    assert listed.err == ""
+    assert len(scheduler.asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.requests import CAUSE, Requests
+from clusterodm.libs.common.bus.replies import CAUSE
+from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.bus.retrying import retry, try_timeout
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.stored_events import events_after

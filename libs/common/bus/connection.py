@@ -15,13 +15,11 @@ within a second is shut down (`shutting_down`). nats-py does not hand it out: it
 import asyncio
 import contextlib
 import os
-import re
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -30,6 +28,7 @@ import structlog
 from nats.aio.client import Client
 
 from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.process.lifecycle import cancellable
@@ -43,10 +42,8 @@ UNANSWERED_PINGS_COUNT: Final = 2
 CONNECT_S: Final = 2
 RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
-INBOX: Final = "_INBOX"
 AUTHORIZATION: Final = "authorization violation"
 PERMISSIONS: Final = "permissions violation"
-USER: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Absence:
@@ -145,20 +142,6 @@ def shut_down_one(descriptor: int, peers: Container[tuple[str, int]]) -> None:
     with duplicated(descriptor) as copy:
         if copy.family in {socket.AF_INET, socket.AF_INET6} and copy.getpeername()[:2] in peers:
             copy.shutdown(socket.SHUT_RDWR)
-
-
-def named_in(url: str) -> tuple[str, str]:
-    """Read user and password out of the first of some URLs; empty: there are none, or there is a token."""
-    try:
-        where = urlsplit(url.partition(",")[0])
-    except ValueError:
-        return "", ""
-    return (where.username, where.password) if where.username and where.password else ("", "")
-
-
-def inbox_of(user: str) -> str:
-    """Name where answers go to: an inbox for each user of NATS, which the rights of others can leave out."""
-    return f"{INBOX}.{user}" if USER.fullmatch(user) else INBOX
 
 
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:

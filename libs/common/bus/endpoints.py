@@ -7,8 +7,8 @@ import msgspec
 import structlog
 from nats.micro.request import Request as MicroRequest
 
+from clusterodm.libs.common.bus.replies import CAUSE
 from clusterodm.libs.common.bus.request_spans import of_request
-from clusterodm.libs.common.bus.requests import CAUSE
 from clusterodm.libs.common.errors import ClusterError, error_name
 from clusterodm.libs.common.messages.kinds import LongPoll, Request, Snapshot
 from clusterodm.libs.common.ports import Handler, Term

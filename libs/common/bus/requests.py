@@ -22,8 +22,9 @@ from nats.aio.msg import Msg
 
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.errors import ERROR_NAMES, BusFailed, ClusterError
+from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.kinds import LongPoll, Request
 from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from clusterodm.libs.common.telemetry.metrics import counter, histogram
@@ -33,8 +34,6 @@ from clusterodm.libs.common.telemetry.tracing import TRACEPARENT, current
 Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
 
-CAUSE: Final = "Clusterodm-Cause"
-ERROR_CODE: Final = "Nats-Service-Error-Code"
 RETRY_S: Final = 0.1
 REQUESTS: Final = counter(
     "clusterodm_bus_requests_total",
@@ -143,10 +142,4 @@ def note_failure(attempt: "asyncio.Task[Msg]") -> None:
 
 def decode(request: Request[Any, Reply], answer: Msg) -> Reply:
     """Read an answer: the reply, or the error that the handler raised."""
-    if answer.headers and (code := answer.headers.get(ERROR_CODE)):
-        raise ERROR_NAMES.get(code, BusFailed)(answer.data.decode(errors="replace"))
-    try:
-        reply: Reply = msgspec.json.decode(answer.data, type=request.reply)
-    except msgspec.DecodeError as error:
-        raise BusFailed(f"{request.owner} answered {request.name} with nonsense: {error}") from None
-    return reply
+    return reply_in(request, (answer.headers or {}).get(ERROR_CODE), answer.data)

@@ -5,7 +5,6 @@ Event     told to whoever listens, kept in EVENTS      clusterodm.event.<noun>.<
 Snapshot  the whole of a changing fact, last one wins  clusterodm.<noun>.<past>
 """
 
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from clusterodm.libs.common.model.values import Frozen
@@ -16,8 +15,7 @@ Value = TypeVar("Value")
 PREFIX: Final = "clusterodm"
 
 
-@dataclass(frozen=True)
-class Request(Generic[Payload, Reply]):
+class Request(Frozen, Generic[Payload, Reply], frozen=True):
     """A question to the one service that owns the answer."""
 
     name: str
@@ -41,13 +39,11 @@ class Request(Generic[Payload, Reply]):
         return self.name.partition(".")[0]
 
 
-@dataclass(frozen=True)
-class LongPoll(Request[Payload, Reply]):
+class LongPoll(Request[Payload, Reply], frozen=True):
     """A question that stays open until there is something to say: those that are open take nobody's turn."""
 
 
-@dataclass(frozen=True)
-class Event(Generic[Payload]):
+class Event(Frozen, Generic[Payload], frozen=True):
     """Something that has happened."""
 
     name: str
@@ -59,8 +55,7 @@ class Event(Generic[Payload]):
         return f"{PREFIX}.event.{self.name}"
 
 
-@dataclass(frozen=True)
-class Snapshot(Generic[Payload]):
+class Snapshot(Frozen, Generic[Payload], frozen=True):
     """The whole of a fact that changes; kept in a stream of its own that holds the last value only."""
 
     name: str
@@ -78,8 +73,7 @@ class Snapshot(Generic[Payload]):
         return f"{PREFIX}.{self.name.rpartition('.')[0]}.*"
 
 
-@dataclass(frozen=True)
-class BucketName(Generic[Value]):
+class BucketName(Frozen, Generic[Value], frozen=True):
     """A key-value store: keys to values of one type."""
 
     name: str
@@ -93,8 +87,7 @@ class BucketName(Generic[Value]):
     """After so long a key that is not written again goes by itself; 0: it stays."""
 
 
-@dataclass(frozen=True)
-class ObjectsName:
+class ObjectsName(Frozen, frozen=True):
     """A store of things that are too large for a bucket: keys to bytes, each deleted some time after it was written."""
 
     name: str

@@ -18,7 +18,6 @@ import resource
 import signal
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -29,6 +28,8 @@ from clusterodm.libs.common.clocks import Instant, WallMs
 from clusterodm.libs.common.errors import ClusterError, Refused
 from clusterodm.libs.common.process.memory import settle
 from clusterodm.libs.common.process.private_files import keep_private
+from clusterodm.libs.common.process.wall_clock import monotonic_s as monotonic_s  # noqa: PLC0414 most take it from here
+from clusterodm.libs.common.process.wall_clock import now_ms as now_ms  # noqa: PLC0414 same
 
 log = structlog.get_logger()
 
@@ -47,16 +48,6 @@ CANCEL_AGAIN_S: Final = 1.0
 """A loop that has not ended so long after it was cancelled may have missed it (see `cancellable`)."""
 
 
-def now_ms() -> WallMs:
-    """Milliseconds since 1970 UTC."""
-    return WallMs(int(time.time() * 1000))  # noqa: TID251 this is the clock
-
-
-def monotonic_s() -> Instant:
-    """Say where the monotonic clock is, for time limits."""
-    return Instant(time.monotonic())
-
-
 class SystemClock:
     """The real clocks; see libs/common/clocks.py."""
 
@@ -66,7 +57,7 @@ class SystemClock:
 
     def instant(self) -> Instant:
         """Say where the monotonic clock is."""
-        return Instant(time.monotonic())
+        return monotonic_s()
 
 
 def run(

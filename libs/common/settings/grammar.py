@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn
 
 from clusterodm.libs.common.settings.wording import hint
 
-FLAG: Final = re.compile(r"--[^=\s]+|-[A-Za-z]")
-CHOICE: Final = re.compile(r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)", re.DOTALL)
+CHOICE: Final = r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)"
+"""What argparse says; read when it does."""
 UNRECOGNIZED: Final = "unrecognized arguments: "
 NO_MORE_FLAGS: Final = "--"
 
@@ -49,7 +49,7 @@ class Grammar(argparse.ArgumentParser):
             (file or sys.stderr).write(message)
 
     def _told(self, message: str) -> str:
-        if found := CHOICE.fullmatch(message):
+        if found := re.fullmatch(CHOICE, message, re.DOTALL):
             given, known = found["given"].strip("'\""), re.findall(r"[\w-]+", found["known"])
             return f"unknown word {given!r}{hint(given, known)}: one of {', '.join(known)}"
         if message.startswith(UNRECOGNIZED):
@@ -64,8 +64,16 @@ def flags_in(argv: Sequence[str]) -> Iterator[str]:
     for word in argv:
         if word == NO_MORE_FLAGS:
             return
-        if found := FLAG.match(word):
-            yield found[0]
+        if (flag := flag_of(word)) is not None:
+            yield flag
+
+
+def flag_of(word: str) -> str | None:
+    """Take the flag out of a word, without its value; None: it is none."""
+    if word.startswith("--"):
+        name = word[2:].partition("=")[0].split(maxsplit=1)
+        return f"--{name[0]}" if name and not word[2].isspace() else None
+    return word[:2] if word[:1] == "-" and word[1:2].isascii() and word[1:2].isalpha() else None
 
 
 def elsewhere(flag: str) -> str:

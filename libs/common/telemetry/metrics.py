@@ -19,8 +19,6 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, TypeVar
 
-from clusterodm.libs.common.process.lifecycle import threaded
-
 Labels = tuple[str, ...]
 
 SERIES_COUNT: Final = 2000
@@ -196,6 +194,8 @@ UNREADABLE: Final = counter(
 async def exposition() -> tuple[bytes, bytes]:
     """Write all that is counted in this process: content type, text."""
     readings = [reading for read in list(_readers.values()) for reading in read()]
+    from clusterodm.libs.common.process.lifecycle import threaded  # what never is scraped needs no event loop
+
     return await threaded(partial(text_of, list(snapshot()), readings), "write metrics")
 
 

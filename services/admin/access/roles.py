@@ -9,9 +9,10 @@ The same on every road: a command is judged where it is carried out (commands/ha
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from clusterodm.libs.common.model.values import Frozen
 
 
 class Role(IntEnum):
@@ -30,8 +31,7 @@ class Role(IntEnum):
 ROLES: Final[Mapping[str, Role]] = {role.word: role for role in Role}
 
 
-@dataclass(frozen=True)
-class Principal:
+class Principal(Frozen, frozen=True):
     """Who acts, and from where."""
 
     user: str
@@ -47,9 +47,13 @@ acting: ContextVar[Principal] = ContextVar("acting", default=NOBODY_ELSE)
 """Who acts in this asyncio task."""
 
 
+NEEDS_ROLE: Final = "this needs the role"
+"""How it is said that somebody may not."""
+
+
 def refusal(principal: Principal, needed: Role) -> str:
     """Say why somebody may not do what needs a role; empty: it is allowed."""
-    return "" if principal.role >= needed else f"this needs the role {needed.word}; you are {principal.role.word}"
+    return "" if principal.role >= needed else f"{NEEDS_ROLE} {needed.word}; you are {principal.role.word}"
 
 
 def role_rules(text: str) -> Mapping[str, Role]:

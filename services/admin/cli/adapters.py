@@ -1,10 +1,7 @@
 """What a command reads of this computer: where the cluster is, the files and secrets that an operator names, and the terminal."""
 
-import getpass
 import os
-import shutil
 import sys
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -15,8 +12,9 @@ from clusterodm.services.admin.cli.core.grammar import PROG
 from clusterodm.services.admin.cli.core.tables import TableStyle
 
 FILE: Final = "cluster.json"
-DATA_DIR: Final = Path("data")
+DATA_DIR: Final = "data"
 STANDARD_INPUT: Final = "-"
+USUAL_COLUMNS: Final = 100
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
 """From the top of an empty screen on (ECMA-48)."""
 
@@ -37,13 +35,15 @@ def nats_url(flag: str, data_dir: str | None) -> str:
     environment = os.environ.get("CLUSTERODM_NATS_URL", "")
     if environment and data_dir is None:
         return environment
-    return read_cluster_file(Path(data_dir or os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / FILE)
+    folder = data_dir or os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR
+    return read_cluster_file(os.path.join(folder, FILE))  # noqa: PTH118 to load pathlib takes a tenth of what a command may take
 
 
-def read_cluster_file(path: Path) -> str:
+def read_cluster_file(path: str) -> str:
     """Read what `clusterodm up` wrote."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ClusterFile).nats_url
+        with open(path, "rb") as file:  # noqa: PTH123 as above
+            return msgspec.json.decode(file.read(), type=ClusterFile).nats_url
     except FileNotFoundError:
         raise BusFailed(f"there is no running cluster at {path}; name its NATS server with --nats-url") from None
     except OSError as error:
@@ -55,7 +55,8 @@ def read_cluster_file(path: Path) -> str:
 def read(path: str) -> str:
     """Read a file. Raises Refused."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 as above
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -64,6 +65,8 @@ def read_secret(path: str) -> str:
     """Read a secret from a file or from standard input, without showing it on a terminal."""
     if path != STANDARD_INPUT:
         return read(path).strip()
+    import getpass  # few words ask for one, and all would wait for it
+
     return getpass.getpass("Token: ").strip() if sys.stdin.isatty() else sys.stdin.readline().strip()
 
 
@@ -77,7 +80,18 @@ def look(*, wide: bool) -> TableStyle:
     if not is_terminal():
         return TableStyle()
     colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return TableStyle(width=None if wide else shutil.get_terminal_size((100, 24)).columns, colour=colour)
+    return TableStyle(width=None if wide else columns(), colour=colour)
+
+
+def columns() -> int:
+    """Say how wide the terminal is: as the environment says, or the kernel (shutil, which does the same, takes long to load)."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return USUAL_COLUMNS
 
 
 def say(text: str, *, failed: bool = False) -> None:
@@ -96,6 +110,8 @@ def clear() -> None:
 
 def user_name() -> str:
     """Say who has typed a command, as this computer knows it."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -106,6 +106,18 @@ def test_an_operators_words_are_understood_without_the_bus():
     }
 
 
+def test_a_question_to_the_cluster_is_asked_without_an_event_loop():
+    """What commands load is most of what they take: docs/decisions/0136."""
+    loaded = loaded_by(
+        "import clusterodm.services.admin.cli.api.program as program; program.load_msgspec_alone(); "
+        "import clusterodm.services.admin.cli.api.session"
+    )
+    assert not loaded & {
+        *("asyncio", "structlog", "nats", "httpx", "ssl", "logging", "typing_extensions", "dataclasses", "inspect"),
+        *("pathlib", "urllib", "ipaddress", "json", "shutil"),
+    }
+
+
 @pytest.mark.parametrize(
     "words",
     [["--help"], ["task", "list"], ["task", "--help"], ["token", "list"], ["token", "--help"], ["copy-nats"]],

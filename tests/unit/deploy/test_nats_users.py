@@ -9,8 +9,8 @@ import pytest
 
 from clusterodm.deploy.nats import USERS, USERS_FILE, password_of
 from clusterodm.deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
-from clusterodm.libs.common.bus.connection import inbox_of, named_in
 from clusterodm.libs.common.bus.layout import BUCKETS, PRIVATE, SNAPSHOTS
+from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.messages.buckets import CLUSTER
 from clusterodm.libs.common.messages.catalogue import catalogue
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS

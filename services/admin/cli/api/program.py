@@ -7,6 +7,7 @@ Help, mistakes and completion are answered by core alone: what speaks with the c
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -66,19 +67,53 @@ def write_completion(given: argparse.Namespace) -> int:
 
 def carry_out(given: argparse.Namespace) -> int:
     """Load what speaks with the cluster, and let it be done; the exit code."""
-    import asyncio
-
+    gc.disable()  # nothing is given up before the program ends, or the cluster is waited for
+    load_msgspec_alone()
     from clusterodm.libs.common.errors import BusFailed, Refused
-    from clusterodm.libs.common.telemetry.log import configure
-    from clusterodm.services.admin.cli.api.session import run
+    from clusterodm.libs.common.telemetry.lazy_log import log
+    from clusterodm.services.admin.cli.api.session import run_short
 
-    configure("cli", "error", as_json=False)
+    log.prepare = log_errors
     try:
-        return asyncio.run(run(given))
+        if (code := run_short(given)) is not None:
+            gc.freeze()  # nor is anything looked for as the program ends
+            return code
+        return carry_out_in_full(given)
     except Refused as error:
         return print_error(error, EXIT_USAGE)
     except BusFailed as error:
         return print_error(error, EXIT_UNAVAILABLE)
+    finally:
+        log.prepare = None
+        gc.enable()
+
+
+def carry_out_in_full(given: argparse.Namespace) -> int:
+    """Load an event loop and all of the bus; the exit code. Raises Refused, BusFailed."""
+    import asyncio
+
+    from clusterodm.services.admin.cli.api.session import run
+
+    gc.enable()
+    log_errors()
+    return asyncio.run(run(given))
+
+
+def load_msgspec_alone() -> None:
+    """Load msgspec without typing_extensions, which it takes where it is and can do without: that takes longer to load than all of msgspec."""
+    if "typing_extensions" not in sys.modules:
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment] # it cannot be imported
+        try:
+            import msgspec  # noqa: F401 that it is loaded
+        finally:
+            del sys.modules["typing_extensions"]
+
+
+def log_errors() -> None:
+    """Let the log hold its tongue: what is wrong is the program's answer."""
+    from clusterodm.libs.common.telemetry.log import configure
+
+    configure("cli", "error", as_json=False)
 
 
 def print_error(error: "ClusterError", code: int) -> int:

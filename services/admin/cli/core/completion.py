@@ -7,10 +7,11 @@ most, and what they are called is printed by `clusterodm completion --values KIN
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, Argument, Verb
+from clusterodm.services.admin.cli.core.file_words import FILE_FLAGS, FILE_NOUNS
+from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, Argument, Noun, Verb
 
 ASK: Final = "timeout 2 clusterodm completion --values"
-OTHER_WORDS: Final = ("up", "proxy", "scheduler", "autoscaler", "admin", "copy-nats")
+OTHER_WORDS: Final = ("up", "proxy", "scheduler", "autoscaler", "admin", "copy-nats", "hash-password")
 """Words of the program that are none of an operator."""
 
 
@@ -19,9 +20,31 @@ def script(shell: str) -> str:
     return WRITERS[shell]()
 
 
+def nouns_of_all() -> Mapping[str, Noun]:
+    """List all nouns, those about the file of tokens, too."""
+    found = dict(NOUNS)
+    for noun in FILE_NOUNS:
+        known = found.get(noun.name)
+        found[noun.name] = (
+            noun if known is None else known._replace(verbs=(*noun.verbs, *known.verbs), about=noun.about)
+        )
+    return found
+
+
+ALL: Final = nouns_of_all()
+
+
 def flags_of(verb: Verb) -> list[Argument]:
     """List the flags of a word."""
-    return [each for each in (*verb.arguments, *COMMON) if each.is_flag]
+    about_file = any(verb is each for noun in FILE_NOUNS for each in noun.verbs)
+    own = {each.name for each in verb.arguments}
+    common = [each for each in (FILE_FLAGS if about_file else COMMON) if each.name not in own]
+    return [each for each in (*verb.arguments, *common) if each.is_flag]
+
+
+def values_of(each: Argument) -> str:
+    """List what a shell offers as values of a flag; empty: nothing."""
+    return " ".join(each.choices or each.offers)
 
 
 def kind_of(verb: Verb) -> str:
@@ -31,29 +54,34 @@ def kind_of(verb: Verb) -> str:
 
 def cases() -> Iterator[tuple[str, str, Verb]]:
     """Name every word as `noun verb`, with its verb."""
-    for noun in NOUNS.values():
+    for noun in ALL.values():
         for verb in noun.verbs:
             yield noun.name, verb.name, verb
 
 
+def valued(form: str, file: str) -> str:
+    """Write an arm of `case` for each flag that has values to offer, or files."""
+    return "\n".join(
+        f"    '{noun} {verb.name} {name}') {form.format(words=values_of(each)) if values_of(each) else file}; return;;"
+        for noun, _, verb in cases()
+        for each in flags_of(verb)
+        if values_of(each) or each.completes == "file"
+        for name in (each.name, each.short)
+        if name
+    )
+
+
 def bash() -> str:
     """Write it for bash (and for zsh's bashcompinit)."""
-    nouns = " ".join((*NOUNS, *OTHER_WORDS))
+    nouns = " ".join((*ALL, *OTHER_WORDS))
     verbs = "\n".join(
         f"      {noun.name}) COMPREPLY=($(compgen -W '{' '.join(verb.name for verb in noun.verbs)}' -- \"$cur\"));;"
-        for noun in NOUNS.values()
+        for noun in ALL.values()
         if noun.verbs[0].name
     )
     arms = "\n".join(f"    '{noun} {verb.name}') flags='{bash_flags(verb)}'; kind='{kind_of(verb)}'; choices='{choices_of(verb)}';;"
                      for noun, _, verb in cases())  # fmt: skip
-    values = "\n".join(
-        f"    '{noun} {verb.name} {name}') COMPREPLY=($(compgen -W '{' '.join(each.choices)}' -- \"$cur\")); return;;"
-        for noun, _, verb in cases()
-        for each in flags_of(verb)
-        if each.choices
-        for name in (each.name, each.short)
-        if name
-    )
+    values = valued("COMPREPLY=($(compgen -W '{words}' -- \"$cur\"))", 'COMPREPLY=($(compgen -f -- "$cur"))')
     return f"""\
 # bash completion for clusterodm, written by `clusterodm completion bash`
 _clusterodm() {{
@@ -101,11 +129,12 @@ def choices_of(verb: Verb) -> str:
 
 def zsh() -> str:
     """Write it for zsh, with what each word does."""
-    nouns = " ".join(quoted(f"{noun.name}:{noun.about}") for noun in NOUNS.values())
+    nouns = " ".join(quoted(f"{noun.name}:{noun.about}") for noun in ALL.values())
     others = " ".join(OTHER_WORDS)
+    values = valued("compadd -- {words}", "_files")
     verbs = "\n".join(
         f"      {noun.name}) verbs=({' '.join(quoted(f'{verb.name}:{verb.about}') for verb in noun.verbs)});;"
-        for noun in NOUNS.values()
+        for noun in ALL.values()
         if noun.verbs[0].name
     )
     arms = "\n".join(
@@ -127,6 +156,9 @@ _clusterodm() {{
     esac
     if (( $#verbs )); then _describe word verbs; return; fi
   fi
+  case "$noun $verb $words[CURRENT-1]" in
+{values}
+  esac
   case "$noun $verb" in
 {arms}
   esac
@@ -149,7 +181,7 @@ def zsh_flags(verb: Verb) -> str:
 def fish() -> str:
     """Write it for fish, with what each word does."""
     lines = ["# fish completion for clusterodm, written by `clusterodm completion fish`", "complete -c clusterodm -f"]
-    for noun in NOUNS.values():
+    for noun in ALL.values():
         lines.append(f"complete -c clusterodm -n __fish_use_subcommand -a {noun.name} -d {quoted(noun.about)}")
         for verb in noun.verbs:
             lines += fish_verb(noun.name, verb)
@@ -161,14 +193,14 @@ def fish_verb(noun: str, verb: Verb) -> Iterator[str]:
     """Write what completes one word and what follows it."""
     here = f"__fish_seen_subcommand_from {noun}"
     if verb.name:
-        names = " ".join(each.name for each in NOUNS[noun].verbs)
+        names = " ".join(each.name for each in ALL[noun].verbs)
         waits = f"{here}; and not __fish_seen_subcommand_from {names}"
         yield f"complete -c clusterodm -n {quoted(waits)} -a {verb.name} -d {quoted(verb.about)}"
         here = f"{here}; and __fish_seen_subcommand_from {verb.name}"
     condition = f"complete -c clusterodm -n {quoted(here)}"
     for each in flags_of(verb):
         short = f" -s {each.short[1:]}" if each.short else ""
-        value = "" if each.switch else " -r" if each.completes == "file" else f" -x -a {quoted(' '.join(each.choices))}"
+        value = "" if each.switch else " -r" if each.completes == "file" else f" -x -a {quoted(values_of(each))}"
         yield f"{condition} -l {each.name[2:]}{short}{value} -d {quoted(each.about)}"
     kind = kind_of(verb)
     if kind == "file":

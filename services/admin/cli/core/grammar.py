@@ -10,6 +10,8 @@ from clusterodm.services.admin.cli.core.reading import READERS
 from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, Argument, Noun, Verb, flags_of_all
 
 PROG: Final = "clusterodm"
+WIDE_COLUMNS: Final = 1000
+"""Of a usage that argparse writes: it stands in one line."""
 HELP: Final = frozenset({"-h", "--help"})
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage or a mistake in a file, 3 the cluster does not answer. "
@@ -27,6 +29,13 @@ class HelpRequested(Exception):
 
 class WrongWord(Exception):
     """There is no such word."""
+
+
+class Formatter(argparse.HelpFormatter):
+    """Writes usage and mistakes; argparse makes one for each argument, and would ask for the width of the terminal each time."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=WIDE_COLUMNS)
 
 
 def read(words: Sequence[str], width: int) -> argparse.Namespace:
@@ -65,7 +74,7 @@ def verb_of(noun: Noun, word: str) -> Verb:
 def parser(noun: Noun, verb: Verb) -> Grammar:
     """Make the grammar of one word."""
     name = " ".join(filter(None, (PROG, noun.name, verb.name)))
-    made = Grammar(prog=name, add_help=False, others=flags_of_all(), usage=usage(noun, verb))
+    made = Grammar(prog=name, add_help=False, formatter_class=Formatter, others=flags_of_all(), usage=usage(noun, verb))
     for each in (*verb.arguments, *common_of(verb)):
         made.add_argument(*filter(None, (each.short, each.name)), **keywords(each))
     return made

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from clusterodm.libs.common.clocks import WallMs
 
-DURATION: Final = re.compile(r"(\d+)([smhdw]?)")
+DURATION: Final = r"(\d+)([smhdw]?)"
 MONTH_LENGTH: Final = 7
 UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -55,7 +55,7 @@ def line(text: str) -> int:
 
 def duration(text: str) -> int:
     """Read a time span, in seconds: 90, 90s, 30m, 12h, 7d."""
-    found = DURATION.fullmatch(text.strip().lower())
+    found = re.fullmatch(DURATION, text.strip().lower())
     if found is None or len(found[1]) > numbers.LONGEST_NUMBER:
         raise ValueError(f"{text!r} is no time span such as 90s, 30m, 12h or 7d")
     return int(found[1]) * UNITS_S[found[2]]

@@ -1,7 +1,7 @@
 """Tables as a terminal shows them: as wide as it is, and in colour where it is one. The widths are arguments."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from clusterodm.services.admin.commands.core.answers import Answer
@@ -11,6 +11,8 @@ Row = Sequence[str]
 
 GAP: Final = "  "
 MORE: Final = "…"
+NOTHING: Final = "-"
+"""What stands in a cell of which nothing is known."""
 LEAST: Final = 6
 """No column that is shortened gets narrower."""
 SHORTENED: Final = ("REASON", "NAME", "ENGINE", "MACHINE", "NODE", "STATE")
@@ -26,6 +28,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "offline": "red",
     "failed": "red",
     "lost": "red",
+    "uploading": "yellow",
     "waiting": "yellow",
     "forwarding": "yellow",
     "canceled": "yellow",
@@ -57,10 +60,41 @@ def table(head: Row, rows: Sequence[Row], look: TableStyle) -> str:
     """Align columns; the last one is not padded."""
     short = ids_shortened(head, rows) if look.width is not None else rows
     widths = fitted(head, short, look.width)
+    if look.width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > look.width:
+        return blocks(head, short, look)
     lines = [line(head, widths)]
     place = head.index("STATE") if "STATE" in head and look.colour else None
     lines += [coloured(line(row, widths), row, widths, place) for row in short]
     return "\n".join(lines)
+
+
+def blocks(head: Row, rows: Sequence[Row], look: TableStyle) -> str:
+    """Write a block of lines for each row, where a terminal is too narrow for its columns; what says nothing is left out."""
+    label = max(map(len, head))
+    width = max(LEAST, (look.width or 0) - label - len(GAP))
+    return "\n\n".join("\n".join(block(head, row, label, width, colour=look.colour)) for row in rows)
+
+
+def block(head: Row, row: Row, label: int, width: int, *, colour: bool) -> Iterator[str]:
+    """Write one row, each cell behind its name; a long one goes on below."""
+    for name, cell in zip(head, row, strict=True):
+        if cell == NOTHING:
+            continue
+        for number, text in enumerate(broken(cell, width)):
+            shown = painted(text, cell) if colour and name == "STATE" else text
+            yield f"{'' if number else name:<{label}}{GAP}{shown}"
+
+
+def broken(cell: str, width: int) -> list[str]:
+    """Break a text between its words, and a word that is too long where the line ends."""
+    lines = [""]
+    for word in cell.split():
+        for piece in (word[at : at + width] for at in range(0, len(word), width)):
+            if lines[-1] and len(lines[-1]) + 1 + len(piece) <= width:
+                lines[-1] += f" {piece}"
+            else:
+                lines.append(piece)
+    return lines[1:]
 
 
 def ids_shortened(head: Row, rows: Sequence[Row]) -> Sequence[Row]:
@@ -108,10 +142,15 @@ def cut(cell: str, width: int) -> str:
 
 def coloured(text: str, row: Row, widths: Sequence[int], place: int | None) -> str:
     """Colour the state in a line."""
-    words = [] if place is None else row[place].replace(",", " ").split()
-    colour = next((COLOURS[word] for word in reversed(words) if word in COLOURS), None)
-    if colour is None or place is None:
+    if place is None:
         return text
     start = sum(widths[:place]) + len(GAP) * place
     end = start + min(len(row[place]), widths[place])
-    return f"{text[:start]}\x1b[{CODES[colour]}m{text[start:end]}\x1b[0m{text[end:]}"
+    return f"{text[:start]}{painted(text[start:end], row[place])}{text[end:]}"
+
+
+def painted(text: str, state: str) -> str:
+    """Colour a text as a state is."""
+    words = state.replace(",", " ").split()
+    colour = next((COLOURS[word] for word in reversed(words) if word in COLOURS), None)
+    return text if colour is None else f"\x1b[{CODES[colour]}m{text}\x1b[0m"

@@ -6,7 +6,7 @@ Loads nothing but what reads arguments: help, mistakes and completion wait for n
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-STATES: Final = ("waiting", "forwarding", "running", "completed", "failed", "canceled")
+STATES: Final = ("uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled")
 OUTPUTS: Final = ("table", "wide", "json", "yaml")
 TABLE_OUTPUTS: Final = (*OUTPUTS, "csv")
 """Of words whose answer is a table of figures."""
@@ -31,6 +31,8 @@ class Argument(NamedTuple):
     """What its value is called in the help."""
     completes: str = ""
     """What a shell offers: `node`, `task`, `machine` (asked of the cluster), `file`."""
+    offers: Sequence[str] = ()
+    """Words that a shell offers where others are right, too."""
 
     @property
     def is_flag(self) -> bool:
@@ -117,10 +119,16 @@ NODES: Final = (
 TASKS: Final = (
     Verb(
         "list",
-        "list tasks, waiting ones too",
+        "list tasks: those that wait, and uploads in progress, too",
         (
             ONLY_NODE,
-            Argument("--state", f"only these, separated by commas: {', '.join(STATES)}", "states", shown="STATE"),
+            Argument(
+                "--state",
+                f"only these, separated by commas: {', '.join(STATES)}",
+                "states",
+                shown="STATE",
+                offers=STATES,
+            ),
             Argument("--owner", "only this owner's (the digest of a token)", shown="OWNER"),
             SINCE._replace(about=f"committed {SINCE.about}"),
             Argument("--limit", "no more than so many: the newest of them", "count", shown="N"),

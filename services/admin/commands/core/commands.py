@@ -4,14 +4,13 @@ A node number that is none becomes `NO_NUMBER` (numbers.py), which no node has, 
 exist.
 """
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, get_args
 
 from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.messages.machines import ImaginedTasks
 from clusterodm.libs.common.messages.usage import GetUsage
-from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
 
 __all__ = ["NO_NUMBER", "line_number", "node_number", "port", "whole"]  # who reads commands reads their numbers
@@ -33,19 +32,21 @@ class TaskAct(StrEnum):
     RESTART = "RESTART"
 
 
-@dataclass(frozen=True)
-class AddNodeCommand:
+class AddNodeCommand(Frozen, frozen=True):
     """NODE ADD <hostname> <port> [token]."""
 
     hostname: str
     port: int
-    token: str = field(default="", repr=False)
+    token: str = ""
     labels: tuple[str, ...] = ()
     locked: bool = False
 
+    def __repr__(self) -> str:
+        """Show everything but the token."""
+        return f"AddNodeCommand({self.hostname}:{self.port} labels={self.labels} locked={self.locked})"
 
-@dataclass(frozen=True)
-class ChangeNodeCommand:
+
+class ChangeNodeCommand(Frozen, frozen=True):
     """NODE DEL, NODE LOCK, NODE UNLOCK <n>."""
 
     act: NodeAct
@@ -56,8 +57,7 @@ class ChangeNodeCommand:
     """When given, this node, whatever its number is."""
 
 
-@dataclass(frozen=True)
-class DrainNodeCommand:
+class DrainNodeCommand(Frozen, frozen=True):
     """NODE DRAIN <n> [seconds]."""
 
     number: int = NO_NUMBER
@@ -67,101 +67,86 @@ class DrainNodeCommand:
     """When given, this node, whatever its number is."""
 
 
-@dataclass(frozen=True)
-class ShowNodeCommand:
+class ShowNodeCommand(Frozen, frozen=True):
     """NODE INFO <n>."""
 
     number: int
 
 
-@dataclass(frozen=True)
-class ListNodesCommand:
+class ListNodesCommand(Frozen, frozen=True):
     """NODE LIST."""
 
 
-@dataclass(frozen=True)
-class UpdateNodesCommand:
+class UpdateNodesCommand(Frozen, frozen=True):
     """NODE UPDATE."""
 
 
-@dataclass(frozen=True)
-class BestNodeCommand:
+class BestNodeCommand(Frozen, frozen=True):
     """NODE BEST <number of images>."""
 
     images_count: int
 
 
-@dataclass(frozen=True)
-class ListRoutesCommand:
+class ListRoutesCommand(Frozen, frozen=True):
     """ROUTE LIST [n]."""
 
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class ShowRouteCommand:
+class ShowRouteCommand(Frozen, frozen=True):
     """ROUTE INFO <task id>."""
 
     task: TaskId
 
 
-@dataclass(frozen=True)
-class ListTasksCommand:
+class ListTasksCommand(Frozen, frozen=True):
     """TASK LIST [n]."""
 
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class ShowTaskCommand:
+class ShowTaskCommand(Frozen, frozen=True):
     """TASK INFO <task id>."""
 
     task: TaskId
 
 
-@dataclass(frozen=True)
-class ShowConsoleCommand:
+class ShowConsoleCommand(Frozen, frozen=True):
     """TASK OUTPUT <task id> [line]; a negative line means the last lines."""
 
     task: TaskId
     from_line: int = 0
 
 
-@dataclass(frozen=True)
-class ChangeTaskCommand:
+class ChangeTaskCommand(Frozen, frozen=True):
     """TASK CANCEL, TASK REMOVE, TASK RESTART <task id>."""
 
     act: TaskAct
     task: TaskId
 
 
-@dataclass(frozen=True)
-class ViewMachineCommand:
+class ViewMachineCommand(Frozen, frozen=True):
     """ASR VIEWCMD <number of images>."""
 
     images_count: int
 
 
-@dataclass(frozen=True)
-class PlanMachinesCommand:
+class PlanMachinesCommand(Frozen, frozen=True):
     """`clusterodm asr plan`: what would be done."""
 
     demand: tuple[ImaginedTasks, ...] | None
     """Instead of the tasks that wait; None: those."""
 
 
-@dataclass(frozen=True)
-class ListMachinesCommand:
+class ListMachinesCommand(Frozen, frozen=True):
     """ASR LIST."""
 
 
-@dataclass(frozen=True)
-class ShowAutoscalerCommand:
+class ShowAutoscalerCommand(Frozen, frozen=True):
     """ASR STATUS."""
 
 
-@dataclass(frozen=True)
-class DestroyMachineCommand:
+class DestroyMachineCommand(Frozen, frozen=True):
     """ASR DESTROY <n>."""
 
     number: int = NO_NUMBER
@@ -171,20 +156,17 @@ class DestroyMachineCommand:
     """When given, this machine, whatever its number is."""
 
 
-@dataclass(frozen=True)
-class PauseAutoscalerCommand:
+class PauseAutoscalerCommand(Frozen, frozen=True):
     """ASR PAUSE [reason]."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class ResumeAutoscalerCommand:
+class ResumeAutoscalerCommand(Frozen, frozen=True):
     """ASR RESUME."""
 
 
-@dataclass(frozen=True)
-class SetLogLevelCommand:
+class SetLogLevelCommand(Frozen, frozen=True):
     """LOG LEVEL <level> [service]."""
 
     level: LogLevel
@@ -192,15 +174,13 @@ class SetLogLevelCommand:
     """Empty: all of them."""
 
 
-@dataclass(frozen=True)
-class ShowUsageCommand:
+class ShowUsageCommand(Frozen, frozen=True):
     """TENANT USAGE [tenant] [since] [until]: all rows, whatever page is asked for."""
 
-    asked: GetUsage = field(default_factory=GetUsage)
+    asked: GetUsage = GetUsage()
 
 
-@dataclass(frozen=True)
-class UnknownCommand:
+class UnknownCommand(Frozen, frozen=True):
     """No command of ours."""
 
     reason: str

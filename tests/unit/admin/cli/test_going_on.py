@@ -13,16 +13,20 @@ from msgspec.structs import replace
 
 from clusterodm.libs.common import messages
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NODE_LOCKED, NodeEvent
-from clusterodm.libs.common.messages.tasks import TASK_FINISHED, TaskEvent
+from clusterodm.libs.common.messages.overview import UploadProgress
+from clusterodm.libs.common.messages.tasks import TASK_FINISHED, SearchTasks, TaskEvent
 from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.cli.core import events
 from clusterodm.services.admin.cli.core.grammar import read
-from clusterodm.services.admin.cli.handlers import Pace, ask, completions, follow, show_events, wait_for
+from clusterodm.services.admin.cli.core.tables import human
+from clusterodm.services.admin.cli.handlers.lasting import Pace, follow, show_events, wait_for
+from clusterodm.services.admin.cli.handlers.once import ask, completions
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
     ConsoleLines,
@@ -34,6 +38,7 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskListing,
     Unavailable,
 )
+from clusterodm.services.admin.rendering.json_objects import document
 from tests.fake_scheduler import FakeScheduler, node, task
 from tests.waiting import until
 
@@ -106,6 +111,78 @@ async def test_tasks_are_listed_as_the_flags_say_in_the_order_of_their_commits(
     answer = await ask(bus, given(f"task list {flags}"))
     assert isinstance(answer, TaskListing)
     assert [each.id for each in answer.tasks] == found
+
+
+@pytest.fixture
+async def uploads(bus: MemoryBus) -> None:
+    bucket = await bus.bucket(PROGRESS)
+    for name, owner, created_at_ms in (("early", "", 500), ("late", "o" * 32, 3000)):
+        told = UploadProgress(
+            task=TaskId(f"upload-{name}"),
+            instance=InstanceId("p1"),
+            name=name,
+            owner=Owner(owner),
+            created_at_ms=created_at_ms,
+            files_count=3,
+            arrived_bytes=5_000_000,
+            rate_bytes_per_s=1_000_000.0,
+            receiving=True,
+        )
+        await bucket.put(told.task, told)
+
+
+@pytest.mark.parametrize(
+    ("flags", "committed", "uploading"),
+    [
+        ("", [ONE, TWO], ["early", "late"]),
+        ("--state uploading", [], ["early", "late"]),
+        ("--state failed", [TWO], []),
+        ("--state failed,uploading", [TWO], ["early", "late"]),
+        (f"--owner {'o' * 32}", [TWO], ["late"]),
+        ("--since 1970-01-01T00:00:01.500Z", [TWO], ["late"]),
+        ("--limit 1", [], ["late"]),
+        ("--limit 3", [TWO], ["early", "late"]),
+        ("--limit 0", [], []),
+        ("1", [ONE], []),
+    ],
+)
+async def test_uploads_in_progress_are_listed_behind_the_tasks(
+    bus: MemoryBus, scheduler: FakeScheduler, uploads: None, flags: str, committed: list[str], uploading: list[str]
+) -> None:
+    answer = await ask(bus, given(f"task list {flags}"))
+    assert isinstance(answer, TaskListing)
+    assert [each.id for each in answer.tasks] == committed
+    assert [each.name for each in answer.uploads] == uploading
+
+
+async def test_an_upload_shows_what_has_arrived_and_how_fast(
+    bus: MemoryBus, scheduler: FakeScheduler, uploads: None
+) -> None:
+    answer = await ask(bus, given("task list --state uploading --limit 1"))
+    assert "upload-late  uploading  -     3       -     -     late  5.0 MB received, 1.0 MB/s" in human(answer)
+    shown = document(answer)[0]
+    assert (shown["state"], shown["arrivedBytes"], shown["bytesPerSecond"]) == ("uploading", 5_000_000, 1_000_000)
+
+
+async def test_the_scheduler_filters_and_not_the_command(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    await ask(bus, given(f"task list 1 --state failed,running --owner {'o' * 32} --since 1h --limit 7"))
+    asked = scheduler.asked[-1]
+    assert isinstance(asked, SearchTasks)
+    assert asked.states == (TaskState.FAILED, TaskState.RUNNING)
+    assert (asked.node, asked.owner, asked.limit_count, asked.descending) == ("127.0.0.1-4001", "o" * 32, 7, True)
+    assert asked.since_ms > 1_700_000_000_000
+
+
+async def test_all_pages_are_read_in_order_and_none_twice(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    made = [f"{number:08}-0000-4000-8000-000000000000" for number in range(1203)]
+    scheduler.tasks = [task(each, committed_at_ms=number // 3) for number, each in enumerate(made)]
+    answer = await ask(bus, given("task list"))
+    assert isinstance(answer, TaskListing)
+    assert [each.id for each in answer.tasks] == made
+    newest = await ask(bus, given("task list --limit 700"))
+    assert isinstance(newest, TaskListing)
+    assert len({each.id for each in newest.tasks}) == 700
+    assert [each.committed_at_ms for each in newest.tasks] == sorted(each.committed_at_ms for each in newest.tasks)
 
 
 async def test_a_node_that_does_not_exist_is_said(bus: MemoryBus, scheduler: FakeScheduler) -> None:

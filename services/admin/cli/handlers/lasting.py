@@ -6,48 +6,29 @@ looks like is the business of whoever calls (`Show`).
 
 import argparse
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
-from msgspec.structs import replace
-
 from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
-from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
-from clusterodm.libs.common.messages.tasks import (
-    GET_TASK,
-    LIST_TASKS,
-    READ_CONSOLE,
-    ListTasks,
-    ReadConsole,
-    TaskRef,
-    TaskSummary,
-)
+from clusterodm.libs.common.messages.tasks import GET_TASK, READ_CONSOLE, ReadConsole, TaskRef
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus, StoredEvent
 from clusterodm.libs.common.process.lifecycle import now_ms
-from clusterodm.services.admin.cli.core.asking import command_of
 from clusterodm.services.admin.cli.core.events import matches, mistaken
 from clusterodm.services.admin.cli.core.reading import began_ms
+from clusterodm.services.admin.cli.handlers.once import ask, complete_ids
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
     ConsoleLines,
     DoneWithNote,
     Failed,
     Invalid,
-    TaskListing,
     Unavailable,
-    name_of,
-    numbered,
 )
-from clusterodm.services.admin.commands.handlers import execute, nodes_of
 
-ID_LENGTH: Final = 36
-OFFERED_COUNT: Final = 200
-"""Tasks that a shell offers: the newest."""
 EVENTS_COUNT: Final = 100
 EVENTS_PAGE_COUNT: Final = 5000
 EVENTS_MOST_COUNT: Final = 200_000
@@ -67,68 +48,6 @@ USUAL: Final = Pace()
 Reply = TypeVar("Reply")
 Show = Callable[[Answer], object]
 ShowEvent = Callable[[StoredEvent], object]
-
-
-async def ask(bus: Bus, given: argparse.Namespace) -> Answer:
-    """Carry out one command that is answered once."""
-    try:
-        await complete_ids(bus, given)
-        if (given.noun, given.verb) == ("task", "list"):
-            return await search(bus, given)
-    except (NotFound, Refused) as error:
-        return Invalid(error.message)
-    except BusFailed:
-        return Unavailable("The scheduler does not answer.")
-    return await execute(bus, command_of(given))
-
-
-async def complete_ids(bus: Bus, given: argparse.Namespace) -> None:
-    """Replace the beginnings of ids by ids. Raises NotFound, Refused when several begin so, and BusFailed."""
-    task = getattr(given, "task", None)
-    if isinstance(task, list):
-        given.task = [await whole_id(bus, each) for each in task]
-    elif task is not None:
-        given.task = await whole_id(bus, task)
-
-
-async def whole_id(bus: Bus, beginning: str) -> TaskId:
-    """Find the task that is meant by the beginning of its id."""
-    if len(beginning) >= ID_LENGTH:
-        return TaskId(beginning)
-    every = [each.id async for each in summaries(bus, ListTasks())]
-    found = sorted(each for each in every if each.startswith(beginning.lower()) or each == beginning)
-    if beginning in found or len(found) == 1:
-        return TaskId(beginning) if beginning in found else found[0]
-    if not found:
-        raise NotFound(f"no task's id begins with {beginning}")
-    few = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")  # noqa: PLR2004 enough to see the difference
-    raise Refused(f"{len(found)} tasks' ids begin with {beginning}: {few}")
-
-
-async def search(bus: Bus, given: argparse.Namespace) -> Answer:
-    """List tasks that are as the flags say, in the order of their commits. Raises BusFailed."""
-    node = None if given.number is None else numbered(await nodes_of(bus), given.number)
-    if given.number is not None and node is None:
-        return Invalid("there is no such node")
-    wanted = ListTasks(node=node.id if node else None, owner=Owner(given.owner) if given.owner else None)
-    states = set(given.state or TaskState)
-    since_ms = 0 if given.since is None else began_ms(given.since, now_ms())
-    last = deque[TaskSummary](maxlen=given.limit)
-    async for each in summaries(bus, wanted):
-        if each.state in states and each.committed_at_ms >= since_ms:
-            last.append(each)
-    return TaskListing(tuple(last))
-
-
-async def summaries(bus: Bus, wanted: ListTasks) -> AsyncIterator[TaskSummary]:
-    """Ask for tasks, page by page, in the order of their commits."""
-    while True:
-        page = await bus.request(LIST_TASKS, wanted)
-        for each in page.tasks:
-            yield each
-        if not page.more or not page.tasks:
-            return
-        wanted = replace(wanted, after=page.tasks[-1].id)
 
 
 async def watch(bus: Bus, given: argparse.Namespace, show: Show, clear: Callable[[], None]) -> NoReturn:
@@ -241,16 +160,3 @@ async def last_events(bus: Bus, given: argparse.Namespace, about: str) -> tuple[
         if is_all or (limit is not None and len(fitting) >= limit) or count >= EVENTS_MOST_COUNT:
             return fitting if limit is None else fitting[max(len(fitting) - limit, 0) :], found.reached
         count = min(count * FURTHER, EVENTS_MOST_COUNT)
-
-
-async def completions(bus: Bus, kind: str) -> Sequence[tuple[str, str]]:
-    """Say what a shell may complete, each with what it is. Raises BusFailed."""
-    if kind == "node":
-        return [(str(node.number), name_of(node)) for node in await nodes_of(bus)]
-    if kind == "machine":
-        views = (await bus.request(LIST_MACHINES, ListMachines())).machines
-        return [(str(view.number), view.machine.id) for view in views]
-    if kind == "task":
-        last = deque([each async for each in summaries(bus, ListTasks())], maxlen=OFFERED_COUNT)
-        return [(each.id, f"{each.state} {each.name}") for each in last]
-    return []

@@ -1,0 +1,1 @@
+"""How commands are carried out: `once` what is answered once, `lasting` what goes on for a while."""
