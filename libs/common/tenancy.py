@@ -156,6 +156,10 @@ class TokenBook:
         """How many tokens."""
         return len(self._tokens)
 
+    def valid_count(self, now_ms: WallMs) -> int:
+        """Count the tokens that let somebody in."""
+        return sum(found.expires_at_ms is None or now_ms < found.expires_at_ms for found, _ in self._tokens.values())
+
     def tenant_of(self, token: ShownToken, now_ms: WallMs) -> Tenant | None:
         """Say for whom a token speaks; None: for nobody, or not any more. One lookup and one comparison, whatever comes of it."""
         found, tenant = self._tokens.get(token.sha256, NOBODY)

@@ -15,7 +15,7 @@ examples:
   clusterodm token rotate 1f3a09bc --overlap 24h
   clusterodm up --tokens data/tokens.json
 
-The file is --tokens, else CLUSTERODM_TOKENS, else tokens.json in the data directory. Proxies see a change within two seconds."""
+The file is --tokens, else tokens.json in --data-dir, else CLUSTERODM_TOKENS, else tokens.json in CLUSTERODM_DATA_DIR, or in data. Proxies see a change within two seconds."""
 
 
 class GrammarTree(Grammar):
@@ -44,6 +44,7 @@ def common() -> Grammar:
     flags = Grammar(add_help=False)
     flags.add_argument("--json", action="store_true", help="print JSON")
     flags.add_argument("--tokens", type=Path, metavar="FILE", help="the file of tokens")
+    flags.add_argument("--data-dir", type=Path, metavar="DIR", help="the data directory, whose tokens.json it is")
     return flags
 
 

@@ -103,7 +103,8 @@ def revoke_tokens(given: Arguments) -> int:
 
 def list_tokens(given: Arguments) -> int:
     """`token list`."""
-    listed = list(rows(read_file(path_of(given)), now_ms()))
+    path = path_of(given)
+    listed = list(rows(read_file(path), now_ms()))
     data = [
         {
             "id": row.issued.id,
@@ -116,6 +117,8 @@ def list_tokens(given: Arguments) -> int:
         for row in listed
     ]
     say(data, given, table(("ID", "TENANT", "CREATED", "EXPIRES", "STATE", "NOTE"), data))
+    if path.exists() and all(row.expired for row in listed):
+        tell(f"no token in {path} is valid: a proxy that uses this file lets nobody in")
     return EXIT_OK
 
 
@@ -160,6 +163,8 @@ def path_of(given: Arguments) -> Path:
     """Find the file."""
     if given.tokens:
         return Path(given.tokens)
+    if given.data_dir:
+        return Path(given.data_dir) / FILE_NAME
     named = os.environ.get("CLUSTERODM_TOKENS", "")
     return Path(named) if named else Path(os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / FILE_NAME
 

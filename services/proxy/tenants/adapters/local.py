@@ -131,6 +131,12 @@ class TokenFile(NothingToApprove):
             return
         self.book = book
         log.info("tokens.read", path=str(self._path), known_count=len(book), tenants=len(book.tenants))
+        self.warn_if_nobody_may_come()
+
+    def warn_if_nobody_may_come(self) -> None:
+        """Say that the file lets nobody in: that may be meant, and may be a file that somebody has yet to fill."""
+        if not self.book.valid_count(self._now_ms()):
+            log.warning("tokens.none_valid", path=str(self._path), known_count=len(self.book))
 
     def _read(self) -> TokenBook:
         """Read the file. Raises Refused, OSError; a mistake is told once for each state of the file."""
@@ -168,6 +174,7 @@ async def followed(path: Path, now_ms: Callable[[], WallMs]) -> AsyncIterator[To
         file = await asyncio.to_thread(TokenFile, path, now_ms)
         if open_to_others(path):
             log.warning("tokens.exposed", path=str(path))
+        file.warn_if_nobody_may_come()
     except (OSError, Refused) as error:
         reason = error.strerror if isinstance(error, OSError) else error.message
         raise Refused(f"--tokens {path}: {reason}") from None

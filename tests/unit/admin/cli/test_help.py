@@ -90,6 +90,13 @@ def completed_by_bash(line: str, tmp_path: Path) -> list[str]:
         ("clusterodm events --f", ["--follow"]),
         ("clusterodm node list -o ", ["table", "wide", "json", "yaml"]),
         ("clusterodm completion z", ["zsh"]),
+        ("clusterodm tok", ["token"]),
+        ("clusterodm hash", ["hash-password"]),
+        ("clusterodm token r", ["revoke", "rotate"]),
+        ("clusterodm tenant s", ["set"]),
+        ("clusterodm tenant u", ["usage"]),
+        ("clusterodm token create x --max", ["--max-images"]),
+        ("clusterodm task list --state wa", ["waiting"]),
     ],
 )
 def test_bash_completes(line: str, offered: list[str], tmp_path: Path) -> None:

@@ -28,6 +28,28 @@ def test_a_table_is_no_wider_than_the_terminal(width: int) -> None:
     assert "…" in lines[1]
 
 
+@pytest.mark.parametrize("width", [10, 20, 40, 50])
+def test_where_columns_have_no_room_each_row_is_a_block(width: int) -> None:
+    text = human(tasks(IDS[0], IDS[2]), TableStyle(width=width))
+    first, second = text.split("\n\n")
+    assert first.startswith("TASK    6f9619ff"[:width])
+    assert second.startswith("TASK    5b3a1c6e"[:width])
+    words = " ".join(text.split())
+    if width >= 20:
+        assert max(map(len, text.splitlines())) <= width
+    assert "rented" in words
+    assert "…" not in text
+
+
+def test_a_block_leaves_out_what_says_nothing_and_colours_the_state() -> None:
+    rows = [("a", "-", "online, locked"), ("b", "c", "?")]
+    assert table(("N", "NAME", "STATE"), rows, TableStyle(width=14)) == (
+        "N      a\nSTATE  online,\n       locked\n\nN      b\nNAME   c\nSTATE  ?"
+    )
+    coloured = table(("N", "NAME", "STATE"), rows, TableStyle(width=14, colour=True))
+    assert "\x1b[33monline,\x1b[0m" in coloured
+
+
 def test_wide_and_what_goes_to_a_file_is_whole() -> None:
     lines = human(tasks(*IDS), TableStyle()).splitlines()
     assert "…" not in "".join(lines)

@@ -12,6 +12,9 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TokenBook, digest_of, read_tokens, shown
+from clusterodm.services.admin.cli.core.completion import flags_of
+from clusterodm.services.admin.cli.core.file_words import FILE_NOUNS
+from clusterodm.services.admin.tokens.api.grammar import parser
 from clusterodm.services.admin.tokens.api.words import main
 from clusterodm.services.admin.tokens.core import duration_ms, size_bytes
 
@@ -169,3 +172,37 @@ def test_durations_are_read(text: str, ms: int) -> None:
 @pytest.mark.parametrize(("text", "size"), [("0", 0), ("500MB", 500_000_000), ("1.5 tb", 1_500_000_000_000)])
 def test_sizes_are_read(text: str, size: int) -> None:
     assert size_bytes(text) == size
+
+
+def test_the_file_may_be_named_by_its_data_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTERODM_TOKENS", str(tmp_path / "other.json"))
+    assert main(["token", "create", "survey", "--data-dir", str(tmp_path)]) == 0
+    assert (tmp_path / "tokens.json").exists()
+    capsys.readouterr()
+    assert main(["tenant", "list", "--data-dir", str(tmp_path)]) == 0
+    assert "survey" in capsys.readouterr().out
+
+
+def test_a_list_without_a_valid_token_says_what_that_means(words: Words) -> None:
+    words("token", "list")
+    assert not words.errors  # there is no file, so nobody uses it
+    words.path.parent.mkdir(parents=True)
+    words.path.write_text('{"tenants": [], "tokens": []}')
+    words("token", "list")
+    assert "lets nobody in" in words.errors
+    words("token", "create", "survey")
+    words("token", "list")
+    assert not words.errors
+
+
+def test_shells_complete_the_words_that_there_are() -> None:
+    told = {noun.name: noun for noun in FILE_NOUNS}
+    (nouns,) = (action for action in parser()._actions if isinstance(action.choices, dict))
+    assert set(nouns.choices) == set(told)
+    for noun, below in nouns.choices.items():
+        (verbs,) = (action for action in below._actions if isinstance(action.choices, dict))
+        known = {verb.name: {each.name for each in flags_of(verb)} for verb in told[noun].verbs}
+        there = {name: set(verb.flags()) - {"-h", "--help"} for name, verb in verbs.choices.items() if name != "usage"}
+        assert known == there

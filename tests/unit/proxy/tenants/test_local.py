@@ -116,3 +116,37 @@ def test_one_token_is_its_owners_alone() -> None:
     assert tenant is not None
     assert tenant.account == shown("sesame").owner
     assert one.known(shown("other")) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "warns"),
+    [
+        pytest.param(TokensFile(), True, id="an empty file"),
+        pytest.param(TokensFile(tenants=(Tenant(name="survey"),)), True, id="a tenant without tokens"),
+        pytest.param(file_of("first"), False, id="a token"),
+        pytest.param(
+            TokensFile(
+                tenants=(Tenant(name="survey"),),
+                tokens=(IssuedToken(id="old", tenant="survey", sha256=digest_of("old"), expires_at_ms=500),),
+            ),
+            True,
+            id="one that has expired",
+        ),
+    ],
+)
+async def test_a_file_that_lets_nobody_in_is_warned_of_at_the_start_and_when_it_changes(
+    tmp_path: Path, file: TokensFile, *, warns: bool
+) -> None:
+    path = tmp_path / "tokens.json"
+    write_file(path, file)
+    with capture_logs() as lines:
+        async with followed(path, now_ms):
+            pass
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["tokens.none_valid"] * warns
+    write_file(path, file_of("first"))
+    tokens = TokenFile(path, now_ms)
+    write_file(path, file)
+    os.utime(path, ns=(1, 1))
+    with capture_logs() as lines:
+        await tokens.look()
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["tokens.none_valid"] * warns
