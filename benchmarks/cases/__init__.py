@@ -8,6 +8,7 @@ from benchmarks.cases.footprint import IdleCluster, ProxyMemory, StartUp
 from benchmarks.cases.forwarding import Forwarding, HandOver
 from benchmarks.cases.history import History
 from benchmarks.cases.mixed import InfoUnderLoad
+from benchmarks.cases.pages import Pages
 from benchmarks.cases.queue import RunningTasks, SmallTasks, StartedTasks
 from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
 from benchmarks.cases.scheduling import Commits, CorePlacements, CoreQueue, IdleNodes, Placements, SchedulerStart
@@ -34,6 +35,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     CoreQueue,
     SchedulerStart,
     History,
+    Pages,
     RunningTasks,
     SmallTasks,
     StartedTasks,
