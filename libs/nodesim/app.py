@@ -103,7 +103,8 @@ class Api:
         if drop.answers_500:
             return _internal_error()
         drop.before()
-        form = await self._form(request, uuid, drop.midway(request.stream()))
+        size_bytes = int(request.headers.get("content-length", 0))
+        form = await self._form(request, uuid, drop.midway(request.stream(), size_bytes))
         drop.after()
         if drop.answers_500_after:
             return _internal_error()

@@ -5,7 +5,7 @@ The ways to drop a request, as in `--drop-how`:
     status        500 at once, as NodeODM's own --test_drop_uploads; nothing is stored
     status-after  everything is stored, and 500 is answered: what no NodeODM does, but what may stand in front of one
     reset-before  the connection is reset, nothing is stored
-    reset-midway  half of the body is taken, then reset: a truncated file stays
+    reset-midway  half of the body is taken (nothing of one that does not say its length), then reset: a truncated file stays
     reset-after   everything is stored, the answer is lost: the outcome that a client cannot know
 """
 
@@ -41,13 +41,15 @@ class Drop:
         if self.how == "reset-before":
             raise Dropped
 
-    async def midway(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass the body on, or the first half of its first chunk. Raises: Dropped."""
+    async def midway(self, chunks: AsyncIterator[bytes], size_bytes: int) -> AsyncIterator[bytes]:
+        """Pass a body of that length on, or its first half, however it is cut into chunks. Raises: Dropped."""
+        left_count = size_bytes // 2 if self.how == "reset-midway" else None
         async for chunk in chunks:
-            if self.how == "reset-midway":
-                yield chunk[: len(chunk) // 2]
-                raise Dropped
-            yield chunk
+            yield chunk[:left_count]
+            if left_count is not None:
+                left_count -= len(chunk)
+                if left_count <= 0:
+                    raise Dropped
 
     def after(self) -> None:
         """Everything is done but the answer. Raises: Dropped."""
