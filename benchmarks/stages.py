@@ -202,9 +202,10 @@ class Crowd(Stage):
 
     async def finish_all(self) -> None:
         """Let every task end, and wait until the scheduler has seen it; what hangs keeps what it has."""
-        await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/finish/all")
 
         async def none_runs() -> bool:
+            # some may be on their way to their nodes still
+            await asyncio.to_thread(post, f"http://127.0.0.1:{self.stub_port}/stub/finish/all")
             nodes = (await self.running.bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes
             return not any(node.slots_used_count for node in nodes if node.online)
 

@@ -34,6 +34,8 @@ SETTLE_S = 12.0
 SMALL_COUNT = 300
 STARTED_COUNT = 100
 """Few, so that looking at those that run already costs little beside."""
+WARM_COUNT = 50
+"""Tasks before those that count: with the first ones come modules, connections and threads."""
 RUNNING_COUNT = 1_000
 CALM_S = 0.1
 """CPU seconds of all processes in one second."""
@@ -136,21 +138,26 @@ class StartedTasks(Case[Bare]):
     async def measure(self) -> dict[str, float]:
         """Commit tasks and wait until all run."""
         self._number += 1
-        slots_count = STARTED_COUNT // NODES_COUNT + 1
+        slots_count = (WARM_COUNT + STARTED_COUNT) // NODES_COUNT + 1
         with stub(addresses_count=NODES_COUNT, slots_count=slots_count, size_mb=1) as port:
             folder = self.on.folder / f"started{self._number}"
             running = Cluster(folder, services=SERVICES, log_level="info", probe_every_s=5)
             await write_active(running.nats, port, NODES_COUNT, [])
             async with running:
                 await until(lambda: all_online(running.bus), timeout_s=READ_S, what="the nodes to be online")
+                await self._start(running, port, WARM_COUNT, WARM_COUNT)
                 await until(lambda: asyncio.to_thread(is_calm, running), timeout_s=READ_S, what="calm")
                 before_s = {name: cpu_s([running.pid(name)]) for name in SERVICES}
                 all_s = cpu_s(processes_of(running))
-                await told_by("benchmarks.load", "commit", running.url, "--count", str(STARTED_COUNT))
-                await until(lambda: asyncio.to_thread(all_taken, port), timeout_s=READ_S, what="all tasks to run")
+                await self._start(running, port, STARTED_COUNT, WARM_COUNT + STARTED_COUNT)
                 used_s = {name: cpu_s([running.pid(name)]) - before_s[name] for name in SERVICES}
                 used_s["CPU"] = cpu_s(processes_of(running)) - all_s
                 return {name: used / STARTED_COUNT * 1000 for name, used in used_s.items()}
+
+    async def _start(self, running: Cluster, stub_port: int, count: int, all_count: int) -> None:
+        await told_by("benchmarks.load", "commit", running.url, "--count", str(count))
+        taken = partial(asyncio.to_thread, all_taken, stub_port, all_count)
+        await until(taken, timeout_s=READ_S, what="all tasks to run")
 
 
 async def all_online(bus: NatsBus) -> bool:
@@ -158,10 +165,10 @@ async def all_online(bus: NatsBus) -> bool:
     return sum(node.online for node in (await bus.request(LIST_NODES, ListNodes(), timeout_s=30)).nodes) == NODES_COUNT
 
 
-def all_taken(port: int) -> bool:
-    """Ask the nodes whether they have all tasks."""
+def all_taken(port: int, count: int) -> bool:
+    """Ask the nodes whether they have so many tasks."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/stub/told") as answer:
-        return len(json.load(answer)["committed_at_s"]) >= STARTED_COUNT
+        return len(json.load(answer)["committed_at_s"]) >= count
 
 
 async def all_run(bus: NatsBus) -> bool:
