@@ -48,8 +48,10 @@ from clusterodm.services.autoscaler.machines.handlers.reconciler import Reconcil
 from clusterodm.services.autoscaler.main import Autoscaler, assembled
 from clusterodm.services.autoscaler.orders import ProviderMachine, Size
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 
 TURN_MS = 5_000
+CALLS = ("create", "set_up", "inspect", "list", "destroy", "discard")
 BOOT_TURNS = StepTimeouts().set_up_s * 1000 // TURN_MS + 2
 """A node that has not answered for so long is not there."""
 SIZES = (Size(slug="small", max_images=50, price_per_hour=1.0), Size(slug="large", max_images=500, price_per_hour=4.0))
@@ -297,14 +299,16 @@ class World:
         clock: FakeClock | None = None,
         cloud: Any = None,
         provider: Any = None,
+        providers: Mapping[str, Any] | None = None,
         configuration: Configuration | None = None,
         **limits: Any,
     ) -> None:
-        """`cloud` has `machines` by name, the truth; `provider` is what the autoscaler calls."""
+        """`cloud` has `machines` by name, the truth; `provider`, or each of `providers`, is what the autoscaler calls."""
         self.clock = clock or FakeClock(wall_ms=1_000_000_000)
         self.bus = MemoryBus()
         self.cloud = cloud or Cloud(ProviderMachine)
         self.provider = provider or self.cloud
+        self.providers = dict(providers or {"test": self.provider})
         self.scheduler = Scheduler(self)
         self.configuration = configuration or Configuration(
             provider="test", mode="api", limits=ScalingLimits(**{"sizes": SIZES, "create_retries": 5, **limits})
@@ -383,7 +387,7 @@ class World:
             configuration=self.configuration,
             bus=bus,
             clock=self.clock,
-            provider=Door(self, self.provider, ("create", "set_up", "inspect", "list", "destroy", "discard")),
+            providers=ProviderRegistry({name: Door(self, each, CALLS) for name, each in self.providers.items()}),
             probe=Probe(self),
             identity=await ClusterIdentity.open(bus, self.directory),
             public_url="http://cluster:3000",

@@ -42,7 +42,7 @@ def check(argv: Sequence[str]) -> int:
         asked = parser.parse_args(argv)
         found = check_file(asked.file, os.environ, VendorKinds())
         if asked.online:
-            asyncio.run(try_online(found))
+            asyncio.run(try_all_online(found))
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except Refused as error:
@@ -74,6 +74,18 @@ def show_plan(argv: Sequence[str]) -> int:
     steps = planned_alone(found.limits, demand, SystemClock().wall_ms())
     print("\n".join(map(str, steps)) or "nothing is to be done")  # noqa: T201 the program's output
     return 0
+
+
+async def try_all_online(configuration: Configuration) -> None:
+    """Try every provider, so that each mistake is told. Raises Refused with a line for each that does not work."""
+    failures = []
+    for name, part in configuration.parts.items():
+        try:
+            await try_online(part)
+        except Refused as error:
+            failures += [f"{name}: {line}" if configuration.several else line for line in error.message.splitlines()]
+    if failures:
+        raise Refused("\n".join(failures))
 
 
 async def try_online(configuration: Configuration) -> None:

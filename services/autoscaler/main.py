@@ -41,6 +41,7 @@ from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import provider_of
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
 from clusterodm.services.autoscaler.readings import Observed, readings
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
@@ -74,16 +75,23 @@ async def serve(settings: AutoscalerSettings) -> None:
             await without(bus, health, settings)
             return
         folder = settings.data_dir / LOCKS
-        provider = await stack.enter_async_context(
-            provider_of(configuration, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
-        )
-        await checked(configuration, provider, settings)
+        opened = {
+            name: await stack.enter_async_context(
+                provider_of(part, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
+            )
+            for name, part in configuration.parts.items()
+        }
+        providers = ProviderRegistry(opened)
+        for name, part in configuration.parts.items():
+            await checked(part, providers[name], settings)
+        if not settings.public_address:
+            log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
         await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
         with refusing():
             identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
         await stack.enter_async_context(background(identity.watch, "follow ids"))
         await leading(
-            bus, SERVICE, lambda term: lead(Standby(bus, configuration, provider, identity, settings, health), term)
+            bus, SERVICE, lambda term: lead(Standby(bus, configuration, providers, identity, settings, health), term)
         )
 
 
@@ -142,8 +150,6 @@ async def checked(configuration: Configuration, provider: Provider, settings: Au
         await provider.check()
     if configuration.node.s3 is None:
         log.warning(fleeting(configuration))
-    if not settings.public_address:
-        log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
 
 
 def original_words(provider: str) -> str:
@@ -157,7 +163,7 @@ class Standby:
 
     bus: Bus
     configuration: Configuration
-    provider: Provider
+    providers: ProviderRegistry
     identity: ClusterIdentity
     settings: AutoscalerSettings
     health: Health
@@ -171,7 +177,7 @@ async def lead(standby: Standby, term: Term) -> None:
             configuration=configuration,
             bus=standby.bus,
             clock=SystemClock(),
-            provider=standby.provider,
+            providers=standby.providers,
             probe=NodeODMProbe(client),
             identity=standby.identity,
             public_url=settings.public_address,
@@ -179,10 +185,12 @@ async def lead(standby: Standby, term: Term) -> None:
         )
         stack.enter_context(standby.health.leading(term))
         stack.enter_context(read_by(lambda: readings(autoscaler.observed(configuration), now_ms())))
-        compare_s = interval_s(settings.asr_reconcile_s, spot=configuration.cloud.spot)
+        compare_s = interval_s(
+            settings.asr_reconcile_s, spot=any(part.cloud.spot for part in configuration.parts.values())
+        )
         await stack.enter_async_context(autoscaler.at_work(compare_s, settings.asr_every_s))
-        storage = S3Storage(configuration.node.s3) if configuration.node.s3 else None
-        results = ResultFinder(configuration, storage)
+        targets = dict.fromkeys(part.node.s3 for part in configuration.parts.values() if part.node.s3)
+        results = ResultFinder(configuration.downloads, [(target, S3Storage(target)) for target in targets])
         await stack.enter_async_context(
             registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term, settings)
         )
@@ -206,7 +214,7 @@ class Autoscaler:
     def observed(self, configuration: Configuration) -> Observed:
         """Say what is known now, for who scrapes."""
         return Observed(
-            provider=configuration.provider,
+            providers=tuple(configuration.parts),
             limits=configuration.limits,
             machines=self.store.alive(),
             spending=self.store.history.spending,
@@ -232,7 +240,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     configuration: Configuration,
     bus: Bus,
     clock: Clock,
-    provider: Provider,
+    providers: ProviderRegistry,
     probe: NodeProbe,
     identity: ClusterIdentity,
     public_url: str,
@@ -253,7 +261,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     machines = machines_of(
         configuration=configuration,
         public_url=public_url,
-        provider=provider,
+        providers=providers,
         probe=probe,
         identity=identity,
         scheduler=scheduler,
@@ -285,7 +293,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     )
     commands = Commands(
         configuration=configuration,
-        provider=provider,
+        providers=providers,
         store=store,
         identity=identity,
         machines=machines,

@@ -49,6 +49,8 @@ class Size:
     """The highest bid (aws with `spot`)."""
     storage_gb: int | None = None
     """Size of the root disk (aws)."""
+    provider: str = ""
+    """Who has it, by the name in the file; empty: the file has one provider."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,14 @@ class Offer:
     region: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, str, str]:
         """What a machine's record keeps of it."""
-        return self.region, self.size.slug
+        return self.size.provider, self.region, self.size.slug
 
     def __str__(self) -> str:
         """Say it in words."""
-        return f"{self.size.slug} in {self.region}" if self.region else self.size.slug
+        place = f"{self.size.slug} in {self.region}" if self.region else self.size.slug
+        return f"{place} at {self.size.provider}" if self.size.provider else place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ STATES = tuple(state for state in MachineState if not state.ended)
 class Observed:
     """What is known in the moment of a scrape."""
 
-    provider: str
+    providers: tuple[str, ...]
     limits: ScalingLimits
     machines: Sequence[Machine]
     """Those that have not ended."""
@@ -59,7 +59,7 @@ def readings(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
 def of_machines(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
     """Count them by state, and say how old they are."""
     counts = Counter((str(machine.state), machine.provider) for machine in seen.machines)
-    names = {seen.provider, *(machine.provider for machine in seen.machines)}
+    names = {*seen.providers, *(machine.provider for machine in seen.machines)}
     for state in STATES:
         of_state = [machine for machine in seen.machines if machine.state is state]
         yield from (Reading(MACHINES, counts[str(state), name], (str(state), name)) for name in sorted(names))
@@ -73,7 +73,7 @@ def of_machines(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
 
 def of_money(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
     """Say what they cost, and what may still be spent."""
-    per_hour = {seen.provider: 0.0}
+    per_hour = dict.fromkeys(seen.providers, 0.0)
     for machine in seen.machines:
         per_hour[machine.provider] = per_hour.get(machine.provider, 0.0) + (machine.price_per_hour or 0.0)
     yield from (Reading(COST_HOUR, round(price, 6), (name,)) for name, price in per_hour.items())

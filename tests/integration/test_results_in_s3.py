@@ -60,7 +60,7 @@ class Site:
             node=NodeSettings(s3=target),
             downloads=downloads,
         )
-        results = ResultFinder(configuration, S3Storage(target))
+        results = ResultFinder(configuration.downloads, [(target, S3Storage(target))])
         await self._stack.enter_async_context(self.proxy.bus.serve("autoscaler-results", {FIND_RESULT: results.find}))
 
     async def task(self, node_task_id: NodeTaskId = ON_NODE) -> pyodm.api.Task:

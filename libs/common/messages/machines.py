@@ -101,6 +101,20 @@ class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     """Waiting tasks for which no machine is started, and why."""
     trouble: str = ""
     """The provider's last failure, while it has not succeeded since."""
+    providers: tuple["ProviderStatus", ...] = ()
+    """Each provider, where the configuration has several, in its order."""
+
+
+class ProviderStatus(Frozen, frozen=True, kw_only=True):
+    """One of several providers."""
+
+    name: str
+    machines_count: int = 0
+    machines_limit_count: int | None = None
+    """None: no limit of its own."""
+    cost_per_hour: float = 0.0
+    trouble: str = ""
+    """Its last failure, while it has not succeeded since."""
 
 
 class TaskWaits(Frozen, frozen=True, kw_only=True):

@@ -261,6 +261,16 @@ def autoscaler_status(status: AutoscalerStatus) -> Json:
         "costLastDay": status.cost_last_day,
         "waits": [{"uuid": each.task, "reason": each.reason} for each in status.waits],
         "trouble": status.trouble,
+        "providers": [
+            {
+                "name": each.name,
+                "machines": each.machines_count,
+                "machinesLimit": each.machines_limit_count,
+                "costPerHour": each.cost_per_hour,
+                "trouble": each.trouble,
+            }
+            for each in status.providers
+        ],
     }
 
 

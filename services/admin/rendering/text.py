@@ -106,7 +106,7 @@ def machine_line(view: MachineView) -> str:
     notes = "".join(f" <{note}>" for note in (view.kept, removal_of(machine)) if note)
     return one_line(
         f"{view.number}) {machine.id} [{machine.state.value}] <tasks: {len(machine.tasks)}> <size: {offer or '?'}>"
-        f" <node: {machine_node(view) or '?'}> <age: {duration(view.age_ms)}> <cost: {view.cost:.2f}>{notes}"
+        f" <provider: {machine.provider}> <node: {machine_node(view) or '?'}> <age: {duration(view.age_ms)}> <cost: {view.cost:.2f}>{notes}"
     )
 
 
@@ -221,6 +221,7 @@ def machine_row(view: MachineView) -> Row:
         str(view.number),
         machine.id,
         machine.state.value,
+        machine.provider,
         machine.size,
         machine.region,
         machine_node(view),
@@ -233,7 +234,7 @@ def machine_row(view: MachineView) -> Row:
 
 NODE_HEAD: Final = ("N", "NODE", "SLOTS", "MAX IMAGES", "ENGINE", "API", "MEMORY", "AUTO", "STATE")
 TASK_HEAD: Final = ("TASK", "STATE", "DONE", "IMAGES", "TIME", "NODE", "NAME", "REASON")
-MACHINE_HEAD: Final = ("N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON")
+MACHINE_HEAD: Final = ("N", "MACHINE", "STATE", "PROVIDER", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON")
 ROUTE_HEAD: Final = ("TASK", "NODE")
 
 

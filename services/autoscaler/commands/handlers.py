@@ -1,6 +1,7 @@
 """What operators ask: status, list, destroy, pause, resume, and which command would start a machine."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,13 +20,14 @@ from clusterodm.libs.common.messages.machines import (
     PauseAutoscaler,
     PlanMachines,
     PlannedMachines,
+    ProviderStatus,
     ReportBootFailure,
     ResumeAutoscaler,
     ViewCommand,
 )
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import TaskId
-from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, ProviderLimits
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
@@ -37,7 +39,7 @@ from clusterodm.services.autoscaler.planning.core.preview import steps_of
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
-from clusterodm.services.autoscaler.providers.ports import Provider
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.records import MachineStore
 
 NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
@@ -66,7 +68,7 @@ class Commands:
         self,
         *,
         configuration: Configuration,
-        provider: Provider,
+        providers: ProviderRegistry,
         store: MachineStore,
         identity: ClusterIdentity,
         machines: MachineHandlers,
@@ -74,7 +76,7 @@ class Commands:
         clock: Clock,
     ) -> None:
         self._configuration = configuration
-        self._provider = provider
+        self._providers = providers
         self._store = store
         self._identity = identity
         self._orders = machines.orders
@@ -131,13 +133,13 @@ class Commands:
         if not sizes:
             raise Refused(why_none(task, limits))
         creation = Creation(
-            offer=Offer(size=sizes[0], region=limits.regions[0]),
+            offer=Offer(size=sizes[0], region=limits.of(sizes[0].provider).regions[0]),
             images_count=request.images_count,
             for_task=None,
             reason="asked for by an operator",
         )
         machine = self._orders.machine(creation, self._clock.wall_ms(), "shown")
-        return CommandView(command=await self._provider.command(self._orders.order(machine)))
+        return CommandView(command=await self._providers.of(machine.provider).command(self._orders.order(machine)))
 
     def _views(self, *, ended: bool) -> list[MachineView]:
         now_ms = self._clock.wall_ms()
@@ -173,6 +175,17 @@ class Commands:
             cost_last_day=round(cost_of_last_day(alive, spending, self._clock.wall_ms()), 4),
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
+            providers=tuple(self._of_provider(each, alive) for each in self._configuration.limits.providers),
+        )
+
+    def _of_provider(self, own: ProviderLimits, alive: Sequence[Machine]) -> ProviderStatus:
+        machines = [machine for machine in alive if machine.provider == own.name]
+        return ProviderStatus(
+            name=own.name,
+            machines_count=len(machines),
+            machines_limit_count=own.machines_count,
+            cost_per_hour=round(sum(machine.price_per_hour or 0.0 for machine in machines), 4),
+            trouble=self._planner.last.troubles.get(own.name, ""),
         )
 
 

@@ -34,8 +34,8 @@ LASTING: Final = {*HOPELESS, Trouble.OUT_OF_CAPACITY}
 OPEN_AGAIN_COUNT: Final = 32
 """After so many successes nothing is left of a refusal."""
 
-OfferKey = tuple[str, str]
-"""Region and size."""
+OfferKey = tuple[str, str, str]
+"""Provider, region and size."""
 
 
 class WindowPosition(Enum):
@@ -221,7 +221,7 @@ class MachineHistory:
 
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value."""
-        self.offers.setdefault((machine.region, machine.size), OfferHistory()).take(machine)
+        self.offers.setdefault(key_of(machine), OfferHistory()).take(machine)
         self.spending.take(machine)
         self.starts.take(machine)
         if machine.memory_bytes:
@@ -230,21 +230,26 @@ class MachineHistory:
 
     def forget(self, machine: Machine) -> None:
         """Learn that a record is gone: its failure is too old to count."""
-        if offer := self.offers.get((machine.region, machine.size)):
+        if offer := self.offers.get(key_of(machine)):
             offer.forget(machine.id)
 
     def memories(self) -> dict[str, int]:
         """Say how much memory each size has, as its latest machine said."""
         return {size: memory for size, (_, _, memory) in self._memories.items()}
 
-    def together(self, sizes: Iterable[str] | None = None) -> OfferHistory:
-        """Put the offers of some sizes together; None: all offers."""
+    def together(self, sizes: Iterable[str] | None = None, provider: str = "") -> OfferHistory:
+        """Put the offers of some sizes together, or of one provider; None and empty: all offers."""
         wanted = None if sizes is None else set(sizes)
         found = OfferHistory()
-        for (_, size), offer in self.offers.items():
-            if wanted is None or size in wanted:
+        for (owner, _, size), offer in self.offers.items():
+            if (wanted is None or size in wanted) and provider in {"", owner}:
                 found.add(offer)
         return found
+
+
+def key_of(machine: Machine) -> OfferKey:
+    """Say of which offer a machine is."""
+    return machine.provider, machine.region, machine.size
 
 
 def failed_ms(machine: Machine) -> int:

@@ -16,7 +16,8 @@ from clusterodm.services.autoscaler.machines.handlers.lifecycle import StateWork
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe, NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.machines.handlers.reconciler import Reconciler
-from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
+from clusterodm.services.autoscaler.providers.ports import Sleep
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 
@@ -44,7 +45,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     *,
     configuration: Configuration,
     public_url: str,
-    provider: Provider,
+    providers: ProviderRegistry,
     probe: NodeProbe,
     identity: ClusterIdentity,
     scheduler: SchedulerClient,
@@ -61,10 +62,10 @@ def machines_of(  # noqa: PLR0913 what machines depend on
 ) -> MachineHandlers:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
     orders = OrderFactory(configuration, identity, public_url)
-    node_queries = NodeQueries(probe, provider, orders, store, scheduler, clock, sleep)
+    node_queries = NodeQueries(probe, providers, orders, store, scheduler, clock, sleep)
     work = StateWork(
         configuration=configuration,
-        provider=provider,
+        providers=providers,
         scheduler=scheduler,
         orders=orders,
         node_queries=node_queries,
@@ -86,7 +87,7 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     )
     reconciler = Reconciler(
         configuration=configuration,
-        provider=provider,
+        providers=providers,
         store=store,
         transitions=transitions,
         events=events,

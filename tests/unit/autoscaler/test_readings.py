@@ -39,7 +39,9 @@ def machine(name: str, state: MachineState, **more: Any) -> Machine:
 
 def seen(*machines: Machine, **more: Any) -> list[Reading]:
     known = {"demand": None, "unmet_count": 0, "paused": False, "trouble": False, "limits": ScalingLimits(sizes=())}
-    return list(readings(Observed(provider="hetzner", machines=machines, spending=Spending(), **known | more), NOW_MS))
+    return list(
+        readings(Observed(providers=("hetzner",), machines=machines, spending=Spending(), **known | more), NOW_MS)
+    )
 
 
 def said(found: Iterable[Reading], metric: Gauge) -> dict[str, float]:

@@ -4,6 +4,7 @@ The keys are the original's for `digitalocean`, `aws`, `hetzner` and `scaleway`;
 docs/autoscaler.md. Numbers that the original writes as -1 ("no limit") are None here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,6 +31,18 @@ class WarmPool:
     """Not after the start: the window goes over midnight."""
     days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
     """Days on which it begins, Monday is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderLimits:
+    """What is one provider's own, where the file has several."""
+
+    name: str
+    """As machines' records have it."""
+    regions: tuple[str, ...] = ("",)
+    machines_count: int | None = None
+    """How many of its machines there may be; None: no limit of its own."""
+    keep_results_s: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +77,15 @@ class ScalingLimits:
     max_daily_cost: float | None = None
     """Over the last 24 hours."""
     warm: tuple[WarmPool, ...] = ()
+    providers: tuple[ProviderLimits, ...] = ()
+    """In the order in which they are preferred; empty: there is one, and all above is its own."""
+    by_price: bool = False
+    """The cheapest size of all providers comes first, not that of the first provider."""
+
+    def of(self, provider: str) -> ProviderLimits:
+        """Give what is one provider's own."""
+        alone = ProviderLimits(name=provider, regions=self.regions, keep_results_s=self.keep_results_s)
+        return next((each for each in self.providers if each.name == provider), alone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +160,23 @@ class Configuration:
     """How results that lie in S3 reach the client: `redirect` or `stream`."""
     notes: tuple[str, ...] = ()
     """What is no mistake, and yet worth a line."""
+    several: Mapping[str, "Configuration"] = field(default_factory=dict)
+    """What each provider's part of the file means, by its name; empty: the file has one, and it is this."""
+
+    @property
+    def parts(self) -> Mapping[str, "Configuration"]:
+        """Every provider's part."""
+        return self.several or {self.provider: self}
+
+    def part(self, provider: str) -> "Configuration":
+        """Give the part of the provider of a machine; of one that the file has no more, what is common."""
+        return self.several.get(provider, self)
+
+    def claims(self, provider: str, region: str) -> bool:
+        """Whether a machine that nobody knows is a provider's: two that share an account both list it."""
+        own = self.parts[provider]
+        rivals = [part for name, part in self.parts.items() if name != provider and part.provider == own.provider]
+        return region in own.limits.regions or not any(region in part.limits.regions for part in rivals)
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -155,12 +194,26 @@ class Configuration:
 
 
 def described(found: Configuration) -> str:
-    """Say in a line what a configuration means, and in one each what is to be noted."""
+    """Say in a line what a configuration means, in one each what its providers are, and what is to be noted."""
+    if not found.several:
+        lines = [f"no mistakes: {described_part(found.provider, found)}"]
+    else:
+        order = "the cheapest first" if found.limits.by_price else "in this order"
+        lines = [f"no mistakes: {len(found.several)} providers, {order}; {most(found.limits.machines_count)} in all"]
+        lines += [f"{name}: {described_part(part.provider, part)}" for name, part in found.several.items()]
+    return "\n".join((*lines, *(f"note: {note}" for note in found.notes)))
+
+
+def described_part(provider: str, found: Configuration) -> str:
+    """Say in a line what one provider's part means."""
     sizes = ", ".join(f"{size.slug} up to {size.max_images} images" for size in found.limits.sizes)
-    limit = "no limit" if found.limits.machines_count is None else f"at most {found.limits.machines_count}"
     bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else fleeting(found)
-    line = f"no mistakes: {found.provider} by {found.mode}; {sizes}; {limit} machines; {bucket}"
-    return "\n".join((line, *(f"note: {note}" for note in found.notes)))
+    return f"{provider} by {found.mode}; {sizes}; {most(found.limits.machines_count)}; {bucket}"
+
+
+def most(machines_count: int | None) -> str:
+    """Say how many machines there may be."""
+    return "no limit machines" if machines_count is None else f"at most {machines_count} machines"
 
 
 def fleeting(found: Configuration) -> str:

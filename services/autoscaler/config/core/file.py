@@ -7,9 +7,9 @@ budget and warm pool are read in limits.py.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
@@ -22,13 +22,24 @@ from clusterodm.services.autoscaler.config.core.configuration import (
     CloudSettings,
     Configuration,
     NodeSettings,
+    ProviderLimits,
+    ScalingLimits,
     StepTimeouts,
 )
-from clusterodm.services.autoscaler.config.core.limits import limits
+from clusterodm.services.autoscaler.config.core.limits import MACHINES_LIMIT, limits, own_limits, shared_limits
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside
 from clusterodm.services.autoscaler.orders import DockerRegistry, S3Target
 
 TRAILING_COMMA: Final = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
+DOWNLOADS: Final = ("redirect", "stream")
+PREFERENCE, PRICE = "preference", "price"
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+INHERITED: Final = (
+    *("s3", "keepResults", "downloads", "dockerImage", "dockerGpu", "dockerRegistry", "dockerDataDirMountPath"),
+    *("dataDirMountPath", "addSwap", "nodeSetupCmd", "leaseTime"),
+    *("createTimeout", "setupTimeout", "onlineTimeout", "destroyTimeout"),
+)
+"""Keys that may stand beside `providers` and then count for each that has none of its own."""
 NO_PLACE: Final = (
     "is missing: results would go with their machine (give a bucket, or say with keepResults "
     "for how many seconds after its last task a machine shall stay so that they can be fetched)"
@@ -48,6 +59,8 @@ def read(content: object, outside: Outside) -> Configuration:
     """Make a configuration of decoded JSON. Raises Refused with one line per mistake."""
     if not isinstance(content, Mapping):
         raise Refused("the file must hold a JSON object")
+    if "providers" in content:
+        return several(content, outside)
     provider = content.get("provider")
     if not provider:
         raise Refused(f"the file names no provider, one of {', '.join(outside.kinds)}")
@@ -63,19 +76,93 @@ def read(content: object, outside: Outside) -> Configuration:
     return replace(found, notes=tuple(reader.notes))
 
 
-def configuration(provider: str, reader: ObjectReader) -> Configuration:
+def several(content: Mapping[str, Any], outside: Outside) -> Configuration:
+    """Make a configuration of a file with several providers. Raises Refused with one line per mistake."""
+    reader = ObjectReader(content, outside)
+    common = {key: content[key] for key in INHERITED if key in content}
+    reader.ignore(*INHERITED)
+    parts: dict[str, Configuration] = {}
+    for place, entry in enumerate(listed(reader)):
+        name, part = one_of_several(reader.part({**common, **entry}, f"providers[{place}]"), parts)
+        parts[name] = part
+    found = Configuration(
+        provider=", ".join(parts),
+        mode=API,
+        limits=shared_limits(reader, combined_limits(reader, parts)),
+        downloads=reader.choice("downloads", DOWNLOADS, "redirect"),
+        several=parts,
+    )
+    if mistakes := reader.finish():
+        raise Refused("\n".join(dict.fromkeys(mistakes)))
+    return replace(found, notes=tuple(reader.notes))
+
+
+def listed(reader: ObjectReader) -> Sequence[Mapping[str, Any]]:
+    """Read the list of providers as it stands."""
+    found = reader.objects("providers")
+    if not found:
+        reader.wrong("providers", "must be a list of objects, one for each provider")
+    return found
+
+
+def one_of_several(reader: ObjectReader, before: Mapping[str, Configuration]) -> tuple[str, Configuration]:
+    """Read one provider's part: its name, and what it means."""
+    kind = reader.text("provider", required=True)
+    name = reader.text("name", kind)
+    if kind and kind not in list(reader.outside.kinds):
+        reader.wrong("provider", f"is {kind!r}, expected one of {', '.join(reader.outside.kinds)}")
+        kind = ""
+    if not kind:
+        reader.leave()
+        return name, Configuration(provider="", mode=API, limits=ScalingLimits(sizes=()))
+    if not NAME.fullmatch(name):
+        reader.wrong("name", f"is {name!r}, expected up to 32 small letters, digits and '-'")
+    if name in before:
+        reader.wrong("name", f"{name!r} is another provider's already: give each a name of its own")
+    found = configuration(kind, reader, own_limits)
+    for key, sentence in retired.notes(kind, found.cloud.image, found.limits):
+        reader.note(key, sentence)
+    own_sizes = tuple(replace(size, provider=name) for size in found.limits.sizes)
+    return name, replace(found, limits=replace(found.limits, sizes=own_sizes))
+
+
+def combined_limits(reader: ObjectReader, parts: Mapping[str, Configuration]) -> ScalingLimits:
+    """Put together what the providers have."""
+    sizes = [size for part in parts.values() for size in part.limits.sizes]
+    by_price = reader.choice("order", (PREFERENCE, PRICE), PREFERENCE) == PRICE
+    if by_price and (unpriced := [size.slug for size in sizes if size.price_per_hour is None]):
+        reader.wrong("order", f"by price needs pricePerHour in every entry (none for {', '.join(unpriced)})")
+    return ScalingLimits(
+        sizes=tuple(sorted(sizes, key=lambda size: size.max_images)),
+        machines_count=reader.limit(MACHINES_LIMIT, least=0),
+        providers=tuple(
+            ProviderLimits(
+                name=name,
+                regions=part.limits.regions,
+                machines_count=part.limits.machines_count,
+                keep_results_s=part.limits.keep_results_s,
+            )
+            for name, part in parts.items()
+        ),
+        by_price=by_price,
+    )
+
+
+def configuration(
+    provider: str, reader: ObjectReader, read_limits: Callable[[str, ObjectReader], ScalingLimits] = limits
+) -> Configuration:
     """Read all of it; mistakes stay with the reader."""
     own = reader.outside.kinds[provider].read(reader)
     cloud = own if isinstance(own, CloudSettings) else CloudSettings()
     return Configuration(
         provider=provider,
         mode=reader.choice("mode", MODES, DOCKER_MACHINE) if provider in CLOUDS else API,
-        limits=limits(provider, reader),
+        limits=read_limits(provider, reader),
         cloud=cloud,
         own=own,
         node=node(provider, reader, cloud),
         timeouts=timeouts(reader),
-        downloads=reader.choice("downloads", ("redirect", "stream"), "redirect"),
+        downloads=reader.choice("downloads", DOWNLOADS, "redirect"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
@@ -29,22 +30,33 @@ MINUTES_PER_DAY: Final = 24 * 60
 
 
 def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
-    """Read what the decisions depend on."""
+    """Read what the decisions depend on, where the file has one provider."""
+    return shared_limits(reader, own_limits(provider, reader))
+
+
+def own_limits(provider: str, reader: ObjectReader) -> ScalingLimits:
+    """Read what is a provider's own."""
     region_key = "location" if provider == "hetzner" else "region"
-    default = DEFAULT_REGIONS.get(provider, "")
-    found_sizes, target_wait_s = sizes(provider, reader), reader.limit("targetWait", least=0) or 0
-    most = 0 if is_used_again(found_sizes, target_wait_s) else 1
-    found = ScalingLimits(
-        sizes=found_sizes,
-        regions=reader.texts(region_key, (default,)),
+    return ScalingLimits(
+        sizes=sizes(provider, reader),
+        regions=reader.texts(region_key, (DEFAULT_REGIONS.get(provider, ""),)),
         machines_count=reader.limit(LIMIT_KEYS.get(provider, MACHINES_LIMIT), least=0),
+        keep_results_s=reader.limit("keepResults", least=0) or 0,
+    )
+
+
+def shared_limits(reader: ObjectReader, own: ScalingLimits) -> ScalingLimits:
+    """Read what counts for all machines."""
+    target_wait_s = reader.limit("targetWait", least=0) or 0
+    most = 0 if is_used_again(own.sizes, target_wait_s) else 1
+    found = replace(
+        own,
+        kept_machines_count=reader.limit("keptMachinesLimit", least=0) if said(reader, "keptMachinesLimit") else 0,
         min_images=reader.limit("minImages", least=0) or 0,
         create_retries=reader.count("createRetries", 1, least=1),
         max_runtime_s=reader.limit("maxRuntime"),
         max_upload_s=reader.limit("maxUploadTime"),
         idle_timeout_s=reader.limit("idleTimeout", least=0) or 0,
-        keep_results_s=reader.limit("keepResults", least=0) or 0,
-        kept_machines_count=reader.limit("keptMachinesLimit", least=0) if said(reader, "keptMachinesLimit") else 0,
         tasks_per_machine_count=reader.count("maxTasksPerMachine", most),
         target_wait_s=target_wait_s,
         create_rate_count=reader.limit("createRate"),
@@ -55,7 +67,8 @@ def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
     check_budget(found, reader)
     check_warm_pool(found, reader)
     check_use(found, reader)
-    if found.kept_machines_count != 0 and not found.keep_results_s:
+    keeps_s = [found.keep_results_s, *(each.keep_results_s for each in found.providers)]
+    if found.kept_machines_count != 0 and not any(keeps_s):
         reader.wrong("keptMachinesLimit", "no machine stays for its results (keepResults is not given)")
     return found
 

@@ -6,7 +6,7 @@ may be the text itself, `{"env": "NAME"}` or `{"file": "path"}`; where those are
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -139,6 +139,23 @@ class ObjectReader:
             self.wrong(key, "must be a list of objects")
             return []
         return [self._child(each, f"{self._path}{key}[{place}].") for place, each in enumerate(value)]
+
+    def objects(self, key: str) -> Sequence[Mapping[str, Any]]:
+        """Read a list of objects as they stand; what is none is a mistake."""
+        value = self._value(key, list, "a list of objects", [])
+        if not all(isinstance(each, dict) for each in value):
+            self.wrong(key, "must be a list of objects")
+            return []
+        found: Sequence[Mapping[str, Any]] = value
+        return found
+
+    def leave(self) -> None:
+        """Read no further: nobody knows which keys there may be."""
+        self._asked.update(self._content)
+
+    def part(self, content: Mapping[str, Any], path: str) -> "ObjectReader":
+        """Read an object that was put together; what is wrong in it counts here."""
+        return self._child(content, f"{self._path}{path}.")
 
     def has(self, key: str) -> bool:
         """Whether the key is there and says anything."""

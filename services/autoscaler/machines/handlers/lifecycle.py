@@ -18,13 +18,14 @@ from clusterodm.libs.common.model.nodes import NodeInfo
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
-from clusterodm.services.autoscaler.config.core.configuration import Configuration
+from clusterodm.services.autoscaler.config.core.configuration import Configuration, StepTimeouts
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist
 from clusterodm.services.autoscaler.machines.core import facts_of, left_by
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.orders import ProviderMachine
-from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
+from clusterodm.services.autoscaler.providers.ports import Sleep
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
 log = structlog.get_logger()
@@ -43,7 +44,7 @@ class StateWork:
         self,
         *,
         configuration: Configuration,
-        provider: Provider,
+        providers: ProviderRegistry,
         scheduler: SchedulerClient,
         orders: OrderFactory,
         node_queries: NodeQueries,
@@ -54,9 +55,8 @@ class StateWork:
         first_retry_s: float,
         sleep: Sleep,
     ) -> None:
-        self._timeouts = configuration.timeouts
-        self._provider = provider
-        self._provider_name = configuration.provider
+        self._configuration = configuration
+        self._providers = providers
         self._scheduler = scheduler
         self._orders = orders
         self._node_queries = node_queries
@@ -93,8 +93,8 @@ class StateWork:
 
     async def _create(self, machine: Machine) -> None:
         try:
-            async with limited(self._timeouts.create_s, "creating"):
-                found = await self._provider.create(self._orders.order(machine))
+            async with limited(self._timeouts(machine).create_s, "creating"):
+                found = await self._providers.of(machine.provider).create(self._orders.order(machine))
         except ProviderFailed as error:
             await self._fail(machine, error)
         else:
@@ -113,10 +113,10 @@ class StateWork:
         known = ProviderMachine(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
             if not await self._answers(machine):
-                async with limited(self._timeouts.set_up_s, "setting it up"):
-                    found = await self._provider.set_up(order, known)
+                async with limited(self._timeouts(machine).set_up_s, "setting it up"):
+                    found = await self._providers.of(machine.provider).set_up(order, known)
                 machine = await self._transitions.note(machine, **facts_of(found))
-            async with limited(self._timeouts.online_s, "waiting for its node"):
+            async with limited(self._timeouts(machine).online_s, "waiting for its node"):
                 info = await self._online(machine)
             node = await self._scheduler.register(machine, self._orders.token(machine))
         except ProviderFailed as error:
@@ -134,11 +134,12 @@ class StateWork:
 
     async def _wait_for_answer(self, machine: Machine) -> None:
         """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
-        heard = await self._node_queries.first_answer(machine, self._timeouts.set_up_s)
+        most_s = self._timeouts(machine).set_up_s
+        heard = await self._node_queries.first_answer(machine, most_s)
         if heard is not None:
             await self._store.write(msgspec.structs.replace(heard, silent=False))
             return
-        reason = f"nobody knows it, and its node has not answered for {self._timeouts.set_up_s} s"
+        reason = f"nobody knows it, and its node has not answered for {most_s} s"
         await self._events.leaked(msgspec.structs.replace(machine, reason=reason))
         await self._transitions.step(machine.id, MachineStep.STOP, reason)
 
@@ -178,8 +179,8 @@ class StateWork:
         was_there = False
         if may_exist(machine):
             machine = await self._seen(machine)
-            async with limited(self._timeouts.destroy_s, "destroying"):
-                was_there = await self._provider.destroy(machine.id, self._ref(machine))
+            async with limited(self._timeouts(machine).destroy_s, "destroying"):
+                was_there = await self._providers.of(machine.provider).destroy(machine.id, self._ref(machine))
         await self._transitions.step(
             machine.id,
             MachineStep.CONFIRM,
@@ -195,14 +196,17 @@ class StateWork:
         if not came_to_nothing(machine):
             return machine
         try:
-            found = await self._provider.inspect(machine.id, self._ref(machine))
+            found = await self._providers.of(machine.provider).inspect(machine.id, self._ref(machine))
         except ProviderFailed:
             return machine  # destroying it comes first
         return await self._transitions.note(machine, seen_at_ms=self._clock.wall_ms()) if found else machine
 
     def _ref(self, machine: Machine) -> str:
         """Give the provider's id of a machine; that of another provider means nothing to this one."""
-        return machine.ref if machine.provider == self._provider_name else ""
+        return machine.ref if machine.provider in self._providers else ""
+
+    def _timeouts(self, machine: Machine) -> StepTimeouts:
+        return self._configuration.part(machine.provider).timeouts
 
     async def _remove_node(self, machine: Machine) -> None:
         """Take the node off the list first, so that nothing is sent to a machine that goes."""

@@ -28,7 +28,8 @@ from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
 from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck, facts_of
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.orders import ProviderMachine
-from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
+from clusterodm.services.autoscaler.providers.ports import Sleep
 from clusterodm.services.autoscaler.records import MachineStore
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class NodeQueries:
     def __init__(  # noqa: PLR0913, PLR0917 whom it asks, and by which clock
         self,
         probe: NodeProbe,
-        provider: Provider,
+        providers: ProviderRegistry,
         orders: OrderFactory,
         store: MachineStore,
         scheduler: SchedulerClient,
@@ -59,7 +60,7 @@ class NodeQueries:
         sleep: Sleep,
     ) -> None:
         self._probe = probe
-        self._provider = provider
+        self._providers = providers
         self._orders = orders
         self._store = store
         self._scheduler = scheduler
@@ -72,7 +73,7 @@ class NodeQueries:
         if machine.hostname:
             return machine
         try:
-            found: ProviderMachine | None = await self._provider.inspect(machine.id, machine.ref)
+            found: ProviderMachine | None = await self._providers.of(machine.provider).inspect(machine.id, machine.ref)
         except ProviderFailed:
             return machine
         return msgspec.structs.replace(machine, **facts_of(found)) if found else machine

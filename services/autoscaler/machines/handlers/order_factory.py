@@ -1,12 +1,12 @@
 """Makes records of creations, and orders of records. An order holds secrets and is made anew whenever it is needed."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.nodes import NodeInfo
-from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import (
@@ -50,7 +50,7 @@ class OrderFactory:
         size = creation.offer.size
         return Machine(
             id=name,
-            provider=self._configuration.provider,
+            provider=size.provider or self._configuration.provider,
             region=creation.offer.region,
             size=size.slug,
             max_images=size.max_images,
@@ -74,14 +74,14 @@ class OrderFactory:
             tags={CLUSTER_TAG: cluster_id},
         )
 
-    def adopted(self, found: ProviderMachine, now_ms: WallMs) -> Machine:
+    def adopted(self, provider: str, found: ProviderMachine, now_ms: WallMs) -> Machine:
         """Make the record of a machine that bears one of our ids and that nobody knows; it costs since it was made."""
         since_ms = min(found.created_at_ms or now_ms, now_ms)
-        size = self._size_of(found.name, found.size)
+        size = presumed_size(self._sizes(provider), found.size, images_in(found.name), None)
         return Machine(
             id=found.name,
             state=MachineState.SETTING_UP,
-            provider=self._configuration.provider,
+            provider=provider,
             region=found.region,
             size=found.size,
             max_images=size.max_images or None,
@@ -102,8 +102,8 @@ class OrderFactory:
     def learned(self, machine: Machine, info: NodeInfo) -> dict[str, Any]:
         """Say what a node's first answer tells of its machine; of one whose size nobody knows, how much it takes, too."""
         facts: dict[str, Any] = {"memory_bytes": info.total_memory or 0}
-        if info.max_images and all(size.slug != machine.size for size in self._configuration.limits.sizes):
-            size = self._size_of(machine.id, machine.size, info.max_images)
+        if info.max_images and all(size.slug != machine.size for size in self._sizes(machine.provider)):
+            size = presumed_size(self._sizes(machine.provider), machine.size, images_in(machine.id), info.max_images)
             facts |= {"max_images": size.max_images, "price_per_hour": size.price_per_hour}
         return facts
 
@@ -115,18 +115,19 @@ class OrderFactory:
         """Give the token of a machine's node."""
         return node_token(self._identity.key_of(machine.id), machine.id)
 
-    def _size_of(self, name: MachineId, slug: str, max_images: int | None = None) -> Size:
-        """Find the size of a machine whose record is lost."""
-        return presumed_size(self._configuration.limits.sizes, slug, images_in(name), max_images)
+    def _sizes(self, provider: str) -> Sequence[Size]:
+        """Give a provider's sizes; of one that the file has no more, all."""
+        sizes = self._configuration.limits.sizes
+        return [size for size in sizes if size.provider == provider] or sizes
 
     def _size(self, machine: Machine) -> Size:
         """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""
-        found = (size for size in self._configuration.limits.sizes if size.slug == machine.size)
+        found = (size for size in self._sizes(machine.provider) if size.slug == machine.size)
         matching = [size for size in found if size.max_images == machine.max_images]
         return matching[0] if matching else Size(slug=machine.size, max_images=machine.max_images or 1)
 
     def _launch(self, machine: Machine) -> Launch:
-        node = self._configuration.node
+        node = self._configuration.part(machine.provider).node
         return Launch(
             image=node.image,
             token=self.token(machine),

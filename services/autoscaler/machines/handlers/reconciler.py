@@ -12,7 +12,7 @@ that is back. What a list shows twice is there, whatever a look by name says.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -34,6 +34,7 @@ from clusterodm.services.autoscaler.machines.handlers.controller import MachineC
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.providers.ports import Provider
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 
@@ -52,7 +53,7 @@ class Reconciler:
         self,
         *,
         configuration: Configuration,
-        provider: Provider,
+        providers: ProviderRegistry,
         store: MachineStore,
         transitions: Transitions,
         events: MachineEventPublisher,
@@ -66,8 +67,8 @@ class Reconciler:
         compared: asyncio.Event,
     ) -> None:
         """Take what is compared; `compared` is set when that was done or could not be: what is there is known by then."""
-        self._boot_ms = configuration.timeouts.set_up_s * 1000
-        self._provider = provider
+        self._configuration = configuration
+        self._providers = providers
         self._store = store
         self._transitions = transitions
         self._events = events
@@ -79,8 +80,8 @@ class Reconciler:
         self._controller = controller
         self._clock = clock
         self._compared = compared
-        self._doubted: set[MachineId] = set()
-        """Those that have ended and that the last list showed, and a look by name did not."""
+        self._doubted: dict[str, set[MachineId]] = {}
+        """By provider, those that have ended and that the last list showed, and a look by name did not."""
 
     async def check(self) -> None:
         """Compare once. A provider that does not answer is asked again the next time."""
@@ -95,35 +96,48 @@ class Reconciler:
 
     async def _compare(self) -> None:
         await self._identity.learn_from(self._tasks.machines() | await self._scheduler.machines())
-        before = {machine.id: machine for machine in self._store.all()}
+        for name, provider in self._providers.items():
+            try:
+                await self._compare_with(name, provider)
+            except ProviderFailed as error:  # the others are compared all the same
+                log.warning("machines.not_compared", provider=name, reason=error.message)
+
+    async def _compare_with(self, name: str, provider: Provider) -> None:
+        """Compare one provider's list with the records of its machines; those of others are none of its business."""
+        before = {
+            machine.id: machine for machine in self._store.all() if self._providers.owner(machine.provider) == name
+        }
         asked_at_ms = self._clock.wall_ms()
-        listed = [found for each in self._identity.cluster_ids for found in await self._provider.list(prefix(each))]
+        listed = [found for each in self._identity.cluster_ids for found in await provider.list(prefix(each))]
         listed = [found for found in listed if found.name not in self._store.unreadable]
         seen = compare(before, listed, asked_at_ms)
-        # none was requested meanwhile
-        await self._take_in([found for found in seen.strays if self._store.get(found.name) is None])
-        self._doubted = {machine.id for machine, found in seen.back if not await self._took_back(machine, found)}
+        # none was requested meanwhile, nor is another provider's
+        strays = [found for found in seen.strays if self._store.get(found.name) is None]
+        await self._take_in(name, [found for found in strays if self._configuration.claims(name, found.region)])
+        doubted = self._doubted.get(name, set())
+        back = [machine for machine, found in seen.back if not await self._took_back(provider, machine, found, doubted)]
+        self._doubted[name] = {machine.id for machine in back}
         for found in seen.doubles:
             log.warning("machine.doubled", machine=found.name, ref=found.ref)
-            await self._provider.discard(found)
+            await provider.discard(found)
         for machine, because in seen.leaving:
             await self._lose(machine, f"the provider takes it away: {because}")
         for machine in seen.missing:
             # a node that is at work is there, whatever a list and a look say
-            if await self._provider.inspect(machine.id, machine.ref) is None and not await self._node_queries.has_tasks(
+            if await provider.inspect(machine.id, machine.ref) is None and not await self._node_queries.has_tasks(
                 machine
             ):
                 await self._lose(machine, "the provider has it no more")
 
-    async def _take_in(self, unknown: Sequence[ProviderMachine]) -> None:
+    async def _take_in(self, provider: str, unknown: Sequence[ProviderMachine]) -> None:
         """Make records of machines that bear our ids and that nobody knows. Their nodes, asked together, say of what use they are."""
-        machines = await asyncio.gather(*(self._adopted(found) for found in unknown))
+        machines = await asyncio.gather(*(self._adopted(provider, found) for found in unknown))
         for machine in machines:
             await self._transitions.add(machine)
             self._controller.ensure_worker(machine.id)
 
-    async def _adopted(self, found: ProviderMachine) -> Machine:
-        machine = await self._node_queries.locate(self._orders.adopted(found, self._clock.wall_ms()))
+    async def _adopted(self, provider: str, found: ProviderMachine) -> Machine:
+        machine = await self._node_queries.locate(self._orders.adopted(provider, found, self._clock.wall_ms()))
         answers = await self._node_queries.info(machine) is not None
         reason = f"nobody knew it: {'taken into use' if answers else 'its node is asked'}"
         moment = Moment(at_ms=machine.state_at_ms, text=f"{machine.state}: found at the provider; {reason}")
@@ -132,11 +146,14 @@ class Reconciler:
 
     def _may_boot(self, machine: Machine, found: ProviderMachine) -> bool:
         """Whether its node may still be on its way, by the provider's word."""
-        return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < self._boot_ms
+        boot_ms = self._configuration.part(machine.provider).timeouts.set_up_s * 1000
+        return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < boot_ms
 
-    async def _took_back(self, machine: Machine, found: ProviderMachine) -> bool:
+    async def _took_back(
+        self, provider: Provider, machine: Machine, found: ProviderMachine, doubted: Collection[MachineId]
+    ) -> bool:
         """Destroy a machine whose record has ended, if it is there: it counts and costs until it has gone."""
-        if machine.id not in self._doubted and await self._provider.inspect(machine.id, found.ref) is None:
+        if machine.id not in doubted and await provider.inspect(machine.id, found.ref) is None:
             return False
         reason = "it has ended and is still there"
         now_ms = self._clock.wall_ms()

@@ -28,10 +28,11 @@ def is_used_up(limits: ScalingLimits, machine: Machine) -> bool:
 
 def kept_until_ms(limits: ScalingLimits, machine: Machine) -> int | None:
     """Say until when results may be fetched from a machine that alone has them; None: it has none that are kept."""
-    if not machine.done or machine.tasks or not limits.keep_results_s:
+    keep_s = limits.of(machine.provider).keep_results_s
+    if not machine.done or machine.tasks or not keep_s:
         return None
     since_ms = machine.state_at_ms if machine.emptied_at_ms is None else machine.emptied_at_ms
-    return since_ms + limits.keep_results_s * 1000
+    return since_ms + keep_s * 1000
 
 
 def kept(limits: ScalingLimits, machine: Machine, now_ms: WallMs) -> int | None:
@@ -49,7 +50,7 @@ def kept_because(limits: ScalingLimits, machine: Machine, now_ms: WallMs) -> str
         return ""
     return (
         f"it takes no more tasks and stays until {clock_time(until_ms)}: "
-        f"only it has the results (keepResults {limits.keep_results_s} s)"
+        f"only it has the results (keepResults {limits.of(machine.provider).keep_results_s} s)"
     )
 
 

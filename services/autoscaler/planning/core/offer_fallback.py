@@ -1,5 +1,8 @@
 """Which offer to try next: the smallest size in the first region, unless it has failed lately.
 
+Where the file has several providers, their sizes are tried in one order, by preference or by price; back-off and pause are each
+provider's own, so one that is sold out, refuses or is out of reach holds nobody up, and its reason is told with what is ordered instead.
+
 What is known of an offer is what became of the machines that were requested of it; nothing else is kept. Failures in a
 row are counted in *rounds*: machines that failed together are one round, so thirty requests that meet the same full region
 do not wait thirty times as long. After a failure an offer rests, twice as long with every round, and then one machine
@@ -22,6 +25,7 @@ from clusterodm.services.autoscaler.machine_life.history import (
     OfferHistory,
     OfferKey,
     failed_ms,
+    key_of,
 )
 from clusterodm.services.autoscaler.orders import Offer, Size
 
@@ -79,33 +83,81 @@ class OfferFallback:
         self._limits = limits
         self._now_ms = now_ms
         self._history = history
-        trying = Counter((machine.region, machine.size) for machine in machines if machine.state in TRYING)
-        self._statuses = {key: status_of(offer, trying[key]) for key, offer in history.offers.items()}
-        self._all = status_of(history.together())
+        self._named = {size.provider for size in limits.sizes}
+        trying = Counter(self._own(key_of(machine)) for machine in machines if machine.state in TRYING)
+        self._statuses = {
+            self._own(key): status_of(offer, trying[self._own(key)]) for key, offer in history.offers.items()
+        }
+        self._exist = Counter(machine.provider for machine in machines)
         self._planned: Counter[OfferKey] = Counter()
         self._by_sizes: dict[tuple[str, ...], OfferStatus] = {}
+        self._order = {each.name: place for place, each in enumerate(limits.providers)}
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What each provider failed with last, as long as nothing has succeeded there since."""
+        found = {
+            name: status_of(self._history.together(provider=name)) for name in sorted(self._named, key=self._place)
+        }
+        return {name: status.failure for name, status in found.items() if status.rounds_count}
 
     @property
     def trouble(self) -> str:
-        """What failed last, as long as nothing has succeeded since."""
-        return self._all.failure if self._all.rounds_count else ""
+        """Say them in a line."""
+        return "; ".join(f"{name}: {failure}" if name else failure for name, failure in self.troubles.items())
 
-    def take(self, sizes: Sequence[Size]) -> OfferChoice:
-        """Choose an offer for one more machine out of sizes that fit, the smallest first."""
-        if because := self._paused(tuple(size.slug for size in sizes)):
-            return OfferChoice(None, because)
-        because = ""
-        for size in sizes:
-            offers = [Offer(size=size, region=region) for region in self._limits.regions]
+    def take(self, sizes: Sequence[Size], *, largest_first: bool = False) -> OfferChoice:
+        """Choose an offer for one more machine out of sizes that fit, the smallest (or largest) first.
+
+        Another provider is tried whatever this one's reason is; a further size of the same one only where it is sold out.
+        """
+        reasons: dict[str, str] = {}
+        given_up: set[str] = set()
+        for size in self._in_order(sizes, largest_first=largest_first):
+            name = size.provider
+            if name in given_up:
+                continue
+            if because := self._full(name) or self._paused(name, tuple(s.slug for s in sizes if s.provider == name)):
+                reasons[name] = because
+                given_up.add(name)
+                continue
+            offers = [Offer(size=size, region=region) for region in self._limits.of(name).regions]
             open_offers = [offer for offer in offers if self._open(offer)]
             if open_offers:
                 chosen = min(open_offers, key=lambda offer: self._status(offer).rounds_count)
                 self._planned[chosen.key] += 1
-                return OfferChoice(chosen, because)
-            because = self._resting(offers)
+                self._exist[name] += 1
+                return OfferChoice(chosen, "; ".join(reasons.values()))
+            reasons[name] = self._resting(offers)
             if not all(self._status(offer).trouble == Trouble.OUT_OF_CAPACITY for offer in offers):
-                break
-        return OfferChoice(None, because)
+                given_up.add(name)
+        return OfferChoice(None, "; ".join(reasons.values()))
+
+    def _in_order(self, sizes: Sequence[Size], *, largest_first: bool) -> list[Size]:
+        """Put sizes in the order in which they are tried: each provider's first by preference, then each one's second; or by price."""
+        ranks: Counter[str] = Counter()
+        ranked: list[tuple[tuple[float, ...], Size]] = []
+        for size in sizes:
+            rank = ranks[size.provider]
+            ranks[size.provider] += 1
+            price = (size.price_per_hour or 0.0) if self._limits.by_price else 0.0
+            by_rank = rank if largest_first or not self._limits.by_price else 0
+            ranked.append(((by_rank, price, rank, self._place(size.provider)), size))
+        return [size for _, size in sorted(ranked, key=lambda each: each[0])]
+
+    def _place(self, provider: str) -> int:
+        return self._order.get(provider, 0)
+
+    def _own(self, key: OfferKey) -> OfferKey:
+        """Say of which offer of the file another was: a file with one provider does not name it."""
+        provider, region, size = key
+        return provider if provider in self._named else "", region, size
+
+    def _full(self, provider: str) -> str:
+        most = self._limits.of(provider).machines_count if provider else None
+        if most is None or self._exist[provider] < most:
+            return ""
+        return f"the limit of {most} machine{'' if most == 1 else 's'} at {provider} is reached"
 
     def _status(self, offer: Offer) -> OfferStatus:
         return self._statuses.get(offer.key, OfferStatus())
@@ -117,10 +169,11 @@ class OfferFallback:
             return found.most_trying_count is None or trying < found.most_trying_count
         return not trying and not found.rests(FIRST_REST_MS, self._now_ms)
 
-    def _paused(self, slugs: tuple[str, ...]) -> str:
-        if slugs not in self._by_sizes:
-            self._by_sizes[slugs] = status_of(self._history.together(slugs))
-        lately = self._by_sizes[slugs]
+    def _paused(self, provider: str, slugs: tuple[str, ...]) -> str:
+        key = (provider, *slugs)
+        if key not in self._by_sizes:
+            self._by_sizes[key] = status_of(self._history.together(slugs, provider))
+        lately = self._by_sizes[key]
         times = lately.rounds_count // self._limits.create_retries
         if not times:
             return ""
@@ -128,7 +181,8 @@ class OfferFallback:
         free_at_ms = pause.free_at_ms(FIRST_PAUSE_MS)
         if not pause.rests(FIRST_PAUSE_MS, self._now_ms):
             return ""
-        return f"no machine could be created ({lately.failure}); next try at {clock_time(free_at_ms)}"
+        where = f" at {provider}" if provider else ""
+        return f"no machine could be created{where} ({lately.failure}); next try at {clock_time(free_at_ms)}"
 
     def _resting(self, offers: Sequence[Offer]) -> str:
         worst = max((self._status(offer) for offer in offers), key=lambda found: found.failed_at_ms)

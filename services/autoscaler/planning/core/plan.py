@@ -12,6 +12,7 @@ A machine is kept for a task only while that may come. One whose task is no long
 enough under way) is left over like any other; and one that nobody has taken for minutes, whatever the snapshot says, too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -57,6 +58,8 @@ class ScalingPlan:
     spare: tuple[Machine, ...] = ()
     """Those that nobody needs now, whether they go yet or not."""
     trouble: str = ""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """By provider."""
 
 
 def plan(limits: ScalingLimits, seen: PlanInput) -> ScalingPlan:
@@ -91,6 +94,7 @@ def plan(limits: ScalingLimits, seen: PlanInput) -> ScalingPlan:
         meant=meant((*seen.waiting, *seen.slot_free), ready),
         spare=tuple(surplus),
         trouble=orders.trouble,
+        troubles=orders.troubles,
     )
 
 

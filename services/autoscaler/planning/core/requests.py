@@ -45,6 +45,11 @@ class MachineRequests:
         """What the provider failed with last."""
         return self._fallback.trouble
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """The same by provider."""
+        return self._fallback.troubles
+
     def for_tasks(self, tasks: Sequence[WaitingTask]) -> None:
         """Put each task, in their order, on a machine that gets free in time, or request one for it, or note why not."""
         for task in tasks:
@@ -91,7 +96,7 @@ class MachineRequests:
             return f"the limit of {most} machine{'' if most == 1 else 's'} is reached"
         if self._rate_left <= 0:
             return f"no more than {self._limits.create_rate_count} machines are started in a minute"
-        slugs = tuple(size.slug for size in sizes)
+        slugs = tuple(f"{size.provider} {size.slug}" for size in sizes)
         if slugs not in self._refusals and (because := self._order(task, for_task, sizes)):
             self._refusals[slugs] = because
         return self._refusals.get(slugs, "")
@@ -106,7 +111,7 @@ class MachineRequests:
         affordable = [size for size in sizes if not self._budget.objection(size.price_per_hour)]
         if not affordable:
             return self._budget.objection(sizes[0].price_per_hour)
-        choice = self._fallback.take(affordable)
+        choice = self._fallback.take(affordable, largest_first=task.images_count is None)
         if choice.offer is None:
             return choice.reason
         self._budget.take(choice.offer.size.price_per_hour)
@@ -115,10 +120,10 @@ class MachineRequests:
         size = choice.offer.size
         self._open(task, for_task, size)
         images_count = size.max_images if task.images_count is None else task.images_count
-        other = "larger" if task.images_count is None else "smaller"
-        reason = (
-            f"{why(task, for_task)}; {other} is sold out: {choice.reason}" if choice.reason else why(task, for_task)
-        )
+        reason = why(task, for_task)
+        if choice.reason:
+            other = "larger is sold out" if task.images_count is None else "smaller is sold out"
+            reason = f"{reason}; {'what comes before it is not to be had' if size.provider else other}: {choice.reason}"
         self.creations.append(Creation(offer=choice.offer, images_count=images_count, for_task=for_task, reason=reason))
         return ""
 

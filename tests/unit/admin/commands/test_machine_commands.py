@@ -87,15 +87,27 @@ async def test_an_autoscaler_that_does_not_answer_is_named(bus: MemoryBus, line:
 
 def test_a_machine_is_a_line_in_telnet():
     assert render(MachineListing((machine(1), machine(2, hostname="", region="", tasks=())))) == (
-        "1) clusterodm-abc123-10-xyz [busy] <tasks: 1> <size: s-2vcpu-2gb@sfo2> <node: 10.0.0.1:3000> <age: 1m01s>"
+        "1) clusterodm-abc123-10-xyz [busy] <tasks: 1> <size: s-2vcpu-2gb@sfo2> <provider: digitalocean> <node: 10.0.0.1:3000> <age: 1m01s>"
         " <cost: 0.25>\r\n"
-        "2) clusterodm-abc123-20-xyz [busy] <tasks: 0> <size: s-2vcpu-2gb> <node: ?> <age: 1m01s> <cost: 0.25>\r\n\r\n"
+        "2) clusterodm-abc123-20-xyz [busy] <tasks: 0> <size: s-2vcpu-2gb> <provider: digitalocean> <node: ?> <age: 1m01s> <cost: 0.25>\r\n\r\n"
     )
 
 
 def test_a_machine_is_a_row_for_people_with_its_reason():
     lines = human(MachineListing((machine(1, state=MachineState.DESTROYING, failure="no\x1b capacity"),))).splitlines()
-    assert lines[0].split() == ["N", "MACHINE", "STATE", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON"]
+    assert lines[0].split() == [
+        "N",
+        "MACHINE",
+        "STATE",
+        "PROVIDER",
+        "SIZE",
+        "REGION",
+        "NODE",
+        "TASKS",
+        "AGE",
+        "COST",
+        "REASON",
+    ]
     assert lines[1].endswith("no capacity")
     assert human(MachineListing(())) == "There are no machines."
 

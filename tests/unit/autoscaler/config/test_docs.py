@@ -16,6 +16,7 @@ KEY = re.compile(
     r'\w+\.(?:text|texts|flag|count|limit|amount|ratio|choice|secret|section|entries|existing)\(\s*"(\w+)"'
 )
 BUILT = {
+    "providers",
     "dropletsLimit",
     "instanceLimit",
     "machinesLimit",

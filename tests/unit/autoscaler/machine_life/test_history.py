@@ -78,7 +78,7 @@ def test_a_history_says_what_all_records_say(seed: int, count: int):
         life.goes_on()
         known = list(life.machines.values())
         for key, offer in life.history.offers.items():
-            of_offer = [machine for machine in known if (machine.region, machine.size) == key]
+            of_offer = [machine for machine in known if (machine.provider, machine.region, machine.size) == key]
             assert offer.failures() == plain_history.failures(of_offer)
             assert offer.room() == plain_history.room(of_offer)
         small = [machine for machine in known if machine.size == "small"]

@@ -8,7 +8,6 @@ from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.machines import FindResult, ResultFound
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from clusterodm.services.autoscaler.orders import S3Target
 from clusterodm.services.autoscaler.results.core import key_of
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
@@ -36,14 +35,7 @@ class FakeBucket:
 
 def results(bucket: FakeBucket | None, acl: str = "", downloads: str = "redirect") -> ResultFinder:
     target = S3Target(endpoint="s3", bucket="b", access_key=Secret("a"), secret_key=Secret("s"), acl=acl)
-    found = Configuration(
-        provider="digitalocean",
-        mode="api",
-        limits=ScalingLimits(sizes=()),
-        node=NodeSettings(s3=target),
-        downloads=downloads,
-    )
-    return ResultFinder(found, bucket)
+    return ResultFinder(downloads, [(target, bucket)] if bucket else [])
 
 
 @pytest.mark.parametrize(
