@@ -308,7 +308,7 @@ class World:
         self.bus = MemoryBus()
         self.cloud = cloud or Cloud(ProviderMachine)
         self.provider = provider or self.cloud
-        self.providers = dict(providers or {"test": self.provider})
+        self.several = providers
         self.scheduler = Scheduler(self)
         self.configuration = configuration or Configuration(
             provider="test", mode="api", limits=ScalingLimits(**{"sizes": SIZES, "create_retries": 5, **limits})
@@ -345,6 +345,11 @@ class World:
     def now_ms(self) -> WallMs:
         """Say what time it is."""
         return self.clock.wall_ms()
+
+    @property
+    def providers(self) -> Mapping[str, Any]:
+        """What the next autoscaler calls, by the names in its configuration."""
+        return self.several or {self.configuration.provider: self.provider}
 
     async def __aenter__(self) -> Self:
         await self._outer.enter_async_context(self.bus.serve("scheduler", self.scheduler.handlers()))

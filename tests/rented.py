@@ -183,6 +183,32 @@ def by_docker_machine(folder: Path, seaweed: Seaweed) -> Iterator[Rental]:
         )
 
 
+SHARED = ("s3", "createRetries", "maxRuntime", "maxUploadTime", "minImages")
+"""Keys that stand beside `providers`."""
+
+
+@contextmanager
+def two_rentals(first: str, second: str, seaweed: Seaweed, **changes: Any) -> Iterator[Rental]:
+    """Two clouds in one file; the first has room for one machine. `changes`: what stands beside the two."""
+    with by_api(first, seaweed, HELD_S) as one, by_api(second, seaweed, HELD_S) as other:
+        own = [{key: value for key, value in each.content.items() if key not in SHARED} for each in (one, other)]
+        own[0]["machinesLimit"] = 1
+
+        def hold() -> None:
+            one.hold()
+            other.hold()
+
+        yield Rental(
+            kind=f"{first} and {second}",
+            content={"providers": own, "s3": one.content["s3"], **changes},
+            here=lambda: [*one.here(), *other.here()],
+            made=lambda: [*one.made(), *other.made()],
+            hold=hold,
+            release=nothing,
+            secrets=(*one.secrets, *other.secrets),
+        )
+
+
 @asynccontextmanager
 async def renting(folder: Path, machines: Rental, **settings: Any) -> AsyncIterator[Cluster]:
     """A cluster without any node of its own; everything is looked at often."""

@@ -40,7 +40,7 @@ from clusterodm.services.autoscaler.machines.handlers.reconciler import interval
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from clusterodm.services.autoscaler.providers.adapters.selection import provider_of
+from clusterodm.services.autoscaler.providers.adapters.selection import providers_of
 from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
 from clusterodm.services.autoscaler.readings import Observed, readings
@@ -74,14 +74,9 @@ async def serve(settings: AutoscalerSettings) -> None:
         if configuration is None:
             await without(bus, health, settings)
             return
-        folder = settings.data_dir / LOCKS
-        opened = {
-            name: await stack.enter_async_context(
-                provider_of(part, folder, cross_check=settings.asr_cross_check, poll_s=settings.asr_poll_s)
-            )
-            for name, part in configuration.parts.items()
-        }
-        providers = ProviderRegistry(opened)
+        folder, cross_check = settings.data_dir / LOCKS, settings.asr_cross_check
+        opened = providers_of(configuration, folder, cross_check=cross_check, poll_s=settings.asr_poll_s)
+        providers = ProviderRegistry(await stack.enter_async_context(opened))
         for name, part in configuration.parts.items():
             await checked(part, providers[name], settings)
         if not settings.public_address:

@@ -6,6 +6,7 @@ nothing left, and the machine was created once. What is covered:
 
     digitalocean     two lives: the autoscaler at every step, and the scheduler at every step
     docker-machine   the scheduler at every step; the autoscaler is killed in integration/test_autoscaler_cluster.py
+    hetzner          beside digitalocean in one file, both services by turns: test_two_providers.py
     the others       one life each, in which the two are killed by turns; which of them begins is in `LIVES`
 
 A life that is cut at every step says more than one life per step, and costs a fifth: what a start repairs is what the starts
@@ -20,27 +21,23 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.messages.buckets import MACHINES
-from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.loops import background
 from tests.cluster import Cluster
 from tests.datasets import expected, make_images, processed
+from tests.machine_records import CREATED, STEPS, Records
 from tests.recorded import recorded_task
-from tests.rented import Rental, all_gone, create, finish, rental, renting
+from tests.rented import all_gone, create, finish, rental, renting
 from tests.seaweed import Seaweed
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-CREATED = "created"
-STEPS = ("requested", "creating", CREATED, "setting-up", "online", "busy", "draining", "destroying")
 AUTOSCALER, SCHEDULER = "autoscaler", "scheduler"
 LIVES = [
     pytest.param("digitalocean", (AUTOSCALER,), id="digitalocean: the autoscaler"),
     pytest.param("digitalocean", (SCHEDULER,), id="digitalocean: the scheduler"),
     pytest.param("docker-machine", (SCHEDULER,), id="docker-machine: the scheduler"),
-    pytest.param("hetzner", (AUTOSCALER, SCHEDULER), id="hetzner: both by turns"),
     pytest.param("scaleway", (SCHEDULER, AUTOSCALER), id="scaleway: both by turns"),
     pytest.param("aws", (AUTOSCALER, SCHEDULER), id="aws: both by turns"),
     pytest.param("docker", (SCHEDULER, AUTOSCALER), id="docker: both by turns"),
@@ -52,23 +49,6 @@ LIVES = [
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     with Seaweed(tmp_path_factory.mktemp("weed")) as server:
         yield server
-
-
-class Records:
-    """What is written about machines, as it is written."""
-
-    def __init__(self) -> None:
-        self.states: list[str] = []
-
-    async def follow(self, cluster: Cluster) -> None:
-        async with (await cluster.bus.bucket(MACHINES)).watch() as changes:
-            async for change in changes:
-                if change and change.value:
-                    self.states += self.new(change.value)
-
-    def new(self, machine: Machine) -> list[str]:
-        told = ["requested", *(moment.text.partition(":")[0] for moment in machine.timeline)]
-        return [state for state in told if state not in self.states]
 
 
 @pytest.mark.parametrize(("kind", "victims"), LIVES)
@@ -83,7 +63,7 @@ async def test_a_life_that_is_cut_at_every_step_leaves_nothing_behind(
                 machines.hold()
                 task = await create(cluster, images)
                 for step, victim in zip(STEPS, cycle(victims), strict=False):
-                    await reached(step, records, machines)
+                    await records.reached(step, lambda: bool(machines.here()))
                     cluster.kill(victim)
                     if step == CREATED:
                         machines.release()
@@ -94,16 +74,6 @@ async def test_a_life_that_is_cut_at_every_step_leaves_nothing_behind(
             assert len(await attempts(cluster, task.uuid)) == 1
             zipped = await asyncio.to_thread(task.download_zip, str(tmp_path))
             assert processed(Path(zipped)) == expected(images)
-
-
-async def reached(step: str, records: Records, machines: Rental) -> None:
-    """Wait until a step has begun, or has been passed over: a task that ends while nobody looks leaves no machine draining."""
-    if step == CREATED:
-        await until(lambda: asyncio.to_thread(machines.here), timeout_s=30, what=step)
-        return
-    late = (*STEPS[STEPS.index(step) :], "gone")
-    seen = records.states
-    await until(lambda: any(each in seen for each in late), timeout_s=30, step_s=0.002, what=f"{step} {seen}")
 
 
 async def attempts(cluster: Cluster, task: str) -> Sequence[object]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
@@ -14,6 +14,18 @@ from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.ports import Provider, VendorContext
 
 Environment = Mapping[str, str]
+
+
+@asynccontextmanager
+async def providers_of(
+    configuration: Configuration, folder: Path, *, cross_check: bool, poll_s: float
+) -> AsyncIterator[dict[str, Provider]]:
+    """Make all providers of a file, by their names, and keep them open."""
+    async with AsyncExitStack() as stack:
+        yield {
+            name: await stack.enter_async_context(provider_of(part, folder, cross_check=cross_check, poll_s=poll_s))
+            for name, part in configuration.parts.items()
+        }
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
@@ -74,3 +75,25 @@ def test_the_docker_example_of_the_page_has_no_mistake():
     (example,) = re.findall(r"`(\{\"provider\": \"docker\".*?\})` \|", PAGE)
     found = parse(example, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
     assert (found.provider, found.limits.keep_results_s) == ("docker", 600)
+
+
+def read_example(name: str) -> Configuration:
+    """Read a whole file of docs/examples, wherever its secrets are to come from."""
+    text = (REPOSITORY / "docs/examples" / name).read_text(encoding="utf-8")
+    environment = dict.fromkeys(re.findall(r'"env": "(\w+)"', text), "value")
+    return parse(text, Outside(environment, lambda _path: "value", lambda _path: True, VendorKinds()))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "docs/examples").glob("asr-*.json")))
+def test_an_example_file_has_no_mistake(name: str):
+    assert read_example(name).limits.sizes
+
+
+def test_the_example_with_several_providers_means_what_the_page_says():
+    found = read_example("asr-several.json")
+    assert {name: part.limits.machines_count for name, part in found.parts.items()} == {
+        "hetzner": 10,
+        "aws-frankfurt": 20,
+    }
+    assert found.limits.machines_count == 30
+    assert len({part.node.s3 for part in found.parts.values()}) == 1

@@ -120,7 +120,7 @@ async def test_a_machine_of_a_provider_that_the_file_has_no_more_is_not_said_to_
         while world.scheduler.demand().waiting:
             await world.turn()
         name = MachineId(both.first.created[0])
-        world.providers = {"second": both.second, "third": Cloud(ProviderMachine)}
+        world.several = {"second": both.second, "third": Cloud(ProviderMachine)}
         await world.restart()
         await world.controller.stop(name, "asked")
         await world.turn(3)
@@ -128,7 +128,7 @@ async def test_a_machine_of_a_provider_that_the_file_has_no_more_is_not_said_to_
         assert machine is not None
         assert machine.state is MachineState.DESTROYING
         assert machine.removal_failure.startswith("the file has no provider 'first' any more")
-        world.providers = {"first": both.first, "second": both.second}
+        world.several = {"first": both.first, "second": both.second}
         await world.restart()
         await world.settle()
 
