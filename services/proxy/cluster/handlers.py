@@ -251,9 +251,20 @@ class TaskFinder:
         return record
 
     async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
-        """Find a task of which somebody wants the result: one that has none here may have one elsewhere. Raises as `find`."""
+        """Find a task of which somebody wants the result. Raises as `find`.
+
+        Another proxy may have said that it is complete, of this run or of one after a restart. One that has ended here may be fetched
+        while nobody can say whether that was its last end.
+        """
         record = await self.find(task, owner, action)
-        return record.task if record.task.state.ended else (await self.confirmed(record)).task
+        if record.task.state.ended and not self._bus.connected:
+            return record.task
+        try:
+            return (await self.confirmed(record)).task
+        except BusFailed:
+            if record.task.state.ended:
+                return record.task
+            raise
 
     async def confirmed(self, record: TaskRecord) -> TaskRecord:
         """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""

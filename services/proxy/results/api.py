@@ -21,6 +21,7 @@ from clusterodm.services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES
 from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.nodes.ports import Upstream
 from clusterodm.services.proxy.results.handlers.download import DOWNLOAD, ResultLocation, Results
+from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import Relay, Relayed, RelayRequest
 
 AGAIN_BYTES: Final = 16 * 1024 * 1024
@@ -91,8 +92,9 @@ def open_results(  # noqa: PLR0913 everything that may have a result, and how lo
 ) -> ResultRoutes:
     """Put together where results come from: nodes, and what lies under `prefix`."""
     timeouts = Timeouts(connect_s=CONNECT_S, head_s=answer_s, silence_s=stall_s)
-    relay = Relay(bus, cluster, nodes, finder, timeouts)
-    return ResultRoutes(Results(bus, cluster, finder, relay, nodes, prefix), relay, stall_s)
+    hosts = ResultHosts(bus, cluster)
+    relay = Relay(bus, cluster, nodes, hosts, timeouts)
+    return ResultRoutes(Results(bus, hosts, finder, relay, nodes, prefix), relay, stall_s)
 
 
 async def stream(exchange: RequestContext, relayed: Relayed, stall_s: float) -> None:

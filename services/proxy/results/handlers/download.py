@@ -22,7 +22,6 @@ from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.core import wanted as machine_wanted
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
-from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import no_route
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
 from clusterodm.services.proxy.results.core import (
@@ -35,6 +34,7 @@ from clusterodm.services.proxy.results.core import (
     seen,
     storage_and_path,
 )
+from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
 
 LOOK_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=10.0, silence_s=10.0)
@@ -57,10 +57,10 @@ class Results:
     """Opens results."""
 
     def __init__(  # noqa: PLR0913, PLR0917 everything that may have a result
-        self, bus: Bus, cluster: Cluster, finder: TaskFinder, relay: Relay, storages: Upstream, prefix: str
+        self, bus: Bus, hosts: ResultHosts, finder: TaskFinder, relay: Relay, storages: Upstream, prefix: str
     ) -> None:
         self._bus = bus
-        self._cluster = cluster
+        self._hosts = hosts
         self._finder = finder
         self._relay = relay
         self._storages = storages
@@ -75,7 +75,7 @@ class Results:
         task = await self._finder.find_result(task_id, owner, action)
         found = await self._look(task, action.removeprefix(DOWNLOAD), wanted)
         if found is None:
-            async with self._relay.download(task_id, owner, wanted) as relayed:
+            async with self._relay.download(task, wanted) as relayed:
                 yield relayed
         elif found.stream:
             async with self._streamed(found.url, wanted) as relayed:
@@ -86,7 +86,7 @@ class Results:
     async def _look(self, task: Task, asset: str, wanted: RelayRequest) -> ResultLocation | None:
         """Find it in a bucket; None: the node is to be asked."""
         attempt = attempt_on_node(task)
-        node_known = attempt is not None and self._node_stays(attempt)
+        node_known = attempt is not None and await self._node_stays(attempt)
         order = places(task, self._prefix, node_known=node_known)
         if attempt is None or not order or order[0] is ResultPlace.NODE:
             return None
@@ -100,12 +100,12 @@ class Results:
             log.info("result.not_found", task=task.id, asset=asset, reason=error.message)
             return None
 
-    def _node_stays(self, attempt: Attempt) -> bool:
+    async def _node_stays(self, attempt: Attempt) -> bool:
         """Whether its node can be asked: that of a machine goes with it, and another may get its address."""
-        machine = self._cluster.machine(attempt.machine) if attempt.machine else None
+        machine = await self._hosts.machine(attempt.machine) if attempt.machine else None
         if attempt.machine and (machine is None or not machine_wanted(machine)):
             return False
-        return self._cluster.node(attempt.node) is not None
+        return await self._hosts.node(attempt.node) is not None
 
     async def _of_machine(self, attempt: Attempt, asset: str, wanted: RelayRequest) -> ResultLocation:
         asked = FindResult(node_task_id=attempt.node_task_id, asset=asset, head=wanted.method == b"HEAD")

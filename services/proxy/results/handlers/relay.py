@@ -23,12 +23,10 @@ from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.libs.http1.lines import Header, find
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from clusterodm.services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
@@ -38,6 +36,7 @@ from clusterodm.services.proxy.results.core import (
     for_node,
     span_wanted,
 )
+from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 
 RESULT_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=30.0, silence_s=60.0)
 PAGE_PATIENCE: Final = Timeouts(connect_s=3.0, head_s=10.0, silence_s=30.0)
@@ -85,21 +84,19 @@ class Relay:
     """Streams from nodes."""
 
     def __init__(
-        self, bus: Bus, cluster: Cluster, nodes: Upstream, finder: TaskFinder, timeouts: Timeouts = RESULT_PATIENCE
+        self, bus: Bus, cluster: Cluster, nodes: Upstream, hosts: ResultHosts, timeouts: Timeouts = RESULT_PATIENCE
     ) -> None:
         self._bus = bus
         self._cluster = cluster
         self._nodes = nodes
-        self._finder = finder
+        self._hosts = hosts
         self.timeouts = timeouts
         """With a node that is to send a result."""
 
     @asynccontextmanager
-    async def download(self, task_id: TaskId, owner: Owner, wanted: RelayRequest) -> AsyncIterator[Relayed]:
-        """Stream `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
-        action = unquote_to_bytes(wanted.path).decode(errors="replace")
-        task = await self._finder.find_result(task_id, owner, action)
-        node, path = self._where(task, action, wanted.path)
+    async def download(self, task: Task, wanted: RelayRequest) -> AsyncIterator[Relayed]:
+        """Stream `download/<asset>` of a task. Raises NoResult, NodeRefused, NodeFailed, BusFailed."""
+        node, path = await self._where(task, wanted.path)
         call = NodeRequest(wanted.method, path, self.timeouts, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
@@ -126,11 +123,11 @@ class Relay:
                 raise NodeRefused(f"{node.name} answered with status {reply.status}")
             yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
 
-    def _where(self, task: Task, action: str, raw_action: bytes) -> tuple[Node, bytes]:
+    async def _where(self, task: Task, raw_action: bytes) -> tuple[Node, bytes]:
         attempt = attempt_on_node(task)
-        node = self._cluster.node(attempt.node) if attempt else None
+        node = await self._hosts.node(attempt.node) if attempt else None
         if node is None or attempt is None:
-            raise NoResult(no_route(task.id, action))
+            raise NoResult(no_route(task.id, unquote_to_bytes(raw_action).decode(errors="replace")))
         return node, b"/task/" + attempt.node_task_id.encode() + b"/" + raw_action
 
     async def _checked(self, reply: NodeReply, node: Node, call: NodeRequest) -> AsyncIterator[bytes]:

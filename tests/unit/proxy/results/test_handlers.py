@@ -19,6 +19,7 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.results.handlers.download import ResultLocation, Results
+from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 
@@ -64,10 +65,11 @@ class World:
         self.cluster.put(a_task())
         self.nodes.answers[ASSET] = ZIP
         self.finder = TaskFinder(self.bus, self.cluster, FakeClock())
-        self.relay = Relay(self.bus, self.cluster, self.nodes, self.finder)
+        self.hosts = ResultHosts(self.bus, self.cluster)
+        self.relay = Relay(self.bus, self.cluster, self.nodes, self.hosts)
 
     def results(self, prefix: str = "") -> Results:
-        return Results(self.bus, self.cluster, self.finder, self.relay, self.storages, prefix)
+        return Results(self.bus, self.hosts, self.finder, self.relay, self.storages, prefix)
 
     async def find_result(self, _asked: FindResult) -> ResultFound:
         if isinstance(self.found, ClusterError):
@@ -111,7 +113,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_a_result_is_relayed_as_it_comes_with_the_lines_that_may_pass(world: World) -> None:
-    async with world.relay.download(TASK, ANNE, WANTED) as relayed:
+    async with world.relay.download(a_task(), WANTED) as relayed:
         assert relayed.status == 200
         assert relayed.headers == [(b"content-type", b"application/zip")]
         assert b"".join([piece async for piece in relayed.body]) == b"PKzip"
