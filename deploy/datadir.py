@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from clusterodm.deploy.ancestors import ROOT, user_name, weaknesses
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.process.private_files import close, keep_private, mend
@@ -49,6 +50,7 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_open(folder)
+        refuse_way(folder)
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -70,6 +72,22 @@ def refuse_open(folder: Path) -> None:
         raise OpenToOthers(
             f"other users may write into {folder}, which holds more than this cluster's files: chmod 700 it, or {NAME_ANOTHER}"
         )
+
+
+def refuse_way(folder: Path) -> None:
+    """See that not every user may put another directory in its place. Raises OpenToOthers, OSError."""
+    for found in weaknesses(folder):
+        if found.grave:
+            raise OpenToOthers(f"data directory {folder}: {found.reason}: {NAME_ANOTHER}")
+
+
+def doubts(folder: Path) -> list[str]:
+    """Say who else could put another directory in its place, or write into it. Raises OSError."""
+    above = [f"{found.reason}, the data directory {folder} too" for found in weaknesses(folder) if not found.grave]
+    itself = [f"other users may write into {folder}"] if shared_by_others(folder) else []
+    if (owner := folder.stat().st_uid) not in {os.geteuid(), ROOT}:
+        itself.append(f"{folder} belongs to the user {user_name(owner)}")
+    return [*itself, *above]
 
 
 def shared_by_others(folder: Path) -> bool:

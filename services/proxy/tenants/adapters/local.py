@@ -1,7 +1,7 @@
 """Tokens that this computer knows: none at all, the one of `--token`, or those of a file.
 
 The file is looked at every second and read when it is another one. One that cannot be read, or holds a mistake, changes nothing: the one before
-goes on to count, and one line says what is wrong. Of revoked tokens no proxy knows anything a second or two later.
+goes on to count, and one line says what is wrong; while that lasts, it is said again once in a while. Of revoked tokens no proxy knows anything a second or two later.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 import structlog
@@ -18,12 +19,15 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.process.regular_files import read_regular
+from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, ShownToken, Tenant, TokenBook, read_tokens, shown
 from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO
 
 log = structlog.get_logger()
 
 LOOK_EVERY_S: Final = 1.0
+SAID_AGAIN_S: Final = 600.0
+"""So long the same trouble is not told again."""
 Seen = tuple[int, int, int, int]
 """What tells one state of a file from another."""
 
@@ -92,10 +96,14 @@ class OneToken(NothingToApprove):
 class TokenFile(NothingToApprove):
     """Those of a file; made by `followed`."""
 
-    def __init__(self, path: Path, now_ms: Callable[[], WallMs]) -> None:
+    def __init__(self, path: Path, now_ms: Callable[[], WallMs], now_s: Callable[[], float] = monotonic) -> None:
         self._path = path
         self._now_ms = now_ms
+        self._now_s = now_s
         self._seen: Seen | None = None
+        self._trouble: tuple[str, Seen | None] | None = None
+        """What is wrong, and with which state of the file."""
+        self._told = Seldom(SAID_AGAIN_S)
         self.book = self._read()
 
     def __repr__(self) -> str:
@@ -129,7 +137,7 @@ class TokenFile(NothingToApprove):
         except (OSError, Refused) as error:
             self._complain(error)
             return
-        self.book = book
+        self.book, self._trouble = book, None
         log.info("tokens.read", path=str(self._path), known_count=len(book), tenants=len(book.tenants))
         self.warn_if_nobody_may_come()
 
@@ -139,16 +147,19 @@ class TokenFile(NothingToApprove):
             log.warning("tokens.none_valid", path=str(self._path), known_count=len(self.book))
 
     def _read(self) -> TokenBook:
-        """Read the file. Raises Refused, OSError; a mistake is told once for each state of the file."""
+        """Read the file. Raises Refused, OSError."""
         self._seen = seen_of(self._path)
         return TokenBook(read_tokens(read_regular(self._path, FILE_LIMIT_BYTES)))
 
     def _complain(self, error: OSError | Refused) -> None:
+        """Tell of trouble: once for each state of the file; one that cannot be read is tried again each time, and told of seldom."""
         if isinstance(error, OSError):
-            if self._seen is None:
-                return
             self._seen = None
-        log.error("tokens.refused", path=str(self._path), reason=str(error))
+        trouble = str(error), self._seen
+        if trouble != self._trouble:
+            self._trouble, self._told = trouble, Seldom(SAID_AGAIN_S)
+        if count := self._told.passes(self._now_s()):
+            log.error("tokens.refused", path=str(self._path), reason=str(error), count=count)
 
 
 def same(token: ShownToken, other: ShownToken) -> bool:

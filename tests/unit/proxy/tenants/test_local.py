@@ -13,7 +13,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.telemetry.log import redact
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of, shown
 from clusterodm.services.admin.tokens.adapters import write_file
-from clusterodm.services.proxy.tenants.adapters.local import OneToken, TokenFile, followed
+from clusterodm.services.proxy.tenants.adapters.local import SAID_AGAIN_S, OneToken, TokenFile, followed
 
 
 def now_ms() -> WallMs:
@@ -98,6 +98,33 @@ async def test_a_file_that_goes_away_is_told_once_and_counts_on(tmp_path: Path) 
     write_file(path, file_of("first", "second"))
     await tokens.look()
     assert is_known(tokens, "second")
+
+
+async def test_a_file_that_is_there_and_cannot_be_read_is_told_once_and_then_seldom(tmp_path: Path) -> None:
+    """As one without permission; root, who runs tests, may read every file but those that fail themselves."""
+    path, now_s = tmp_path / "tokens.json", [0.0]
+    write_file(path, file_of("first"))
+    tokens = TokenFile(path, now_ms, lambda: now_s[0])
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    with capture_logs() as lines:
+        for _ in range(int(SAID_AGAIN_S) + 100):
+            await tokens.look()
+            now_s[0] += 1
+    assert [(line["event"], line["count"]) for line in lines] == [
+        ("tokens.refused", 1),
+        ("tokens.refused", SAID_AGAIN_S),
+    ]
+    assert is_known(tokens, "first")
+    path.unlink()
+    write_file(path, file_of("second"))
+    with capture_logs() as lines:
+        await tokens.look()
+    assert [line["event"] for line in lines] == ["tokens.read"], "as soon as it can be read"
+    path.unlink()
+    with capture_logs() as lines:
+        await tokens.look()
+    assert [line["event"] for line in lines] == ["tokens.refused"], "other trouble is told at once"
 
 
 async def test_a_file_that_cannot_be_read_at_the_start_is_one_line(tmp_path: Path) -> None:
