@@ -9,6 +9,7 @@
     │   └── NodeUnreachable   ... and not one byte of the request can have reached it
     ├── ProviderFailed  the cloud said no; its `trouble` says what that means for the next try
     ├── BusFailed       NATS, or the service behind it, did not answer in time: try again
+    │   ├── BusDenied   ... or NATS does not let us in, or has given our user too few rights: an operator has to act
     │   └── Unreadable  ... or there is a record, written by a later version, that this one cannot read: it is there
     └── Conflict        the record has changed since it was read: read again, decide again
 
@@ -85,6 +86,10 @@ class ProviderFailed(ClusterError):
 
 class BusFailed(ClusterError):
     """The bus, or the service asked over it, gave no answer in time."""
+
+
+class BusDenied(BusFailed):
+    """NATS refuses our user, its password, or what it has to do."""
 
 
 class Unreadable(BusFailed):

@@ -1,7 +1,12 @@
 """A real nats-server with a user for each service: what a service needs works, what it does not need is refused."""
 
+import asyncio
+import os
 import re
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
+from pathlib import Path
 
 import nats
 import nats.errors
@@ -202,3 +207,15 @@ async def test_a_user_without_the_rights_is_called_that(urls: dict[str, str]):
     with pytest.raises(BusFailed, match="has not the rights that are needed \\(permissions violation"):
         async with connect(urls["admin"], "proxy", wait_s=3.0) as bus:
             await bus.bucket(UPLOADS)
+
+
+async def test_a_service_with_a_wrong_password_says_so_and_ends_with_78(urls: dict[str, str]):
+    url = re.sub(r":p\w+@", ":wrong@", urls["scheduler"])
+    program = Path(sys.executable).with_name("clusterodm")
+    environment = {**os.environ, "CLUSTERODM_NATS_URL": url, "CLUSTERODM_NATS_WAIT_S": "3"}
+    process = await asyncio.create_subprocess_exec(program, "scheduler", env=environment, stdout=PIPE, stderr=PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    [line] = [line for line in said.decode().splitlines() if line.startswith("clusterodm scheduler: ")]
+    assert line.endswith(": it refuses the user or the password")
+    assert "wrong" not in line
+    assert process.returncode == 78

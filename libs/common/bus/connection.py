@@ -30,7 +30,7 @@ from nats.aio.client import Client
 from clusterodm.libs.common.bus.nats_errors import LOST
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
-from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.errors import BusDenied, BusFailed
 from clusterodm.libs.common.process.lifecycle import cancellable
 from clusterodm.libs.common.process.sockets import duplicated
 from clusterodm.libs.common.telemetry.log import hide
@@ -105,6 +105,10 @@ class NatsDenials:
         """Say it behind something else; empty: nothing was refused."""
         return f": {self.reason}" if self.reason else ""
 
+    def failure(self, message: str) -> BusFailed:
+        """Make the error for something that has not come about, with what was refused."""
+        return BusDenied(f"{message}{self.told}") if self.reason else BusFailed(message)
+
     def heard(self, error: Exception) -> None:
         """Take note of what the server says of us. What it says last counts: it may have been out of reach meanwhile."""
         said = str(error).removeprefix("nats: ").strip("'")
@@ -173,4 +177,5 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
             )
             return await cancellable(connecting)
     except LOST as error:
-        raise BusFailed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None
+        failed = BusDenied if denials.reason else BusFailed
+        raise failed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None

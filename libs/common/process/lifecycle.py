@@ -25,7 +25,7 @@ from typing import Any, Final, Self, TypeVar
 import structlog
 
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.errors import ClusterError, Refused
+from clusterodm.libs.common.errors import BusDenied, ClusterError, Refused
 from clusterodm.libs.common.process.memory import settle
 from clusterodm.libs.common.process.private_files import keep_private
 from clusterodm.libs.common.process.wall_clock import monotonic_s as monotonic_s  # noqa: PLC0414 most take it from here
@@ -66,7 +66,8 @@ def run(
     """Run a service until it ends or is told to; return the exit code.
 
     What goes wrong at the start (a ClusterError, or an OSError like a port in use) is one clear line and exit code 1.
-    A Refused among it gives `refused_code`: EXIT_REFUSED for a service that needs a while to find out.
+    A Refused among it gives `refused_code`: EXIT_REFUSED for a service that needs a while to find out. That NATS does not let us in
+    always gives EXIT_REFUSED. docs/exit-codes.md has the table.
     A process that is still there `stop_within_s` after it was told to stop says where each of its threads is, and ends with 1.
     """
     import uvloop
@@ -115,9 +116,18 @@ def explain(prog: str, error: Exception, refused_code: int) -> int:
     found = leaves(error)
     if not all(isinstance(leaf, ClusterError | OSError) for leaf in found):
         raise error
-    for leaf in found:
-        print(f"{prog}: {leaf}", file=sys.stderr)  # noqa: T201 for the person who started it
+    for line in dict.fromkeys(map(worded, found)):
+        print(f"{prog}: {line}", file=sys.stderr)  # noqa: T201 for the person who started it
+    if any(isinstance(leaf, BusDenied) for leaf in found):
+        return EXIT_REFUSED
     return refused_code if any(isinstance(leaf, Refused) for leaf in found) else EXIT_FAILED
+
+
+def worded(error: BaseException) -> str:
+    """Say expected trouble: what the system says of a file or a port comes behind its name, without a number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.errors import BusDenied, BusFailed, Refused
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancel_and_wait, cancellable, run, threaded
+from clusterodm.libs.common.process.loops import LoopFailed
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -169,15 +170,42 @@ def test_sigterm_ends_a_service_with_0():
     assert closed == [1]
 
 
-@pytest.mark.parametrize("error", [BusFailed("no NATS"), OSError(98, "address in use")])
-def test_expected_trouble_is_a_line_and_exit_code_1(error: Exception, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        pytest.param(BusFailed("no NATS"), 1, "no NATS", id="NATS is away"),
+        pytest.param(
+            BusDenied("no NATS: it refuses the password"), 78, "no NATS: it refuses the password", id="password"
+        ),
+        pytest.param(Refused("cannot listen on :3000: Address already in use"), 1, "cannot listen on", id="port taken"),
+        pytest.param(OSError(98, "Address already in use"), 1, "Address already in use\n", id="port taken late"),
+        pytest.param(
+            OSError(28, "No space left on device", "/data/spool"),
+            1,
+            "/data/spool: No space left on device\n",
+            id="disk full",
+        ),
+        pytest.param(
+            PermissionError(13, "Permission denied", "/etc/key"), 1, "/etc/key: Permission denied\n", id="rights"
+        ),
+        pytest.param(
+            LoopFailed("the loop 'x' has failed 5 times: y"), 1, "the loop 'x' has failed 5 times: y", id="loop"
+        ),
+        pytest.param(OSError("no strerror"), 1, "no strerror", id="plain"),
+    ],
+)
+def test_expected_trouble_is_a_line_and_an_exit_code(
+    error: Exception, code: int, line: str, capsys: pytest.CaptureFixture[str]
+):
     async def serve() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.sleep(60))
             raise error
 
-    assert run(serve(), "test") == 1
-    assert capsys.readouterr().err == f"test: {error}\n"
+    assert run(serve(), "test") == code
+    said = capsys.readouterr().err
+    assert said.startswith(f"test: {line}")
+    assert said.count("\n") == 1
 
 
 def test_what_is_refused_at_the_start_may_have_a_code_of_its_own():
