@@ -97,8 +97,8 @@ def up(settings: UpSettings) -> int:
                 settings,
                 f"{mended_count} files and directories in {folder} were open to other users, and are not any more",
             )
-        if datadir.shared_by_others(folder):
-            say(settings, f"warning: other users may write into {folder}: better {datadir.NAME_ANOTHER}")
+        for doubt in datadir.doubts(folder):
+            say(settings, f"warning: {doubt}: better {datadir.NAME_ANOTHER}")
         checks.ports_free(listeners(settings))
         ports = opened.enter_context(checks.HeldPorts())
         ports.hold_all(listeners(settings))
@@ -108,7 +108,9 @@ def up(settings: UpSettings) -> int:
             processes[NATS], users = nats.process(folder / "nats", ports.free_port, settings.watchdog_s)
             nats_url = users[nats.OPERATOR]
         own_ports = instances.own_ports(settings, ports.free_port)
-        opened.enter_context(datadir.announced(folder, cluster_facts(settings, nats_url, own_ports)))
+        opened.enter_context(
+            datadir.announced(folder, cluster_facts(settings, nats_url, own_ports, users.get(nats.INTEGRATION, "")))
+        )
         children = environment(settings)
         processes |= services(settings, children, own_ports, lambda service: users.get(service, nats_url))
         node_ports, gone = (
@@ -240,10 +242,13 @@ def listeners(settings: UpSettings) -> list[checks.Listener]:
     ]
 
 
-def cluster_facts(settings: UpSettings, nats_url: str, own_ports: Sequence[int]) -> dict[str, Any]:
-    """Say where the cluster is, for cluster.json."""
+def cluster_facts(
+    settings: UpSettings, nats_url: str, own_ports: Sequence[int], integration_url: str = ""
+) -> dict[str, Any]:
+    """Say where the cluster is, for cluster.json. `integration_url`: for programs of others; empty where NATS is not ours."""
     return {
         "nats_url": nats_url,
+        "integration_url": integration_url,
         "port": settings.port,
         "admin_cli_port": settings.admin_cli_port,
         "admin_web_port": settings.admin_web_port,

@@ -1,7 +1,7 @@
 """The nats-server of one cluster: loopback, a port of its own, passwords that only this data directory knows.
 
-Each service is a user of its own, with the rights that it needs (deploy/nats_users.py); the operator's words may do everything. The passwords
-follow from one secret, the token. Its port and token stay the same over restarts. Every write is on disk before it is answered (`sync_interval: always`):
+Each service is a user of its own, with the rights that it needs (deploy/nats_users.py), and so are programs of others; the operator's words may do
+everything. The passwords follow from one secret, the token. Its port and token stay the same over restarts. Every write is on disk before it is answered (`sync_interval: always`):
 a commit survives a power cut.
 
 What it may use is a share of the whole disk. By itself it would take a share of what is free when it starts: nothing, if the
@@ -27,7 +27,8 @@ from clusterodm.deploy.supervisor import Process
 
 HOST: Final = "127.0.0.1"
 OPERATOR: Final = "operator"
-USERS: Final = (OPERATOR, "proxy", "scheduler", "autoscaler", "admin")
+INTEGRATION: Final = "integration"
+USERS: Final = (OPERATOR, "proxy", "scheduler", "autoscaler", "admin", INTEGRATION)
 USERS_FILE: Final = Path(__file__).with_name("nats-users.conf")
 STOP_S: Final = 10.0
 MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024

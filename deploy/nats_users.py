@@ -6,7 +6,8 @@ writes nats-users.conf, the part of nats-server's configuration that `clusterodm
 holds the same; passwords are variables in it.
 The table below says who asks, tells and hears what, in the names of libs/common/messages; everything else follows from it: the subjects of
 JetStream's interface behind each bucket and stream (docs.nats.io, "NATS API Reference"), and an inbox for each user, so that nobody reads
-the answers that another one gets. The user `operator` may do everything: it is for the operator's words, for backups and integrations.
+the answers that another one gets. The user `operator` may do everything: it is for the operator's words and for backups. The user
+`integration` is for programs of others: it hears what happens to tasks, nodes and machines, and asks what is in its row; it reads no stream.
 
 A bucket is written by its owner alone. Its stream is made, changed and emptied by one service alone, the `KEEPER` (libs/common/bus/layout.py): who
 may change a stream lets it copy from any other.
@@ -42,6 +43,7 @@ from clusterodm.libs.common.messages.buckets import (
     USAGE,
 )
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
+from clusterodm.libs.common.messages.from_url import CLAIM_TASK, SUBMIT_FROM_URL
 from clusterodm.libs.common.messages.health import (
     AUTOSCALER_HEALTH,
     AUTOSCALER_SETTINGS,
@@ -138,6 +140,7 @@ from clusterodm.libs.common.messages.tenants import SET_TENANTS
 from clusterodm.libs.common.messages.usage import GET_USAGE
 
 OPERATOR: Final = "operator"
+INTEGRATION: Final = "integration"
 API: Final = "$JS.API"
 LEASES: Final = "KV_leases"
 SERVICE_PINGS: Final = "$SRV.>"
@@ -146,7 +149,7 @@ SERVICE_PINGS: Final = "$SRV.>"
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """What a service needs."""
+    """What a user needs."""
 
     asks: Sequence[Request[Any, Any]] = ()
     tells: Sequence[Event[Any]] = ()
@@ -160,8 +163,12 @@ class Rights:
     follows: Sequence[Snapshot[Any]] = ()
     reads_events: bool = False
     """It reads and follows the stream of all events."""
+    hears_of: Sequence[str] = ()
+    """Nouns: it hears every event of these."""
     leads: bool = False
     """It answers requests under its own name, and one of several does."""
+    serves: bool = True
+    """It is one of the services, which keep an eye on each other and on the stream of events."""
 
 
 RIGHTS: Final[dict[str, Rights]] = {
@@ -170,7 +177,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(SUBMIT_TASK, ADOPT_TASK, PLAN_STAGE_IN, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
             *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
             *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
-            *(FIND_RESULT, REPORT_BOOT_FAILURE, SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS),
+            *(FIND_RESULT, REPORT_BOOT_FAILURE, SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS, CLAIM_TASK),
         ),
         tells=(FINISH_REPORTED,),
         hears=(PLACEMENT_POSSIBLE,),
@@ -248,13 +255,34 @@ RIGHTS: Final[dict[str, Rights]] = {
         tells=(OPERATOR_ACTED, LOG_LEVEL_SET),
     ),
 }
+INTEGRATIONS: Final = Rights(
+    asks=(
+        *(
+            SUBMIT_FROM_URL,
+            LIST_TASKS,
+            SEARCH_TASKS,
+            DESCRIBE_TASK,
+            READ_CONSOLE,
+            CANCEL_TASK,
+            REMOVE_TASK,
+            RESTART_TASK,
+        ),
+        *(LIST_NODES, GET_OVERVIEW, LIST_MACHINES, GET_AUTOSCALER_STATUS),
+    ),
+    hears_of=("task", "node", "machine"),
+    serves=False,
+)
+"""No answer to one of these holds a secret (decision 124)."""
+USERS: Final[dict[str, Rights]] = {**RIGHTS, INTEGRATION: INTEGRATIONS}
+"""All but the one that may do everything."""
 
 
 def published(service: str, rights: Rights) -> Iterator[str]:
-    """Name the subjects that a service may write to."""
+    """Name the subjects that a user may write to."""
     yield from (each.subject for each in rights.asks)
     yield from (each.subject for each in rights.tells)
-    yield f"{API}.STREAM.INFO.{EVENTS_STREAM}"
+    if rights.serves:
+        yield f"{API}.STREAM.INFO.{EVENTS_STREAM}"
     yield from of_stores(rights)
     if rights.reads_events:
         yield from read(EVENTS_STREAM)
@@ -293,9 +321,12 @@ def kept(rights: Rights) -> Iterator[str]:
 
 
 def subscribed(service: str, rights: Rights) -> Iterator[str]:
-    """Name the subjects that a service may listen to."""
+    """Name the subjects that a user may listen to."""
     yield f"_INBOX.{service}.>"
-    yield from (each.subject for each in (*rights.hears, LEADER_ANSWERS, LOG_LEVEL_SET))
+    yield from (each.subject for each in rights.hears)
+    yield from (f"{PREFIX}.event.{noun}.*" for noun in rights.hears_of)
+    if rights.serves:
+        yield from (each.subject for each in (LEADER_ANSWERS, LOG_LEVEL_SET))
     if rights.reads_events:
         yield EVENTS_SUBJECTS
     if rights.leads:
@@ -333,7 +364,7 @@ def variable(user: str) -> str:
 
 def configuration() -> str:
     """Write the part of nats-server's configuration that says who may what."""
-    users = "\n".join(entry(user, rights) for user, rights in RIGHTS.items())
+    users = "\n".join(entry(user, rights) for user, rights in USERS.items())
     return f"""\
 # Written by `python -m clusterodm.deploy.nats_users`, which says why. The passwords are variables of nats-server's environment.
 authorization {{
@@ -368,7 +399,7 @@ def listed(subjects: Iterable[str]) -> str:
 
 def manifest() -> str:
     """Write the same for Kubernetes, with a Secret for the passwords."""
-    users = (OPERATOR, *RIGHTS)
+    users = (OPERATOR, *USERS)
     passwords = "".join(f"  {variable(user)}: {user}\n" for user in users)
     indented = "".join(f"    {line}\n" for line in configuration().splitlines())
     return f"""\

@@ -15,6 +15,7 @@ import msgspec
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from clusterodm.deploy.nats_users import USERS  # noqa: E402 found beside this file when it runs by itself
 from clusterodm.libs.common import messages, model  # noqa: E402 found beside this file when it runs by itself
 from clusterodm.libs.common.messages.catalogue import catalogue  # noqa: E402 same
 from clusterodm.libs.common.messages.kinds import BucketName, Event, Request, Snapshot  # noqa: E402 same
@@ -30,12 +31,59 @@ out, so an example shows more than most messages hold. Written by `python docs/w
 `libs/common/messages`; do not edit.
 
 A request is answered with the reply, or refused through `nats.micro`'s headers: `Nats-Service-Error-Code` is one of
-{errors}, and the body is a sentence. Every request and event carries `Clusterodm-Cause`, the id of what caused it. Try it:
+{errors}, and the body is a sentence. Every request and event carries `Clusterodm-Cause`, the id of what caused it.
+
+## For programs of yours
+
+The user `integration` of NATS is made for them: it may ask and hear what its row in the table below says, and nothing else; no answer to it holds a
+secret ([decision 124](decisions/0124-a-user-of-nats-for-programs-of-others.md)). The user `operator` may do everything, and is none to give away.
+
+| how the cluster runs | URL of `integration` |
+|---|---|
+| `clusterodm up` | `integration_url` in `data/cluster.json` (mode 0600, there as long as it runs; another directory: `--data-dir`). It is the same after each restart |
+| Compose | `nats://integration:PASSWORD@nats:4222` in the network `bus`; the password is `NATS_INTEGRATION_PASSWORD` in the file `.env` beside it |
+| Kubernetes | `nats://integration:PASSWORD@nats:4222`; the password is `NATS_INTEGRATION_PASSWORD` in the Secret `nats-users` |
+| NATS of your own (`--nats-url`) | include `deploy/nats-users.conf`, or make a user with these subjects |
+
+A user of NATS is answered in an inbox of its own, `_INBOX.<user>.>`, so every client has to be told to use it: else nothing ever arrives. With the
+`nats` program (the address comes by environment, because a command line is read by every user of the computer):
 
 ```
-nats req clusterodm.scheduler.list_nodes '{{}}'
-nats sub 'clusterodm.event.>'
+export NATS_URL=$(python3 -c 'import json; print(json.load(open("data/cluster.json"))["integration_url"])')
+nats --inbox-prefix _INBOX.integration req clusterodm.scheduler.list_nodes '{{}}'
+nats --inbox-prefix _INBOX.integration req clusterodm.scheduler.search_tasks '{{"states":["running","waiting"]}}'
+nats --inbox-prefix _INBOX.integration req clusterodm.scheduler.read_console '{{"task":"{task}","from_line":-20}}'
+nats sub 'clusterodm.event.task.*'
 ```
+
+and without it, with the Python of the cluster (`.venv/bin/python`) or any that has nats-py:
+
+```python
+# ask.py: `python ask.py scheduler.list_nodes '{{}}'`
+import asyncio, os, sys, nats
+
+
+async def main(name, message="{{}}"):
+    bus = await nats.connect(os.environ["NATS_URL"], inbox_prefix="_INBOX.integration")
+    answer = await bus.request(f"clusterodm.{{name}}", message.encode(), timeout=5)
+    print(answer.data.decode())
+
+
+asyncio.run(main(*sys.argv[1:]))
+```
+
+Two whole programs are in [examples/nats](examples/nats/README.md): one that runs a command for each task that ends, and one that has the images behind an
+address processed and follows that over NATS alone. An event is told once, to whoever listens: who was away asks for what has changed since
+(`search_tasks`). A request that nobody answers may be sent again where it says so in [libs/common/messages](../libs/common/messages); between two
+leaders there is nobody for a second or two.
+
+### Who may ask and hear what
+
+{permissions}
+
+What each may do with streams and buckets is in `deploy/nats-users.conf`; `deploy/nats_users.py` makes both of one table.
+
+## Records
 
 A record in a bucket carries the header `Clusterodm-Fields`: how many fields the version knew that wrote it. Whoever writes fields of
 its own into records gives a higher number than it found: without it they go with the next update by a service.
@@ -88,6 +136,8 @@ SAMPLES: Final[dict[str, object]] = {
     "asset": "all.zip",
 }
 """Examples of fields by their names, where the name says more than the type."""
+LISTS: Final[dict[str, list[object]]] = {"outputs": ["odm_orthophoto/odm_orthophoto.tif"]}
+"""The same for those fields that are a list here and a text there."""
 BY_UNIT: Final = {"_ms": 1795349070789, "_s": 5.0, "_bytes": 8388608, "_count": 2}
 NAMES_WITH_NAME: Final = {"NodeOption": "dsm", "OptionValue": "dsm"}
 DEEPEST: Final = 4
@@ -103,7 +153,7 @@ def main() -> int:
 def render() -> str:
     """Make the whole document."""
     errors = ", ".join(f"`{name}`" for name in sorted(messages_errors()))
-    parts = [INTRODUCTION.format(errors=errors)]
+    parts = [INTRODUCTION.format(errors=errors, task=TASK, permissions=permissions())]
     parts += chapter("Requests", [request(each) for each in declared(Request)])
     parts += chapter("Events", [told(each, "kept in the stream `EVENTS`") for each in declared(Event)])
     parts += chapter(
@@ -111,6 +161,23 @@ def render() -> str:
     )
     parts += chapter("Buckets", [bucket(each) for each in declared(BucketName)])
     return "\n".join(parts)
+
+
+def permissions() -> str:
+    """Write who may ask and hear what."""
+    lines = ["| user | asks | tells | hears |", "|---|---|---|---|"]
+    for user, rights in USERS.items():
+        hears = [*(each.name for each in rights.hears), *(f"{noun}.*" for noun in rights.hears_of)]
+        told = [*(each.name for each in rights.tells), *(each.name for each in rights.sets)]
+        heard = [*hears, *(each.name for each in rights.follows), *(["all events"] if rights.reads_events else [])]
+        asks = [each.name for each in rights.asks]
+        lines.append(f"| `{user}` | {worded(asks)} | {worded(told)} | {worded(heard)} |")
+    return "\n".join([*lines, "| `operator` | everything | everything | everything |"])
+
+
+def worded(names: list[str]) -> str:
+    """List names."""
+    return ", ".join(f"`{name}`" if " " not in name else name for name in names) or "-"
 
 
 def messages_errors() -> list[str]:
@@ -198,7 +265,7 @@ def several(owner: type, name: str, kind: Any, depth: int) -> Any:
     if item in {int, float} and Ellipsis not in typing.get_args(kind):  # so many numbers, in order
         first, step = plain(owner, name, item), 600_000 if item is int else 0.1
         return tuple(item(first + number * step) for number in range(len(typing.get_args(kind))))
-    return typing.get_origin(kind)(typing.cast("list[Any]", SAMPLES.get(name, ["..."])))
+    return typing.get_origin(kind)(LISTS.get(name) or typing.cast("list[Any]", SAMPLES.get(name, ["..."])))
 
 
 def plain(owner: type, name: str, kind: Any) -> Any:

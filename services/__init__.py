@@ -35,7 +35,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
     proxy
         requests    auth: check_token
         requests    autoscaler: find_result, report_boot_failure
-        requests    scheduler: adopt_task, aim_upload, cancel_task, confirm_tasks, find_ui_node, get_task,
+        requests    scheduler: adopt_task, aim_upload, cancel_task, claim_task, confirm_tasks, find_ui_node, get_task,
                       list_task_ids, place_tasks, read_console, remove_task, renew_attempt, report_forward_failed,
                       report_forwarded, report_health, report_inputs_gone, report_inputs_lost, restart_task,
                       set_tenants, submit_task
@@ -45,12 +45,12 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
         reads       ended, machines, nodes, observations, options, summary, tasks
 
     scheduler
-        answers     add_node, adopt_task, aim_upload, best_node, cancel_task, confirm_tasks, describe_task, drain_node,
-                      find_ui_node, get_overview, get_task, get_usage, import_route, list_nodes, list_task_ids,
-                      list_tasks, lock_node, lose_node, place_task, place_tasks, read_console, remove_node, remove_task,
-                      renew_attempt, report_forward_failed, report_forwarded, report_health, report_inputs_gone,
-                      report_inputs_lost, report_settings, restart_task, search_tasks, set_tenants, submit_task,
-                      unlock_node, update_nodes
+        answers     add_node, adopt_task, aim_upload, best_node, cancel_task, claim_task, confirm_tasks, describe_task,
+                      drain_node, find_ui_node, get_overview, get_task, get_usage, import_route, list_nodes,
+                      list_task_ids, list_tasks, lock_node, lose_node, place_task, place_tasks, read_console,
+                      remove_node, remove_task, renew_attempt, report_forward_failed, report_forwarded, report_health,
+                      report_inputs_gone, report_inputs_lost, report_settings, restart_task, search_tasks, set_tenants,
+                      submit_from_url, submit_task, unlock_node, update_nodes
         publishes   demand.changed, hint.placement_possible, node.added, node.came_online, node.drained, node.locked,
                       node.removed, node.unlocked, node.went_offline, task.attempt_ended, task.finished, task.placed,
                       task.removed, task.restarted, task.started, task.submitted

@@ -65,6 +65,7 @@ from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
 from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
 from clusterodm.services.proxy.uploads.handlers.expire import expiring
+from clusterodm.services.proxy.uploads.handlers.from_url import taking_up
 from clusterodm.services.proxy.uploads.handlers.progress import telling
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
@@ -168,6 +169,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
                 settling(uploading.commits),
+                taking_up(bus, cluster, spool, forwarder),
                 announced_shares(bus, checker),
                 telling(bus, spool, settings.spool_root, settings_in_force(settings)),
                 background(

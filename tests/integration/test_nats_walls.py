@@ -16,17 +16,21 @@ from nats.aio.client import Client
 from nats.js import api
 
 from clusterodm.deploy.nats import USERS
-from clusterodm.deploy.nats_users import LEASES, OPERATOR, RIGHTS
+from clusterodm.deploy.nats_users import INTEGRATION, INTEGRATIONS, LEASES, OPERATOR, RIGHTS
+from clusterodm.deploy.nats_users import USERS as RIGHTS_OF_USERS
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.bus.layout import BUCKETS, KEEPER, SNAPSHOTS
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, PROGRESS, PROXIES, UPLOADS
+from clusterodm.libs.common.messages.catalogue import catalogue
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED
-from clusterodm.libs.common.messages.kinds import EVENTS_STREAM
+from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, Event, Request, Snapshot
 from clusterodm.libs.common.messages.machines import PAUSE_AUTOSCALER, PauseAutoscaler
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
-from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks, TaskList
+from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import InstanceId, NodeId, TaskId
 from tests.nats import LEAVES_UNCLOSED
 from tests.nats_users import connected, nats_of_up
 from tests.waiting import until
@@ -88,7 +92,7 @@ async def test_the_keeper_changes_the_streams_that_there_are_and_makes_no_others
 @pytest.mark.parametrize("user", [user for user in USERS if user != OPERATOR])
 async def test_nobody_reads_a_stream_that_it_does_not_need(urls: dict[str, str], scheduler: NatsBus, user: str) -> None:
     del scheduler
-    rights = RIGHTS[user]
+    rights = RIGHTS_OF_USERS[user]
     read = {f"KV_{name}" for name in (*(each.name for each in (*rights.reads, *rights.writes)), *rights.keeps)}
     read |= {EVENTS_STREAM} if rights.reads_events else set()
     read |= {snapshot.stream for snapshot in rights.follows} | {f"OBJ_{store.name}" for store in rights.objects}
@@ -131,6 +135,65 @@ async def test_no_copy_of_what_others_keep_comes_about(
             assert (each.config.sources, each.config.mirror, each.config.republish) == (None, None, None)
 
 
+ALLOWED_EVENTS = ("task", "node", "machine")
+
+
+async def test_an_integration_may_say_what_is_in_its_row_and_nothing_else(urls: dict[str, str]) -> None:
+    """Every request, event, snapshot and store that there is, tried from outside."""
+    asks = {each.subject for each in INTEGRATIONS.asks}
+    there = [each for each in catalogue().values() if isinstance(each, (Request, Event, Snapshot))]
+    forbidden = [each.subject for each in there if each.subject not in asks]
+    forbidden += [f"$KV.{bucket.name}.key" for bucket in BUCKETS] + [f"$O.{CONSOLES.name}.x", "$KV.leases.scheduler"]
+    forbidden += ["$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$SRV.PING", "$SYS.REQ.USER.INFO"]
+    forbidden += [f"_INBOX.{user}.x" for user in USERS] + ["_INBOX.x", "$JS.ACK.EVENTS.c.1.1.1.1.1", "anything"]
+    forbidden += [f"$JS.API.STREAM.INFO.{stream}" for stream in STREAMS]
+    await refused(urls[INTEGRATION], forbidden)
+    async with connected(urls[INTEGRATION]) as (client, said):
+        for subject in asks:
+            with pytest.raises(nats.errors.NoRespondersError):
+                await client.request(subject, b"{}", timeout=5)
+        assert said == []
+
+
+async def test_an_integration_hears_of_tasks_nodes_and_machines_and_nothing_else(urls: dict[str, str]) -> None:
+    told = [each.subject for each in catalogue().values() if isinstance(each, (Event, Snapshot, Request))]
+    heard_of = [
+        subject
+        for subject in told
+        if subject.split(".")[1:3][:1] == ["event"] and subject.split(".")[2] in ALLOWED_EVENTS
+    ]
+    assert len(heard_of) > 20
+    async with connected(urls[INTEGRATION]) as (client, said):
+        for subject in (*heard_of, *(f"clusterodm.event.{noun}.*" for noun in ALLOWED_EVENTS)):
+            await client.subscribe(subject)
+        await client.flush()
+        assert said == []
+        for subject in (
+            *(subject for subject in told if subject not in heard_of),
+            *(f"_INBOX.{user}.>" for user in USERS if user != INTEGRATION),
+            *(
+                "_INBOX.>",
+                ">",
+                "*.>",
+                "clusterodm.>",
+                "clusterodm.event.>",
+                "clusterodm.event.*.*",
+                "clusterodm.scheduler.*",
+            ),
+            *("$KV.>", "$JS.>", "$SYS.>", "$SRV.>", "clusterodm.event.operator.acted"),
+        ):
+            said.clear()
+            await client.subscribe(subject, cb=unheard)
+            await client.flush()
+            await until(lambda: said, what=f"to be refused {subject}")
+            assert f'permissions violation for subscription to "{subject.lower()}"' in said[0]
+
+
+async def unheard(_: object) -> None:
+    """Hear what nobody should."""
+    raise AssertionError
+
+
 async def test_what_a_consumer_delivers_is_no_request_no_event_and_no_snapshot(
     urls: dict[str, str], scheduler: NatsBus
 ) -> None:
@@ -165,6 +228,60 @@ async def test_what_a_consumer_delivers_is_no_request_no_event_and_no_snapshot(
         assert len(asked) == len(heard) == 1
         assert await sequence_of(urls, DEMAND_CHANGED.stream) == demand_before
         assert await sequence_of(urls, "KV_nodes") == nodes_before
+
+
+async def test_no_request_has_its_answer_sent_to_where_only_a_service_may_write(
+    urls: dict[str, str], scheduler: NatsBus
+) -> None:
+    """An answer is published with the rights of who answers: as an order it would empty a bucket, or be told as an event."""
+    asked: list[object] = []
+
+    async def listed(message: ListTasks) -> TaskList:
+        asked.append(message)
+        return TaskList(tasks=())
+
+    nodes = await scheduler.bucket(NODES)
+    await nodes.put("kept", Node(id=NodeId("kept"), hostname="h", port=1))
+    targets = (
+        *("$JS.API.STREAM.PURGE.KV_nodes", "$JS.API.STREAM.DELETE.KV_progress", "$KV.nodes.kept", "$KV.tasks.forged"),
+        *("clusterodm.event.task.finished", DEMAND_CHANGED.subject, "clusterodm.scheduler.list_tasks", ""),
+    )
+    async with (
+        scheduler.lead("scheduler", "a") as term,
+        scheduler.serve("scheduler", {LIST_TASKS: listed}, term=term),
+        connected(urls[INTEGRATION]) as (client, said),
+    ):
+        before = {stream: await sequence_of(urls, stream) for stream in ("KV_nodes", "KV_tasks", EVENTS_STREAM)}
+        for target in targets:
+            await client.publish(LIST_TASKS.subject, b"{}", reply=target)
+        answer = await client.request(LIST_TASKS.subject, b"{}", timeout=5)
+        assert answer.data == b'{"tasks":[]}'
+        assert said == []
+        assert len(asked) == 1, "only the one whose answer goes to an inbox"
+        assert {stream: await sequence_of(urls, stream) for stream in before} == before
+        assert set(await nodes.load()) >= {"kept"}
+
+
+async def test_nothing_that_nats_answers_is_taken_for_a_request(urls: dict[str, str], scheduler: NatsBus) -> None:
+    """A proxy may ask NATS about its streams, and name whatever subject for the answer."""
+    del scheduler
+    asked: list[object] = []
+
+    async def paused(message: PauseAutoscaler) -> NoReturn:
+        asked.append(message)
+        raise Refused("heard")
+
+    async with (
+        connect(urls["autoscaler"], "autoscaler") as autoscaler,
+        connect(urls["admin"], "admin") as admin,
+        autoscaler.serve("autoscaler", {PAUSE_AUTOSCALER: paused}),
+        connected(urls["proxy"]) as (client, _),
+    ):
+        await client.publish("$JS.API.STREAM.INFO.KV_nodes", b"", reply=PAUSE_AUTOSCALER.subject)
+        await client.flush()
+        with pytest.raises(Refused, match="heard"):
+            await admin.request(PAUSE_AUTOSCALER, PauseAutoscaler())
+        assert len(asked) == 1
 
 
 async def test_a_service_waits_until_what_it_needs_is_made(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import nats.errors
@@ -25,7 +25,7 @@ from nats.js import JetStreamContext, api
 from nats.micro.service import Service, ServiceConfig
 
 from clusterodm.libs.common.bus.connection import Absence, NatsDenials, open_client, shutting_down
-from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, decoded, endpoint, hand_over
+from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, AnsweringClient, decoded, endpoint, hand_over
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.keeper import StreamKeeper
 from clusterodm.libs.common.bus.layout import SERVICES, makes_streams
@@ -189,7 +189,7 @@ class NatsBus:
             TaskLimiter(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as limiter,
             TaskLimiter(POLLS_AT_ONCE, grace_s=1.0) as polls,
         ):
-            micro = Service(self._client, config)
+            micro = Service(cast("Client", AnsweringClient(self._client)), config)
             await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
             try:
                 for request, handler in handlers.items():
@@ -283,7 +283,7 @@ class NatsBus:
                 await retry(bucket.open_soon, f"bucket {name.name} opens", wait_s)
             except BusFailed as error:
                 if name.durable:
-                    raise BusFailed(f"{error.message}{self.denials.told}") from None
+                    raise self.denials.failure(error.message) from None
                 log.warning("bucket.skipped", bucket=name.name, reason=error.message)
             self._buckets[name.name] = bucket
         return self._buckets[name.name]
@@ -421,7 +421,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
             async with asyncio.timeout(deadline_s - monotonic_s()):
                 await until_ready(bus)
         except TimeoutError:
-            raise BusFailed(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s{denials.told}") from None
+            raise denials.failure(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s") from None
         opened.append(bus)
         async with (
             background(lambda: prepare_again(bus, back), name="prepare nats again"),

@@ -5,6 +5,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.micro.request import Request as MicroRequest
 
 from clusterodm.libs.common.bus.replies import CAUSE
@@ -21,6 +24,11 @@ log = structlog.get_logger()
 
 OUT_OF_A_STREAM: Final = "it comes out of a stream"
 """NATS delivers what a stream holds to whatever subject a consumer names, whoever made that; the message keeps the subject it was written under."""
+ANSWERED_TO: Final = "_INBOX."
+"""An answer is published with our rights, to where the request says. So it goes to an inbox or nowhere: elsewhere it would be an order of ours."""
+LONGEST_CAUSE: Final = 100
+"""So much of it goes into logs and events."""
+NO_INBOX: Final = "its answer would not go to an inbox"
 Payload = TypeVar("Payload")
 
 
@@ -35,6 +43,30 @@ ANSWER_SECONDS: Final = histogram(
     "How long it took to answer requests of other services, but for those that are held open",
     "request",
 )
+
+
+class AnsweringClient:
+    """A connection for nats.micro, which hears nothing whose answer would not go to an inbox."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the connection in everything else."""
+        return getattr(self._client, name)
+
+    async def subscribe(
+        self, subject: str, queue: str = "", cb: Callable[[Msg], Awaitable[None]] | None = None
+    ) -> Subscription:
+        """Listen as the connection does."""
+
+        async def heard(message: Msg) -> None:
+            if not message.reply.startswith(ANSWERED_TO):
+                log.warning("request.refused", request=message.subject[:100], reason=NO_INBOX)
+            elif cb is not None:
+                await cb(message)
+
+        return await self._client.subscribe(subject, queue=queue, cb=heard)
 
 
 async def hand_over(snapshot: Snapshot[Payload], data: bytes, handler: Callable[[Payload], Awaitable[None]]) -> None:
@@ -61,7 +93,7 @@ def endpoint(
     decoder = msgspec.json.Decoder(request.payload)
 
     async def answer(asked: MicroRequest) -> None:
-        cause.set((asked.headers or {}).get(CAUSE, ""))
+        cause.set((asked.headers or {}).get(CAUSE, "")[:LONGEST_CAUSE])
         if term is not None and not term.valid:
             log.info("request.left_to_leader", request=request.name, reason="the term is over")
             return
@@ -75,10 +107,7 @@ def endpoint(
         if term is not None and not term.valid:
             log.warning("request.unanswered", request=request.name, reason="the term is over")
             return
-        try:
-            await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
-        except ValueError:  # nats-py's way to say that there is no subject to answer to
-            log.debug("request.without_reply", request=request.name)
+        await cancellable(asked.respond_error(error, request.name, payload) if error else asked.respond(payload))
 
     async def handle(asked: MicroRequest) -> None:
         if asked.subject != request.subject:

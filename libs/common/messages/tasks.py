@@ -222,7 +222,7 @@ class TaskPage(Frozen, frozen=True, kw_only=True):
 
 
 class TaskDescription(Frozen, frozen=True, kw_only=True):
-    """Answer to the request for all that is known of a task: its record, and how it stands at this moment."""
+    """Answer to the request for all that is known of a task: its record, with no more of addresses than their hosts, and how it stands now."""
 
     task: Task
     summary: TaskSummary

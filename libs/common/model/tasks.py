@@ -200,6 +200,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     """Removed by its client. Invisible everywhere; the record stays only until its nodes have been told."""
     trace: str = ""
     """The `traceparent` that came with init (W3C Trace Context); empty: its trace follows from its id."""
+    from_url: bool = False
+    """It came over the bus with the address of its images: whoever holds it needs nothing but this record."""
 
     def __post_init__(self) -> None:
         """Read what versions before this one wrote where they did not know: 0 images in an archive."""

@@ -154,6 +154,7 @@ class MissingInputs:
             and task.state in NEEDED_IN
             and task.inputs_kept
             and not task.removed
+            and not task.from_url  # its record is enough to take it up again
         )
         return ours and self._spool.find(task.id) is None
 

@@ -114,6 +114,8 @@ Proxies = Mapping[InstanceId, Proxy]
 
 def upload_owner_away(upload_owner: InstanceId, url: str, proxies: Proxies) -> str:
     """Say for whom a task waits. `url`: where its upload was announced, if anywhere."""
+    if not upload_owner:
+        return "Waiting for a proxy that takes it up: none has room, or none is there"
     known = proxies.get(upload_owner)
     address = known.url if known else url
     line = f"Waiting for proxy {address or upload_owner}, which holds the photos and does not answer"
@@ -132,6 +134,8 @@ def is_instead(other: Proxy, upload_owner: InstanceId, address: str, known: Prox
 
 def upload_owner_gone(upload_owner: InstanceId, url: str, proxies: Proxies, hours: float) -> str:
     """Say why a task fails whose upload owner has not come back."""
+    if not upload_owner:
+        return f"No proxy has taken it up for {hours:g} h. Please create the task again."
     known = proxies.get(upload_owner)
     if known:
         where = f"they lay in {known.spool} on {known.host} (proxy {known.url})"

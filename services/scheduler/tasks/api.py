@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from clusterodm.libs.common.messages.from_url import CLAIM_TASK, SUBMIT_FROM_URL
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST
@@ -67,6 +68,8 @@ class TasksStory:
         """Name the handler of each request."""
         return {
             SUBMIT_TASK: self.submit.submit,
+            SUBMIT_FROM_URL: self.submit.submit_from_url,
+            CLAIM_TASK: self.submit.claim,
             ADOPT_TASK: self.submit.adopt,
             IMPORT_ROUTE: self.submit.import_route,
             REPORT_INPUTS_LOST: self.absent_proxies.inputs_lost,
@@ -112,7 +115,7 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     collector = GarbageCollector(records, api, consoles, settings)
     reader = TaskReader(records, api, consoles, queue, settings)
     return TasksStory(
-        submit=TaskSubmission(records, queue, api, events),
+        submit=TaskSubmission(records, queue, api, events, reader.summary),
         actions=TaskActions(records, collector, consoles, api, events, settings),
         reader=reader,
         search=TaskSearch(records, reader),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from clusterodm.deploy.nats import USERS, USERS_FILE, password_of
-from clusterodm.deploy.nats_users import FILES, OPERATOR, RIGHTS, published, subscribed
+from clusterodm.deploy.nats_users import FILES, INTEGRATION, INTEGRATIONS, OPERATOR, RIGHTS, published, subscribed
+from clusterodm.deploy.nats_users import USERS as RIGHTS_OF_USERS
 from clusterodm.libs.common.bus.layout import BUCKETS, PRIVATE, SNAPSHOTS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.messages.buckets import CLUSTER
@@ -77,10 +78,23 @@ def test_every_bucket_of_the_messages_is_made_by_the_keeper():
 
 
 def test_no_service_may_do_everything():
-    for service, rights in RIGHTS.items():
+    for service, rights in RIGHTS_OF_USERS.items():
         for subject in (*published(service, rights), *subscribed(service, rights)):
             assert subject not in {">", "$JS.API.>", "$KV.>", "$SYS.>", "clusterodm.>"}
         assert [each for each in subscribed(service, rights) if each.startswith("_INBOX")] == [f"_INBOX.{service}.>"]
+
+
+def test_an_integration_asks_and_listens_and_does_nothing_else():
+    assert set(subscribed(INTEGRATION, INTEGRATIONS)) == {
+        f"_INBOX.{INTEGRATION}.>",
+        *(f"clusterodm.event.{noun}.*" for noun in ("task", "node", "machine")),
+    }
+    assert set(published(INTEGRATION, INTEGRATIONS)) == {each.subject for each in INTEGRATIONS.asks}
+    assert not {each.name for each in INTEGRATIONS.asks} & UNSHOWN
+
+
+UNSHOWN = {"scheduler.get_task", "scheduler.submit_task", "scheduler.adopt_task", "scheduler.claim_task"}
+"""Whose answers are whole records, with what may open something."""
 
 
 def test_the_configuration_that_is_shipped_is_the_one_that_the_table_makes():
@@ -88,7 +102,7 @@ def test_the_configuration_that_is_shipped_is_the_one_that_the_table_makes():
     assert [path.name for path, made in FILES.items() if path.read_text() != made()] == [], (
         "python -m clusterodm.deploy.nats_users"
     )
-    assert set(USERS) == {OPERATOR, *RIGHTS}
+    assert set(USERS) == {OPERATOR, *RIGHTS_OF_USERS} == {OPERATOR, INTEGRATION, *RIGHTS}
 
 
 def test_a_password_is_the_users_own_and_is_no_number():

@@ -14,11 +14,14 @@ record knows beyond that stays. Taken in a second time, nothing happens.
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.messages.from_url import SubmitFromUrl
 from clusterodm.libs.common.messages.tasks import (
     AdoptTask,
     AttemptStage,
@@ -28,7 +31,7 @@ from clusterodm.libs.common.messages.tasks import (
     SubmitTask,
 )
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, Moment, Task, TaskState
-from clusterodm.libs.common.model.values import NodeId, NodeTaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.services.scheduler.task_life.attempts import (
     LOST,
     AttemptResult,
@@ -207,6 +210,58 @@ def submitted(request: SubmitTask, now_ms: WallMs, because: str, *, beyond: bool
         waiting_because=because,
         timeline=tuple(Moment(at_ms=now_ms, text=line) for line in (first, *more)),
     )
+
+
+def submitted_from_url(request: SubmitFromUrl, now_ms: WallMs, because: str) -> Task:
+    """Begin with an address: nobody holds it yet."""
+    asked = SubmitTask(
+        task=request.task,
+        owner=request.owner,
+        name=request.name,
+        upload_owner=HELD_BY_NOBODY,
+        created_at_ms=now_ms,
+        images_count=None,
+        options=request.options,
+        outputs=msgspec.json.encode(request.outputs).decode() if request.outputs else "",
+        skip_post_processing=request.skip_post_processing,
+        zip_url=request.zip_url,
+    )
+    return msgspec.structs.replace(submitted(asked, now_ms, because), from_url=True)
+
+
+def check_from_url(request: SubmitFromUrl) -> None:
+    """Raise Refused for what no node could process."""
+    if not request.name.strip():
+        raise Refused("A task needs a name")
+    if not is_web_address(request.zip_url):
+        raise Refused("zip_url is no address: it begins with http:// or https://, names a host, and holds no blanks")
+    if unnamed := [option for option in request.options if not option.name.strip()]:
+        raise Refused(f"{len(unnamed)} of its options have no name")
+
+
+def is_web_address(address: str) -> bool:
+    """Whether a node could fetch something from there."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(host) and address.isprintable() and " " not in address
+
+
+def same_address(task: Task, request: SubmitFromUrl) -> bool:
+    """Whether a request is the one that began this task, sent again."""
+    begun_by = (task.from_url, task.owner, task.name, task.zip_url)
+    return begun_by == (True, request.owner, request.name, request.zip_url) and not task.removed
+
+
+def claimed(task: Task, upload_owner: InstanceId) -> Task:
+    """Let a proxy hold a task that nobody holds; again: nothing happens. Raises Refused when there is nothing to take up."""
+    if task.upload_owner == upload_owner and task.from_url:
+        return task
+    if task.upload_owner != HELD_BY_NOBODY or not task.from_url or task.removed or task.state is not TaskState.WAITING:
+        raise Refused(f"{task.id} is not to be taken up")
+    return msgspec.structs.replace(task, upload_owner=upload_owner, upload_owner_away_since_ms=0)
 
 
 def images_in(request: SubmitTask) -> int | None:

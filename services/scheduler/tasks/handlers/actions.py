@@ -30,6 +30,7 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over
 from clusterodm.services.scheduler.task_life.transitions import with_console
+from clusterodm.services.scheduler.tasks.core.masking import shown_record
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollector
 
@@ -75,15 +76,15 @@ class TaskActions:
         async with self._tasks.holding(request.task):
             found = await self._tasks.find(request.task, request.owner)
             if found.task.state is TaskState.CANCELED:
-                return found
+                return shown_record(found)
             if found.task.state.ended:
-                return await self._cancel_ended(found.task)
+                return shown_record(await self._cancel_ended(found.task))
             cleanup = await self._stop(found.task)
             kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(request))
             kept = kept or await self._consoles.keep_seen(request.task, self._index.observed.get(request.task))
             record = await self._tasks.write(request.task, lambda task: self._canceled(task, cleanup, kept=kept))
         await self._events.publish_task(TASK_FINISHED, record.task, reason="canceled")
-        return record
+        return shown_record(record)
 
     async def _cancel_ended(self, task: Task) -> TaskRecord:
         """Note it. Its node has nothing to stop, and keeps the results: they are there to be fetched, and to be restarted from."""
@@ -158,7 +159,7 @@ class TaskActions:
                 task.id, lambda now: again(now, request.options, now_ms) if now.state.ended else now
             )
         await self._events.publish_task(TASK_RESTARTED, record.task)
-        return record
+        return shown_record(record)
 
     async def _started_again(self, task: Task, request: RestartTask) -> bool:
         """Start it again on its node; False when that is gone, or does not know it."""

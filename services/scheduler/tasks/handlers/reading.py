@@ -31,6 +31,7 @@ from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
 from clusterodm.services.scheduler.records.handlers.archive import task_summary
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.tasks.core.masking import without_secrets
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
@@ -67,9 +68,9 @@ class TaskReader:
         return msgspec.structs.replace(record, task=self._index.shown(record.task))
 
     async def describe(self, request: TaskRef) -> TaskDescription:
-        """Show one task, and how it stands."""
+        """Show one task without its secrets, and how it stands."""
         task = (await self.get(request)).task
-        return TaskDescription(task=task, summary=self.summary(task))
+        return TaskDescription(task=without_secrets(task), summary=self.summary(task))
 
     async def confirm(self, request: ConfirmTasks) -> TasksConfirmed:
         """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""

@@ -1,15 +1,18 @@
-"""How a task begins: a client's commit, an upload owner that submits it again, or a route of the original cluster that is taken over.
+"""How a task begins: a client's commit, an address over the bus, an upload owner that submits it again, or a route that is taken over.
 
 An upload owner submits again when the record is lost, or older than what has happened (tasks/core/submission.py).
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
+import structlog
 
 from clusterodm.libs.common.errors import Conflict, NotFound, Refused, Removed
 from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.from_url import ClaimTask, SubmitFromUrl
 from clusterodm.libs.common.messages.tasks import (
     TASK_STARTED,
     TASK_SUBMITTED,
@@ -17,6 +20,7 @@ from clusterodm.libs.common.messages.tasks import (
     ImportRoute,
     SubmitTask,
     TaskRecord,
+    TaskSummary,
 )
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
@@ -28,12 +32,18 @@ from clusterodm.services.scheduler.registry.ranking import Need
 from clusterodm.services.scheduler.tasks.core.submission import (
     adopted,
     caught_up,
+    check_from_url,
+    claimed,
     images_in,
     imported,
+    same_address,
     same_commit,
     submitted,
+    submitted_from_url,
 )
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
+
+log = structlog.get_logger()
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LARGEST_BYTES: Final = 256 * 1024
@@ -44,7 +54,14 @@ IMPORT_LOOK_S: Final = 3.0
 class TaskSubmission:
     """Takes tasks in: one durable write, then the answer."""
 
-    def __init__(self, records: Records, queue: TaskQueue, api: NodeApi, events: EventPublisher) -> None:
+    def __init__(
+        self,
+        records: Records,
+        queue: TaskQueue,
+        api: NodeApi,
+        events: EventPublisher,
+        summary: Callable[[Task], TaskSummary],
+    ) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
@@ -52,6 +69,7 @@ class TaskSubmission:
         self._queue = queue
         self._api = api
         self._events = events
+        self._summary = summary
 
     async def submit(self, request: SubmitTask) -> TaskRecord:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
@@ -76,6 +94,35 @@ class TaskSubmission:
             return await self._tasks.create(submitted(request, now_ms, because, beyond=beyond))
         except Conflict:
             return same(self._tasks.record(request.task), request)
+
+    async def submit_from_url(self, request: SubmitFromUrl) -> TaskSummary:
+        """Take a task that somebody sends over the bus; the first proxy that has room claims it. The same one again gets the same answer."""
+        check_uuid(request.task)
+        check_from_url(request)
+        check_size(request)
+        async with self._tasks.holding(request.task):
+            known = await self._tasks.lookup(request.task)
+            if known and not same_address(known.task, request):
+                raise Refused(f"Invalid task: {request.task} is another task's id")
+            record = known or await self._create_from_url(request)
+        if known is None:
+            await self._events.publish_task(TASK_SUBMITTED, record.task, reason=record.task.waiting_because)
+            log.info("task.submitted_from_url", task=request.task, owner=request.owner)
+        return self._summary(self._index.shown(record.task))
+
+    async def _create_from_url(self, request: SubmitFromUrl) -> TaskRecord:
+        now_ms = self._index.next_commit_ms(self._clock.wall_ms())
+        return await self._tasks.create(
+            submitted_from_url(request, now_ms, self._queue.why_no_room(Need(0, images_known=False)))
+        )
+
+    async def claim(self, request: ClaimTask) -> TaskRecord:
+        """Let a proxy hold a task that nobody holds. Raises Refused when another was first."""
+        if not request.upload_owner:
+            raise Refused("nobody claims it")
+        record = await self._tasks.change(request.task, lambda task: claimed(task, request.upload_owner))
+        self._queue.heard(request.upload_owner)
+        return record
 
     async def adopt(self, request: AdoptTask) -> TaskRecord:
         """Take in what an upload owner knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
@@ -152,7 +199,7 @@ def taken_over_before(known: TaskRecord, request: ImportRoute) -> TaskRecord:
     return known
 
 
-def check_size(request: SubmitTask) -> None:
+def check_size(request: SubmitTask | SubmitFromUrl) -> None:
     """Refuse what would not leave room for the rest of its record."""
     if len(msgspec.json.encode(request)) > LARGEST_BYTES:
         raise Refused("The name, options and outputs of this task are too long")

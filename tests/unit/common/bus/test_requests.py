@@ -8,14 +8,12 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.micro.request import Request as MicroRequest
 
-from clusterodm.libs.common.bus.endpoints import endpoint
+from clusterodm.libs.common.bus.endpoints import AnsweringClient
 from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList
+from clusterodm.libs.common.messages.nodes import LIST_NODES
 from clusterodm.libs.common.messages.tasks import LIST_TASKS, ListTasks
-from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from tests.waiting import until
 
 
@@ -58,17 +56,34 @@ async def test_of_several_failures_one_is_told_and_none_is_complained_about():
     assert complaints == []
 
 
-async def test_who_names_no_reply_subject_is_not_answered(capsys: pytest.CaptureFixture[str]) -> None:
-    done: list[ListNodes] = []
+class Listening:
+    """A connection on which somebody listens."""
 
-    async def handler(asked: ListNodes) -> NodeList:
-        done.append(asked)
-        return NodeList(nodes=())
+    def __init__(self) -> None:
+        self.heard: Any = None
 
-    async with TaskLimiter(1, grace_s=1.0) as limiter:
-        silent: Any = None
-        answer = endpoint(limiter, LIST_NODES, handler, None)
-        await answer(MicroRequest(Msg(_client=silent, subject=LIST_NODES.subject, data=b"{}")))
+    async def subscribe(self, subject: str, queue: str, cb: Any) -> None:
+        del subject, queue
+        self.heard = cb
 
-    assert done
-    assert "Traceback" not in capsys.readouterr().out
+
+@pytest.mark.parametrize(
+    ("reply", "is_heard"),
+    [
+        pytest.param("_INBOX.integration.a.b", True, id="an inbox"),
+        pytest.param("", False, id="nowhere"),
+        pytest.param("$JS.API.STREAM.PURGE.KV_nodes", False, id="an order to NATS"),
+        pytest.param("clusterodm.event.task.finished", False, id="an event"),
+        pytest.param("_INBOX", False, id="no inbox"),
+    ],
+)
+async def test_a_request_is_heard_when_its_answer_goes_to_an_inbox(reply: str, is_heard: bool) -> None:
+    heard: list[Msg] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message)
+
+    client: Any = Listening()
+    await AnsweringClient(client).subscribe(LIST_NODES.subject, cb=hear)
+    await client.heard(Msg(_client=client, subject=LIST_NODES.subject, reply=reply, data=b"{}"))
+    assert bool(heard) is is_heard
