@@ -15,6 +15,7 @@ from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, ProviderMachine, Size, masked
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import (
     flat_tags,
@@ -27,6 +28,7 @@ from clusterodm.services.autoscaler.providers.core.order_words import (
 from clusterodm.services.autoscaler.providers.ports import Vendor, VendorContext, VendorKind
 
 __all__ = [
+    "Catalogue",
     "Launch",
     "MachineId",
     "ObjectReader",

@@ -22,6 +22,7 @@ IMAGES: Final = (
     {"id": 7102, "name": "odm-snapshot", "regions": ["ams3", "nyc3"], "created_at": "2026-02-01T00:00:00Z"},
     {"id": 7103, "name": "other", "regions": ["nyc3"], "created_at": "2026-03-01T00:00:00Z"},
 )
+PUBLIC_IMAGES: Final = ("ubuntu-22-04-x64", "ubuntu-24-04-x64")
 FAULTS: Final = {
     "capacity": (422, "unprocessable_entity", "Size is currently unavailable in this region."),
     "limit": (422, "unprocessable_entity", "creating this/these droplet(s) will exceed your droplet limit"),
@@ -46,7 +47,9 @@ class DigitalOcean:
         return [
             Route("/v2/account", self._account),
             Route("/v2/images", self._images),
+            Route("/v2/images/{name}", self._image),
             Route("/v2/regions", self._regions),
+            Route("/v2/sizes", self._sizes),
             Route("/v2/account/keys", self._add_key, methods=["POST"]),
             Route("/v2/account/keys/{number}", self._delete_key, methods=["DELETE"]),
             Route("/v2/droplets", self._create, methods=["POST"]),
@@ -91,6 +94,13 @@ class DigitalOcean:
     async def _images(self, request: Request) -> Response:
         found = IMAGES if request.query_params.get("private") == "true" else ()
         return listed(request, "images", list(found))
+
+    async def _image(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        return JSONResponse({"image": {"slug": name}}) if name in PUBLIC_IMAGES else missing()
+
+    async def _sizes(self, request: Request) -> Response:
+        return listed(request, "sizes", [{"slug": each, "available": True, "regions": list(REGIONS)} for each in SIZES])
 
     async def _create(self, request: Request) -> Response:
         body = await request.json()

@@ -22,6 +22,12 @@ IMAGES: Final = (
     {"id": 8102, "type": "snapshot", "description": "odm-snapshot", "created": "2026-02-01T00:00:00+00:00"},
     {"id": 8103, "type": "snapshot", "description": "other", "created": "2026-03-01T00:00:00+00:00"},
 )
+PUBLIC_IMAGES: Final = tuple(
+    {"id": number, "type": "system", "name": name, "description": name}
+    for number, name in ((67794396, "ubuntu-22.04"), (161547269, "ubuntu-24.04"))
+)
+ENDING: Final = {"cx22": {"announced": "2025-10-16T06:00:00+00:00", "unavailable_after": "2026-12-31T00:00:00+00:00"}}
+"""Types whose end is announced."""
 SSH_KEYS: Final = ({"id": 2323, "name": "odm", "fingerprint": "b7:2f:30:a0:2f:6c:58:6c:21:04:58:61:ba:06:3b:2f"},)
 FAULTS: Final = {
     "capacity": (412, "resource_unavailable", "error during placement"),
@@ -44,6 +50,8 @@ class Hetzner:
         """See cloud_api.Kind."""
         return [
             Route("/v1/images", self._images),
+            Route("/v1/locations", self._locations),
+            Route("/v1/server_types", self._server_types),
             Route("/v1/ssh_keys", self._ssh_keys),
             Route("/v1/servers", self._create, methods=["POST"]),
             Route("/v1/servers", self._list),
@@ -66,8 +74,17 @@ class Hetzner:
         return refused(*FAULTS[how])
 
     async def _images(self, request: Request) -> Response:
-        wanted = request.query_params.get("type")
-        return listed(request, "images", [each for each in IMAGES if wanted in {None, each["type"]}])
+        kind, name = request.query_params.get("type"), request.query_params.get("name")
+        found = [each for each in (*IMAGES, *PUBLIC_IMAGES) if kind in {None, each["type"]}]
+        return listed(request, "images", [each for each in found if name in {None, each.get("name")}])
+
+    async def _locations(self, request: Request) -> Response:
+        return listed(request, "locations", [{"name": each} for each in LOCATIONS])
+
+    async def _server_types(self, request: Request) -> Response:
+        prices = [{"location": each} for each in LOCATIONS]
+        types = [{"name": each, "prices": prices, "deprecation": ENDING.get(each)} for each in SIZES]
+        return listed(request, "server_types", types)
 
     async def _ssh_keys(self, request: Request) -> Response:
         wanted = request.query_params.get("fingerprint")

@@ -19,7 +19,7 @@ from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 ZONES: Final = ("fr-par-1", "fr-par-2", "nl-ams-1")
 SIZES: Final = ("GP1-XS", "GP1-S", "PLAY2-NANO", "PRO2-S")
 BLOCK_SIZES: Final = ("PLAY2", "PRO2")
-LABELS: Final = ("ubuntu_jammy", "ubuntu_xenial", "ubuntu_focal")
+LABELS: Final = ("ubuntu_jammy", "ubuntu_noble", "ubuntu_xenial", "ubuntu_focal")
 OWN_IMAGE: Final = {"id": "5f6a0c1e-0d1c-4b2a-9d5c-7d3a2b1c0e9f", "name": "odm-snapshot", "public": False}
 MOST_PER_PAGE: Final = 100
 ZONE: Final = "/instance/v1/zones/{zone}"
@@ -48,6 +48,9 @@ class Scaleway:
         """See cloud_api.Kind."""
         return [
             Route(f"{ZONE}/images", self._images),
+            Route(f"{ZONE}/images/{{number}}", self._own_image),
+            Route(f"{ZONE}/products/servers", self._products),
+            Route("/marketplace/v2/local-images", self._public_images),
             Route(f"{ZONE}/servers", self._create, methods=["POST"]),
             Route(f"{ZONE}/servers", self._list),
             Route(f"{ZONE}/servers/{{number}}", self._delete, methods=["DELETE"]),
@@ -63,6 +66,8 @@ class Scaleway:
     def verb(self, method: str, path: str) -> str:
         """See cloud_api.Kind."""
         last = path.rpartition("/")[2]
+        if "/products/" in path or path.startswith("/marketplace/"):
+            return "catalogue"
         if "/servers" not in path:
             return f"{method.lower()}-{last if last in {'volumes', 'images'} else 'volume'}"
         if last in {"action", "cloud-init"}:
@@ -81,6 +86,18 @@ class Scaleway:
     async def _images(self, request: Request) -> Response:
         name = request.query_params.get("name")
         return listed(request, "images", [OWN_IMAGE] if name in {None, OWN_IMAGE["name"]} else [])
+
+    async def _own_image(self, request: Request) -> Response:
+        found = request.path_params["number"] == OWN_IMAGE["id"]
+        return JSONResponse({"image": OWN_IMAGE}) if found else missing("image")
+
+    async def _products(self, _request: Request) -> Response:
+        return JSONResponse({"servers": {each: {} for each in SIZES}}, headers={"X-Total-Count": str(len(SIZES))})
+
+    async def _public_images(self, request: Request) -> Response:
+        label, zone = request.query_params.get("image_label"), request.query_params.get("zone")
+        found = [{"id": str(uuid.uuid4()), "label": label, "zone": zone}] if label in LABELS else []
+        return JSONResponse({"local_images": found, "total_count": len(found)})
 
     async def _create(self, request: Request) -> Response:
         body = await request.json()

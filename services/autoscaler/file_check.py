@@ -20,10 +20,12 @@ from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACH
 from clusterodm.services.autoscaler.planning.core.preview import planned_alone
 from clusterodm.services.autoscaler.providers.adapters.booted import POLL_S
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from clusterodm.services.autoscaler.providers.adapters.online_check import OnlineCheck
 from clusterodm.services.autoscaler.providers.adapters.selection import api_provider, provider_of
 from clusterodm.services.autoscaler.results.adapters import S3Storage
 
 EXIT_USAGE: Final = 2
+ONLINE_LIMIT_S: Final = 60.0
 
 
 def check(argv: Sequence[str]) -> int:
@@ -91,8 +93,10 @@ async def try_all_online(configuration: Configuration) -> None:
 async def try_online(configuration: Configuration) -> None:
     """Try what the start tries, and the provider's API in both modes. Raises Refused."""
     with tempfile.TemporaryDirectory() as folder:
-        async with api_provider(configuration, os.environ, Path(folder)) as provider:
-            await provider.check()
+        async with api_provider(configuration, os.environ, Path(folder)) as api:
+            outcome = await OnlineCheck(api, configuration).once(ONLINE_LIMIT_S)
+            if outcome.findings.mistakes or not outcome.answered:
+                raise Refused("\n".join(outcome.findings.mistakes) or str(outcome))
         async with provider_of(configuration, Path(folder), cross_check=False, poll_s=POLL_S) as provider:
             if configuration.mode == DOCKER_MACHINE:
                 await provider.check()

@@ -40,5 +40,12 @@ def test_a_bucket_that_cannot_be_written_to_is_a_line(tmp_path: Path, capsys: py
         content = {**HETZNER, "endpoint": cloud.url, "mode": "api", "apiToken": cloud.token}
         content["s3"] = {**HETZNER["s3"], "endpoint": "http://127.0.0.1:9"}
         content |= {"image": "ubuntu-24.04", "sshKey": {"fingerprint": "", "path": ""}, "snapshot": False}
+        content |= {"imageSizeMapping": [{"maxImages": 5, "slug": "cx33"}]}
         assert checked(tmp_path, content) == 2
     assert "Cannot connect to S3" in capsys.readouterr().err
+
+
+def test_a_cloud_that_cannot_be_reached_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    content = {**HETZNER, "endpoint": "http://127.0.0.1:9", "mode": "api", "apiToken": "token"}
+    assert checked(tmp_path, content) == 2
+    assert capsys.readouterr().err.startswith("not tried yet: hetzner: GET /v1/servers: no connection")

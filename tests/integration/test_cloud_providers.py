@@ -354,3 +354,12 @@ async def test_a_machine_that_never_comes_up_is_given_up_in_time():
             served.cloud.machines.delete(served.cloud.here()[0])
             with pytest.raises(ProviderFailed, match="vanished"):
                 await provider.set_up(wanted, made)
+
+
+async def test_what_amazon_has_in_a_region_is_known():
+    async with aws() as rental, rental.make() as provider:
+        catalogue = await provider.catalogue()
+        assert catalogue is not None
+        assert catalogue.sizes is not None
+        assert catalogue.sizes["t2.medium"] == frozenset({"us-west-2"})
+        assert "m99.huge" not in catalogue.sizes

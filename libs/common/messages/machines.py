@@ -103,6 +103,10 @@ class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     """The provider's last failure, while it has not succeeded since."""
     providers: tuple["ProviderStatus", ...] = ()
     """Each provider, where the configuration has several, in its order."""
+    file_check: str = ""
+    """What the provider's API says of the keys, image, regions and sizes of the file, in words; empty: it is not asked."""
+    file_mistakes: tuple[str, ...] = ()
+    """What of it the provider does not accept, a line each."""
 
 
 class ProviderStatus(Frozen, frozen=True, kw_only=True):

@@ -271,6 +271,8 @@ def autoscaler_status(status: AutoscalerStatus) -> Json:
             }
             for each in status.providers
         ],
+        "fileCheck": status.file_check,
+        "fileMistakes": list(status.file_mistakes),
     }
 
 

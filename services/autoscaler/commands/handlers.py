@@ -38,6 +38,7 @@ from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_ti
 from clusterodm.services.autoscaler.planning.core.preview import steps_of
 from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
+from clusterodm.services.autoscaler.providers.core.catalogue import CheckOutcome
 from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
 from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.records import MachineStore
@@ -162,6 +163,7 @@ class Commands:
     def _status(self) -> AutoscalerStatus:
         alive, spending = self._store.alive(), self._store.history.spending
         demand, decided = self._planner.demand, self._planner.last
+        checks = self._file_checks()
         return AutoscalerStatus(
             enabled=True,
             reason=self._identity.paused or decided.trouble or summary(alive),
@@ -176,7 +178,15 @@ class Commands:
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
             providers=tuple(self._of_provider(each, alive) for each in self._configuration.limits.providers),
+            file_check="; ".join(f"{name}{outcome}" for name, outcome in checks),
+            file_mistakes=tuple(f"{name}{words}" for name, outcome in checks for words in outcome.findings.mistakes),
         )
+
+    def _file_checks(self) -> list[tuple[str, CheckOutcome]]:
+        """What providers say of the file, each with the beginning of its line; not every one is tried."""
+        found = ((name, getattr(provider, "file_check", None)) for name, provider in self._providers.items())
+        several = len(self._providers) > 1
+        return [(f"{name}: " if several else "", outcome) for name, outcome in found if outcome is not None]
 
     def _of_provider(self, own: ProviderLimits, alive: Sequence[Machine]) -> ProviderStatus:
         machines = [machine for machine in alive if machine.provider == own.name]

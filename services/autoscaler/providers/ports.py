@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds."""
@@ -67,6 +68,15 @@ class Provider(Protocol):
 
     async def command(self, order: Order) -> str:
         """Say in one line what would be done to create such a machine, secrets masked. Raises ProviderFailed."""
+        ...
+
+
+@runtime_checkable
+class CatalogueVendor(Protocol):
+    """A Vendor whose cloud says what it has. It need not: then keys and what `check` looks for are all that is tried."""
+
+    async def catalogue(self) -> Catalogue:
+        """Say which regions and sizes there are, in the words of the file, and what it names that there is not. Raises ProviderFailed."""
         ...
 
 

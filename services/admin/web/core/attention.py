@@ -74,6 +74,9 @@ def of_autoscaler(status: AutoscalerStatus | None) -> Iterator[AttentionView]:
         return
     if status.trouble:
         yield AttentionView(severity=ERROR, text=f"The provider fails: {status.trouble}", link="/machines")
+    if status.file_mistakes:
+        text = f"The provider does not accept the file: {status.file_mistakes[0]}"
+        yield AttentionView(severity=WARNING, text=text, link="/machines")
     if status.paused:
         yield AttentionView(severity=WARNING, text="The autoscaler is paused.", link="/machines")
     waits = [each.reason for each in status.waits]

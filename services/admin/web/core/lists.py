@@ -325,6 +325,8 @@ def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
         cost_per_hour=known.cost_per_hour,
         cost_last_day=known.cost_last_day,
         trouble=known.trouble,
+        file_check=known.file_check,
+        file_mistakes=known.file_mistakes,
     )
 
 

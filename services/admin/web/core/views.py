@@ -330,6 +330,9 @@ class AutoscalerView(View, frozen=True, kw_only=True):
     cost_per_hour: float
     cost_last_day: float
     trouble: str
+    file_check: str
+    """What the provider's API says of the keys, image, regions and sizes of the file; empty: it is not asked."""
+    file_mistakes: tuple[str, ...]
 
 
 class EventRow(View, frozen=True, kw_only=True):

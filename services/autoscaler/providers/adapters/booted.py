@@ -31,7 +31,8 @@ from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Refused,
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
-from clusterodm.services.autoscaler.providers.ports import Sleep, Vendor
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
+from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, Sleep, Vendor
 
 log = structlog.get_logger()
 
@@ -83,11 +84,22 @@ class BootedProvider:
         """Close the vendor."""
         await self._vendor.__aexit__(kind, error, at)
 
+    async def ask(self) -> None:
+        """Ask for something that needs the keys, and for what the file names. Raises ProviderFailed."""
+        with understood():
+            await self._vendor.check()
+
+    async def catalogue(self) -> Catalogue | None:
+        """Say which regions and sizes there are; None: the vendor does not say. Raises ProviderFailed."""
+        if not isinstance(self._vendor, CatalogueVendor):
+            return None
+        with understood():
+            return await self._vendor.catalogue()
+
     async def check(self) -> None:
         """See ports.Provider; a provider that is only out of reach now is no reason not to start."""
         try:
-            with understood():
-                await self._vendor.check()
+            await self.ask()
         except ProviderFailed as error:
             if error.trouble in HOPELESS:
                 raise Refused(error.message) from None

@@ -6,6 +6,7 @@ apart (`type`), so both are always asked. A droplet that is switched off still c
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -30,6 +31,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     with_prefix,
     words_of,
 )
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
 from clusterodm.services.autoscaler.providers.ports import VendorContext
@@ -81,6 +83,22 @@ class DigitalOceanVendor(ApiAccount):
         await self._rest.get("/v2/account")
         if self._cloud.snapshot:
             await self._snapshot()
+
+    async def catalogue(self) -> Catalogue:
+        """See ports.CatalogueVendor; a size that is sold out for a while is shown without regions."""
+        regions = await self._all("/v2/regions", "regions")
+        sizes = await self._all("/v2/sizes", "sizes")
+        return Catalogue(
+            regions=frozenset(str(each["slug"]) for each in regions),
+            sizes={str(each["slug"]): frozenset(map(str, each.get("regions") or ())) for each in sizes},
+            missing=await self._missing_image(),
+        )
+
+    async def _missing_image(self) -> Mapping[str, str]:
+        image = self._cloud.image
+        if self._cloud.snapshot or await self._rest.find(f"/v2/images/{quote(image, safe='')}"):
+            return {}
+        return {image: f"there is no image {image!r}"}
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor; the API's filter ignores case, ours does not."""

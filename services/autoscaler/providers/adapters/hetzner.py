@@ -28,6 +28,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     with_prefix,
     words_of,
 )
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import labels
 from clusterodm.services.autoscaler.providers.ports import VendorContext
@@ -88,6 +89,27 @@ class HetznerVendor(ApiAccount):
         await self._rest.get("/v1/servers", per_page=1)
         await self.image()
         await self.ssh_keys()
+
+    async def catalogue(self) -> Catalogue:
+        """See ports.CatalogueVendor; a type is sold where it has a price."""
+        places = await self._all("locations")
+        types = await self._all("server_types")
+        return Catalogue(
+            regions=frozenset(str(each["name"]) for each in places),
+            sizes={str(each["name"]): frozenset(str(at["location"]) for at in each["prices"]) for each in types},
+            missing=await self._missing_image(),
+            leaving={str(each["name"]): until for each in types if (until := sold_until(each))},
+        )
+
+    async def _missing_image(self) -> Mapping[str, str]:
+        image = self._cloud.image
+        if self._cloud.snapshot:
+            return {}
+        if image.isdigit():
+            found = await self._rest.find(f"/v1/images/{image}")
+        else:
+            found = await self._all("images", name=image, include_deprecated="true")
+        return {} if found else {image: f"there is no image {image!r}"}
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
@@ -175,6 +197,11 @@ def found(content: Mapping[str, Any]) -> ProviderMachine:
         region=str(place.get("name") or ""),
         created_at_ms=moment_ms(content.get("created")),
     )
+
+
+def sold_until(server_type: Mapping[str, Any]) -> str:
+    """Until when a server type can be had, where its end is announced; empty: it stays."""
+    return str((server_type.get("deprecation") or {}).get("unavailable_after") or "").partition("T")[0]
 
 
 def judge(_status: int, content: Any) -> tuple[Trouble | None, str]:

@@ -9,11 +9,9 @@ The only provider here that takes several calls, so that each order of them has 
   and would stay, nameless and paid for. So a disk that belongs to nobody and has a machine's name counts as that
   machine, is listed, found and removed like one.
 
-A server that stood still is deleted and not terminated: the API terminates running ones. Zones have had other names
-(`par1` is fr-par-1); the original's files still use them.
+A server that stood still is deleted and not terminated: the API terminates running ones.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -35,14 +33,23 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     together,
     words_of,
 )
+from clusterodm.services.autoscaler.providers.adapters.scaleway_zones import (
+    block_volumes,
+    images,
+    is_uuid,
+    products,
+    public_images,
+    servers,
+    volumes,
+    zone_of,
+)
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 URL: Final = "https://api.scaleway.com"
 PER_PAGE: Final = 100
-UUID: Final = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
-ZONES: Final[Mapping[str, str]] = {"par1": "fr-par-1", "ams1": "nl-ams-1", "waw1": "pl-waw-1"}
 BLOCK: Final = "sbs_volume"
 STANDING_STILL: Final = "stopped"
 STOPPING: Final = "stopping"
@@ -71,6 +78,7 @@ class ScalewayVendor(ApiAccount):
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._regions = tuple(regions)
         self._zones = tuple(dict.fromkeys(map(zone_of, regions)))
         rest = RestClient(
             "scaleway",
@@ -109,6 +117,26 @@ class ScalewayVendor(ApiAccount):
         """See ports.Vendor."""
         for zone in self._zones:
             await self._rest.get(servers(zone), per_page=1)
+
+    async def catalogue(self) -> Catalogue:
+        """See ports.CatalogueVendor; whether there is such a zone its servers say."""
+        sizes: dict[str, set[str]] = {}
+        for region in self._regions:
+            for slug in await self._all(products(zone_of(region)), "servers"):
+                sizes.setdefault(str(slug), set()).add(region)
+        lacking = ", ".join([zone for zone in self._zones if not await self._has_image(zone)])
+        image = self._cloud.image
+        return Catalogue(
+            sizes={slug: frozenset(places) for slug, places in sizes.items()},
+            missing={image: f"there is no image {image!r} in {lacking}"} if lacking else {},
+        )
+
+    async def _has_image(self, zone: str) -> bool:
+        """Whether an image is there: one of our own, or a public one by its label."""
+        image = await self._image(zone)
+        if is_uuid(image):
+            return await self._rest.find(f"{images(zone)}/{image}") is not None
+        return bool((await self._rest.get(public_images(image, zone)))["local_images"])
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor; the API's filter takes parts of names, ours does not."""
@@ -205,7 +233,7 @@ class ScalewayVendor(ApiAccount):
         async def page(number: int) -> Page:
             query: dict[str, str | int] = {"page": number, "per_page": PER_PAGE, **params}
             answer = await self._rest.call("GET", path, params=query)
-            items = answer.content[key]
+            items = list(answer.content[key])
             total_count = int(answer.headers.get("x-total-count", len(items)))
             return Page(items=items, total_count=total_count, last=number * PER_PAGE >= total_count)
 
@@ -267,34 +295,3 @@ def judge(_status: int, content: Any) -> tuple[Trouble | None, str]:
     if QUOTA_WORDS in message.lower():
         return Trouble.OUT_OF_CAPACITY, message
     return TROUBLES.get(code), " ".join(word for word in (f"{code}:" if code else "", message, resource) if word)
-
-
-def zone_of(region: str) -> str:
-    """Give a zone's present name; a region's first zone."""
-    known = ZONES.get(region, region)
-    return known if known[-1:].isdigit() else f"{known}-1"
-
-
-def servers(zone: str) -> str:
-    """Where a zone's servers are."""
-    return f"/instance/v1/zones/{zone}/servers"
-
-
-def volumes(zone: str) -> str:
-    """Where a zone's local disks are."""
-    return f"/instance/v1/zones/{zone}/volumes"
-
-
-def images(zone: str) -> str:
-    """Where a zone's images are."""
-    return f"/instance/v1/zones/{zone}/images"
-
-
-def block_volumes(zone: str) -> str:
-    """Where a zone's block storage is."""
-    return f"/block/v1/zones/{zone}/volumes"
-
-
-def is_uuid(text: str) -> bool:
-    """Whether a text is an id and not a name."""
-    return bool(UUID.fullmatch(text))

@@ -11,6 +11,7 @@ from clusterodm.services.autoscaler.providers.adapters.booted import LOOKS_APART
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from clusterodm.services.autoscaler.providers.adapters.online_check import OnlineCheck, OnlineCheckedProvider
 from clusterodm.services.autoscaler.providers.ports import Provider, VendorContext
 
 Environment = Mapping[str, str]
@@ -34,7 +35,10 @@ async def provider_of(
 ) -> AsyncIterator[Provider]:
     """Make the provider and keep it open. `folder`: for lock files of programs that outlive us."""
     if configuration.mode != DOCKER_MACHINE:
-        async with api_provider(configuration, os.environ, folder, poll_s) as provider:
+        async with (
+            api_provider(configuration, os.environ, folder, poll_s) as booted,
+            OnlineCheckedProvider(booted, OnlineCheck(booted, configuration), decides=True) as provider,
+        ):
             yield provider
         return
     from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
@@ -43,8 +47,13 @@ async def provider_of(
     if not cross_check:
         yield machine
         return
-    async with api_provider(configuration, os.environ, folder, poll_s) as watcher:
-        yield CrossCheckedProvider(machine, watcher)
+    async with (
+        api_provider(configuration, os.environ, folder, poll_s) as watcher,
+        OnlineCheckedProvider(
+            CrossCheckedProvider(machine, watcher), OnlineCheck(watcher, configuration), decides=False
+        ) as crossed,
+    ):
+        yield crossed
 
 
 def api_provider(

@@ -92,7 +92,11 @@ def test_nothing_needs_attention_where_all_is_well():
 
 def test_what_needs_attention_comes_errors_first_with_where_to_look():
     status = AutoscalerStatus(
-        enabled=True, reason="", paused=True, waits=(TaskWaits(task=TaskId("t"), reason="over budget"),)
+        enabled=True,
+        reason="",
+        paused=True,
+        waits=(TaskWaits(task=TaskId("t"), reason="over budget"),),
+        file_mistakes=("hetzner: there is no size 'cx99'",),
     )
     spool = SpoolReport(instance=InstanceId("p"), host="h", free_bytes=5 * 10**9, total_bytes=10**12)
     offline = listed(map(node_row, NODES), Wanted(states=("offline",)), node_texts, {}, lambda row: row.state)
@@ -103,6 +107,7 @@ def test_what_needs_attention_comes_errors_first_with_where_to_look():
         ("error", "The disk of p on h has 5.0 GB left.", "/services"),
         ("warning", "A task has waited for 2.0 h.", "/queue"),
         ("warning", "a.example:4001 is offline: refused", "/nodes/a.example-4001"),
+        ("warning", "The provider does not accept the file: hetzner: there is no size 'cx99'", "/machines"),
         ("warning", "The autoscaler is paused.", "/machines"),
         ("warning", "1 waiting tasks get no machine: over budget", "/queue"),
     ]

@@ -16,7 +16,10 @@ from clusterodm.libs.common.messages.machines import (
 )
 from clusterodm.libs.common.model.machines import MachineState
 from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.machinesim.cloud import Cloud
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
+from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.core.catalogue import CheckOutcome, FileFindings
 from tests.autoscaler_world import BOOT_TURNS, World
 
 KILL_POINTS = 120
@@ -314,6 +317,24 @@ async def test_the_status_counts_states_and_costs():
         status = await world.commands.status(GetAutoscalerStatus())
         assert (status.enabled, status.states, status.cost_per_hour) == (True, {"draining": 1}, 1.0)
         assert status.cost_last_day > 0
+
+
+class Picky(Cloud):
+    """A cloud that does not accept all that the file names."""
+
+    file_check = CheckOutcome(answered=True, findings=FileFindings(mistakes=("test: there is no size 'huge'",)))
+
+
+async def test_the_status_says_what_the_provider_does_not_accept():
+    async with World(cloud=Picky(ProviderMachine)) as world:
+        status = await world.commands.status(GetAutoscalerStatus())
+        assert (status.file_mistakes, status.file_check) == (
+            ("test: there is no size 'huge'",),
+            "test: there is no size 'huge'",
+        )
+    async with World() as world:
+        status = await world.commands.status(GetAutoscalerStatus())
+        assert (status.file_mistakes, status.file_check) == ((), "")
 
 
 async def test_no_record_holds_a_secret():

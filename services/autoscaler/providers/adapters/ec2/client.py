@@ -23,6 +23,7 @@ from clusterodm.services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
 from clusterodm.services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tag_pairs
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import described, ssh_key
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, together
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 FILTER_VALUES: Final = 100
@@ -93,6 +94,22 @@ class Ec2Vendor:
             places, image = await self._places(region), await self._image(region)
             if not places or not image:
                 raise ProviderFailed(f"aws: {region} has no subnet to launch in", Trouble.REFUSED)
+
+    async def catalogue(self) -> Catalogue:
+        """See ports.CatalogueVendor: which instance types each region has; that there is such a region its answer says."""
+        places: dict[str, set[str]] = {}
+        for region in self._regions:
+            for slug in await self._types(region):
+                places.setdefault(slug, set()).add(region)
+        return Catalogue(sizes={slug: frozenset(regions) for slug, regions in places.items()})
+
+    async def _types(self, region: str) -> Sequence[str]:
+        def pages(client: Any) -> list[str]:
+            answers = client.get_paginator("describe_instance_type_offerings").paginate()
+            return [str(each["InstanceType"]) for answer in answers for each in answer["InstanceTypeOfferings"]]
+
+        found: list[str] = await self._calls.call(region, pages)
+        return found
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""

@@ -20,6 +20,7 @@ from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import moment_ms as text_ms
 from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import LibcloudCalls
+from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.libcloud_drivers import (
     DRIVERS,
@@ -117,6 +118,11 @@ class LibcloudVendor:
         await self._image()
         for region in self._regions:
             await self._location(region)
+
+    async def catalogue(self) -> Catalogue:
+        """See ports.CatalogueVendor: the sizes, by id and by name; image and regions are looked for by `check`."""
+        known = await self._list("list_sizes")
+        return Catalogue(sizes={str(name): None for size in known for name in (size.id, size.name)})
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """See ports.Vendor."""
