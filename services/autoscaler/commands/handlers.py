@@ -109,7 +109,8 @@ class Commands:
         view = next((each.machine for each in self._views(ended=False) if each.machine.id == request.machine), None)
         if view is None:
             return BootFailureHeard(destroyed=False)
-        words = masked(request.last_words, secrets_of(self._orders.order(view).launch))
+        secrets = (*self._configuration.secrets, *secrets_of(self._orders.order(view).launch))
+        words = masked(request.last_words, secrets)
         return BootFailureHeard(destroyed=await self._controller.boot_failed(view.id, words, self._clock.wall_ms()))
 
     async def pause(self, request: PauseAutoscaler) -> AutoscalerStatus:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.config.core import retired
+from clusterodm.services.autoscaler.config.core import leases, retired
 from clusterodm.services.autoscaler.config.core.configuration import (
     API,
     CLOUDS,
@@ -72,6 +72,8 @@ def read(content: object, outside: Outside) -> Configuration:
     if mistakes := reader.finish():
         raise Refused("\n".join(mistakes))
     for key, sentence in retired.notes(found.provider, found.cloud.image, found.limits):
+        reader.note(key, sentence)
+    for key, sentence in leases.notes(found.provider, found.mode, found.node.lease_s, frozenset(found.cloud.keys)):
         reader.note(key, sentence)
     return replace(found, notes=tuple(reader.notes))
 

@@ -13,9 +13,10 @@ import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
-from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
     ApiAccount,
     described,
@@ -34,11 +35,14 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
+from clusterodm.services.autoscaler.providers.core.self_deletion import SelfDeletion
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 log = structlog.get_logger()
 
 URL: Final = "https://api.digitalocean.com"
+NUMBER_URL: Final = "http://169.254.169.254/metadata/v1/id"
+ONLY_DELETES: Final = "can only delete droplets (its scopes: droplet:read and droplet:delete)"
 PER_PAGE: Final = 200
 UNPROCESSABLE: Final = 422
 KINDS: Final = ("droplets", "gpus")
@@ -62,7 +66,7 @@ class DigitalOceanVendor(ApiAccount):
         """Read what is DigitalOcean's."""
         fingerprint, path = ssh_key(keys)
         return CloudSettings(
-            keys={"accessToken": keys.secret("accessToken", required=True)},
+            keys=tokens(keys),
             image=keys.text("image", "ubuntu-24-04-x64"),
             snapshot=keys.flag("snapshot"),
             ssh_fingerprint=fingerprint,
@@ -173,8 +177,26 @@ def droplet(order: Order, cloud: CloudSettings, image: str | int, region: str) -
         "ssh_keys": [cloud.ssh_fingerprint] if cloud.ssh_fingerprint else [],
         "monitoring": cloud.monitoring,
         "tags": flat_tags(cloud.tags, order.tags),
-        "user_data": user_data(order.launch, cloud.engine_install_url),
+        "user_data": user_data(order.launch, cloud.engine_install_url, deletion(cloud)),
     }
+
+
+def tokens(keys: ObjectReader) -> dict[str, Secret]:
+    """Read the token that rents machines, and one that can only delete them, which they are given; the first is never given away."""
+    access, lease = keys.secret("accessToken", required=True), keys.secret("leaseToken")
+    if lease and not keys.has("leaseTime"):
+        keys.wrong("leaseToken", "is of no use without leaseTime")
+    if lease and lease == access:
+        keys.wrong("leaseToken", f"is the same as accessToken: machines are given one that {ONLY_DELETES}")
+    return {"accessToken": access} | ({"leaseToken": lease} if lease else {})
+
+
+def deletion(cloud: CloudSettings) -> SelfDeletion | None:
+    """Say how a droplet deletes itself, where the file has a token for that."""
+    token = cloud.keys.get("leaseToken", NO_SECRET)
+    return (
+        SelfDeletion(number_url=NUMBER_URL, url=f"{cloud.endpoint or URL}/v2/droplets", token=token) if token else None
+    )
 
 
 def found(content: Mapping[str, Any]) -> ProviderMachine:

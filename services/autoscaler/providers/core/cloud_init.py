@@ -3,7 +3,7 @@
 In this order, because each step may hang or fail and the first must hold whatever the others do:
 
     1. lease     a systemd timer asks the cluster whether the machine is still wanted; when no answer was "yes" for
-                 `lease_s` seconds, it turns the machine off. Time is the kernel's uptime: a clock that is set while
+                 `lease_s` seconds, it turns the machine off, or deletes it (self_deletion.py). Time is the kernel's uptime: a clock that is set while
                  booting ends nothing
     2. swap      in parts of the memory
     3. docker    unless the image has it, with the script at `engineInstallUrl`
@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from clusterodm.services.autoscaler.orders import Launch
 from clusterodm.services.autoscaler.providers.core.order_words import run_words
+from clusterodm.services.autoscaler.providers.core.self_deletion import LEASE_KEY, SelfDeletion, ending
 
 FOLDER: Final = "/opt/clusterodm"
 BOOT: Final = f"{FOLDER}/boot.sh"
@@ -44,7 +45,7 @@ CHECKS_PER_LEASE: Final = 4
 
 LEASE_SCRIPT: Final = """\
 #!/bin/sh
-# Turns this machine off when nobody has wanted it for {lease_s} seconds.
+# Ends this machine when nobody has wanted it for {lease_s} seconds.
 seen="${{CLUSTERODM_LEASE_SEEN:-/run/clusterodm-lease}}"
 url="$(cat "${{CLUSTERODM_LEASE_URL:-{url_file}}}")"
 uptime_s() {{ cut -d. -f1 "${{CLUSTERODM_UPTIME:-/proc/uptime}}"; }}
@@ -56,7 +57,8 @@ wanted() {{
     fi
 }}
 if [ ! -s "$seen" ] || wanted; then uptime_s >"$seen"; fi
-if [ $(($(uptime_s) - $(cat "$seen"))) -ge {lease_s} ]; then poweroff; fi
+{end}\
+if [ $(($(uptime_s) - $(cat "$seen"))) -ge {lease_s} ]; then end; fi
 """
 
 SERVICE_UNIT: Final = f"""\
@@ -129,14 +131,14 @@ systemctl start docker || service docker start || true
 """
 
 
-def user_data(launch: Launch, engine_install_url: str = "") -> str:
+def user_data(launch: Launch, engine_install_url: str = "", deletion: SelfDeletion | None = None) -> str:
     """Write the user data of a machine on which this node shall run. It holds secrets."""
     commands = [["/bin/bash", BOOT]]
-    document = {"ssh_pwauth": False, "write_files": files(launch, engine_install_url), "runcmd": commands}
+    document = {"ssh_pwauth": False, "write_files": files(launch, engine_install_url, deletion), "runcmd": commands}
     return f"#cloud-config\n{json.dumps(document, ensure_ascii=False, separators=(',', ':'))}\n"
 
 
-def files(launch: Launch, engine_install_url: str) -> list[dict[str, Any]]:
+def files(launch: Launch, engine_install_url: str, deletion: SelfDeletion | None) -> list[dict[str, Any]]:
     """Give the files to be written before anything runs."""
     found = [file(BOOT, boot_script(launch, engine_install_url), "0700")]
     if launch.setup_command:
@@ -146,14 +148,16 @@ def files(launch: Launch, engine_install_url: str) -> list[dict[str, Any]]:
     if launch.report_url:
         found.append(file(REPORT_URL, launch.report_url.reveal(), "0600"))
     if has_lease(launch):
-        found += lease_files(launch)
+        found += lease_files(launch, deletion)
     return found
 
 
-def lease_files(launch: Launch) -> list[dict[str, Any]]:
-    """Give the files of the timer that turns the machine off."""
-    script = LEASE_SCRIPT.format(lease_s=launch.lease_s, url_file=LEASE_URL)
+def lease_files(launch: Launch, deletion: SelfDeletion | None) -> list[dict[str, Any]]:
+    """Give the files of the timer that ends the machine."""
+    token = [file(LEASE_KEY, deletion.token.reveal(), "0600")] if deletion else []
+    script = LEASE_SCRIPT.format(lease_s=launch.lease_s, url_file=LEASE_URL, end=ending(deletion))
     return [
+        *token,
         file(LEASE_URL, launch.lease_url.reveal(), "0600"),
         file(LEASE, script, "0700"),
         file(SERVICE, SERVICE_UNIT, "0644"),

@@ -39,6 +39,8 @@ class DriverAbilities:
     """How another address of the API is said: `host` (with port and secure), or an argument that takes a URL."""
     named_sizes: bool = False
     """Whether sizes are called by names and not by ids."""
+    turned_off: str = "not known here"
+    """What a machine costs that has turned itself off."""
     tried: str = ""
     """Against what it was tried here."""
     note: str = ""
@@ -53,6 +55,7 @@ DRIVERS: Final[Mapping[str, DriverAbilities]] = {
         lookup="ex_get_node_details",
         endpoint="ex_force_auth_url",
         named_sizes=True,
+        turned_off="costs on (so it is at OVH and Infomaniak)",
         tried="a stand-in of Keystone and Nova",
         note="OVH Public Cloud, Infomaniak, OTC and every other OpenStack",
     ),
@@ -62,32 +65,42 @@ DRIVERS: Final[Mapping[str, DriverAbilities]] = {
         tags="ex_tag",
         tag_style=ONE_WORD,
         lookup="ex_get_node",
+        turned_off="costs on",
         tried="a stand-in of its API, version 2",
     ),
     "linode": DriverAbilities(
-        variant="api_version=4.0", user_data="ex_userdata", tags="ex_tags", note="needs `root_pass` in `createOptions`"
+        variant="api_version=4.0",
+        user_data="ex_userdata",
+        tags="ex_tags",
+        turned_off="costs on",
+        note="needs `root_pass` in `createOptions`",
     ),
     "gce": DriverAbilities(
         user_data="ex_metadata:user-data",
         tags="ex_labels",
         tag_style=LABELS,
         spot="ex_preemptible",
+        turned_off="its disk costs on",
         note="the image needs cloud-init (Ubuntu's have it)",
     ),
     "azure_arm": DriverAbilities(
         user_data="ex_customdata",
         tags="ex_tags",
         tag_style=PAIRS,
+        turned_off="costs on (only what Azure itself deallocates is free)",
         note="needs `ex_resource_group` and `ex_network` in `createOptions`; disks and addresses may outlive a machine",
     ),
     "exoscale": DriverAbilities(
-        user_data="ex_userdata", lookup="ex_get_node", note="speaks the CloudStack interface, not Exoscale's newer one"
+        user_data="ex_userdata",
+        lookup="ex_get_node",
+        turned_off="its disk costs on",
+        note="speaks the CloudStack interface, not Exoscale's newer one",
     ),
-    "cloudstack": DriverAbilities(user_data="ex_userdata", lookup="ex_get_node"),
+    "cloudstack": DriverAbilities(user_data="ex_userdata", lookup="ex_get_node", turned_off="as its operator bills"),
     "brightbox": DriverAbilities(user_data="ex_userdata"),
-    "equinixmetal": DriverAbilities(user_data="cloud_init"),
-    "outscale": DriverAbilities(user_data="ex_user_data", location=""),
-    "dummy": DriverAbilities(location="", tried="itself", note="rents nothing: for tests"),
+    "equinixmetal": DriverAbilities(user_data="cloud_init", turned_off="costs on"),
+    "outscale": DriverAbilities(user_data="ex_user_data", location="", turned_off="its disk costs on"),
+    "dummy": DriverAbilities(location="", turned_off="nothing", tried="itself", note="rents nothing: for tests"),
 }
 """By the name that libcloud gives them; another driver cannot hand user data to a machine."""
 NO_BOOT: Final = frozenset({"dummy"})

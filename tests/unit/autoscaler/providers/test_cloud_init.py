@@ -31,6 +31,7 @@ from clusterodm.services.autoscaler.providers.core.cloud_init import (
     user_data,
 )
 from clusterodm.services.autoscaler.providers.core.order_words import node_configuration, run_words
+from clusterodm.services.autoscaler.providers.core.self_deletion import LEASE_KEY, TRIES_COUNT, SelfDeletion, ending
 
 S3 = S3Target(
     endpoint="nyc3.digitaloceanspaces.com",
@@ -57,8 +58,8 @@ FULL = Launch(
 )
 
 
-def files(launch: Launch, engine_install_url: str = "") -> dict[str, dict[str, Any]]:
-    text = user_data(launch, engine_install_url)
+def files(launch: Launch, engine_install_url: str = "", deletion: SelfDeletion | None = None) -> dict[str, Any]:
+    text = user_data(launch, engine_install_url, deletion)
     head, _, document = text.partition("\n")
     assert head == "#cloud-config"
     return {each["path"]: each for each in json.loads(document)["write_files"]}
@@ -172,6 +173,8 @@ class Cluster:
     def __init__(self) -> None:
         self.status = 200
         self.told: list[tuple[str, str]] = []
+        self.deleted: list[tuple[str, str | None]] = []
+        self.delete_status = 204
         cluster = self
 
         class Answer(BaseHTTPRequestHandler):
@@ -183,6 +186,12 @@ class Cluster:
             def do_POST(self) -> None:
                 cluster.told.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
                 self.do_GET()
+
+            def do_DELETE(self) -> None:
+                cluster.deleted.append((self.path, self.headers["Authorization"]))
+                self.send_response(cluster.delete_status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *_what: object) -> None:
                 pass
@@ -207,11 +216,12 @@ def cluster() -> Iterator[Cluster]:
 class Rented:
     """A machine: its uptime, and whether it has been turned off."""
 
-    def __init__(self, folder: Path, url: str, without: str = "") -> None:
+    def __init__(self, folder: Path, url: str, without: str = "", deletion: SelfDeletion | None = None) -> None:
         self.folder = folder
         (folder / "url").write_text(url)
         script = folder / "lease.sh"
-        script.write_text(LEASE_SCRIPT.format(lease_s=600, url_file=LEASE_URL))
+        script.write_text(LEASE_SCRIPT.format(lease_s=600, url_file=LEASE_URL, end=ending(deletion)))
+        (folder / "token").write_text("delete-only")
         off = folder / "bin" / "poweroff"
         off.parent.mkdir()
         off.write_text(f"#!/bin/sh\ntouch {folder}/off\n")
@@ -236,6 +246,7 @@ class Rented:
             "CLUSTERODM_LEASE_SEEN": str(self.folder / "seen"),
             "CLUSTERODM_LEASE_URL": str(self.folder / "url"),
             "CLUSTERODM_UPTIME": str(self.folder / "uptime"),
+            "CLUSTERODM_LEASE_TOKEN": str(self.folder / "token"),
         }
         subprocess.run(["/bin/sh", self.folder / "lease.sh"], env=environment, check=True, timeout=30)
         return not (self.folder / "off").exists()
@@ -255,6 +266,47 @@ def test_a_machine_that_nobody_wants_turns_itself_off(cluster: Cluster, tmp_path
     assert machine.asks(130.0)
     assert machine.asks(669.9)
     assert not machine.asks(670.5)
+
+
+def deleting(cluster: Cluster, folder: Path) -> Rented:
+    """A machine that can delete itself: the cluster plays its cloud, too."""
+    (folder / "number").write_text("4711")
+    api = f"http://127.0.0.1:{cluster.server.server_port}"
+    deletion = SelfDeletion(number_url=f"file://{folder}/number", url=f"{api}/v2/droplets", token=Secret("delete-only"))
+    return Rented(folder, f"{api}/lease?token=x", deletion=deletion)
+
+
+def test_a_machine_with_a_token_for_that_deletes_itself_and_is_not_turned_off(cluster: Cluster, tmp_path: Path):
+    machine = deleting(cluster, tmp_path)
+    assert machine.asks(10.0)
+    cluster.status = 410
+    assert machine.asks(600.0)
+    assert cluster.deleted == []
+    assert machine.asks(611.0)
+    assert cluster.deleted == [("/v2/droplets/4711", "Bearer delete-only")]
+
+
+@pytest.mark.parametrize("broken", ["api", "metadata"])
+def test_a_machine_that_cannot_delete_itself_tries_again_and_turns_itself_off_in_the_end(
+    cluster: Cluster, tmp_path: Path, broken: str
+):
+    machine = deleting(cluster, tmp_path)
+    assert machine.asks(10.0)
+    cluster.status, cluster.delete_status = 410, 401
+    if broken == "metadata":
+        (tmp_path / "number").unlink()
+    on = [machine.asks(611.0 + look) for look in range(TRIES_COUNT)]
+    assert on == [*[True] * (TRIES_COUNT - 1), False]
+    assert len(cluster.deleted) == (TRIES_COUNT if broken == "api" else 0)
+
+
+def test_the_token_for_the_end_lies_in_a_file_that_only_root_reads():
+    deletion = SelfDeletion(number_url="http://169.254.169.254/id", url="https://api/x", token=Secret("delete-only"))
+    found = files(FULL, "", deletion)
+    assert (found[LEASE_KEY]["permissions"], found[LEASE_KEY]["content"]) == ("0600", "delete-only")
+    assert not any("delete-only" in each["content"] for path, each in found.items() if path != LEASE_KEY)
+    assert LEASE_KEY not in files(PLAIN, "", deletion)
+    assert LEASE_KEY not in files(FULL)
 
 
 def test_a_machine_that_is_wanted_stays_on_however_long_it_runs(cluster: Cluster, tmp_path: Path):

@@ -1,0 +1,81 @@
+"""What becomes of the bill when a lease is over: the page, the notes, and the token for it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.file import read
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order
+from clusterodm.services.autoscaler.providers.adapters.digitalocean import droplet
+from clusterodm.services.autoscaler.providers.adapters.kinds import OURS, VendorKinds
+from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, NO_BOOT
+from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, SCALEWAY
+
+PAGE = (Path(__file__).parents[4] / "docs" / "autoscaler.md").read_text(encoding="utf-8")
+TABLE = PAGE[PAGE.index("| provider | a machine that has turned itself off |") :].partition("\n\n")[0].splitlines()
+OUTSIDE = Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds())
+LEASED = {"leaseTime": 900, "mode": "api"}
+
+
+def notes(content: dict[str, Any]) -> list[str]:
+    return [note for note in read(content, OUTSIDE).notes if note.startswith("leaseTime")]
+
+
+@pytest.mark.parametrize("provider", [name for name in OURS if name != "libcloud"])
+def test_the_page_has_a_row_for_each_provider(provider: str):
+    assert [line for line in TABLE if line.startswith(f"| `{provider}`")]
+
+
+@pytest.mark.parametrize("driver", sorted(set(DRIVERS) - NO_BOOT))
+def test_the_page_has_a_row_for_each_driver_of_libcloud(driver: str):
+    assert f"| `libcloud`, `{driver}` | {DRIVERS[driver].turned_off} | no |" in TABLE
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(DIGITALOCEAN | LEASED, ["with leaseToken it deletes itself"], id="digitalocean"),
+        pytest.param(DIGITALOCEAN | LEASED | {"leaseToken": "deletes"}, [], id="digitalocean with a token for it"),
+        pytest.param(HETZNER | LEASED, ["no token of that cloud can only delete"], id="hetzner"),
+        pytest.param(SCALEWAY | LEASED, ["no key of that cloud can only delete"], id="scaleway"),
+        pytest.param(AWS | LEASED, [], id="aws"),
+        pytest.param(AWS | {"leaseTime": 900}, ["has no effect there"], id="docker-machine"),
+        pytest.param(DIGITALOCEAN | {"mode": "api"}, [], id="no lease"),
+    ],
+)
+def test_a_lease_that_does_not_end_the_bill_is_noted(content: dict[str, Any], said: list[str]):
+    found = notes(content)
+    assert [words in note for words, note in zip(said, found, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake"),
+    [
+        pytest.param({"leaseToken": "deletes"}, "leaseToken: is of no use without leaseTime", id="without a lease"),
+        pytest.param(
+            LEASED | {"leaseToken": DIGITALOCEAN["accessToken"]},
+            "leaseToken: is the same as accessToken: machines are given one that can only delete droplets",
+            id="the token that rents",
+        ),
+    ],
+)
+def test_a_token_that_would_do_harm_or_nothing_is_refused(change: dict[str, Any], mistake: str):
+    with pytest.raises(Refused) as caught:
+        read(DIGITALOCEAN | change, OUTSIDE)
+    assert caught.value.message.startswith(mistake)
+
+
+def test_a_droplet_is_given_the_token_that_deletes_and_no_other():
+    found = read(DIGITALOCEAN | LEASED | {"leaseToken": "only-deletes"}, OUTSIDE)
+    launch = Launch(image="odm", token=Secret("node"), lease_url=Secret("https://c/lease?token=x"), lease_s=900)
+    order = Order(name=MachineId("m"), offer=Offer(size=found.limits.sizes[0], region="nyc3"), launch=launch)
+    body = str(droplet(order, found.cloud, "ubuntu-24-04-x64", "nyc3"))
+    assert "only-deletes" in body
+    assert "api.digitalocean.com/v2/droplets" in body
+    assert DIGITALOCEAN["accessToken"] not in body
+    assert "only-deletes" in [secret.reveal() for secret in found.secrets]
