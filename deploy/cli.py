@@ -42,8 +42,11 @@ MODULES: Final = {
 """Which module's `main(argv) -> exit code` carries out a word."""
 SERVICES: Final = frozenset(("up", "proxy", "scheduler", "autoscaler", "admin"))
 HELP_FLAGS: Final = frozenset(("-h", "--help", "--help-all"))
-CHECK: Final = ("asr", "check")
-"""Needs no cluster: the autoscaler's own module does it."""
+ALONE: Final = {
+    ("asr", "check"): (ASR_CHECK, "check"),
+    ("asr", "snapshot"): ("clusterodm.services.autoscaler.snapshot_words", "main"),
+}
+"""What needs no cluster: the autoscaler's own modules do it."""
 PLAN: Final = ("asr", "plan")
 """The same, when it is told which configuration (`--asr`)."""
 
@@ -67,6 +70,7 @@ Words for a running cluster:
   clusterodm log level debug|info|warning|error [SERVICE]
                                            what the services log, from now on
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
+  clusterodm asr snapshot FILE             an image with the node's in it, from which machines start faster
   clusterodm token create|list|revoke|rotate
                                            tokens for clients, in a file (--tokens); needs no cluster
   clusterodm tenant list|set|remove        whom tasks belong to, and what each may do
@@ -145,8 +149,9 @@ def carried_out(words: list[str]) -> int:
     hide_secrets(words)
     if tuple(words[:2]) == PLAN and any(word.partition("=")[0] == "--asr" for word in words):
         return int(import_module(ASR_CHECK).show_plan(words[2:]))
-    if tuple(words[:2]) == CHECK:
-        return int(import_module(ASR_CHECK).check(words[2:]))
+    if tuple(words[:2]) in ALONE:
+        place, function = ALONE[words[0], words[1]]
+        return int(getattr(import_module(place), function)(words[2:]))
     module = ADMIN_WORDS if tuple(words[:2]) == USAGE else MODULES[word]
     carry_out = cast("Callable[[Sequence[str]], int]", imported(module).main)
     return carry_out(words if module in WITH_NOUN else words[1:])

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api_snapshots import OFF, SnapshotBook, Taken
 
 REGIONS: Final = ("nyc1", "nyc3", "ams3", "fra1")
 SIZES: Final = ("s-1vcpu-1gb", "s-4vcpu-8gb", "gpu-4000adax1-20gb")
@@ -39,6 +40,7 @@ class DigitalOcean:
         self._machines = machines
         self._token = token
         self._number = numbers(410000)
+        self.snapshots = SnapshotBook(machines=machines)
         self.keys: dict[str, dict[str, Any]] = {}
         """The SSH keys that docker-machine adds, by their ids."""
 
@@ -52,6 +54,10 @@ class DigitalOcean:
             Route("/v2/sizes", self._sizes),
             Route("/v2/account/keys", self._add_key, methods=["POST"]),
             Route("/v2/account/keys/{number}", self._delete_key, methods=["DELETE"]),
+            Route("/v2/actions/{number}", self._action),
+            Route("/v2/snapshots", self._snapshots),
+            Route("/v2/snapshots/{number}", self._delete_snapshot, methods=["DELETE"]),
+            Route("/v2/droplets/{number}/actions", self._act, methods=["POST"]),
             Route("/v2/droplets", self._create, methods=["POST"]),
             Route("/v2/droplets", self._list),
             Route("/v2/droplets/{number}", self._delete, methods=["DELETE"]),
@@ -60,6 +66,8 @@ class DigitalOcean:
 
     def verb(self, method: str, path: str) -> str:
         """See cloud_api.Kind."""
+        if path.startswith(("/v2/actions", "/v2/snapshots")) or path.endswith("/actions"):
+            return "delete-snapshot" if method == "DELETE" else "act" if method == "POST" else "look"
         if not path.startswith("/v2/droplets"):
             return path.rpartition("/")[2]
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v2/droplets" else "get")
@@ -92,8 +100,8 @@ class DigitalOcean:
         return Response(status_code=204)
 
     async def _images(self, request: Request) -> Response:
-        found = IMAGES if request.query_params.get("private") == "true" else ()
-        return listed(request, "images", list(found))
+        own = [*IMAGES, *map(shown_snapshot, self.snapshots.finished())]
+        return listed(request, "images", own if request.query_params.get("private") == "true" else [])
 
     async def _image(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -138,8 +146,38 @@ class DigitalOcean:
         machine = self._machines.find(request.path_params["number"])
         if machine is None:
             return missing()
+        if self.snapshots.is_busy(machine):
+            return refused(422, "unprocessable_entity", "Droplet already has a pending event.")
         self._machines.delete(machine)
         return Response(status_code=204)
+
+    async def _act(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        if machine is None:
+            return missing()
+        body = await request.json()
+        if body["type"] != "snapshot":
+            self.snapshots.switch_off(machine, kindly=body["type"] == "shutdown")
+            return JSONResponse({"action": {"id": 1, "status": "in-progress", "type": body["type"]}}, 201)
+        if not machine.extra.get(OFF):
+            return refused(
+                422, "unprocessable_entity", "Droplet is currently on. Please power it off to run this event."
+            )
+        taken = self.snapshots.take(machine, body["name"])
+        return JSONResponse({"action": {"id": taken.action, "status": "in-progress", "type": "snapshot"}}, 201)
+
+    async def _action(self, request: Request) -> Response:
+        taken = self.snapshots.looked_at(int(request.path_params["number"]))
+        if taken is None:
+            return missing()
+        status = "in-progress" if taken.is_pending else "errored" if taken.failed else "completed"
+        return JSONResponse({"action": {"id": taken.action, "status": status, "type": "snapshot"}})
+
+    async def _snapshots(self, request: Request) -> Response:
+        return listed(request, "snapshots", list(map(shown_snapshot, self.snapshots.finished())))
+
+    async def _delete_snapshot(self, request: Request) -> Response:
+        return Response(status_code=204) if self.snapshots.delete(int(request.path_params["number"])) else missing()
 
     def _shown(self, machine: Machine) -> dict[str, Any]:
         running = self._machines.is_running(machine)
@@ -147,13 +185,25 @@ class DigitalOcean:
         return {
             "id": int(machine.number),
             "name": machine.name,
-            "status": "active" if running else "new",
+            "status": OFF if machine.extra.get(OFF) else "active" if running else "new",
             "size_slug": machine.size,
             "created_at": self._machines.created_text(machine),
             "region": {"slug": machine.region},
             "tags": machine.tags,
             "networks": {"v4": addresses if running else [], "v6": []},
         }
+
+
+def shown_snapshot(taken: Taken) -> dict[str, Any]:
+    """Show a snapshot."""
+    return {
+        "id": taken.number,
+        "name": taken.name,
+        "regions": [taken.region],
+        "created_at": taken.created_text,
+        "size_gigabytes": taken.gigabytes,
+        "min_disk_size": 25,
+    }
 
 
 def wrong(body: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api_snapshots import OFF, SnapshotBook, Taken
 
 LOCATIONS: Final = ("fsn1", "nbg1", "hel1")
 SIZES: Final = ("cx11", "cx21", "cx22", "cx23", "cx33", "cx43", "ccx33", "ccx63")
@@ -45,11 +46,17 @@ class Hetzner:
         self._machines = machines
         self._token = token
         self._number = numbers(52000)
+        self.snapshots = SnapshotBook(machines=machines)
 
     def routes(self) -> Sequence[Route]:
         """See cloud_api.Kind."""
         return [
             Route("/v1/images", self._images),
+            Route("/v1/images/{number}", self._delete_image, methods=["DELETE"]),
+            Route("/v1/images/{number}", self._image),
+            Route("/v1/actions/{number}", self._action),
+            Route("/v1/pricing", self._pricing),
+            Route("/v1/servers/{number}/actions/{act}", self._act, methods=["POST"]),
             Route("/v1/locations", self._locations),
             Route("/v1/server_types", self._server_types),
             Route("/v1/ssh_keys", self._ssh_keys),
@@ -61,6 +68,10 @@ class Hetzner:
 
     def verb(self, method: str, path: str) -> str:
         """See cloud_api.Kind."""
+        if path.startswith("/v1/images/"):
+            return "delete-snapshot" if method == "DELETE" else "look"
+        if "/actions/" in path:
+            return "act" if method == "POST" else "look"
         if not path.startswith("/v1/servers"):
             return path.rpartition("/")[2]
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v1/servers" else "get")
@@ -75,7 +86,8 @@ class Hetzner:
 
     async def _images(self, request: Request) -> Response:
         kind, name = request.query_params.get("type"), request.query_params.get("name")
-        found = [each for each in (*IMAGES, *PUBLIC_IMAGES) if kind in {None, each["type"]}]
+        own = map(shown_snapshot, self.snapshots.taken)
+        found = [each for each in (*IMAGES, *own, *PUBLIC_IMAGES) if kind in {None, each["type"]}]
         return listed(request, "images", [each for each in found if name in {None, each.get("name")}])
 
     async def _locations(self, request: Request) -> Response:
@@ -122,21 +134,68 @@ class Hetzner:
         machine = self._machines.find(request.path_params["number"])
         if machine is None:
             return missing()
+        if self.snapshots.is_busy(machine):
+            return refused(423, "locked", "server is locked: an image is being created")
         self._machines.delete(machine)
         return JSONResponse({"action": action("delete_server")})
+
+    async def _act(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        if machine is None:
+            return missing()
+        act = request.path_params["act"]
+        if act != "create_image":
+            self.snapshots.switch_off(machine, kindly=act == "shutdown")
+            return JSONResponse({"action": action(act)}, 201)
+        taken = self.snapshots.take(machine, (await request.json())["description"])
+        shown = {"image": shown_snapshot(taken), "action": action(act) | {"id": taken.action}}
+        return JSONResponse(shown, 201)
+
+    async def _action(self, request: Request) -> Response:
+        taken = self.snapshots.looked_at(int(request.path_params["number"]))
+        if taken is None:
+            return missing()
+        status = "running" if taken.is_pending else "error" if taken.failed else "success"
+        error = {"code": "action_failed", "message": "image could not be created"} if status == "error" else None
+        return JSONResponse({"action": action("create_image") | {"id": taken.action, "status": status, "error": error}})
+
+    async def _image(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        known = [*IMAGES, *PUBLIC_IMAGES, *map(shown_snapshot, self.snapshots.taken)]
+        found = next((each for each in known if str(each["id"]) == number), None)
+        return JSONResponse({"image": found}) if found else missing()
+
+    async def _delete_image(self, request: Request) -> Response:
+        return Response(status_code=204) if self.snapshots.delete(int(request.path_params["number"])) else missing()
+
+    async def _pricing(self, _request: Request) -> Response:
+        price = {"price_per_gb_month": {"net": "0.0110000000", "gross": "0.0130900000"}}
+        return JSONResponse({"pricing": {"currency": "EUR", "vat_rate": "19.00", "image": price}})
 
     def _shown(self, machine: Machine) -> dict[str, Any]:
         running = self._machines.is_running(machine)
         return {
             "id": int(machine.number),
             "name": machine.name,
-            "status": "running" if running else "initializing",
+            "status": OFF if machine.extra.get(OFF) else "running" if running else "initializing",
             "server_type": {"name": machine.size},
             "location": {"name": machine.region},
             "created": self._machines.created_text(machine),
             "labels": machine.labels,
             "public_net": {"ipv4": {"ip": machine.address, "blocked": False}, "ipv6": None, "floating_ips": []},
         }
+
+
+def shown_snapshot(taken: Taken) -> dict[str, Any]:
+    """Show a snapshot; one that has failed stays as it was."""
+    return {
+        "id": taken.number,
+        "type": "snapshot",
+        "description": taken.name,
+        "created": taken.created_text,
+        "image_size": None if taken.is_pending or taken.failed else taken.gigabytes,
+        "status": "creating" if taken.is_pending or taken.failed else "available",
+    }
 
 
 def wrong(body: dict[str, Any]) -> str:

@@ -120,6 +120,8 @@ class Launch:
     registry: DockerRegistry | None = None
     s3: S3Target | None = None
     port: int = NODE_PORT
+    snapshot_key: Secret = NO_SECRET
+    """The machine becomes a snapshot: no node is started, and whoever has this key is told when the image is there. Empty: it does not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from clusterodm.services.autoscaler.config.core.configuration import StepTimeout
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
+from clusterodm.services.autoscaler.providers.core.snapshots import Snapshot, StoragePrice
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds."""
@@ -77,6 +78,39 @@ class CatalogueVendor(Protocol):
 
     async def catalogue(self) -> Catalogue:
         """Say which regions and sizes there are, in the words of the file, and what it names that there is not. Raises ProviderFailed."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Snapshots at a cloud. Every call raises ProviderFailed."""
+
+    async def switch_off(self, ref: str) -> None:
+        """Turn a machine off, by its own shutting down if it does; returns when it is off."""
+        ...
+
+    async def take(self, ref: str, name: str) -> Snapshot:
+        """Take a snapshot of a machine that is off; returns when it can be used."""
+        ...
+
+    async def starting(self, prefix: str) -> Sequence[Snapshot]:
+        """All snapshots whose name begins so, those that cannot be used too."""
+        ...
+
+    async def delete(self, ref: str) -> None:
+        """Delete one; one that is not there is deleted already."""
+        ...
+
+    async def price(self) -> StoragePrice:
+        """Say what keeping one costs."""
+        ...
+
+
+@runtime_checkable
+class SnapshotVendor(Protocol):
+    """A Vendor whose cloud makes snapshots of machines, of which others can be made."""
+
+    def snapshots(self) -> SnapshotStore:
+        """Give them; the vendor is open."""
         ...
 
 

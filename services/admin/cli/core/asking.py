@@ -38,6 +38,11 @@ def changing_task(act: TaskAct) -> Build:
     return lambda given: commands.ChangeTaskCommand(act, given.task)
 
 
+def snapshot_first(given: Arguments) -> NoReturn:
+    """Say how it is written. Raises Refused."""
+    raise Refused(f"write it so, the flags behind: clusterodm asr snapshot {given.file}")
+
+
 def check_first(given: Arguments) -> NoReturn:
     """Say how it is written: the autoscaler's own module does it, as it needs no cluster. Raises Refused."""
     raise Refused(f"write it so, without flags: clusterodm asr check {given.file}")
@@ -74,6 +79,7 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("asr", "pause"): lambda given: commands.PauseAutoscalerCommand(given.reason),
     ("asr", "resume"): lambda _: commands.ResumeAutoscalerCommand(),
     ("asr", "check"): check_first,
+    ("asr", "snapshot"): snapshot_first,
     ("log", "level"): lambda given: commands.log_level_command(given.level, given.service),
 }
 """By noun and verb. What goes on for a while (`events`, `task wait`, `--follow`, `--watch`) is in handlers."""

@@ -183,6 +183,12 @@ MACHINES: Final = (
         (Argument("file", completes="file"),),
         (("asr check asr.json", "a line for each mistake"),),
     ),
+    Verb(
+        "snapshot",
+        "make an image with the node's in it, list and delete them, without a cluster",
+        (Argument("file", completes="file"),),
+        (("asr snapshot asr.json", "at digitalocean or hetzner; --help says more"),),
+    ),
 )
 EVENTS: Final = (
     Verb(
@@ -260,7 +266,7 @@ USAGE: Final = (
         ),
     ),
 )
-CHECK_NOTE: Final = "`clusterodm asr check FILE` needs no cluster: it finds the mistakes in a configuration."
+CHECK_NOTE: Final = "`clusterodm asr check FILE` needs no cluster: it finds the mistakes in a configuration; nor does `clusterodm asr snapshot FILE`."
 TENANT_NOTE: Final = (
     "`clusterodm tenant list|set|remove` and `clusterodm token` are about the file of tokens, and need no cluster."
 )

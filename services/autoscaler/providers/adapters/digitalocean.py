@@ -17,6 +17,7 @@ from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.digitalocean_snapshots import DigitalOceanSnapshots, listed_of
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
     ApiAccount,
     described,
@@ -25,13 +26,12 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
 )
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
-    Page,
-    everything,
     moment_ms,
     together,
     with_prefix,
     words_of,
 )
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
@@ -43,7 +43,6 @@ log = structlog.get_logger()
 URL: Final = "https://api.digitalocean.com"
 NUMBER_URL: Final = "http://169.254.169.254/metadata/v1/id"
 ONLY_DELETES: Final = "can only delete droplets (its scopes: droplet:read and droplet:delete)"
-PER_PAGE: Final = 200
 UNPROCESSABLE: Final = 422
 KINDS: Final = ("droplets", "gpus")
 CAPACITY_WORDS: Final = ("droplet limit", "currently unavailable", "not available in", "capacity")
@@ -133,6 +132,10 @@ class DigitalOceanVendor(ApiAccount):
         body = droplet(order, self._cloud, self._cloud.image, order.offer.region)
         return described("POST", f"{self._rest.url}/v2/droplets", body)
 
+    def snapshots(self, patience: Patience | None = None) -> DigitalOceanSnapshots:
+        """See ports.SnapshotVendor."""
+        return DigitalOceanSnapshots(self._rest, patience or Patience())
+
     async def _droplets(self, **params: str) -> list[Any]:
         async def of_kind(kind: str) -> Sequence[Any]:
             return await self._all("/v2/droplets", "droplets", type=kind, **params)
@@ -140,13 +143,7 @@ class DigitalOceanVendor(ApiAccount):
         return [each for kind in await together(map(of_kind, KINDS)) for each in kind]
 
     async def _all(self, path: str, key: str, **params: str) -> Sequence[Any]:
-        async def page(number: int) -> Page:
-            content = await self._rest.get(path, page=number, per_page=PER_PAGE, **params)
-            pages = (content.get("links") or {}).get("pages") or {}
-            total_count = (content.get("meta") or {}).get("total", len(content[key]))
-            return Page(items=content[key], total_count=total_count, last="next" not in pages)
-
-        return await everything(page)
+        return await listed_of(self._rest, path, key, **params)
 
     async def image(self, region: str) -> tuple[str | int, str]:
         """Find the image and a region that has it: the original switches when the wanted one does not."""

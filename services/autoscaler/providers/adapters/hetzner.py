@@ -14,6 +14,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.hetzner_snapshots import HetznerSnapshots, listed_of
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
     ApiAccount,
     described,
@@ -22,19 +23,17 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
 )
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     TIMEOUT_S,
-    Page,
-    everything,
     moment_ms,
     with_prefix,
     words_of,
 )
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import labels
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 URL: Final = "https://api.hetzner.cloud"
-PER_PAGE: Final = 50
 TROUBLES: Final[Mapping[str, Trouble]] = {
     "resource_unavailable": Trouble.OUT_OF_CAPACITY,
     "resource_limit_exceeded": Trouble.OUT_OF_CAPACITY,
@@ -139,13 +138,12 @@ class HetznerVendor(ApiAccount):
         body = server(order, self._cloud, self._cloud.image, keys)
         return described("POST", f"{self._rest.url}/v1/servers", body)
 
-    async def _all(self, key: str, **params: str) -> Sequence[Any]:
-        async def page(number: int) -> Page:
-            content = await self._rest.get(f"/v1/{key}", page=number, per_page=PER_PAGE, **params)
-            told = content["meta"]["pagination"]
-            return Page(items=content[key], total_count=told["total_entries"], last=told["next_page"] is None)
+    def snapshots(self, patience: Patience | None = None) -> HetznerSnapshots:
+        """See ports.SnapshotVendor."""
+        return HetznerSnapshots(self._rest, patience or Patience())
 
-        return await everything(page)
+    async def _all(self, key: str, **params: str) -> Sequence[Any]:
+        return await listed_of(self._rest, key, **params)
 
     async def image(self) -> str | int:
         """Find the image; a snapshot goes by its description, as the original has it."""

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration
+from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration, StepTimeouts
 from clusterodm.services.autoscaler.orders import Order
 from clusterodm.services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.online_check import OnlineCheck, OnlineCheckedProvider
-from clusterodm.services.autoscaler.providers.ports import Provider, VendorContext
+from clusterodm.services.autoscaler.providers.ports import Provider, Vendor, VendorContext
 
 Environment = Mapping[str, str]
 
@@ -63,16 +63,25 @@ def api_provider(
 
     Raises Refused for an address that is none.
     """
-    timeouts = configuration.timeouts
+    return booted(vendor_of(configuration, environment, folder), configuration.timeouts, poll_s)
+
+
+def vendor_of(configuration: Configuration, environment: Environment, folder: Path) -> Vendor:
+    """Make what differs from provider to provider. Raises Refused for an address that is none."""
     context = VendorContext(
         settings=configuration.cloud if configuration.own is None else configuration.own,
         regions=configuration.limits.regions,
-        timeouts=timeouts,
+        timeouts=configuration.timeouts,
         folder=folder,
         environment=environment,
     )
+    return VendorKinds()[configuration.provider].make(context)
+
+
+def booted(vendor: Vendor, timeouts: StepTimeouts, poll_s: float = POLL_S) -> BootedProvider:
+    """Make a provider of a vendor; it is to be opened (`async with`)."""
     return BootedProvider(
-        VendorKinds()[configuration.provider].make(context),
+        vendor,
         poll_s=poll_s,
         set_up_wait_s=timeouts.set_up_s,
         removal_wait_s=timeouts.destroy_s,

@@ -24,8 +24,10 @@ import shlex
 from typing import Any, Final
 
 from clusterodm.services.autoscaler.orders import Launch
+from clusterodm.services.autoscaler.providers.core import snapshot_boot
 from clusterodm.services.autoscaler.providers.core.order_words import run_words
 from clusterodm.services.autoscaler.providers.core.self_deletion import LEASE_KEY, SelfDeletion, ending
+from clusterodm.services.autoscaler.providers.core.snapshot_boot import CLEAN, READY, SAID, TELL
 
 FOLDER: Final = "/opt/clusterodm"
 BOOT: Final = f"{FOLDER}/boot.sh"
@@ -140,7 +142,8 @@ def user_data(launch: Launch, engine_install_url: str = "", deletion: SelfDeleti
 
 def files(launch: Launch, engine_install_url: str, deletion: SelfDeletion | None) -> list[dict[str, Any]]:
     """Give the files to be written before anything runs."""
-    found = [file(BOOT, boot_script(launch, engine_install_url), "0700")]
+    key = [file(snapshot_boot.KEY, launch.snapshot_key.reveal(), "0600")] if launch.snapshot_key else []
+    found = [file(BOOT, boot_script(launch, engine_install_url), "0700"), *key]
     if launch.setup_command:
         found.append(file(SETUP, f"{launch.setup_command}\n", "0700"))
     if launch.registry and launch.registry.username:
@@ -182,6 +185,8 @@ def lease_check_s(lease_s: int) -> int:
 
 def boot_script(launch: Launch, engine_install_url: str) -> str:
     """Write the steps in their order."""
+    if launch.snapshot_key:
+        return snapshot_script(launch, engine_install_url)
     steps = [HEAD]
     if launch.report_url:
         steps.append(REPORT.format(log=LOG, url_file=REPORT_URL))
@@ -197,6 +202,18 @@ def boot_script(launch: Launch, engine_install_url: str) -> str:
     if launch.data_mount:
         steps.append(f"mkdir -p {shlex.quote(launch.data_mount)}\n")
     steps.append(f"again docker pull {shlex.quote(launch.image)} || exit 1\n{shlex.join(run_words(launch))}\n")
+    return "".join(steps)
+
+
+def snapshot_script(launch: Launch, engine_install_url: str) -> str:
+    """Write the steps of a machine that is to become a snapshot: Docker, the image, and nothing that is its own."""
+    steps = [HEAD, TELL.format(key=snapshot_boot.KEY, said=SAID, ready=READY, port=launch.port)]
+    steps.append(DOCKER.format(url=shlex.quote(install_url(engine_install_url)), folder=FOLDER))
+    registry = launch.registry
+    if registry and registry.username:
+        steps.append(login(registry.username, registry.url))
+    steps.append(f"again docker pull {shlex.quote(launch.image)} || exit 1\n")
+    steps.append(CLEAN.format(registry=shlex.quote(registry.url) if registry else "", folder=FOLDER))
     return "".join(steps)
 
 

@@ -1,0 +1,1 @@
+"""What is done with providers beside renting machines for tasks."""
