@@ -8,7 +8,8 @@ from typing import Any
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import LibcloudCalls
-from clusterodm.services.autoscaler.providers.adapters.libcloud.client import LibcloudSettings, LibcloudVendor
+from clusterodm.services.autoscaler.providers.adapters.libcloud.client import LibcloudVendor
+from clusterodm.services.autoscaler.providers.core.libcloud_settings import LibcloudSettings
 from tests.lying_provider import Estate, Faults, Lies, Rented
 
 

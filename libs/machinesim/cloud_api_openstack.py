@@ -18,6 +18,10 @@ from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 FLAVORS: Final = (("8f4b7ae1-3a6a-4f5a-9a1b-0c6d6f0f2a11", "b3-8"), ("0d9f2f1c-7c5b-4a55-8a55-7a9f11b5c2d3", "b3-32"))
 IMAGES: Final = (("1f7a1b2c-aaaa-4f5a-9a1b-0c6d6f0f2a11", "Ubuntu 24.04"),)
 PASSWORD: Final = "simulated-password"  # noqa: S105 nobody's
+CREDENTIAL: Final = {"id": "credential-1", "secret": "simulated-credential"}
+"""An application credential whose access rules allow to delete servers and nothing else."""
+DELETE_ONLY: Final = "deletes-only"
+"""The token of whoever signs in with it."""
 MOST_PER_PAGE: Final = 100
 FAULTS: Final = {
     "capacity": (403, "forbidden", "No valid host was found. There are not enough hosts available."),
@@ -27,6 +31,7 @@ FAULTS: Final = {
     "error": (500, "computeFault", "Unexpected API Error."),
 }
 NETWORK: Final = "Ext-Net"
+REGION: Final = "RegionOne"
 
 
 class OpenStack:
@@ -58,21 +63,26 @@ class OpenStack:
 
     def allowed(self, request: Request) -> bool:
         """See cloud_api.Kind: whoever signs in has no token yet."""
-        return request.url.path.startswith("/v3") or request.headers.get("x-auth-token") == self._token
+        path, token = request.url.path, request.headers.get("x-auth-token")
+        if token == DELETE_ONLY:
+            return request.method == "DELETE" and path.startswith("/nova/v2.1/servers/")
+        return path.startswith("/v3") or token == self._token
 
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     async def _sign_in(self, request: Request) -> Response:
-        password = (await request.json())["auth"]["identity"]["password"]["user"]["password"]
-        if password != PASSWORD:
+        identity = (await request.json())["auth"]["identity"]
+        token = self._token if "password" in identity["methods"] else DELETE_ONLY
+        given = identity["password"]["user"]["password"] if token == self._token else identity["application_credential"]
+        if given not in (PASSWORD, CREDENTIAL):
             return self.complain("unauthorised")
         root = f"http://{request.headers['host']}"
         catalog = [entry("compute", "nova", f"{root}/nova/v2.1"), entry("image", "glance", f"{root}/glance")]
         user = {"id": "u1", "name": "operator", "domain": {"id": "default", "name": "Default"}}
         told = {"expires_at": "2036-01-01T00:00:00.000000Z", "catalog": catalog, "roles": [], "user": user}
-        return JSONResponse({"token": told}, 201, {"X-Subject-Token": self._token})
+        return JSONResponse({"token": told}, 201, {"X-Subject-Token": token})
 
     async def _create(self, request: Request) -> Response:
         asked = (await request.json())["server"]
@@ -155,7 +165,7 @@ async def version(_request: Request) -> Response:
 
 def entry(kind: str, name: str, url: str) -> dict[str, Any]:
     """Name a service in the catalog."""
-    return {"type": kind, "name": name, "endpoints": [{"region": "RegionOne", "interface": "public", "url": url}]}
+    return {"type": kind, "name": name, "endpoints": [{"region": REGION, "interface": "public", "url": url}]}
 
 
 def refused(status: int, code: str, sentence: str) -> Response:

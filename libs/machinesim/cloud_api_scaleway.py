@@ -123,6 +123,8 @@ class Scaleway:
 
     async def _list(self, request: Request) -> Response:
         part = request.query_params.get("name", "")
+        if request.path_params["zone"] not in ZONES:
+            return missing("zone")
         found = [each for each in self._in(request) if part in each.name]
         return listed(request, "servers", [self._shown(each) for each in found])
 

@@ -94,7 +94,7 @@ async def try_online(configuration: Configuration) -> None:
     """Try what the start tries, and the provider's API in both modes. Raises Refused."""
     with tempfile.TemporaryDirectory() as folder:
         async with api_provider(configuration, os.environ, Path(folder)) as api:
-            outcome = await OnlineCheck(api, configuration).once(ONLINE_LIMIT_S)
+            outcome = await OnlineCheck(api, configuration, say=lambda _: None).once(ONLINE_LIMIT_S)
             if outcome.findings.mistakes or not outcome.answered:
                 raise Refused("\n".join(outcome.findings.mistakes) or str(outcome))
         async with provider_of(configuration, Path(folder), cross_check=False, poll_s=POLL_S) as provider:

@@ -24,7 +24,7 @@ def install(folder: Path) -> Path:
     bin_folder = folder / "bin"
     bin_folder.mkdir(parents=True)
     program = bin_folder / "apptainer"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {folder} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} {folder} "$@"\n')
     program.chmod(0o755)
     return bin_folder
 

@@ -4,7 +4,7 @@
 
 A job is a process of this computer. It gets the environment of its host (`folder/host.json`) and what `-v` names, not that of qsub, and
 lives in a copy of its script. A file `folder/refuse` makes qsub fail with its content; `folder/pending` keeps jobs waiting; `folder/away` makes
-every program find no server; `folder/slow-end` keeps a job that is deleted in state E for two more looks.
+every program find no server; `folder/slow-end` keeps a job that is deleted in state E for one more look.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def install(folder: Path, host: dict[str, str]) -> Path:
     bin_folder.mkdir(parents=True)
     for name in PROGRAMS:
         program = bin_folder / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {folder} {name} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} {folder} {name} "$@"\n')
         program.chmod(0o755)
     (folder / "host.json").write_text(json.dumps(host))
     return bin_folder
@@ -154,7 +154,7 @@ def qdel(folder: Path, words: list[str]) -> int:
             write(folder, job | {"ended": True})
         else:
             os.killpg(job["pid"], signal.SIGTERM)
-            write(folder, job | {"looks": 2 if (folder / "slow-end").exists() else 0})
+            write(folder, job | {"looks": 1 if (folder / "slow-end").exists() else 0})
     return code
 
 

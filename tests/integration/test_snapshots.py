@@ -124,7 +124,7 @@ async def test_nothing_is_left_of_a_snapshot_that_fails_half_way(kind: str, how:
             case "fails":
                 book.fails = True
             case "takes too long":
-                book.looks_count, book.fails = 30, True
+                book.looks_count, book.fails = 10, True
             case "image":
                 stage.told_as = "no such manifest"
             case _:

@@ -19,7 +19,7 @@ from clusterodm.services.autoscaler.config.core.configuration import StepTimeout
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
-from clusterodm.services.autoscaler.providers.core.snapshots import Snapshot, StoragePrice
+from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds."""
@@ -88,11 +88,11 @@ class SnapshotStore(Protocol):
         """Turn a machine off, by its own shutting down if it does; returns when it is off."""
         ...
 
-    async def take(self, ref: str, name: str) -> Snapshot:
+    async def take(self, ref: str, name: str) -> DiskSnapshot:
         """Take a snapshot of a machine that is off; returns when it can be used."""
         ...
 
-    async def starting(self, prefix: str) -> Sequence[Snapshot]:
+    async def starting(self, prefix: str) -> Sequence[DiskSnapshot]:
         """All snapshots whose name begins so, those that cannot be used too."""
         ...
 

@@ -35,7 +35,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import P
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
-from clusterodm.services.autoscaler.providers.core.self_deletion import SelfDeletion
+from clusterodm.services.autoscaler.providers.core.self_deletion import SelfDeletion, by_token
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 log = structlog.get_logger()
@@ -191,9 +191,7 @@ def tokens(keys: ObjectReader) -> dict[str, Secret]:
 def deletion(cloud: CloudSettings) -> SelfDeletion | None:
     """Say how a droplet deletes itself, where the file has a token for that."""
     token = cloud.keys.get("leaseToken", NO_SECRET)
-    return (
-        SelfDeletion(number_url=NUMBER_URL, url=f"{cloud.endpoint or URL}/v2/droplets", token=token) if token else None
-    )
+    return by_token(NUMBER_URL, f"{cloud.endpoint or URL}/v2/droplets", token) if token else None
 
 
 def found(content: Mapping[str, Any]) -> ProviderMachine:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
 from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
-from clusterodm.services.autoscaler.providers.core.snapshots import Snapshot, StoragePrice, named
+from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice, named
 
 PER_PAGE: Final = 200
 PRICE: Final = StoragePrice(per_gigabyte_month=0.06, currency="USD")
@@ -44,7 +44,7 @@ class DigitalOceanSnapshots:
                 return
         raise ProviderFailed(f"digitalocean: droplet {ref} does not turn off")
 
-    async def take(self, ref: str, name: str) -> Snapshot:
+    async def take(self, ref: str, name: str) -> DiskSnapshot:
         """See ports.SnapshotStore."""
         body = {"type": "snapshot", "name": name}
         answer = await self._rest.call("POST", f"/v2/droplets/{ref}/actions", body=body, creates=True)
@@ -54,7 +54,7 @@ class DigitalOceanSnapshots:
             status = str((await self._rest.get(f"/v2/actions/{number}"))["action"]["status"])
             return status if status in {COMPLETED, ERRORED} else None
 
-        async def listed() -> Snapshot | None:
+        async def listed() -> DiskSnapshot | None:
             return next(iter(named(await self.starting(name), name)), None)
 
         status = await self._patience.until(ended, self._patience.snapshot_s)
@@ -66,7 +66,7 @@ class DigitalOceanSnapshots:
             return found
         raise ProviderFailed("digitalocean: the snapshot was made, and is not listed")
 
-    async def starting(self, prefix: str) -> Sequence[Snapshot]:
+    async def starting(self, prefix: str) -> Sequence[DiskSnapshot]:
         """See ports.SnapshotStore."""
         listed = await listed_of(self._rest, "/v2/snapshots", "snapshots", resource_type="droplet")
         return [found(each) for each in listed if str(each["name"]).startswith(prefix)]
@@ -92,9 +92,9 @@ async def listed_of(rest: RestClient, path: str, key: str, **params: str) -> Seq
     return await everything(page)
 
 
-def found(content: Any) -> Snapshot:
+def found(content: Any) -> DiskSnapshot:
     """Read a snapshot; what is listed is complete."""
-    return Snapshot(
+    return DiskSnapshot(
         ref=str(content["id"]),
         name=str(content["name"]),
         created_at_ms=moment_ms(content.get("created_at")),

@@ -10,7 +10,7 @@ from typing import Any, Final
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
 from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
-from clusterodm.services.autoscaler.providers.core.snapshots import Snapshot, StoragePrice
+from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice
 
 PER_PAGE: Final = 50
 OFF: Final = "off"
@@ -43,7 +43,7 @@ class HetznerSnapshots:
                 return
         raise ProviderFailed(f"hetzner: server {ref} does not turn off")
 
-    async def take(self, ref: str, name: str) -> Snapshot:
+    async def take(self, ref: str, name: str) -> DiskSnapshot:
         """See ports.SnapshotStore."""
         body = {"type": "snapshot", "description": name, "labels": {"clusterodm": "snapshot"}}
         answer = await self._rest.call("POST", f"/v1/servers/{ref}/actions/create_image", body=body, creates=True)
@@ -53,7 +53,7 @@ class HetznerSnapshots:
             action = (await self._rest.get(f"/v1/actions/{number}"))["action"]
             return action if action["status"] in {SUCCESS, ERROR} else None
 
-        async def available() -> Snapshot | None:
+        async def available() -> DiskSnapshot | None:
             taken = found((await self._rest.get(f"/v1/images/{image}"))["image"])
             return taken if taken.available else None
 
@@ -68,7 +68,7 @@ class HetznerSnapshots:
             return taken
         raise ProviderFailed(f"hetzner: the snapshot {image} does not become available")
 
-    async def starting(self, prefix: str) -> Sequence[Snapshot]:
+    async def starting(self, prefix: str) -> Sequence[DiskSnapshot]:
         """See ports.SnapshotStore; what goes by its description has no other name."""
         listed = await listed_of(self._rest, "images", type="snapshot")
         return [found(each) for each in listed if str(each.get("description") or "").startswith(prefix)]
@@ -96,9 +96,9 @@ async def listed_of(rest: RestClient, key: str, **params: str) -> Sequence[Any]:
     return await everything(page)
 
 
-def found(content: Any) -> Snapshot:
+def found(content: Any) -> DiskSnapshot:
     """Read a snapshot."""
-    return Snapshot(
+    return DiskSnapshot(
         ref=str(content["id"]),
         name=str(content.get("description") or ""),
         created_at_ms=moment_ms(content.get("created")),

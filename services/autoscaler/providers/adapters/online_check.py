@@ -7,6 +7,7 @@ docker-machine may know better.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -28,17 +29,41 @@ AGAIN_S: Final = 60.0
 PASSING: Final = (Trouble.RETRYABLE, Trouble.UNKNOWN_OUTCOME)
 
 
+def said(outcome: CheckOutcome) -> None:
+    """Write down what came of it."""
+    for mistake in outcome.findings.mistakes:
+        log.warning("asr_file.not_accepted", reason=mistake)
+    if not outcome.answered:
+        log.warning("provider.not_reached", reason=outcome.reason)
+    elif not outcome.findings.mistakes:
+        log.info("asr_file.accepted")
+
+
+class Checkable(Protocol):
+    """What is asked. Every call raises ProviderFailed."""
+
+    async def ask(self) -> None:
+        """Ask for something that needs the keys, and for what the file names."""
+        ...
+
+    async def catalogue(self) -> Catalogue | None:
+        """Say what there is; None: it does not say."""
+        ...
+
+
 class OnlineCheck:
     """The check of one file."""
 
     def __init__(
         self,
-        provider: "Checkable",
+        provider: Checkable,
         configuration: Configuration,
         *,
         again_s: float = AGAIN_S,
         sleep: Sleep = asyncio.sleep,
+        say: Callable[[CheckOutcome], None] = said,
     ) -> None:
+        self._say = say
         self._provider = provider
         self._name = configuration.provider
         self._limits = configuration.limits
@@ -51,14 +76,14 @@ class OnlineCheck:
         return f"OnlineCheck({self._name}: {self.outcome})"
 
     async def once(self, limit_s: float | None = None) -> CheckOutcome:
-        """Try it once, for so long at most; what came of it. It says so in the log when it is something else than before."""
+        """Try it once, for so long at most; what came of it. It is said when it is something else than before."""
         try:
             async with asyncio.timeout(limit_s):
                 found = await self._asked()
         except TimeoutError:
             found = CheckOutcome(reason=f"{self._name} has not answered in {limit_s:g} s")
         if found != self.outcome:
-            said(found)
+            self._say(found)
         self.outcome = found
         return found
 
@@ -82,18 +107,6 @@ class OnlineCheck:
         if catalogue is None:
             return CheckOutcome(answered=True)
         return CheckOutcome(answered=True, findings=compared(self._name, self._limits, catalogue))
-
-
-class Checkable(Protocol):
-    """What is asked. Every call raises ProviderFailed."""
-
-    async def ask(self) -> None:
-        """Ask for something that needs the keys, and for what the file names."""
-        ...
-
-    async def catalogue(self) -> Catalogue | None:
-        """Say what there is; None: it does not say."""
-        ...
 
 
 class OnlineCheckedProvider:
@@ -150,13 +163,3 @@ def failed(error: ProviderFailed, sentence: str, *, hopeless: bool) -> CheckOutc
     if error.trouble in PASSING:
         return CheckOutcome(reason=sentence)
     return CheckOutcome(answered=True, findings=FileFindings(mistakes=(sentence,), hopeless=hopeless))
-
-
-def said(outcome: CheckOutcome) -> None:
-    """Write down what came of it."""
-    for mistake in outcome.findings.mistakes:
-        log.warning("asr_file.not_accepted", reason=mistake)
-    if not outcome.answered:
-        log.warning("provider.not_reached", reason=outcome.reason)
-    elif not outcome.findings.mistakes:
-        log.info("asr_file.accepted")

@@ -157,7 +157,7 @@ def files(launch: Launch, engine_install_url: str, deletion: SelfDeletion | None
 
 def lease_files(launch: Launch, deletion: SelfDeletion | None) -> list[dict[str, Any]]:
     """Give the files of the timer that ends the machine."""
-    token = [file(LEASE_KEY, deletion.token.reveal(), "0600")] if deletion else []
+    token = [file(LEASE_KEY, deletion.key.reveal(), "0600")] if deletion else []
     script = LEASE_SCRIPT.format(lease_s=launch.lease_s, url_file=LEASE_URL, end=ending(deletion))
     return [
         *token,

@@ -21,7 +21,7 @@ OLD_MS: Final = 2 * 3600 * 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class DiskSnapshot:
     """One snapshot as its cloud sees it."""
 
     ref: str
@@ -43,12 +43,12 @@ class StoragePrice:
     currency: str
 
 
-def named(snapshots: Iterable[Snapshot], name: str) -> list[Snapshot]:
+def named(snapshots: Iterable[DiskSnapshot], name: str) -> list[DiskSnapshot]:
     """Give those of one name, the newest first."""
     return sorted((each for each in snapshots if each.name == name), key=lambda each: (-each.created_at_ms, each.ref))
 
 
-def outdated(snapshots: Iterable[Snapshot], name: str, keep_count: int) -> list[Snapshot]:
+def outdated(snapshots: Iterable[DiskSnapshot], name: str, keep_count: int) -> list[DiskSnapshot]:
     """Give those of one name that newer ones have replaced. What cannot be used replaces none."""
     usable = [each for each in named(snapshots, name) if each.available]
     return usable[keep_count:]
@@ -59,7 +59,7 @@ def left_behind(machines: Iterable[ProviderMachine], now_ms: WallMs) -> list[Pro
     return [each for each in machines if each.created_at_ms and now_ms - each.created_at_ms > OLD_MS]
 
 
-def line_of(snapshot: Snapshot, price: StoragePrice) -> str:
+def line_of(snapshot: DiskSnapshot, price: StoragePrice) -> str:
     """Say in a line what a snapshot is and costs."""
     made = datetime.fromtimestamp(snapshot.created_at_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M")
     where = f" in {', '.join(snapshot.regions)}" if snapshot.regions else ""
@@ -68,13 +68,13 @@ def line_of(snapshot: Snapshot, price: StoragePrice) -> str:
     return f"{snapshot.ref}  {snapshot.name}  {made} UTC{where}  {cost}{state}"
 
 
-def cost_of(snapshots: Sequence[Snapshot], price: StoragePrice) -> str:
+def cost_of(snapshots: Sequence[DiskSnapshot], price: StoragePrice) -> str:
     """Say what snapshots cost together."""
     month = sum(each.gigabytes for each in snapshots) * price.per_gigabyte_month
     return f"about {month:.2f} {price.currency} a month"
 
 
-def lines_of(snapshots: Sequence[Snapshot], price: StoragePrice, machines: Sequence[ProviderMachine]) -> list[str]:
+def lines_of(snapshots: Sequence[DiskSnapshot], price: StoragePrice, machines: Sequence[ProviderMachine]) -> list[str]:
     """List all that costs: snapshots, their sum, and machines that are becoming one or were left behind."""
     ordered = sorted(snapshots, key=lambda each: (each.name, -each.created_at_ms))
     lines = [line_of(each, price) for each in ordered]

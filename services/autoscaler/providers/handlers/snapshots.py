@@ -16,7 +16,7 @@ from clusterodm.services.autoscaler.providers.core.snapshot_boot import READY
 from clusterodm.services.autoscaler.providers.core.snapshots import (
     BUILDERS,
     OURS,
-    Snapshot,
+    DiskSnapshot,
     left_behind,
     line_of,
     lines_of,
@@ -73,7 +73,7 @@ class Snapshots:
         await self._store.delete(ref)
         self._say(f"deleted {ref}")
 
-    async def create(self, order: Order, name: str, keep_count: int) -> Snapshot:
+    async def create(self, order: Order, name: str, keep_count: int) -> DiskSnapshot:
         """Make one, and delete what it replaces. Raises ProviderFailed when it came to nothing; then nothing is left of it."""
         await self._clear()
         since_ms = self._clock.wall_ms() - SKEW_MS
@@ -89,7 +89,7 @@ class Snapshots:
             self._say(f"deleted the older {old.ref}")
         return snapshot
 
-    async def _made(self, order: Order, name: str) -> Snapshot:
+    async def _made(self, order: Order, name: str) -> DiskSnapshot:
         self._say(f"creating {order.name} ({order.offer})")
         machine = await self._provider.create(order)
         self._say(f"waiting until it has {order.launch.image}")

@@ -1,5 +1,8 @@
 """What becomes of the bill when a lease is over: the page, the notes, and the token for it."""
 
+import asyncio
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.machinesim.cloud_api_testing import serving
 from clusterodm.services.autoscaler.config.core.file import read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order
@@ -21,6 +25,16 @@ TABLE = PAGE[PAGE.index("| provider | a machine that has turned itself off |") :
 OUTSIDE = Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds())
 LEASED = {"leaseTime": 900, "mode": "api"}
 
+OPENSTACK: dict[str, Any] = {
+    "provider": "libcloud",
+    "driver": "openstack",
+    "image": "Ubuntu 24.04",
+    "imageSizeMapping": [{"maxImages": 5, "slug": "b3-8"}],
+    "keepResults": 0,
+    "leaseTime": 900,
+    "leaseCredential": {"id": "credential-1", "secret": "simulated-credential"},
+}
+
 
 def notes(content: dict[str, Any]) -> list[str]:
     return [note for note in read(content, OUTSIDE).notes if note.startswith("leaseTime")]
@@ -33,7 +47,8 @@ def test_the_page_has_a_row_for_each_provider(provider: str):
 
 @pytest.mark.parametrize("driver", sorted(set(DRIVERS) - NO_BOOT))
 def test_the_page_has_a_row_for_each_driver_of_libcloud(driver: str):
-    assert f"| `libcloud`, `{driver}` | {DRIVERS[driver].turned_off} | no |" in TABLE
+    itself = "with `leaseCredential`" if driver == "openstack" else "no"
+    assert f"| `libcloud`, `{driver}` | {DRIVERS[driver].turned_off} | {itself} |" in TABLE
 
 
 @pytest.mark.parametrize(
@@ -46,6 +61,10 @@ def test_the_page_has_a_row_for_each_driver_of_libcloud(driver: str):
         pytest.param(AWS | LEASED, [], id="aws"),
         pytest.param(AWS | {"leaseTime": 900}, ["has no effect there"], id="docker-machine"),
         pytest.param(DIGITALOCEAN | {"mode": "api"}, [], id="no lease"),
+        pytest.param(
+            OPENSTACK | {"leaseCredential": None}, ["at openstack a machine that has turned itself off"], id="libcloud"
+        ),
+        pytest.param(OPENSTACK, [], id="openstack with a credential for it"),
     ],
 )
 def test_a_lease_that_does_not_end_the_bill_is_noted(content: dict[str, Any], said: list[str]):
@@ -68,6 +87,44 @@ def test_a_token_that_would_do_harm_or_nothing_is_refused(change: dict[str, Any]
     with pytest.raises(Refused) as caught:
         read(DIGITALOCEAN | change, OUTSIDE)
     assert caught.value.message.startswith(mistake)
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake"),
+    [
+        pytest.param({"driver": "vultr"}, "leaseCredential: the driver 'vultr' has none", id="another driver"),
+        pytest.param({"leaseTime": None}, "leaseCredential: is of no use without leaseTime", id="without a lease"),
+        pytest.param({"leaseCredential": {"id": "x"}}, "leaseCredential.secret: is missing", id="half of it"),
+    ],
+)
+def test_a_credential_that_would_be_of_no_use_is_refused(change: dict[str, Any], mistake: str):
+    with pytest.raises(Refused) as caught:
+        read(OPENSTACK | change, OUTSIDE)
+    assert mistake in caught.value.message
+
+
+async def test_a_server_deletes_itself_with_a_credential_that_can_do_nothing_else(tmp_path: Path):
+    async with serving("openstack") as served:
+        machine = served.cloud.machines.create("4d2f0c1e", "clusterodm-c1-5-a")
+        own = read(OPENSTACK | {"endpoint": f"{served.url}/v3"}, OUTSIDE).own
+        assert "simulated-credential" not in repr(own)
+        assert {"simulated-credential", "credential-1"} <= {each.reveal() for each in own.secrets}
+        (tmp_path / "key").write_text(own.deletion.key.reveal())
+        (tmp_path / "meta_data.json").write_text(json.dumps({"uuid": machine.number}))
+        places = {
+            "CLUSTERODM_LEASE_TOKEN": str(tmp_path / "key"),
+            "CLUSTERODM_METADATA": f"file://{tmp_path}/meta_data.json",
+        }
+        words = ["sh", "-c", f"{own.deletion.script}delete_me"]
+        ran = await asyncio.create_subprocess_exec(*words, env={"PATH": os.environ["PATH"], **places})
+        assert await asyncio.wait_for(ran.wait(), 30) == 0
+        assert list(served.cloud.here()) == []
+        again = await asyncio.create_subprocess_exec(
+            *words, env={"PATH": os.environ["PATH"], **places}, stderr=asyncio.subprocess.DEVNULL
+        )
+        assert (
+            await asyncio.wait_for(again.wait(), 30) != 0
+        )  # it is gone: not taken for done, and tried no more than so often
 
 
 def test_a_droplet_is_given_the_token_that_deletes_and_no_other():

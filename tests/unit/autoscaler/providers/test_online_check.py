@@ -1,7 +1,8 @@
 """The file is tried at the provider's API: at the start for some seconds at most, then beside the work."""
 
 import asyncio
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,7 +20,7 @@ from clusterodm.services.autoscaler.providers.adapters.online_check import (
     OnlineCheckedProvider,
 )
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
-from tests.waiting import passed
+from tests.waiting import TurnedLoop, passed
 
 FILE = Configuration(
     provider="test", mode="api", limits=ScalingLimits(sizes=(Size(slug="small", max_images=9),), regions=("a",))
@@ -27,6 +28,17 @@ FILE = Configuration(
 SOLD = Catalogue(regions=frozenset({"a"}), sizes={"small": None})
 KEYS = ProviderFailed("test: GET /: 401", Trouble.UNAUTHORISED)
 AWAY = ProviderFailed("test: no connection", Trouble.RETRYABLE)
+
+
+def turned(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on a loop whose clock it turns."""
+
+    @functools.wraps(test)
+    def run(*given: Any, **named: Any) -> None:
+        with asyncio.Runner(loop_factory=TurnedLoop) as runner:
+            runner.run(test(*given, **named))
+
+    return run
 
 
 class Api:
@@ -101,6 +113,7 @@ async def test_what_is_wrong_in_part_is_said_and_stops_nothing():
     ]
 
 
+@turned
 async def test_a_cloud_that_does_not_answer_holds_the_start_up_for_some_seconds_only():
     api = Api(None)
     async with checked(api) as provider, asyncio.TaskGroup() as group:
@@ -113,6 +126,7 @@ async def test_a_cloud_that_does_not_answer_holds_the_start_up_for_some_seconds_
 
 
 @pytest.mark.parametrize("decides", [True, False])
+@turned
 async def test_what_has_not_answered_is_tried_again_beside_the_work_and_then_no_more(decides: bool):
     api = Api(AWAY, AWAY, SOLD)
     with structlog.testing.capture_logs() as lines:
@@ -121,20 +135,22 @@ async def test_what_has_not_answered_is_tried_again_beside_the_work_and_then_no_
             await passed(1, step_s=0.5)
             assert (api.asked_count, str(provider.file_check)) == (1, "not tried yet: test: no connection")
             assert await provider.list("") == []
-            await passed(2 * AGAIN_S + 1, step_s=AGAIN_S / 4)
+            await passed(2 * AGAIN_S + 20, step_s=AGAIN_S / 4)
             assert (api.asked_count, str(provider.file_check)) == (3, "accepted")
             await passed(3 * AGAIN_S, step_s=AGAIN_S / 4)
             assert api.asked_count == 3
     assert [line["event"] for line in lines] == ["provider.not_reached", "asr_file.accepted"]
 
 
+@turned
 async def test_keys_that_turn_out_wrong_later_end_nothing():
     async with checked(Api(AWAY, KEYS)) as provider:
         await provider.check()
-        await passed(AGAIN_S + 1, step_s=AGAIN_S / 4)
+        await passed(AGAIN_S + 20, step_s=AGAIN_S / 4)
         assert str(provider.file_check) == "test: GET /: 401"
 
 
+@turned
 async def test_beside_docker_machine_nothing_waits_and_nothing_ends_the_start():
     async with checked(Api(KEYS), decides=False) as provider:
         await provider.check()

@@ -24,7 +24,7 @@ from clusterodm.services.autoscaler.providers.core.cloud_init import boot_script
 from clusterodm.services.autoscaler.providers.core.snapshots import (
     BUILDERS,
     OLD_MS,
-    Snapshot,
+    DiskSnapshot,
     StoragePrice,
     left_behind,
     lines_of,
@@ -42,8 +42,8 @@ ORDER = Order(
 )
 
 
-def snapshot(ref: str, at_ms: int, name: str = NAME, **more: Any) -> Snapshot:
-    return Snapshot(ref=ref, name=name, created_at_ms=at_ms, gigabytes=2.5, **more)
+def snapshot(ref: str, at_ms: int, name: str = NAME, **more: Any) -> DiskSnapshot:
+    return DiskSnapshot(ref=ref, name=name, created_at_ms=at_ms, gigabytes=2.5, **more)
 
 
 def test_those_that_newer_ones_have_replaced_are_old():
@@ -79,18 +79,18 @@ def test_a_machine_is_left_behind_when_nobody_can_be_at_it_any_more():
 class Store:
     """Keeps snapshots; what is asked for fails."""
 
-    def __init__(self, *kept: Snapshot) -> None:
+    def __init__(self, *kept: DiskSnapshot) -> None:
         self.kept = list(kept)
         self.off_fails: BaseException | None = None
         self.take_fails: BaseException | None = None
-        self.leaves: Snapshot | None = None
+        self.leaves: DiskSnapshot | None = None
 
     async def switch_off(self, ref: str) -> None:
         del ref
         if self.off_fails:
             raise self.off_fails
 
-    async def take(self, ref: str, name: str) -> Snapshot:
+    async def take(self, ref: str, name: str) -> DiskSnapshot:
         assert ref
         if self.leaves:
             self.kept.append(self.leaves)
@@ -99,7 +99,7 @@ class Store:
         self.kept.append(snapshot("new", NOW_MS, name=name))
         return self.kept[-1]
 
-    async def starting(self, prefix: str) -> list[Snapshot]:
+    async def starting(self, prefix: str) -> list[DiskSnapshot]:
         return [each for each in self.kept if each.name.startswith(prefix)]
 
     async def delete(self, ref: str) -> None:
@@ -112,7 +112,7 @@ class Store:
 class Stage:
     """All of it."""
 
-    def __init__(self, *kept: Snapshot, told: str | ProviderFailed = "ready") -> None:
+    def __init__(self, *kept: DiskSnapshot, told: str | ProviderFailed = "ready") -> None:
         self.cloud = Stubborn()
         self.store = Store(*kept)
         self.said: list[str] = []

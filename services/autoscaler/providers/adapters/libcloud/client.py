@@ -6,7 +6,6 @@ id or by name, machines by listing, and what a driver does not tell (size, time)
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -15,42 +14,20 @@ from urllib.parse import urlsplit
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import moment_ms as text_ms
 from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import LibcloudCalls
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
-from clusterodm.services.autoscaler.providers.core.libcloud_drivers import (
-    DRIVERS,
-    NO_BOOT,
-    arguments,
-    shortcomings,
-    why_not,
-)
+from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, arguments
+from clusterodm.services.autoscaler.providers.core.libcloud_settings import LibcloudSettings, read
 from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 NEEDS: Final = "provider 'libcloud' needs more: pip install 'clusterodm[libcloud]'"
 GONE: Final = ("terminated", "error-deleted")
 RUNNING: Final = "running"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LibcloudSettings:
-    """Its own keys of the file."""
-
-    driver: str
-    keys: Mapping[str, Secret]
-    """Arguments of the driver that are secret."""
-    options: Mapping[str, Any]
-    """Other arguments of the driver."""
-    create_options: Mapping[str, Any]
-    image: str
-    tags: tuple[str, ...]
-    endpoint: str
-    spot: bool
 
 
 class LibcloudVendor:
@@ -68,31 +45,12 @@ class LibcloudVendor:
         self._regions = regions
         self._answer_s = answer_s
         self._sizes: dict[str, str] = {}
-        secrets = tuple(settings.keys.values())
-        self._calls = calls or LibcloudCalls(self._driver, settings.driver, secrets, answer_s)
+        self._calls = calls or LibcloudCalls(self._driver, settings.driver, settings.secrets, answer_s)
 
     @staticmethod
     def read(keys: ObjectReader) -> LibcloudSettings:
         """Read which driver, its arguments and those of a creation; what the driver cannot do is told here."""
-        driver = keys.text("driver", required=True)
-        if driver and (because := why_not(driver, installed())):
-            keys.wrong("driver", because)
-        for sentence in shortcomings(driver) if driver in DRIVERS else ():
-            keys.note("driver", sentence)
-        spot = keys.flag("spot")
-        if spot and driver in DRIVERS and not DRIVERS[driver].spot:
-            keys.wrong("spot", f"the driver {driver!r} cannot ask for spot machines: leave it out")
-        secret = keys.section("keys")
-        return LibcloudSettings(
-            driver=driver,
-            keys={name: secret.secret(name) for name in secret.names()},
-            options=keys.plain("options"),
-            create_options=keys.plain("createOptions"),
-            image=keys.text("image", required=driver not in NO_BOOT),
-            tags=keys.texts("tags", ("clusterodm",)),
-            endpoint=keys.text("endpoint"),
-            spot=spot,
-        )
+        return read(keys, installed)
 
     @classmethod
     def make(cls, context: VendorContext) -> Self:
@@ -160,15 +118,18 @@ class LibcloudVendor:
     def described(self, order: Order) -> str:
         """See ports.Vendor."""
         told = {name: value for name, value in self._own(order).items() if name not in self._abilities.user_data}
-        size = f"{len(user_data(order.launch).encode())} bytes of cloud-init"
+        size = f"{len(self._boot_text(order).encode())} bytes of cloud-init"
         text = json.dumps({"size": order.offer.size.slug, "image": self._settings.image, **told}, default=str)
         line = f"libcloud {self._settings.driver}: create_node {order.name} {text} <{size}>"
-        return masked(line, (*secrets_of(order.launch), *self._settings.keys.values()))
+        return masked(line, (*secrets_of(order.launch), *self._settings.secrets))
+
+    def _boot_text(self, order: Order) -> str:
+        return user_data(order.launch, deletion=self._settings.deletion)
 
     def _own(self, order: Order) -> dict[str, Any]:
         """Give what only this driver takes."""
         spot = {self._abilities.spot: True} if self._settings.spot else {}
-        own = arguments(self._settings.driver, user_data(order.launch), self._settings.tags, order.tags)
+        own = arguments(self._settings.driver, self._boot_text(order), self._settings.tags, order.tags)
         return {**self._settings.create_options, **own, **spot}
 
     async def _looked_up(self, ref: str) -> list[Any]:

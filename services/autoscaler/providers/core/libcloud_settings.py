@@ -1,0 +1,81 @@
+"""The keys of the file that are libcloud's own: which driver, and its arguments. Pure; which drivers are installed is handed in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, NO_BOOT, shortcomings, why_not
+from clusterodm.services.autoscaler.providers.core.self_deletion import SelfDeletion, by_credential
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibcloudSettings:
+    """Its own keys of the file."""
+
+    driver: str
+    keys: Mapping[str, Secret]
+    """Arguments of the driver that are secret."""
+    options: Mapping[str, Any]
+    """Other arguments of the driver."""
+    create_options: Mapping[str, Any]
+    image: str
+    tags: tuple[str, ...]
+    endpoint: str
+    spot: bool
+    lease_credential: Mapping[str, Secret] = field(default_factory=dict)
+    """`id` and `secret` of what can only delete machines; empty: they only turn themselves off."""
+
+    @property
+    def deletion(self) -> SelfDeletion | None:
+        """How a machine deletes itself."""
+        if not self.lease_credential:
+            return None
+        url = self.endpoint or str(self.options.get("ex_force_auth_url") or "")
+        region = str(self.options.get("ex_force_service_region") or "")
+        return by_credential(url, region, self.lease_credential["id"], self.lease_credential["secret"])
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All that must never be shown."""
+        return (*self.keys.values(), *self.lease_credential.values())
+
+
+def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> LibcloudSettings:
+    """Read which driver, its arguments and those of a creation; what the driver cannot do is told here. Raises Refused."""
+    driver = keys.text("driver", required=True)
+    if driver and (because := why_not(driver, installed())):
+        keys.wrong("driver", because)
+    for sentence in shortcomings(driver) if driver in DRIVERS else ():
+        keys.note("driver", sentence)
+    spot = keys.flag("spot")
+    if spot and driver in DRIVERS and not DRIVERS[driver].spot:
+        keys.wrong("spot", f"the driver {driver!r} cannot ask for spot machines: leave it out")
+    if driver in DRIVERS and keys.has("leaseTime") and not keys.has("leaseCredential"):
+        keys.note("leaseTime", f"at {driver} a machine that has turned itself off: {DRIVERS[driver].turned_off}")
+    secret = keys.section("keys")
+    return LibcloudSettings(
+        driver=driver,
+        keys={name: secret.secret(name) for name in secret.names()},
+        options=keys.plain("options"),
+        create_options=keys.plain("createOptions"),
+        image=keys.text("image", required=driver not in NO_BOOT),
+        tags=keys.texts("tags", ("clusterodm",)),
+        endpoint=keys.text("endpoint"),
+        spot=spot,
+        lease_credential=lease_credential(keys, driver),
+    )
+
+
+def lease_credential(keys: ObjectReader, driver: str) -> dict[str, Secret]:
+    """Read the credential that can only delete machines, which they are given."""
+    keys.ignore("leaseCredential")
+    if not keys.has("leaseCredential"):
+        return {}
+    if driver != "openstack":
+        keys.wrong("leaseCredential", f"the driver {driver!r} has none: only an OpenStack's can be cut to deletions")
+    if not keys.has("leaseTime"):
+        keys.wrong("leaseCredential", "is of no use without leaseTime")
+    section = keys.section("leaseCredential")
+    return {name: section.secret(name, required=True) for name in ("id", "secret")}
