@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="COUNT",
         help=f"newest of the name that stay (default: {KEEP_COUNT})",
     )
+    found.add_argument("--provider", default="", help="which of the file's providers, where it has several")
     instead = found.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="list them, and what they cost; make none")
     instead.add_argument("--delete", metavar="ID", default="", help="delete one; make none")
@@ -81,6 +82,7 @@ async def carried_out(asked: argparse.Namespace) -> None:
         raise Refused(
             f"--name begins with {OURS!r}, so that no other snapshot is ever deleted, and --keep is at least 1"
         )
+    found = part_of(found, asked.provider)
     key = Secret(secrets.token_hex(KEY_BYTES))
     configuration = based_on(found, asked.base)
     async with AsyncExitStack() as stack:
@@ -102,6 +104,16 @@ async def carried_out(asked: argparse.Namespace) -> None:
             await snapshots.delete(asked.delete)
         else:
             await snapshots.create(order_of(configuration, key), asked.name, asked.keep)
+
+
+def part_of(found: Configuration, name: str) -> Configuration:
+    """Choose the provider. Raises Refused where the file has several and none is named, or has no such one."""
+    names = ", ".join(found.parts)
+    if name and name not in found.parts:
+        raise Refused(f"the file has no provider {name!r}, it has {names}")
+    if not name and len(found.parts) > 1:
+        raise Refused(f"the file has several providers: say with --provider which ({names})")
+    return found.parts[name or next(iter(found.parts))]
 
 
 def based_on(found: Configuration, base: str) -> Configuration:

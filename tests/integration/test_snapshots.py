@@ -167,6 +167,7 @@ async def test_an_answer_that_is_late_is_asked_for_again():
         pytest.param(DIGITALOCEAN, ["--name=mine"], "--name begins with 'clusterodm-'", id="a name that is not ours"),
         pytest.param(DIGITALOCEAN, ["--keep=0"], "--keep is at least 1", id="none is to stay"),
         pytest.param({}, [], "names no provider", id="a mistake in the file"),
+        pytest.param(DIGITALOCEAN, ["--provider=x"], "no provider 'x', it has digitalocean", id="not in the file"),
     ],
 )
 def test_what_cannot_be_done_is_a_line(

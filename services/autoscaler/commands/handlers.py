@@ -184,7 +184,7 @@ class Commands:
         )
 
     def _file_checks(self) -> list[tuple[str, CheckOutcome]]:
-        """What providers say of the file, each with the beginning of its line; not every one is tried."""
+        """Give what providers say of the file, each with the beginning of its line; not every one is tried."""
         found = ((name, getattr(provider, "file_check", None)) for name, provider in self._providers.items())
         several = len(self._providers) > 1
         return [(f"{name}: " if several else "", outcome) for name, outcome in found if outcome is not None]

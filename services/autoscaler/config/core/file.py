@@ -71,11 +71,16 @@ def read(content: object, outside: Outside) -> Configuration:
     found = configuration(str(provider), reader)
     if mistakes := reader.finish():
         raise Refused("\n".join(mistakes))
+    note(found, reader)
+    return replace(found, notes=tuple(reader.notes))
+
+
+def note(found: Configuration, reader: ObjectReader) -> None:
+    """Note what is no mistake of one provider's part, and yet worth a line."""
     for key, sentence in retired.notes(found.provider, found.cloud.image, found.limits):
         reader.note(key, sentence)
     for key, sentence in leases.notes(found.provider, found.mode, found.node.lease_s, frozenset(found.cloud.keys)):
         reader.note(key, sentence)
-    return replace(found, notes=tuple(reader.notes))
 
 
 def several(content: Mapping[str, Any], outside: Outside) -> Configuration:
@@ -122,8 +127,7 @@ def one_of_several(reader: ObjectReader, before: Mapping[str, Configuration]) ->
     if name in before:
         reader.wrong("name", f"{name!r} is another provider's already: give each a name of its own")
     found = configuration(kind, reader, own_limits)
-    for key, sentence in retired.notes(kind, found.cloud.image, found.limits):
-        reader.note(key, sentence)
+    note(found, reader)
     own_sizes = tuple(replace(size, provider=name) for size in found.limits.sizes)
     return name, replace(found, limits=replace(found.limits, sizes=own_sizes))
 

@@ -1,1 +1,46 @@
-"""What is done with providers beside renting machines for tasks."""
+"""The providers of the file, by their names: a machine is created, looked up and destroyed by its own, and by no other."""
+
+from collections.abc import Iterator, Mapping
+
+from clusterodm.libs.common.errors import ProviderFailed
+from clusterodm.services.autoscaler.providers.ports import Provider
+
+
+class ProviderRegistry(Mapping[str, Provider]):
+    """All providers of the file, in its order."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        """Take them; at least one."""
+        self._providers = dict(providers)
+
+    def __repr__(self) -> str:
+        """Show the names."""
+        return f"ProviderRegistry({', '.join(self._providers)})"
+
+    def __getitem__(self, name: str) -> Provider:
+        """Find one."""
+        return self._providers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names."""
+        return iter(self._providers)
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._providers)
+
+    def owner(self, provider: str) -> str:
+        """Say which of them a machine is asked of whose record names this one; empty: none.
+
+        One alone answers for all, as it did before there could be several: whoever renames it means the same one.
+        """
+        return provider if provider in self or len(self) > 1 else next(iter(self))
+
+    def of(self, provider: str) -> Provider:
+        """Give the provider of a machine. Raises ProviderFailed where the file has it no more."""
+        found = self._providers.get(self.owner(provider))
+        if found is None:
+            raise ProviderFailed(
+                f"the file has no provider {provider!r} any more: it has to stay until its machines are gone"
+            )
+        return found
