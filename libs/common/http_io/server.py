@@ -15,7 +15,7 @@ Each connection has a time by which something must have happened (`until_s`; Ser
 
 import asyncio
 import socket
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final, cast
@@ -58,11 +58,19 @@ class Connection(asyncio.BufferedProtocol):
     """Both shared by all: what has been read is taken out before the next read."""
 
     __slots__ = (
-        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_leaving", "_owed", "_plain", "_scope", "_shared", "_state",
+        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_leaving", "_made", "_owed", "_plain", "_scope", "_shared", "_state",
         "_unsent_bytes", "_writers", "full", "loop", "transport", "until_s",
     )  # fmt: skip
 
-    def __init__(self, *, shared: Connections, app: App, server_state: ServerState, **named: Any) -> None:
+    def __init__(
+        self,
+        *,
+        shared: Connections,
+        app: App,
+        server_state: ServerState,
+        made: Callable[[], None] | None = None,
+        **named: Any,
+    ) -> None:
         del named  # uvicorn's configuration
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
@@ -71,6 +79,8 @@ class Connection(asyncio.BufferedProtocol):
         self.full = False
         """The client is behind with reading."""
         self._shared = shared
+        self._made = made
+        """To be called when there is a connection: its handshake is over."""
         self._app = app
         self._state = server_state
         self._plain: EarlyRequest | None = None
@@ -106,6 +116,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the first request its time; close one connection too many."""
         self.transport = cast("asyncio.Transport", transport)
+        if self._made is not None:
+            self._made()
         if not self._shared.admits(self, self._origin):
             self.transport.abort()
             return

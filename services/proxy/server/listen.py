@@ -13,16 +13,18 @@ that is still starting.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.http_io.handshakes import TlsServer, handshakes_of
 from clusterodm.libs.common.http_io.listening import BOTH_FAMILIES, server
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.serving import Server
@@ -118,7 +120,8 @@ async def served(
     heard = access.heard if access and access.form == "plain" else None
     answered = access.answered_plainly if access and heard is None else None
     shared = Connections(kept_to, limits.connections_count, app.fast_path, heard, answered_plainly=answered)
-    servers = [Server(configured(app, port, shared, limits.stop_s)) for port in ports]
+    handshakes = handshakes_of(kept_to)
+    servers = [server_of(app, port, shared, handshakes, limits.stop_s) for port in ports]
     ended = asyncio.Event()
     async with TaskLimiter(len(servers), grace_s=limits.stop_s + CLOSING_S) as limiter:
         for server, port in zip(servers, ports, strict=True):
@@ -143,7 +146,19 @@ async def until_ended(server: "Server", port: ListeningPort, ended: asyncio.Even
         ended.set()
 
 
-def configured(app: Router, port: ListeningPort, shared: Connections, stop_s: float) -> uvicorn.Config:
+def server_of(app: Router, port: ListeningPort, shared: Connections, handshakes: Connections, stop_s: float) -> Server:
+    """Make the server of one port. Of TLS uvicorn knows nothing: it begins when a connection has been counted."""
+    config = configured(app, shared, stop_s)
+    if port.tls is None:
+        return Server(config)
+
+    def connection(state: ServerState, made: Callable[[], None]) -> Connection:
+        return Connection(shared=shared, app=app, server_state=state, made=made)
+
+    return TlsServer(config, port.tls, connection, shared=shared, handshakes=handshakes)
+
+
+def configured(app: Router, shared: Connections, stop_s: float) -> uvicorn.Config:
     """Configure one uvicorn."""
     config = uvicorn.Config(
         app,
@@ -158,7 +173,6 @@ def configured(app: Router, port: ListeningPort, shared: Connections, stop_s: fl
         timeout_graceful_shutdown=max(1, round(stop_s)),
     )
     config.load()
-    config.ssl = port.tls
     return config
 
 
