@@ -43,6 +43,8 @@ on from N: proxies, schedulers, autoscalers, the admin; `metrics_ports` in the d
 * What is the whole cluster's (tasks, queue, nodes, machines, cost) is told by the scheduler and the autoscaler that *lead*, and by nobody
   else; `clusterodm_leader` says who does.
 * Values of labels are few: endpoints are templates, no id of a task is ever one. The first thousand nodes have series of their own.
+* `tenant` is the name of a tenant, of the first 500 whose tasks end in a scheduler's time; `other` are all tenants beyond, `unnamed` tasks of tokens
+  without a tenant, and an empty one those without a token. For bills there is `clusterodm tenant usage`, which leaves nobody out.
 * A scrape costs what there are nodes and machines, whatever waits or runs. Counting costs a request a microsecond or two.
 * No token, password or address of a client is in a metric. Names of nodes are: let nobody reach the port who may not know them.
 * Beside these there are `process_*` (memory, CPU, open files) and `python_*` of the Prometheus client library.

@@ -16,8 +16,9 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
         requests    autoscaler: destroy_machine, get_status, list_machines, pause, plan, report_health, report_settings,
                       resume, view_command
         requests    scheduler: add_node, best_node, cancel_task, describe_task, drain_node, get_overview, get_task,
-                      get_usage, import_route, list_nodes, list_tasks, lock_node, read_console, remove_node,
-                      remove_task, report_health, report_settings, restart_task, search_tasks, unlock_node, update_nodes
+                      get_usage, import_route, label_node, list_nodes, list_tasks, lock_node, move_task_up,
+                      read_console, remove_node, remove_task, report_health, report_settings, restart_task,
+                      search_tasks, set_task_priority, unlock_node, update_nodes
         publishes   log.level_set, operator.acted
         writes      samples
         reads       progress, proxies, spools
@@ -46,14 +47,16 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
 
     scheduler
         answers     add_node, adopt_task, aim_upload, best_node, cancel_task, claim_task, confirm_tasks, describe_task,
-                      drain_node, find_ui_node, get_overview, get_task, get_usage, import_route, list_nodes,
-                      list_task_ids, list_tasks, lock_node, lose_node, place_task, place_tasks, read_console,
-                      remove_node, remove_task, renew_attempt, report_forward_failed, report_forwarded, report_health,
-                      report_inputs_gone, report_inputs_lost, report_settings, restart_task, search_tasks, set_tenants,
-                      submit_from_url, submit_task, unlock_node, update_nodes
-        publishes   demand.changed, hint.placement_possible, node.added, node.came_online, node.drained, node.locked,
-                      node.removed, node.unlocked, node.went_offline, task.attempt_ended, task.finished, task.placed,
-                      task.removed, task.restarted, task.started, task.submitted
+                      drain_node, find_ui_node, get_overview, get_task, get_usage, import_route, label_node, list_nodes,
+                      list_task_ids, list_tasks, lock_node, lose_node, move_task_up, place_task, place_tasks,
+                      read_console, remove_node, remove_task, renew_attempt, report_forward_failed, report_forwarded,
+                      report_health, report_inputs_gone, report_inputs_lost, report_settings, restart_task,
+                      search_tasks, set_task_priority, set_tenants, submit_from_url, submit_task, unlock_node,
+                      update_nodes
+        publishes   demand.changed, hint.placement_possible, node.added, node.came_online, node.drained, node.labeled,
+                      node.locked, node.removed, node.unlocked, node.went_offline, task.attempt_ended, task.finished,
+                      task.moved_up, task.placed, task.prioritized, task.removed, task.restarted, task.started,
+                      task.submitted
         watches     hint.finish_reported, supply.changed
         writes      consoles, ended, machine-spans, nodes, observations, options, summary, tasks, tenants, tombstones,
                       usage

@@ -16,6 +16,7 @@ from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     BEST_NODE,
     DRAIN_NODE,
+    LABEL_NODE,
     LIST_NODES,
     LOCK_NODE,
     REMOVE_NODE,
@@ -25,6 +26,7 @@ from clusterodm.libs.common.messages.nodes import (
     BestNode,
     BestNodeFound,
     DrainNode,
+    LabelNode,
     NodeList,
     NodeRef,
     NodeView,
@@ -36,16 +38,19 @@ from clusterodm.libs.common.messages.tasks import (
     GET_TASK,
     IMPORT_ROUTE,
     LIST_TASKS,
+    MOVE_TASK_UP,
     READ_CONSOLE,
     REMOVE_TASK,
     RESTART_TASK,
     SEARCH_TASKS,
+    SET_TASK_PRIORITY,
     Console,
     ImportRoute,
     ListTasks,
     ReadConsole,
     RestartTask,
     SearchTasks,
+    SetTaskPriority,
     TaskDescription,
     TaskList,
     TaskPage,
@@ -54,11 +59,12 @@ from clusterodm.libs.common.messages.tasks import (
     TaskSummary,
 )
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsagePage, UsageRow, Used
-from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.nodes import NodeInfo, mistake_in_labels
 from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus, Handler
 from clusterodm.libs.common.settings.fields import Settings
+from clusterodm.libs.common.tenancy import HIGHEST_PRIORITY
 
 INFO = NodeInfo(
     version="2.2.4",
@@ -120,6 +126,7 @@ class FakeScheduler:
             LOCK_NODE: self.lock_node,
             DRAIN_NODE: self.drain_node,
             UNLOCK_NODE: self.unlock_node,
+            LABEL_NODE: self.label_node,
             UPDATE_NODES: self.list_nodes,
             BEST_NODE: self.best_node,
             LIST_TASKS: self.list_tasks,
@@ -132,6 +139,8 @@ class FakeScheduler:
             SCHEDULER_HEALTH: Health("scheduler", lambda: {"bus": True}).answer,
             SCHEDULER_SETTINGS: settings_handler("scheduler", Settings()),
             CANCEL_TASK: self.cancel_task,
+            SET_TASK_PRIORITY: self.set_task_priority,
+            MOVE_TASK_UP: self.move_task_up,
             REMOVE_TASK: self.remove_task,
             IMPORT_ROUTE: self.import_route,
         }
@@ -165,6 +174,12 @@ class FakeScheduler:
 
     async def lock_node(self, asked: NodeRef) -> NodeView:
         return self.change(self.node(asked), locked=True)
+
+    async def label_node(self, asked: LabelNode) -> NodeView:
+        self.asked.append(asked)
+        if mistake := mistake_in_labels(asked.labels):
+            raise Refused(mistake)
+        return self.change(self.node(asked), labels=asked.labels)
 
     async def drain_node(self, asked: DrainNode) -> NodeView:
         self.asked.append(asked)
@@ -243,6 +258,21 @@ class FakeScheduler:
         self.tasks[self.tasks.index(found)] = canceled
         return TaskRecord(task=canceled, revision=2)
 
+    async def set_task_priority(self, asked: SetTaskPriority) -> TaskRecord:
+        found = self.task(asked.task)
+        if found.state.ended or abs(asked.priority) > HIGHEST_PRIORITY:
+            raise Refused("It has ended" if found.state.ended else "a priority is -10 to 10")
+        changed = task(found.id, found.state, name=found.name, priority=asked.priority)
+        self.tasks[self.tasks.index(found)] = changed
+        return TaskRecord(task=changed, revision=2)
+
+    async def move_task_up(self, asked: TaskRef) -> TaskRecord:
+        found = self.task(asked.task)
+        if found.state is not TaskState.WAITING:
+            raise Refused("It does not wait: it has its slot already")
+        self.tasks.sort(key=lambda each: each is not found)
+        return TaskRecord(task=found, revision=2)
+
     async def remove_task(self, asked: TaskRef) -> Done:
         self.tasks.remove(self.task(asked.task))
         return Done()
@@ -298,5 +328,7 @@ class FakeScheduler:
             position=1 if waiting else None,
             reason=found.waiting_because or found.error,
             has_owner=bool(found.owner),
+            priority=found.priority,
+            order=f"priority {found.priority:+}" if waiting and found.priority else "",
             seen_at_ms=found.known.seen_at_ms if found.known else None,
         )

@@ -23,7 +23,7 @@ from typing import Any
 from clusterodm.libs.common.clocks import Instant, Now, WallMs, read
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.buckets import NODES
-from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, LockNode, NodeRef
+from clusterodm.libs.common.messages.nodes import AddNode, DrainNode, LabelNode, LockNode, NodeRef
 from clusterodm.libs.common.messages.placement import (
     NotWaiting,
     Placed,
@@ -38,6 +38,7 @@ from clusterodm.libs.common.messages.placement import (
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import AdoptTask, ImportRoute, KnownAttempt, RestartTask, SubmitTask, TaskRef
+from clusterodm.libs.common.messages.tenants import SetTenants, TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
 from clusterodm.libs.common.model.tasks import StatusCode, Task
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
@@ -458,6 +459,15 @@ class Play:
         """Drain a node."""
         asked = DrainNode(node=NodeId(f"{node}-3000"), deadline_s=deadline_s)
         await self.scheduler.nodes.commands.drain(asked)
+
+    async def labels(self, node: str, *labels: str) -> None:
+        """Give a node labels."""
+        await self.scheduler.nodes.commands.label(LabelNode(node=NodeId(f"{node}-3000"), labels=labels))
+
+    async def confines(self, owner: str, *labels: str) -> None:
+        """Confine a tenant to nodes with labels."""
+        share = TenantShare(owner=Owner(owner), name=owner, labels=labels)
+        await self.scheduler.placement.tenants.set_tenants(SetTenants(tenants=(share,)))
 
     async def takes_off(self, node: str) -> None:
         """Remove a node."""

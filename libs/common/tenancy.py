@@ -20,6 +20,7 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.model.nodes import mistake_in_labels
 from clusterodm.libs.common.model.values import Frozen, Owner
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 
@@ -78,6 +79,8 @@ class Tenant(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
     storage_bytes: int = 0
     """Of all files that the cluster keeps for it: uploads, and inputs of tasks."""
     options: dict[str, OptionLimit] = msgspec.field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    """Its tasks go only to nodes with all of these; none: to any that is not reserved for others."""
 
     @property
     def account(self) -> Owner:
@@ -214,8 +217,10 @@ def mistake_in_tenant(tenant: Tenant) -> str:
     if abs(tenant.priority) > HIGHEST_PRIORITY:
         return f"tenant {tenant.name!r}: priority must be {-HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}"
     numbers = ("max_images_count", "max_task_bytes", "tasks_at_once_count", "storage_bytes")
-    negative = [name for name in numbers if getattr(tenant, name) < 0]
-    return f"tenant {tenant.name!r}: {negative[0]} is negative" if negative else ""
+    if negative := [name for name in numbers if getattr(tenant, name) < 0]:
+        return f"tenant {tenant.name!r}: {negative[0]} is negative"
+    mistake = mistake_in_labels(tenant.labels)
+    return f"tenant {tenant.name!r}: {mistake}" if mistake else ""
 
 
 def mistake_in_token(token: IssuedToken, tenants: frozenset[str]) -> str:

@@ -254,6 +254,34 @@ async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
         await expect(rows).to_have_count(5)
 
 
+async def test_an_open_page_whose_node_or_task_goes_says_so_and_nothing_fails(site: str, scheduler: FakeScheduler):
+    async with a_browser() as browser, visiting(browser, site) as page:
+        gone = page.locator("#live .problem")
+        await page.goto("/nodes/10.0.0.17-3001")
+        await expect(page.locator("#link")).to_have_text("live")
+        await page.get_by_role("button", name="Labels").click()
+        await page.get_by_label("Labels, with spaces").fill("gpu tenant=survey")
+        await page.locator("#label-node").get_by_role("button", name="Set").click()
+        await expect(page.locator(".facts")).to_contain_text("Reserved for")
+        assert scheduler.nodes[2].labels == ("gpu", "tenant=survey")
+        scheduler.nodes.pop(2)
+        await page.evaluate("htmx.trigger('#live', 'refresh')")  # as when the cluster says that nodes have changed
+        await expect(gone).to_have_text("there is no such node")
+
+        await page.goto(f"/tasks/{IDS[4]}")
+        await expect(page.locator("#link")).to_have_text("live")
+        await page.get_by_role("button", name="Priority").click()
+        await page.get_by_label("From -10 to 10").fill("4")
+        await page.locator("#prioritize").get_by_role("button", name="Set").click()
+        await expect(page.locator(".facts")).to_contain_text("priority +4")
+        await page.get_by_role("button", name="Move up").click()
+        await expect(page.locator("#said")).to_contain_text("Move up: done.")
+        assert scheduler.tasks[0].id == IDS[4]
+        scheduler.tasks.pop(0)
+        await page.evaluate("htmx.trigger('#live', 'refresh')")
+        await expect(gone).to_contain_text("not found")
+
+
 async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site: str, tokens: TokensFileKeeper):
     async with a_browser() as browser, visiting(browser, site) as page:
         await page.goto("/tenants")

@@ -27,6 +27,8 @@ class TokenChecked(Frozen, frozen=True, kw_only=True):
     max_task_bytes: int = 0
     tasks_at_once_count: int = 0
     storage_bytes: int = 0
+    labels: tuple[str, ...] = ()
+    """Its tasks go only to nodes with all of these."""
 
 
 CHECK_TOKEN: Final = Request("auth.check_token", CheckToken, TokenChecked, idempotent=True)

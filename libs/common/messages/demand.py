@@ -20,6 +20,10 @@ class WaitingTask(Frozen, frozen=True, kw_only=True):
     min_memory_bytes: int = 0
     barred: tuple[MachineId, ...] = ()
     """Machines whose nodes have refused it."""
+    tenant: str = ""
+    """Whose it is, as labels of nodes name it; empty: nobody's in particular."""
+    labels: tuple[str, ...] = ()
+    """Its node must have all of these."""
 
 
 def supersedes(epoch: int, last_epoch: int) -> bool:
@@ -71,6 +75,8 @@ class MachineOutlook(Frozen, frozen=True, kw_only=True):
     """Of the whole machine; None: the configuration does not say."""
     ready_in_ms: int = 0
     """Until its node should be there, when this was told; 0: it is there."""
+    labels: tuple[str, ...] = ()
+    """Of its node."""
 
 
 class SupplyChanged(Frozen, frozen=True, kw_only=True):

@@ -97,6 +97,9 @@ class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     cost_per_hour: float = 0.0
     """Of the machines that exist, as far as the configuration names prices."""
     cost_last_day: float = 0.0
+    max_hourly_cost: float | None = None
+    """The budget; None: there is none."""
+    max_daily_cost: float | None = None
     waits: tuple["TaskWaits", ...] = ()
     """Waiting tasks for which no machine is started, and why."""
     trouble: str = ""

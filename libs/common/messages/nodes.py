@@ -31,6 +31,8 @@ class NodeView(Frozen, frozen=True, kw_only=True):
     """Why it is offline, in one line."""
     lock_reason: str = ""
     """Why it is locked for good, which no operator undoes; empty: it is not."""
+    pace: int = 0
+    """How fast it is, in steps of a fifth: 0 is usual, or unknown; the larger, the slower."""
 
 
 class AddNode(Frozen, frozen=True, kw_only=True):
@@ -103,6 +105,13 @@ class DrainNode(Frozen, frozen=True, kw_only=True):
     """Seconds from now; None: nothing is moved."""
 
 
+class LabelNode(Frozen, frozen=True, kw_only=True):
+    """A node has these labels from now on, and no others. Refused where one is no label."""
+
+    node: NodeId
+    labels: tuple[str, ...] = ()
+
+
 class LoseNode(Frozen, frozen=True, kw_only=True):
     """The machine of this node goes, or is gone: its tasks get a new attempt at once, and the node is removed."""
 
@@ -129,6 +138,7 @@ LOSE_NODE: Final = Request("scheduler.lose_node", LoseNode, Done)
 LOCK_NODE: Final = Request("scheduler.lock_node", LockNode, NodeView, idempotent=True)
 DRAIN_NODE: Final = Request("scheduler.drain_node", DrainNode, NodeView, idempotent=True)
 UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView, idempotent=True)
+LABEL_NODE: Final = Request("scheduler.label_node", LabelNode, NodeView, idempotent=True)
 LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList, idempotent=True)
 UPDATE_NODES: Final = Request("scheduler.update_nodes", UpdateNodes, NodeList, timeout_s=15.0)
 BEST_NODE: Final = Request("scheduler.best_node", BestNode, BestNodeFound, idempotent=True)
@@ -147,6 +157,8 @@ NODE_ADDED: Final = Event("node.added", NodeEvent)
 NODE_REMOVED: Final = Event("node.removed", NodeEvent)
 NODE_LOCKED: Final = Event("node.locked", NodeEvent)
 NODE_UNLOCKED: Final = Event("node.unlocked", NodeEvent)
+NODE_LABELED: Final = Event("node.labeled", NodeEvent)
+"""It has other labels."""
 NODE_DRAINED: Final = Event("node.drained", NodeEvent)
 """A drain has begun."""
 NODE_ONLINE: Final = Event("node.came_online", NodeEvent)

@@ -38,6 +38,13 @@ class ClusterOverview(Frozen, frozen=True, kw_only=True):
     """Of the tasks that are being sent to nodes."""
     forwarding_sent_bytes: int = 0
     """So much of it the nodes have."""
+    upload_owner_away_count: int = 0
+    """Waiting tasks whose files lie with a proxy that does not answer."""
+    on_offline_nodes_count: int = 0
+    """Tasks on nodes that do not answer."""
+    longest_run_task: TaskId | None = None
+    """The task that has been running for the longest time."""
+    longest_run_s: float = 0.0
 
 
 GET_OVERVIEW: Final = Request("scheduler.get_overview", GetOverview, ClusterOverview, idempotent=True)

@@ -133,6 +133,14 @@ class RestartTask(Frozen, frozen=True, kw_only=True):
     options: tuple[OptionValue, ...] | None = None
 
 
+class SetTaskPriority(Frozen, frozen=True, kw_only=True):
+    """A task goes sooner, or later, from now on. For operators. Refused where it has ended."""
+
+    task: TaskId
+    priority: int
+    """-10 to 10, added to its tenant's; 0: as usual. What is outside is refused."""
+
+
 class ListTasks(Frozen, frozen=True, kw_only=True):
     """Committed tasks in the order of their commits; a page at a time."""
 
@@ -172,6 +180,14 @@ class TaskSummary(Frozen, frozen=True, kw_only=True):
     """So many of them its node has, while they are forwarded."""
     sent_count: int = 0
     expected: Expected | None = None
+    sent_bytes_per_s: float = 0.0
+    """How fast they went there so far."""
+    priority: int = 0
+    """An operator's."""
+    tenant: str = ""
+    """Its owner's name; where nobody has given it one, the owner: its tenant, or a digest of a token. Empty: nobody's."""
+    order: str = ""
+    """Why it stands where it does in the queue, while it waits."""
 
 
 class TaskList(Frozen, frozen=True, kw_only=True):
@@ -186,6 +202,8 @@ class TaskOrder(StrEnum):
     """What a list of tasks is sorted by."""
 
     COMMITTED = "committed"
+    QUEUE = "queue"
+    """In which waiting tasks should get slots: only those that wait are listed. With a text to be found: by their commits."""
     ENDED = "ended"
     NAME = "name"
     IMAGES = "images"
@@ -276,6 +294,9 @@ LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds, 
 READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0, idempotent=True)
 CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0, idempotent=True)
 REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0)
+SET_TASK_PRIORITY: Final = Request("scheduler.set_task_priority", SetTaskPriority, TaskRecord, idempotent=True)
+MOVE_TASK_UP: Final = Request("scheduler.move_task_up", TaskRef, TaskRecord, idempotent=True)
+"""It goes in front of its owner's other waiting tasks of its priority. Refused where it does not wait."""
 RESTART_TASK: Final = Request("scheduler.restart_task", RestartTask, TaskRecord, timeout_s=15.0)
 IMPORT_ROUTE: Final = Request("scheduler.import_route", ImportRoute, TaskRecord)
 
@@ -297,4 +318,6 @@ TASK_STARTED: Final = Event("task.started", TaskEvent)
 TASK_ATTEMPT_ENDED: Final = Event("task.attempt_ended", TaskEvent)
 TASK_FINISHED: Final = Event("task.finished", TaskEvent)
 TASK_REMOVED: Final = Event("task.removed", TaskEvent)
+TASK_PRIORITIZED: Final = Event("task.prioritized", TaskEvent)
+TASK_MOVED_UP: Final = Event("task.moved_up", TaskEvent)
 TASK_RESTARTED: Final = Event("task.restarted", TaskEvent)

@@ -18,6 +18,8 @@ class TenantShare(Frozen, frozen=True, kw_only=True):
     """Who goes first, whatever the weights: the higher the sooner."""
     tasks_at_once_count: int = 0
     """Tasks under way; more wait. 0: no limit."""
+    labels: tuple[str, ...] = ()
+    """Its tasks go only to nodes with all of these."""
 
 
 class SetTenants(Frozen, frozen=True, kw_only=True):

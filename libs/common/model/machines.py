@@ -57,6 +57,8 @@ class Machine(Frozen, frozen=True, kw_only=True):
     billed_unit_ms: int = 0  # started units of so much are billed whole; 0: the time that it exists
     billed_least_ms: int = 0
     tasks_at_once_count: int = 1
+    labels: tuple[str, ...] = ()
+    """Of its node: as the configuration says, then as operators do."""
     for_task: TaskId | None = None
     """The task that it was requested for; any other that fits may take it. None: it belongs to the warm pool."""
     reason: str = ""

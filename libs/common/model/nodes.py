@@ -1,9 +1,49 @@
 """Nodes: what is registered, and what they say of themselves."""
 
+import re
+from collections.abc import Collection, Iterable
+from typing import Final
+
 import msgspec
 
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId
+
+LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.=/-]{0,61}[A-Za-z0-9])?")
+"""Of a node: what an operator calls it, without spaces, so that lines with labels can be split."""
+LABELS_COUNT: Final = 50
+RESERVED: Final = "tenant="
+"""A label that begins so reserves its node for a tenant, by its name or its owner; several of them: for these."""
+
+
+def labels_of(said: str | Iterable[str]) -> tuple[str, ...]:
+    """Read labels, each once: a list, or a text with commas or white space between them."""
+    return tuple(dict.fromkeys(said.replace(",", " ").split() if isinstance(said, str) else said))
+
+
+def mistake_in_labels(labels: Collection[str]) -> str:
+    """Say what is wrong with labels; empty: nothing."""
+    if len(labels) > LABELS_COUNT:
+        return f"there are at most {LABELS_COUNT} labels"
+    wrong = next((label for label in labels if not LABEL.fullmatch(label)), None)
+    if wrong is None:
+        return ""
+    return f"{wrong[:80]!a} is no label: 1 to 63 letters and digits, and . _ = / - between them"
+
+
+def reserved_for(labels: Iterable[str]) -> frozenset[str]:
+    """Name the tenants for whom labels reserve a node; none: it is anybody's."""
+    return frozenset(label.removeprefix(RESERVED) for label in labels if label.startswith(RESERVED))
+
+
+def objection(labels: Collection[str], tenant: str, confined_to: Collection[str]) -> str:
+    """Say why a tenant's tasks may not go where these labels are; empty: they may. `confined_to`: labels that must be there."""
+    if not labels and not confined_to:
+        return ""
+    if missing := sorted(set(confined_to) - set(labels)):
+        return f"no label{'s' if len(missing) > 1 else ''} {' and '.join(missing)}"
+    kept = reserved_for(labels)
+    return f"reserved for {' and '.join(sorted(kept))}" if kept and tenant not in kept else ""
 
 
 class Node(Frozen, frozen=True, kw_only=True):

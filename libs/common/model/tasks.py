@@ -182,6 +182,10 @@ class Task(Frozen, frozen=True, kw_only=True):
     """Since when it waits for the proxy that holds its photos; 0: that is not what it waits for."""
     start_told_ms: int = 0
     """The start that its user was last told to expect; 0: none was."""
+    priority: int = 0
+    """An operator's, -10 to 10: added to its tenant's. The higher, the sooner."""
+    queued_at_ms: int = 0
+    """What counts in the queue instead of its commit, where an operator has moved it up; 0: its commit."""
     not_before_ms: int = 0
     """Back-off: no new attempt before this."""
     min_memory_bytes: int = 0

@@ -32,6 +32,7 @@ from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     BEST_NODE,
     DRAIN_NODE,
+    LABEL_NODE,
     LIST_NODES,
     LOCK_NODE,
     REMOVE_NODE,
@@ -40,6 +41,7 @@ from clusterodm.libs.common.messages.nodes import (
     AddNode,
     BestNode,
     DrainNode,
+    LabelNode,
     ListNodes,
     LockNode,
     NodeRef,
@@ -52,12 +54,15 @@ from clusterodm.libs.common.messages.tasks import (
     DESCRIBE_TASK,
     GET_TASK,
     LIST_TASKS,
+    MOVE_TASK_UP,
     READ_CONSOLE,
     REMOVE_TASK,
     RESTART_TASK,
+    SET_TASK_PRIORITY,
     ListTasks,
     ReadConsole,
     RestartTask,
+    SetTaskPriority,
     TaskRef,
     TaskSummary,
 )
@@ -111,6 +116,7 @@ NODE_REQUESTS: Final[dict[NodeAct, tuple[Request[Any, Any], Callable[..., NodeRe
 TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
     TaskAct.CANCEL: CANCEL_TASK,
     TaskAct.REMOVE: REMOVE_TASK,
+    TaskAct.UP: MOVE_TASK_UP,
 }
 """To restart is another: it may come with other options."""
 
@@ -211,6 +217,18 @@ async def drain_node(bus: "Bus", command: commands.DrainNodeCommand) -> Answer:
     return Ok()
 
 
+async def label_node(bus: "Bus", command: commands.LabelNodeCommand) -> Answer:
+    """NODE LABEL."""
+    node = meant(await nodes_of(bus), command)
+    if node is None:
+        return Declined("there is no such node")
+    wanted = LabelNode(node=node.id, labels=command.labels)
+    if refusal := await refusal_of(bus.request(LABEL_NODE, wanted)):
+        return refusal
+    log.info("node.label_requested", node=name_of(node), node_id=node.id, labels=command.labels)
+    return Ok()
+
+
 async def show_node(bus: "Bus", command: commands.ShowNodeCommand) -> Answer:
     """NODE INFO."""
     node = numbered(await nodes_of(bus), command.number)
@@ -275,7 +293,7 @@ async def show_console(bus: "Bus", command: commands.ShowConsoleCommand) -> Answ
 
 
 async def change_task(bus: "Bus", command: commands.ChangeTaskCommand) -> Answer:
-    """TASK CANCEL, REMOVE, RESTART."""
+    """TASK CANCEL, REMOVE, RESTART, UP."""
     try:
         if command.act is TaskAct.RESTART:
             await bus.request(RESTART_TASK, RestartTask(task=command.task))
@@ -286,6 +304,18 @@ async def change_task(bus: "Bus", command: commands.ChangeTaskCommand) -> Answer
     except ClusterError as error:
         return TaskChanged(error.message)
     log.info("task.change_requested", act=command.act.value, task=command.task)
+    return TaskChanged()
+
+
+async def prioritize_task(bus: "Bus", command: commands.PrioritizeTaskCommand) -> Answer:
+    """TASK PRIORITY."""
+    try:
+        await bus.request(SET_TASK_PRIORITY, SetTaskPriority(task=command.task, priority=command.priority))
+    except (NotFound, BusFailed):
+        raise
+    except ClusterError as error:
+        return TaskChanged(error.message)
+    log.info("task.priority_requested", task=command.task, priority=command.priority)
     return TaskChanged()
 
 
@@ -418,6 +448,7 @@ HANDLERS: Final[dict[type, Callable[["Bus", Any], Awaitable[Answer]]]] = {
     commands.AddNodeCommand: add_node,
     commands.ChangeNodeCommand: change_node,
     commands.DrainNodeCommand: drain_node,
+    commands.LabelNodeCommand: label_node,
     commands.ShowNodeCommand: show_node,
     commands.ListNodesCommand: list_nodes,
     commands.UpdateNodesCommand: update_nodes,
@@ -428,6 +459,7 @@ HANDLERS: Final[dict[type, Callable[["Bus", Any], Awaitable[Answer]]]] = {
     commands.ShowTaskCommand: show_task,
     commands.ShowConsoleCommand: show_console,
     commands.ChangeTaskCommand: change_task,
+    commands.PrioritizeTaskCommand: prioritize_task,
     commands.ShowUsageCommand: show_usage,
     commands.ViewMachineCommand: view_machine_command,
     commands.PlanMachinesCommand: plan_machines,

@@ -104,6 +104,7 @@ def node_data(node: NodeView) -> Json:
         "lockReason": node.lock_reason,
         "labels": list(node.labels),
         "slotsUsed": node.slots_used_count,
+        "pace": node.pace,
     }
 
 
@@ -149,6 +150,7 @@ def task_entry(task: TaskSummary) -> Json:
         "reason": task.reason,
         "dateCommitted": task.committed_at_ms,
         "expected": expected_data(task.expected),
+        "priority": task.priority,
     }
 
 
@@ -199,6 +201,7 @@ def task_data(task: Task, node_name: str, expected: Expected | None = None) -> J
         ],
         "reason": task.error or task.waiting_because,
         "expected": expected_data(expected),
+        "priority": task.priority,
     }
 
 
@@ -259,6 +262,8 @@ def autoscaler_status(status: AutoscalerStatus) -> Json:
         "machines": status.states,
         "costPerHour": status.cost_per_hour,
         "costLastDay": status.cost_last_day,
+        "maxHourlyCost": status.max_hourly_cost,
+        "maxDailyCost": status.max_daily_cost,
         "waits": [{"uuid": each.task, "reason": each.reason} for each in status.waits],
         "trouble": status.trouble,
         "providers": [

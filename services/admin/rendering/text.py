@@ -153,8 +153,7 @@ def lines_of(answer: Answer) -> str | None:  # noqa: PLR0911 one for each answer
 
 def render(answer: Answer) -> str:
     """Write an answer for telnet, line end included."""
-    word = status_word(answer)
-    lines = lines_of(answer) if word is None else word
+    lines = lines_of(answer) if (word := status_word(answer)) is None else word
     return (pretty(value(answer)) if lines is None else lines) + END
 
 
@@ -183,6 +182,7 @@ def node_row(node: NodeView) -> Row:
         version_of(node),
         memory(node.info.total_memory) if node.info else "",
         "yes" if node.auto_spawned else "no",
+        " ".join(node.labels),
         state_of(node),
     )
 
@@ -232,7 +232,7 @@ def machine_row(view: MachineView) -> Row:
     )
 
 
-NODE_HEAD: Final = ("N", "NODE", "SLOTS", "MAX IMAGES", "ENGINE", "API", "MEMORY", "AUTO", "STATE")
+NODE_HEAD: Final = ("N", "NODE", "SLOTS", "MAX IMAGES", "ENGINE", "API", "MEMORY", "AUTO", "LABELS", "STATE")
 TASK_HEAD: Final = ("TASK", "STATE", "DONE", "IMAGES", "TIME", "NODE", "NAME", "REASON")
 MACHINE_HEAD: Final = ("N", "MACHINE", "STATE", "PROVIDER", "SIZE", "REGION", "NODE", "TASKS", "AGE", "COST", "REASON")
 ROUTE_HEAD: Final = ("TASK", "NODE")

@@ -20,6 +20,7 @@ from clusterodm.services.admin.tokens.core import (
     created,
     duration_ms,
     found,
+    listed_labels,
     new_token,
     revoked,
     rotated,
@@ -34,8 +35,12 @@ PRIVATE: Final = 0o600
 OTHERS_MAY_CHANGE: Final = 0o022
 TOKEN_BYTES: Final = 32
 ID_BYTES: Final = 4
-SIZES: Final = frozenset(("max_task_bytes", "storage_bytes"))
-"""Limits that people write as 50GB."""
+READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "max_task_bytes": size_bytes,
+    "storage_bytes": size_bytes,
+    "labels": listed_labels,
+}
+"""Limits that people write in another way than the file: 50GB; labels one after the other."""
 
 Change = Callable[[TokensFile], TokensFile]
 
@@ -176,6 +181,6 @@ def span(text: str) -> int:
 def read_limits(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Read limits as they are written on a page. Raises Refused."""
     try:
-        return {name: size_bytes(value) if name in SIZES else value for name, value in changes.items()}
+        return {name: READ[name](value) if name in READ else value for name, value in changes.items()}
     except ValueError as error:
         raise Refused(str(error)) from None

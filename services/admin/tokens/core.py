@@ -11,6 +11,7 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.model.nodes import labels_of, mistake_in_labels
 from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.tenancy import (
     LEAST_TOKEN_LENGTH,
@@ -63,6 +64,14 @@ def size_bytes(text: str) -> int:
     if match is None or (match[2] is None and float(match[1])):
         raise ValueError(f"{text!r} is no size: 500MB, 50GB or 2TB; 0: no limit")
     return int(float(match[1]) * UNITS[(match[2] or "kb").lower()])
+
+
+def listed_labels(said: str | Sequence[str]) -> tuple[str, ...]:
+    """Read labels: a list, or a text with commas or spaces between them. Raises ValueError."""
+    labels = labels_of(said)
+    if mistake := mistake_in_labels(labels):
+        raise ValueError(mistake)
+    return labels
 
 
 def with_tenant(file: TokensFile, name: str, changes: Mapping[str, Any], *, owner: Owner | None = None) -> TokensFile:
@@ -173,6 +182,7 @@ def tenant_data(file: TokensFile, tenant: Tenant) -> dict[str, Any]:
         "at_once": tenant.tasks_at_once_count or None,
         "storage_bytes": tenant.storage_bytes or None,
         "options": msgspec.to_builtins(tenant.options),
+        "labels": list(tenant.labels),
     }
 
 
@@ -194,4 +204,4 @@ def cell(value: Any) -> str:
     """Write a value into a table."""
     if not value and value != 0:
         return "-"
-    return ",".join(value) if isinstance(value, dict) else str(value)
+    return ",".join(value) if isinstance(value, dict | list) else str(value)

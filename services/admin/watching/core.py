@@ -52,6 +52,8 @@ def sample_of(  # noqa: PLR0913, PLR0917 everything that is sampled
             "cost_per_hour": status.cost_per_hour,
             "cost_last_day": status.cost_last_day,
         }
+        budget = {"max_hourly_cost": status.max_hourly_cost, "max_daily_cost": status.max_daily_cost}
+        values |= {name: limit for name, limit in budget.items() if limit is not None}
     return Sample(at_ms=now_ms, values=values)
 
 

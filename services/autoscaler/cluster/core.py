@@ -24,6 +24,8 @@ class Load:
     online: bool = True
     locked: bool = False
     """An operator lets it take no tasks."""
+    labels: tuple[str, ...] | None = None
+    """None: its node is not registered, or was not looked at."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class SchedulerClient:
             hostname=machine.hostname,
             port=machine.port,
             token=token.reveal(),
+            labels=machine.labels,
             machine=machine.id,
             price_per_hour=machine.price_per_hour,
         )

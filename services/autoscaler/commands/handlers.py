@@ -176,6 +176,8 @@ class Commands:
             states=dict(Counter(str(each.state) for each in alive)),
             cost_per_hour=round(sum(each.price_per_hour or 0.0 for each in alive), 4),
             cost_last_day=round(cost_of_last_day(alive, spending, self._clock.wall_ms()), 4),
+            max_hourly_cost=self._configuration.limits.max_hourly_cost,
+            max_daily_cost=self._configuration.limits.max_daily_cost,
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
             providers=tuple(self._of_provider(each, alive) for each in self._configuration.limits.providers),

@@ -32,6 +32,7 @@ def share_of(tenant: Tenant) -> TenantShare | None:
         weight=tenant.weight,
         priority=tenant.priority,
         tasks_at_once_count=tenant.tasks_at_once_count,
+        labels=tenant.labels,
     )
 
 

@@ -29,16 +29,16 @@ from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLane
-from clusterodm.services.scheduler.records.core import Key, key_of
+from clusterodm.services.scheduler.records.core import Key, place_of
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import need_of
 
 
 def demand_of(state: ClusterState, now: Now, epoch: int = 0) -> DemandChanged:
     """Take the snapshot."""
-    state.queue.fit(state.nodes.limits, state.index.tasks)
+    state.queue.fit(state.nodes.limits, state.index.tasks, state.nodes.admissions.apart)
     cases = sorted_out(state)
-    own = sorted(key_of(task) for task in expecting_their_own(state, cases.free, now.instant))
+    own = sorted(place_of(task) for task in expecting_their_own(state, cases.free, now.instant))
     free, wanted = list(of_owners(state, cases.free)), list(of_owners(state, cases.wanted))
     free_count, wanted_count = sum(share.count for share in free), sum(share.count for share in wanted)
     return DemandChanged(
@@ -133,10 +133,10 @@ def listed(
 ) -> tuple[WaitingTask, ...]:
     """Name the first of them."""
     keys = (key for key in merge(*tasks) if key[1] not in but)
-    return tuple(waiting(state.index.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
+    return tuple(waiting(state, state.index.tasks[task]) for _, task in islice(keys, DemandChanged.LISTED))
 
 
-def waiting(task: Task) -> WaitingTask:
+def waiting(state: ClusterState, task: Task) -> WaitingTask:
     """Say what a machine for it depends on."""
     return WaitingTask(
         task=task.id,
@@ -145,6 +145,8 @@ def waiting(task: Task) -> WaitingTask:
         waiting_since_ms=task.committed_at_ms,
         min_memory_bytes=task.min_memory_bytes,
         barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
+        tenant=state.shares.name_of(task.owner),
+        labels=tuple(sorted(state.nodes.admissions.labels_of(task.owner))),
     )
 
 

@@ -74,5 +74,5 @@ async def open_placement(  # noqa: PLR0913, PLR0917 what the story is made of
         stage_in=StageInPlanner(state, records, settings),
         explainer=WaitExplainer(state, records, bus, forecaster.estimates),
         unplaceable=UnplaceableTasks(state, records, events),
-        tenants=await TenantStore.open(state, bus, records.leadership),
+        tenants=await TenantStore.open(state, bus, records.leadership, records.signals),
     )

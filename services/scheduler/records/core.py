@@ -48,6 +48,15 @@ def key_of(task: Task) -> Key:
     return task.committed_at_ms, task.id
 
 
+def place_of(task: Task) -> Key:
+    """Place of a waiting task in the queue: by its priority, then its commit, or what an operator has put instead."""
+    return (task.queued_at_ms or task.committed_at_ms) - task.priority * PRIORITY_STEP_MS, task.id
+
+
+PRIORITY_STEP_MS: Final = 10**13
+"""Three centuries: no commit is so much older that it would outweigh a priority."""
+
+
 class Ordered:
     """Task ids in the order of their commits. Adding, removing and finding a place cost a binary search."""
 
@@ -118,6 +127,8 @@ class TaskIndex:
         self.on_node: defaultdict[NodeId, Ordered] = defaultdict(Ordered)
         """Tasks whose last attempt is there, in whatever state."""
         self.waiting = Ordered()
+        self.by_place = Ordered()
+        """The same tasks in the order of the queue."""
         self.not_before: dict[TaskId, Instant] = {}
         """When the back-off of those is over that have been tried."""
         self.forwarding: dict[TaskId, ForwardingAttempt] = {}
@@ -236,6 +247,7 @@ class TaskIndex:
         self.of_owner[task.owner].add(key)
         if task.state is TaskState.WAITING:
             self.waiting.add(key)
+            self.by_place.add(place_of(task))
             if task.not_before_ms and task.id not in self.not_before:
                 self.not_before[task.id] = now.until(task.not_before_ms, self._longest_backoff_s)
         if last := task.attempt:
@@ -261,6 +273,8 @@ class TaskIndex:
         """Take a task out of every place where its next value will not be."""
         key = key_of(before)
         state = after.state if after else None
+        if after is None or after.state is not TaskState.WAITING or place_of(after) != place_of(before):
+            self.by_place.discard(place_of(before))
         if state is not TaskState.WAITING:
             self.waiting.discard(key)
             self.not_before.pop(before.id, None)

@@ -17,6 +17,7 @@ from clusterodm.libs.common.clocks import Instant, WallMs
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.services.scheduler.registry.admissions import ANYBODY, NodeAdmission
 
 UNDER_WAY: Final = frozenset((TaskState.FORWARDING, TaskState.RUNNING))
 """A task that is so uses a slot."""
@@ -49,6 +50,8 @@ class NodeState:
     foreign_count: int = 0
     turn: int = 0
     """When it was last chosen; 0: never."""
+    admission: NodeAdmission = ANYBODY
+    """Whose tasks are sent there."""
 
     @property
     def id(self) -> NodeId:

@@ -7,14 +7,15 @@ The numbers that operators use count in the order of adding from 1. A *retired* 
 no list and never open, yet it is probed and can be reached.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant, Now
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.services.scheduler.registry.admissions import ANYBODY, Admissions
 from clusterodm.services.scheduler.registry.node_state import (
     UNDER_WAY,
     NodeState,
@@ -24,6 +25,7 @@ from clusterodm.services.scheduler.registry.node_state import (
     says_the_same,
 )
 from clusterodm.services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
+from clusterodm.services.scheduler.registry.slot_counts import SlotsByPace, limits_of
 
 MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""
@@ -43,12 +45,10 @@ class NodeRegistry:
         self._ranking = Ranking()
         self._homes: dict[TaskId, NodeId] = {}
         """Where files of uploads go ahead of their commit."""
-        self._slots: dict[NodeId, tuple[int, int]] = {}
-        """Pace and slots of each usable node."""
         self.limits: tuple[int, ...] = ()
         """How many images nodes take at most, each number once, the smallest first."""
-        self.slots_by_pace: Counter[int] = Counter()
-        """Slots of usable nodes, free or not."""
+        self.slots = SlotsByPace()
+        self.admissions = Admissions()
         self._added_count = 0
         self._turn = 0
         self._send_ahead_count = send_ahead_count
@@ -133,6 +133,7 @@ class NodeRegistry:
             node = self._nodes[record.id] = NodeState(record, seen_at=now, number=self._next_number())
             self._offline[record.id] = node
         node.record = record
+        self._admit(node)
         self._listed_now = None
         for known, belongs in (
             (self._draining, record.draining and not record.retired),
@@ -145,13 +146,26 @@ class NodeRegistry:
         self._changed(node)
         return node
 
+    def set_tenants(self, shares: Iterable[TenantShare]) -> bool:
+        """Take in what tenants are called and confined to; whether that was news."""
+        if news := self.admissions.set_tenants(shares):
+            for node in self._nodes.values():
+                self._admit(node)
+                self._changed(node)
+        return news
+
+    def _admit(self, node: NodeState) -> None:
+        node.admission = self.admissions.admission_of(node.record.labels)
+        self.admissions.note(node.id, node.admission)
+
     def drop(self, node: NodeId) -> None:
         """Forget a node."""
         self._nodes.pop(node, None)
+        self.admissions.note(node, ANYBODY)
         for known in (self._open, self._offline, self._draining, self._retired):
             known.pop(node, None)
         self._ranking.discard(node)
-        self._count_slots(node, None)
+        self.slots.discard(node)
         self._open_now = self._listed_now = None
         self.version += 1
 
@@ -266,21 +280,13 @@ class NodeRegistry:
         self._added_count += 1
         return self._added_count
 
-    def _count_slots(self, node: NodeId, now: tuple[int, int] | None) -> None:
-        before = self._slots.pop(node, None)
-        if before:
-            self.slots_by_pace[before[0]] -= before[1]
-        if now:
-            self._slots[node] = now
-            self.slots_by_pace[now[0]] += now[1]
-
     def _rank(self, node: NodeState) -> None:
         if node.id in self._open:
             self._ranking.put(node)
 
     def _changed(self, node: NodeState) -> None:
         self.version += 1
-        self._count_slots(node.id, (node.pace, node.slots_count) if node.usable else None)
+        self.slots.put(node)
         room = node.slots_count + self._send_ahead_count - node.used_count
         is_open = node.usable and room > 0
         if is_open != (node.id in self._open):
@@ -291,8 +297,3 @@ class NodeRegistry:
                 del self._open[node.id]
                 self._ranking.discard(node.id)
         self._rank(node)
-
-
-def limits_of(nodes: Iterable[NodeState]) -> tuple[int, ...]:
-    """Say which limits of images there are among nodes, the smallest first."""
-    return tuple(sorted({node.limit_count for node in nodes if node.limit_count is not None}))

@@ -19,10 +19,12 @@ task gets from there is the one that `place` finds by looking at all of them. No
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
+from clusterodm.services.scheduler.registry.admissions import NOBODY
 from clusterodm.services.scheduler.registry.node_state import NodeState
 
 REFUSING_MACHINES_COUNT: Final = 2
@@ -46,6 +48,8 @@ class Need:
     """Whose need it is, where files may have gone ahead."""
     barred: frozenset[NodeOnMachine] = frozenset()
     """Nodes that have refused it."""
+    owner: Owner = NOBODY
+    """Whose it is: some nodes do not take everybody's tasks."""
 
     @property
     def special(self) -> bool:
@@ -75,6 +79,7 @@ def need_of(task: Task) -> Need:
         min_memory_bytes=task.min_memory_bytes,
         task=task.id,
         barred=frozenset((attempt.node, attempt.machine) for attempt in task.attempts if attempt.barred),
+        owner=task.owner,
     )
 
 
@@ -85,18 +90,19 @@ def is_barred(node: NodeState, need: Need) -> bool:
 
 def may_ever_fit(node: NodeState, need: Need) -> bool:
     """Whether a node may take such a task one day, as far as is known: locked, offline or full now, but neither too small nor barred."""
-    return not is_barred(node, need) and (node.info is None or node.fits(need.images_count))
+    may = node.admission.admits(need.owner) and not is_barred(node, need)
+    return may and (node.info is None or node.fits(need.images_count))
 
 
 def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
     """Find the nodes that take such a task, full or not: those with more memory, where memory was short and there are any."""
-    fitting = [node for node in nodes if node.usable and node.fits(need.images_count) and not is_barred(node, need)]
+    fitting = [node for node in large_enough_for(nodes, need) if node.admission.admits(need.owner)]
     if not need.min_memory_bytes:
         return fitting
     return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
 
 
-Preference = tuple[bool, bool, int, float, bool, int, int, int, int]
+Preference = tuple[bool, bool, bool, int, float, bool, int, int, int, int]
 
 
 def limit_of(node: NodeState) -> float:
@@ -109,7 +115,12 @@ def preference(node: NodeState, need: Need) -> Preference:
     size = limit_of(node) if need.images_known else -limit_of(node)
     elsewhere = need.task not in node.staged
     freest = (-node.free_count, node.used_count, len(node.staged), node.turn)
-    return (node.free_count == 0, node.id in need.avoided, node.pace, size, elsewhere, *freest)
+    return (*first_of_all(node, need), node.pace, size, elsewhere, *freest)
+
+
+def first_of_all(node: NodeState, need: Need) -> tuple[bool, bool, bool]:
+    """Sort key: a free slot first, then where the task has not failed, then what is reserved for its owner: the rest is left to others."""
+    return node.free_count == 0, node.id in need.avoided, not node.admission.reserved_for
 
 
 def place(
@@ -151,29 +162,9 @@ def slots(node: NodeState) -> str:
     return f"{node.free_count} of {node.slots_count} slots free"
 
 
-def why_not(nodes: Sequence[NodeState], need: Need) -> str:
-    """Say why no node has room for such a task now."""
-    online = [node for node in nodes if node.online]
-    unlocked = [node for node in online if node.usable]
-    fitting = suitable(unlocked, need)
-    if not nodes:
-        return "no node is registered"
-    if not online:
-        return "no node is online"
-    if not unlocked:
-        return f"all {len(online)} nodes are locked" if len(online) > 1 else "the only node online is locked"
-    if not fitting:
-        return too_large(unlocked, need)
-    slots_count = sum(node.slots_count for node in fitting)
-    return f"no free slot ({sum(min(node.used_count, node.slots_count) for node in fitting)} of {slots_count} busy)"
-
-
-def too_large(nodes: Sequence[NodeState], need: Need) -> str:
-    """Say that the task has too many images for all."""
-    if any(node.fits(need.images_count) for node in nodes):
-        return "each node that is large enough has refused it"
-    largest = max(node.limit_count or 0 for node in nodes)
-    return f"no node takes {need.images_count} images (largest limit {largest})"
+def large_enough_for(nodes: Iterable[NodeState], need: Need) -> Iterator[NodeState]:
+    """Find the nodes that would take such a task, whoever's it is."""
+    return (node for node in nodes if node.usable and node.fits(need.images_count) and not is_barred(node, need))
 
 
 Rank = tuple[bool, float, int, int, int, int, int, NodeId]
@@ -191,12 +182,17 @@ def anyone(_node: NodeState) -> bool:
     return True
 
 
+Accepts = Callable[[NodeState], bool]
+
+
 class Ranking:
     """The order, by pace."""
 
     def __init__(self) -> None:
         self._of_pace: dict[int, Listed] = {}
         self._ranks: dict[NodeId, tuple[int, Rank]] = {}
+        self._restricted: set[NodeId] = set()
+        """Those that do not take everybody's tasks."""
 
     def __repr__(self) -> str:
         """Show how many nodes of each pace."""
@@ -209,9 +205,11 @@ class Ranking:
             self.discard(node.id)
             self._ranks[node.id] = (node.pace, rank)
             insort(self._of_pace.setdefault(node.pace, []), (rank, node))
+        (self._restricted.add if node.admission.restricts else self._restricted.discard)(node.id)
 
     def discard(self, node: NodeId) -> None:
         """Take a node out; nothing happens when it is not there."""
+        self._restricted.discard(node)
         if place := self._ranks.pop(node, None):
             pace, rank = place
             listed = self._of_pace[pace]
@@ -221,12 +219,26 @@ class Ranking:
 
     def best(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
         """Find the node for a task whose images are known and that was never short of memory."""
-        firsts = (first(listed, need, accepts) for listed in self._of_pace.values())
+        firsts = [
+            first(listed, need, accepted)
+            for listed in self._of_pace.values()
+            for accepted in acceptable(need, accepts, any_restricted=bool(self._restricted))
+        ]
         return min(
-            (node for node in firsts if node),
-            key=lambda node: (node.free_count == 0, node.id in need.avoided, node.pace),
-            default=None,
+            (node for node in firsts if node), key=lambda node: (*first_of_all(node, need), node.pace), default=None
         )
+
+
+def acceptable(need: Need, accepts: Accepts, *, any_restricted: bool) -> Sequence[Accepts]:
+    """Split what is accepted: nodes that are reserved for a task's owner, and those that are not reserved."""
+    if not any_restricted:
+        return (accepts,)
+
+    def is_accepted(node: NodeState, *, reserved: bool) -> bool:
+        admission = node.admission
+        return bool(admission.reserved_for) is reserved and admission.admits(need.owner) and accepts(node)
+
+    return partial(is_accepted, reserved=True), partial(is_accepted, reserved=False)
 
 
 def first(listed: Listed, need: Need, accepts: Callable[[NodeState], bool]) -> NodeState | None:
@@ -257,5 +269,9 @@ def at_home(node: NodeState, home: NodeState | None, need: Need) -> NodeState:
     """Prefer the node that has the task's files already, where it is otherwise as good."""
     if home is None or need.task is None or need.task not in home.staged:
         return node
-    alike = (home.pace, limit_of(home), home.free_count == 0, home.id in need.avoided)
-    return home if alike == (node.pace, limit_of(node), node.free_count == 0, node.id in need.avoided) else node
+    alike = (home.pace, limit_of(home), *first_of_all(home, need)) == (
+        node.pace,
+        limit_of(node),
+        *first_of_all(node, need),
+    )
+    return home if alike and home.admission.admits(need.owner) else node

@@ -16,10 +16,12 @@ from clusterodm.libs.common.messages.tasks import (
     IMPORT_ROUTE,
     LIST_TASK_IDS,
     LIST_TASKS,
+    MOVE_TASK_UP,
     READ_CONSOLE,
     REMOVE_TASK,
     RESTART_TASK,
     SEARCH_TASKS,
+    SET_TASK_PRIORITY,
     SUBMIT_TASK,
 )
 from clusterodm.libs.common.ports import Bus, Handler
@@ -37,6 +39,7 @@ from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions
 from clusterodm.services.scheduler.tasks.handlers.machine_steps import MachineSteps
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 from clusterodm.services.scheduler.tasks.handlers.overview import OverviewReader
+from clusterodm.services.scheduler.tasks.handlers.priorities import TaskPriorities
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
 from clusterodm.services.scheduler.tasks.handlers.retention import Archiver, GarbageCollector
 from clusterodm.services.scheduler.tasks.handlers.searching import TaskSearch
@@ -54,6 +57,7 @@ class TasksStory:
 
     submit: TaskSubmission
     actions: TaskActions
+    priorities: TaskPriorities
     reader: TaskReader
     search: TaskSearch
     overview: OverviewReader
@@ -84,6 +88,8 @@ class TasksStory:
             CANCEL_TASK: self.actions.cancel,
             REMOVE_TASK: self.actions.remove,
             RESTART_TASK: self.actions.restart,
+            SET_TASK_PRIORITY: self.priorities.set_priority,
+            MOVE_TASK_UP: self.priorities.move_up,
         }
 
     def loops(self, limiter: TaskLimiter, clean_every_s: float) -> dict[str, Start]:
@@ -117,9 +123,10 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     return TasksStory(
         submit=TaskSubmission(records, queue, api, events, reader.summary),
         actions=TaskActions(records, collector, consoles, api, events, settings),
+        priorities=TaskPriorities(records, events),
         reader=reader,
-        search=TaskSearch(records, reader),
-        overview=OverviewReader(records),
+        search=TaskSearch(records, reader, queue),
+        overview=OverviewReader(records, queue),
         tracker=TaskTracker(records, api, events, consoles, observer, policy, settings),
         observer=observer,
         absent_proxies=AbsentProxies(records, bus, api, events, queue, settings),

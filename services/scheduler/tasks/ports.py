@@ -5,7 +5,7 @@ from typing import Protocol
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import InstanceId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.scheduler.registry.ranking import Need
 
 
@@ -34,6 +34,26 @@ class TaskQueue(Protocol):
 
     def expected(self, task: Task) -> Expected | None:
         """Say when a task should begin and end; None: it has ended, or nobody knows."""
+        ...
+
+    def away_count(self) -> int:
+        """Count the waiting tasks whose upload owner is away."""
+        ...
+
+    def position(self, task: Task) -> int:
+        """Say which place a waiting task has in the queue, from 1."""
+        ...
+
+    def page(self, offset_count: int, limit_count: int) -> list[TaskId]:
+        """Name some of the waiting tasks, in the order in which they should get slots."""
+        ...
+
+    def why_here(self, task: Task) -> str:
+        """Say why a task stands where it does in the queue; empty: by its commit alone."""
+        ...
+
+    def tenant_of(self, owner: Owner) -> str:
+        """Say how an owner is called; empty: nobody has given it a name."""
         ...
 
     def is_away(self, upload_owner: InstanceId) -> bool:

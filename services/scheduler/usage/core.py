@@ -245,3 +245,27 @@ def days_of(usage: TenantUsage) -> Iterator[tuple[str, Used]]:
 def period_of(day: str, by: UsageBy) -> str:
     """Say into which row a day goes."""
     return {UsageBy.DAY: day, UsageBy.MONTH: day[:MONTH_LENGTH], UsageBy.TOTAL: ""}[by]
+
+
+NO_NAME: Final = "unnamed"
+NAMED_COUNT: Final = 500
+"""So many tenants have series of their own: the first whose tasks end in a scheduler's time. All others are one."""
+OTHERS: Final = "other"
+
+
+class TenantSeries:
+    """Under which names tenants are counted in metrics, of which there may not be any number."""
+
+    def __init__(self) -> None:
+        self._named: set[str] = set()
+
+    def __repr__(self) -> str:
+        """Show how many have series of their own."""
+        return f"TenantSeries({len(self._named)})"
+
+    def name_for(self, name: str, owner: Owner) -> str:
+        """Say under which name a tenant is counted."""
+        if name and (name in self._named or len(self._named) < NAMED_COUNT):
+            self._named.add(name)
+            return name
+        return OTHERS if name else NO_NAME if owner else ""

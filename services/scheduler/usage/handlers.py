@@ -32,6 +32,7 @@ from clusterodm.services.scheduler.usage.core import (
     RentedSpan,
     RunEnd,
     Span,
+    TenantSeries,
     added,
     cost_of,
     end_of,
@@ -49,7 +50,6 @@ log = structlog.get_logger()
 
 COUNT_EVERY_S: Final = 1.0
 NOWHERE: Final = MachineId("")
-NO_NAME: Final = "unnamed"
 """The label of all owners that nobody has given a name."""
 
 NameOf = Callable[[Owner], str]
@@ -74,6 +74,7 @@ class UsageAccount:
         """The runs of those that have ended and are among the active tasks, counted or not."""
         self._on_machine: defaultdict[MachineId, set[TaskId]] = defaultdict(set)
         """Active tasks that are, or were, on a machine."""
+        self._series = TenantSeries()
         self._one_at_a_time = asyncio.Lock()
         for task in self._index.tasks.values():
             self._task_changed(None, task)
@@ -143,7 +144,7 @@ class UsageAccount:
             except Conflict:
                 log.info("usage.conflicted", key=key)
                 continue
-            tell_metrics(news, name or (NO_NAME if owner else ""))
+            tell_metrics(news, self._series.name_for(name, owner))
             return
 
     # --- machines ------------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def test_a_tenant_may_own_the_tasks_of_a_token_that_had_no_name() -> None:
         ),
         pytest.param(file_with({"weight": 0}), "weight must be 1 to 1000", id="no weight"),
         pytest.param(file_with({"priority": 11}), "priority must be -10 to 10", id="a priority"),
+        pytest.param(file_with({"labels": ["gpu", "a b"]}), "'a b' is no label", id="a label"),
         pytest.param(file_with({"storage_bytes": -1}), "storage_bytes is negative", id="a negative limit"),
         pytest.param(file_with({"owner": "bert"}), "owner is no digest", id="an owner"),
         pytest.param(file_with(None, token(tenant="bert")), "'bert', which there is not", id="an unknown tenant"),

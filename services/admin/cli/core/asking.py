@@ -8,6 +8,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
+from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 
@@ -51,11 +52,14 @@ def check_first(given: Arguments) -> NoReturn:
 BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("node", "list"): lambda _: commands.ListNodesCommand(),
     ("node", "update"): lambda _: commands.UpdateNodesCommand(),
-    ("node", "add"): lambda given: commands.AddNodeCommand(bare(given.hostname), given.port, given.token),
+    ("node", "add"): lambda given: commands.AddNodeCommand(
+        bare(given.hostname), given.port, given.token, labels_of(given.labels)
+    ),
     ("node", "del"): changing_node(NodeAct.DEL),
     ("node", "lock"): changing_node(NodeAct.LOCK),
     ("node", "unlock"): changing_node(NodeAct.UNLOCK),
     ("node", "drain"): lambda given: commands.DrainNodeCommand(given.number, given.seconds),
+    ("node", "label"): lambda given: commands.LabelNodeCommand(given.number, labels_of(" ".join(given.labels))),
     ("node", "info"): lambda given: commands.ShowNodeCommand(given.number),
     ("node", "best"): lambda given: commands.BestNodeCommand(given.images),
     ("route", "list"): lambda given: commands.ListRoutesCommand(given.number),
@@ -66,6 +70,8 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("task", "cancel"): changing_task(TaskAct.CANCEL),
     ("task", "remove"): changing_task(TaskAct.REMOVE),
     ("task", "restart"): changing_task(TaskAct.RESTART),
+    ("task", "up"): changing_task(TaskAct.UP),
+    ("task", "priority"): lambda given: commands.PrioritizeTaskCommand(given.task, given.priority),
     ("tenant", "usage"): lambda given: commands.ShowUsageCommand(
         GetUsage(tenant=given.tenant, since=given.since, until=given.until, by=UsageBy(given.by))
     ),

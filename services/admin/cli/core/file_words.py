@@ -17,6 +17,7 @@ LIMIT_FLAGS: Final = (
     Argument("--tasks-at-once", "tasks under way at once"),
     Argument("--storage", "all files kept, as 1TB"),
     Argument("--options", "JSON with limits of options", completes="file"),
+    Argument("--labels", "its tasks go only to nodes with all of these labels"),
 )
 EXPIRES: Final = Argument("--expires", "after so long it counts no more, as 90d")
 TOKEN_ID: Final = Argument("id", "id of a token, or its beginning")

@@ -94,7 +94,7 @@ def keywords(each: Argument) -> dict[str, Any]:
     if each.choices:
         found["choices"] = each.choices
     if each.several:
-        found["nargs"] = "+"
+        found["nargs"] = "*" if each.optional else "+"
     elif each.optional:
         found["nargs"] = "?"
     if each.is_flag and each.optional:  # given without a value it has its usual one, and not given none

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DURATION: Final = r"(\d+)([smhdw]?)"
 MONTH_LENGTH: Final = 7
+HIGHEST_PRIORITY: Final = 10  # libs/common/tenancy.py, which would have to be loaded for it
 UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -50,6 +51,14 @@ def line(text: str) -> int:
     """Read a line of a console."""
     if (found := numbers.line_number(text)) is None:
         raise ValueError(f"{text!r} is no line")
+    return found
+
+
+def priority(text: str) -> int:
+    """Read the priority of a task."""
+    found = numbers.line_number(text.removeprefix("+"))
+    if found is None or abs(found) > HIGHEST_PRIORITY:
+        raise ValueError(f"{text!r} is no priority ({-HIGHEST_PRIORITY} to {HIGHEST_PRIORITY})")
     return found
 
 
@@ -110,6 +119,7 @@ READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "port": port,
     "line": line,
     "duration": duration,
+    "priority": priority,
     "since": since,
     "day": day,
     "states": states,

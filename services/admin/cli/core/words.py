@@ -101,6 +101,7 @@ NODES: Final = (
                 shown="FILE",
                 completes="file",
             ),
+            Argument("--labels", "what it is to be called, with commas between", otherwise="", shown="LABEL,..."),
         ),
         (("node add 192.168.1.20 3000 --token-file -", "asks for the token"),),
     ),
@@ -112,6 +113,17 @@ NODES: Final = (
         "forget a node when it has no task left",
         (NODE, Argument("--seconds", "then move what still waits there for its turn", "seconds", shown="SECONDS")),
         (("node drain 3 --seconds 600", "what waits there moves after ten minutes"),),
+    ),
+    Verb(
+        "label",
+        "give a node these labels and no others",
+        (
+            NODE,
+            Argument(
+                "labels", "tenant=NAME reserves it for a tenant; none: it has no label", several=True, optional=True
+            ),
+        ),
+        (("node label 3 gpu tenant=survey", "only survey's tasks go there"), ("node label 3", "anybody's, again")),
     ),
     Verb("info", "show all that is known of a node", (NODE,)),
     Verb("best", "show where a task would go", (IMAGES,)),
@@ -154,6 +166,13 @@ TASKS: Final = (
     Verb("cancel", "stop a task", (TASK,)),
     Verb("remove", "delete a task and its results", (TASK,)),
     Verb("restart", "run a task again that has ended", (TASK,)),
+    Verb(
+        "priority",
+        "let a waiting task go sooner or later than others",
+        (TASK, Argument("priority", "-10 to 10, added to its tenant's; 0: as usual", "priority")),
+        (("task priority 5b3a 5", "before all of priority 4 and less"),),
+    ),
+    Verb("up", "move a waiting task in front of its owner's others", (TASK,)),
 )
 ROUTES: Final = (
     Verb("list", "list which node has which task", (ONLY_NODE,)),

@@ -28,16 +28,27 @@ def act_of(command: commands.Command) -> tuple[str, str] | None:
     match command:
         case commands.AddNodeCommand(hostname, port):
             return "NODE ADD", shown(hostname, port)
+        case commands.ChangeTaskCommand(act, task):
+            return f"TASK {act.value}", task[:LONGEST_COUNT]
+        case commands.PrioritizeTaskCommand(task, priority):
+            return "TASK PRIORITY", f"{task[:LONGEST_COUNT]} {priority:+}"
+        case _:
+            return act_on_nodes(command) or act_on_services(command)
+
+
+def act_on_nodes(command: commands.Command) -> tuple[str, str] | None:
+    """Name an act on nodes that are registered."""
+    match command:
         case commands.ChangeNodeCommand(act):
             return f"NODE {act.value}", target_of(command.node or command.name, command.number)
         case commands.DrainNodeCommand():
             return "NODE DRAIN", target_of(command.node or "", command.number)
+        case commands.LabelNodeCommand():
+            return "NODE LABEL", target_of(command.node or "", command.number)
         case commands.UpdateNodesCommand():
             return "NODE UPDATE", ""
-        case commands.ChangeTaskCommand(act, task):
-            return f"TASK {act.value}", task[:LONGEST_COUNT]
         case _:
-            return act_on_services(command)
+            return None
 
 
 def act_on_services(command: commands.Command) -> tuple[str, str] | None:

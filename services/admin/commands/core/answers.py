@@ -19,7 +19,11 @@ from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Frozen, NodeId, TaskId
-from clusterodm.services.admin.commands.core.commands import ChangeNodeCommand, DrainNodeCommand
+from clusterodm.services.admin.commands.core.commands import (
+    ChangeNodeCommand,
+    DrainNodeCommand,
+    LabelNodeCommand,
+)
 from clusterodm.services.admin.commands.core.commands import port as port_number
 
 UPLOADING: Final = "uploading"
@@ -193,7 +197,9 @@ def name_of(node: NodeView) -> str:
     return shown(node.hostname, node.port)
 
 
-def meant(nodes: tuple[NodeView, ...], command: ChangeNodeCommand | DrainNodeCommand) -> NodeView | None:
+def meant(
+    nodes: tuple[NodeView, ...], command: ChangeNodeCommand | DrainNodeCommand | LabelNodeCommand
+) -> NodeView | None:
     """Find the node that a command is about: by its id, or by its number."""
     if command.node is not None:
         return next((node for node in nodes if node.id == command.node), None)

@@ -30,6 +30,7 @@ class TaskAct(StrEnum):
     CANCEL = "CANCEL"
     REMOVE = "REMOVE"
     RESTART = "RESTART"
+    UP = "UP"
 
 
 class AddNodeCommand(Frozen, frozen=True):
@@ -63,6 +64,16 @@ class DrainNodeCommand(Frozen, frozen=True):
     number: int = NO_NUMBER
     deadline_s: int | None = None
     """After so long, what waits on the node for its turn is moved elsewhere."""
+    node: NodeId | None = None
+    """When given, this node, whatever its number is."""
+
+
+class LabelNodeCommand(Frozen, frozen=True):
+    """NODE LABEL <n> [label ...]."""
+
+    number: int = NO_NUMBER
+    labels: tuple[str, ...] = ()
+    """From now on these and no others."""
     node: NodeId | None = None
     """When given, this node, whatever its number is."""
 
@@ -119,10 +130,17 @@ class ShowConsoleCommand(Frozen, frozen=True):
 
 
 class ChangeTaskCommand(Frozen, frozen=True):
-    """TASK CANCEL, TASK REMOVE, TASK RESTART <task id>."""
+    """TASK CANCEL, TASK REMOVE, TASK RESTART, TASK UP <task id>."""
 
     act: TaskAct
     task: TaskId
+
+
+class PrioritizeTaskCommand(Frozen, frozen=True):
+    """TASK PRIORITY <task id> <n>."""
+
+    task: TaskId
+    priority: int
 
 
 class ViewMachineCommand(Frozen, frozen=True):
@@ -201,6 +219,7 @@ Command = (
     AddNodeCommand
     | ChangeNodeCommand
     | DrainNodeCommand
+    | LabelNodeCommand
     | ShowNodeCommand
     | ListNodesCommand
     | UpdateNodesCommand
@@ -211,6 +230,7 @@ Command = (
     | ShowTaskCommand
     | ShowConsoleCommand
     | ChangeTaskCommand
+    | PrioritizeTaskCommand
     | ShowUsageCommand
     | AutoscalerCommand
     | SetLogLevelCommand

@@ -10,6 +10,7 @@ from typing import Final
 
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.usage import GetUsage
+from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.admin.commands.core.commands import (
     AddNodeCommand,
@@ -19,12 +20,14 @@ from clusterodm.services.admin.commands.core.commands import (
     Command,
     DestroyMachineCommand,
     DrainNodeCommand,
+    LabelNodeCommand,
     ListMachinesCommand,
     ListNodesCommand,
     ListRoutesCommand,
     ListTasksCommand,
     NodeAct,
     PauseAutoscalerCommand,
+    PrioritizeTaskCommand,
     ResumeAutoscalerCommand,
     ShowAutoscalerCommand,
     ShowConsoleCommand,
@@ -96,6 +99,14 @@ def read_output(arguments: Sequence[str]) -> Command:
     )
 
 
+def read_priority(arguments: Sequence[str]) -> Command:
+    """Read what follows TASK PRIORITY."""
+    priority = line_number(arguments[1].removeprefix("+"))
+    if priority is None:
+        return UnknownCommand(f"{arguments[1]} is no priority")
+    return PrioritizeTaskCommand(TaskId(arguments[0]), priority)
+
+
 def read_usage(arguments: Sequence[str]) -> Command:
     """Read what follows TENANT USAGE."""
     tenant, since, until = [*arguments[:3], "", "", ""][:3]
@@ -114,6 +125,7 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("NODE", "LIST"): (0, lambda _: ListNodesCommand()),
     ("NODE", "LOCK"): (1, lambda words: ChangeNodeCommand(NodeAct.LOCK, node_number(words[0]))),
     ("NODE", "DRAIN"): (1, read_drain),
+    ("NODE", "LABEL"): (1, lambda words: LabelNodeCommand(node_number(words[0]), labels_of(" ".join(words[1:])))),
     ("NODE", "UNLOCK"): (1, lambda words: ChangeNodeCommand(NodeAct.UNLOCK, node_number(words[0]))),
     ("NODE", "UPDATE"): (0, lambda _: UpdateNodesCommand()),
     ("NODE", "BEST"): (1, read_best),
@@ -125,6 +137,8 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("TASK", "CANCEL"): (1, lambda words: ChangeTaskCommand(TaskAct.CANCEL, TaskId(words[0]))),
     ("TASK", "REMOVE"): (1, lambda words: ChangeTaskCommand(TaskAct.REMOVE, TaskId(words[0]))),
     ("TASK", "RESTART"): (1, lambda words: ChangeTaskCommand(TaskAct.RESTART, TaskId(words[0]))),
+    ("TASK", "PRIORITY"): (2, read_priority),
+    ("TASK", "UP"): (1, lambda words: ChangeTaskCommand(TaskAct.UP, TaskId(words[0]))),
     ("ASR", "VIEWCMD"): (1, read_viewcmd),
     ("TENANT", "USAGE"): (0, read_usage),
     ("ASR", "LIST"): (0, lambda _: ListMachinesCommand()),
@@ -144,6 +158,7 @@ HELP: Final = (
     "NODE LOCK <node number> - Send no new tasks to a node",
     "NODE UNLOCK <node number> - Send tasks to a node again",
     "NODE DRAIN <node number> [seconds] - Forget a node when it has no task left; move what waits there after some time",
+    "NODE LABEL <node number> [label ...] - Give a node these labels and no others; tenant=NAME reserves it for a tenant",
     "NODE UPDATE - Ask every node for its state now",
     "NODE BEST <number of images> - Show where a task of that size would go",
     "ROUTE INFO <taskId> - Show which node has a task",
@@ -154,6 +169,8 @@ HELP: Final = (
     "TASK CANCEL <taskId> - Stop a task",
     "TASK REMOVE <taskId> - Delete a task and its results",
     "TASK RESTART <taskId> - Run a task again that has ended",
+    "TASK PRIORITY <taskId> <-10 to 10> - Let a waiting task go sooner or later than others; 0 is usual",
+    "TASK UP <taskId> - Move a waiting task in front of its owner's others",
     "TENANT USAGE [tenant|*] [since] [until] - Show what tenants have used by month, as CSV; days as 2026-11-27, months as 2026-11",
     "ASR VIEWCMD <number of images> - Show the command that would start a machine",
     "ASR LIST - List the machines with their numbers",

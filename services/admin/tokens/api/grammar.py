@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.settings.grammar import Grammar
-from clusterodm.services.admin.tokens.core import duration_ms, size_bytes
+from clusterodm.services.admin.tokens.core import duration_ms, listed_labels, size_bytes
 
 EPILOG: Final = """\
 examples:
@@ -64,6 +64,12 @@ def limit_flags() -> Grammar:
         metavar="FILE",
         help='JSON with limits of options: {"orthophoto-resolution": {"domain": "float >= 2"}}',
     )
+    flags.add_argument(
+        "--labels",
+        type=labeled,
+        metavar="LABEL,...",
+        help="its tasks go only to nodes with all of these labels; '': to any that is not reserved for others",
+    )
     return flags
 
 
@@ -112,6 +118,14 @@ def sized(text: str) -> int:
     """Read a size."""
     try:
         return size_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def labeled(text: str) -> tuple[str, ...]:
+    """Read labels."""
+    try:
+        return listed_labels(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

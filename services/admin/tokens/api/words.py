@@ -126,7 +126,18 @@ def list_tenants(given: Arguments) -> int:
     """`tenant list`."""
     file = read_file(path_of(given))
     data = [tenant_data(file, tenant) for tenant in sorted(file.tenants, key=lambda each: each.name)]
-    head = ("TENANT", "WEIGHT", "PRIORITY", "TOKENS", "IMAGES", "TASK_BYTES", "AT_ONCE", "STORAGE_BYTES", "OPTIONS")
+    head = (
+        "TENANT",
+        "WEIGHT",
+        "PRIORITY",
+        "TOKENS",
+        "IMAGES",
+        "TASK_BYTES",
+        "AT_ONCE",
+        "STORAGE_BYTES",
+        "OPTIONS",
+        "LABELS",
+    )
     say(data, given, table(head, data))
     return EXIT_OK
 
@@ -171,7 +182,8 @@ def path_of(given: Arguments) -> Path:
 
 def changes_of(given: Arguments) -> dict[str, Any]:
     """Read which limits are given. Raises Refused."""
-    names = ("weight", "priority", "max_images_count", "max_task_bytes", "tasks_at_once_count", "storage_bytes")
+    limits = ("max_images_count", "max_task_bytes", "tasks_at_once_count", "storage_bytes")
+    names = ("weight", "priority", *limits, "labels")
     changes = {name: value for name in names if (value := getattr(given, name)) is not None}
     return changes | ({"options": option_limits(given.options)} if given.options else {})
 

@@ -4,7 +4,7 @@ Answers are msgspec's, which is quick, and says their JSON Schema itself: `descr
 document. Every error is `{"error": "<a sentence>"}`; the status says whose fault it is.
 """
 
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NodeUnreachable, NotFound
+from clusterodm.libs.common.model.nodes import LABELS_COUNT
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.access.roles import NEEDS_ROLE
 from clusterodm.services.admin.commands.core.answers import (
@@ -81,6 +82,13 @@ class Views:
         """Give the schema of every type."""
         _, components = msgspec.json.schema_components(list(self.types.values()), ref_template=REF)
         return components
+
+
+Labels = (
+    Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=LABELS_COUNT)]
+    | Annotated[str, msgspec.Meta(max_length=4000)]
+)
+"""A list, or a text with commas or spaces between them, as a field of a page sends it."""
 
 
 def openapi_of(app: FastAPI, views: Views) -> dict[str, Any]:

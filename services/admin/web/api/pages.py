@@ -90,6 +90,7 @@ class Renderer:
             "money": shown.money_text,
             "progress": shown.progress_of,
             "doing": shown.doing_of,
+            "pace": shown.pace_text,
             "short": lambda text: text[:SHORT_ID],
             "quoted": lambda text: quote(str(text), safe=""),
         }
@@ -109,12 +110,17 @@ class Renderer:
             path=request.url.path,
             url=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
             with_query=lambda **changes: with_query(request, changes),
-            partial="hx-request" in request.headers,
+            partial=is_live(request),
             now_ms=now_ms,
             ago=lambda at_ms: shown.ago_text(at_ms, now_ms),
             **values,
         )
         return HTMLResponse(text, status_code=code)
+
+
+def is_live(request: Request) -> bool:
+    """Whether htmx asks for the live part of a page that is open."""
+    return "hx-request" in request.headers
 
 
 def with_query(request: Request, changes: dict[str, Any]) -> str:
@@ -155,7 +161,9 @@ def failing_softly(
         try:
             return await handler(request, **values)
         except NotFound as error:
-            return renderer.page(request, "error.html", 404, title="Not found", message=error.message)
+            # what an open page shows has gone: that is news for its live part, and nothing has failed
+            code = 200 if is_live(request) else 404
+            return renderer.page(request, "error.html", code, title="Not found", message=error.message)
         except BusFailed:
             message = "The service that knows this does not answer. This page tries again by itself."
             return renderer.page(request, "error.html", 503, title="No answer", message=message)
@@ -205,13 +213,14 @@ def task_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         request: Request,
         search: Text = "",
         state: States = None,
+        node: Text = "",
         sort: Text = "committed",
         order: Text = "desc",
         page: PageNumber = 1,
     ) -> Response:
         wanted = Wanted(search, known(state, TASK_STATES), sort, order != "asc", page, PER_PAGE)
-        found = await reader.tasks(wanted)
-        return renderer.page(request, "tasks.html", tasks=found, wanted=wanted, states=TASK_STATES)
+        found = await reader.tasks(wanted, node)
+        return renderer.page(request, "tasks.html", tasks=found, wanted=wanted, states=TASK_STATES, node=node)
 
     @page("/queue")
     async def queue(request: Request, search: Text = "", page: PageNumber = 1) -> Response:
@@ -308,7 +317,7 @@ def cluster_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
 
     @page("/events")
     async def events(request: Request, search: Text = "", kind: States = None, page: PageNumber = 1) -> Response:
-        kinds = ("task", "node", "machine")
+        kinds = ("task", "node", "machine", "operator")
         wanted = Wanted(search=search, states=known(kind, kinds), page=page, per_page=PER_PAGE)
         found = await pages.reader.events(wanted)
         return renderer.page(request, "events.html", events=found, wanted=wanted, kinds=kinds)

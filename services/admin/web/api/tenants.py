@@ -22,7 +22,7 @@ from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import UsageReport
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.rendering.usage import usage_csv
-from clusterodm.services.admin.web.api.answers import Views, body_of, done, said
+from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted
 from clusterodm.services.admin.web.core.views import (
     ActDone,
@@ -54,6 +54,8 @@ class LimitsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_task_bytes: Size | None = None
     tasks_at_once_count: Count | None = None
     storage_bytes: Size | None = None
+    labels: Labels | None = None
+    """Its tasks go only to nodes with all of these; none: to any that is not reserved for others."""
 
     @property
     def changes(self) -> dict[str, Any]:

@@ -4,9 +4,9 @@
     GET  tasks, tasks/{id}, queue                  GET  services, settings
                                                    POST services/log-level
     GET  tasks/{id}/console, tasks/{id}/console.txt
-    POST tasks/{id}/cancel, tasks/{id}/restart     DELETE tasks/{id}
+    POST tasks/{id}/cancel, tasks/{id}/restart, tasks/{id}/up, tasks/{id}/priority     DELETE tasks/{id}
     GET  nodes, nodes/{id}                         GET  machines, machines/{id}, autoscaler
-    POST nodes, nodes/probe, nodes/{id}/lock, nodes/{id}/unlock, nodes/{id}/drain    DELETE nodes/{id}
+    POST nodes, nodes/probe, nodes/{id}/lock, nodes/{id}/unlock, nodes/{id}/drain, nodes/{id}/labels    DELETE nodes/{id}
     POST autoscaler/pause, autoscaler/resume       DELETE machines/{id}
 
 What is about tenants is in tenants.py. What changes something is a command, as telnet and the command line give it (admin/commands).
@@ -22,12 +22,14 @@ from starlette.responses import Response, StreamingResponse
 
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.logs import LogLevel
+from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.tenancy import HIGHEST_PRIORITY
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.commands.handlers import execute
-from clusterodm.services.admin.web.api.answers import Views, body_of, done, said
+from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
 from clusterodm.services.admin.web.api.live import event_stream
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted, autoscaler_view
 from clusterodm.services.admin.web.core.views import (
@@ -51,7 +53,7 @@ from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
 TaskStates = Literal["uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled"]
 NodeStates = Literal["online", "offline", "locked", "draining"]
-Kinds = Literal["task", "node", "machine"]
+Kinds = Literal["task", "node", "machine", "operator"]
 Sources = Literal["flag", "environment", "file", "given", "default"]
 Order = Literal["asc", "desc"]
 Text = Annotated[str, Query(max_length=200)]
@@ -67,8 +69,14 @@ class AddNodeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     hostname: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 3000
     token: Annotated[str, msgspec.Meta(max_length=1000)] = ""
-    labels: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=50)] = ()
+    labels: Labels = ()
     locked: bool = False
+
+
+class LabelsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The labels that a node is to have; those that are not named it has no more."""
+
+    labels: Labels = ()
 
 
 class DrainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,6 +84,12 @@ class DrainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     deadline_s: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)] | None = None
     """After so many seconds, tasks that wait there for their turn are moved."""
+
+
+class PriorityBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The priority that a task is to have, besides its tenant's; 0: as usual."""
+
+    priority: Annotated[int, msgspec.Meta(ge=-HIGHEST_PRIORITY, le=HIGHEST_PRIORITY)]
 
 
 class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -249,6 +263,15 @@ def task_acts(bus: Bus, views: Views) -> APIRouter:
     async def restart(task: str) -> Response:
         return done(await execute(bus, commands.ChangeTaskCommand(TaskAct.RESTART, TaskId(task))))
 
+    @router.post("/tasks/{task}/up", summary="TASK UP", **views.described(ActDone, 403, 404, 409))
+    async def up(task: str) -> Response:
+        return done(await execute(bus, commands.ChangeTaskCommand(TaskAct.UP, TaskId(task))))
+
+    @router.post("/tasks/{task}/priority", summary="TASK PRIORITY", **views.described(ActDone, 404, 409, body=PriorityBody))  # fmt: skip
+    async def priority(task: str, request: Request) -> Response:
+        body = await body_of(request, PriorityBody)
+        return done(await execute(bus, commands.PrioritizeTaskCommand(TaskId(task), body.priority)))
+
     @router.delete("/tasks/{task}", summary="TASK REMOVE", **views.described(ActDone, 403, 404, 409))
     async def remove(task: str) -> Response:
         return done(await execute(bus, commands.ChangeTaskCommand(TaskAct.REMOVE, TaskId(task))))
@@ -264,7 +287,7 @@ def node_reading(reader: ClusterReader, views: Views) -> APIRouter:
     async def nodes(
         wanted: ListQuery,
         state: Annotated[list[NodeStates] | None, Query()] = None,
-        sort: Literal["number", "name", "state", "slots", "memory", "max_images", "version"] = "number",
+        sort: Literal["number", "name", "state", "slots", "pace", "memory", "max_images", "version"] = "number",
         order: Order = "asc",
     ) -> Response:
         return said(await reader.nodes(changed(wanted, state, sort, order)))
@@ -283,7 +306,9 @@ def node_acts(bus: Bus, views: Views) -> APIRouter:
     @router.post("/nodes", summary="NODE ADD", **views.described(ActDone, 409, body=AddNodeBody))
     async def add(request: Request) -> Response:
         body = await body_of(request, AddNodeBody)
-        command = commands.AddNodeCommand(bare(body.hostname), body.port, body.token, body.labels, body.locked)
+        command = commands.AddNodeCommand(
+            bare(body.hostname), body.port, body.token, labels_of(body.labels), body.locked
+        )
         return done(await execute(bus, command))
 
     @router.post("/nodes/probe", summary="NODE UPDATE", **views.described(ActDone, 403))
@@ -302,6 +327,11 @@ def node_acts(bus: Bus, views: Views) -> APIRouter:
     async def drain(node: str, request: Request) -> Response:
         body = await body_of(request, DrainBody)
         return done(await execute(bus, commands.DrainNodeCommand(deadline_s=body.deadline_s, node=NodeId(node))))
+
+    @router.post("/nodes/{node}/labels", summary="NODE LABEL", **views.described(ActDone, 404, 409, body=LabelsBody))
+    async def label(node: str, request: Request) -> Response:
+        labels = labels_of((await body_of(request, LabelsBody)).labels)
+        return done(await execute(bus, commands.LabelNodeCommand(labels=labels, node=NodeId(node))))
 
     @router.delete("/nodes/{node}", summary="NODE DEL", **views.described(ActDone, 403, 404, 409))
     async def delete(node: str) -> Response:

@@ -10,6 +10,7 @@ from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolRepor
 from clusterodm.services.admin.web.core.views import AttentionView, ListPage, NodeRow, TasksPage
 
 LONG_WAIT_S: Final = 3600.0
+LONG_RUN_S: Final = 48 * 3600.0
 FULL_SHARE: Final = 0.9
 LATELY_MS: Final = 24 * 3600 * 1000
 NAMED_COUNT: Final = 3
@@ -46,6 +47,21 @@ def of_cluster(overview: ClusterOverview | None) -> Iterator[AttentionView]:
     if overview.oldest_wait_s > LONG_WAIT_S:
         hours = overview.oldest_wait_s / 3600
         yield AttentionView(severity=WARNING, text=f"A task has waited for {hours:.1f} h.", link="/queue")
+    yield from of_stuck(overview)
+
+
+def of_stuck(overview: ClusterOverview) -> Iterator[AttentionView]:
+    """Look at tasks that do not get on."""
+    if overview.upload_owner_away_count:
+        text = f"{overview.upload_owner_away_count} tasks wait for a proxy that does not answer: it has their images."
+        yield AttentionView(severity=ERROR, text=text, link="/services")
+    if overview.on_offline_nodes_count:
+        text = f"{overview.on_offline_nodes_count} tasks are on nodes that do not answer."
+        yield AttentionView(severity=WARNING, text=text, link="/nodes?state=offline")
+    if overview.longest_run_task and overview.longest_run_s > LONG_RUN_S:
+        text = f"A task has been running for {overview.longest_run_s / 3600:.0f} h."
+        link = f"/tasks/{quote(overview.longest_run_task, safe='')}"
+        yield AttentionView(severity=WARNING, text=text, link=link)
 
 
 def of_tasks(now_ms: WallMs, failed: TasksPage | None) -> Iterator[AttentionView]:
@@ -77,12 +93,24 @@ def of_autoscaler(status: AutoscalerStatus | None) -> Iterator[AttentionView]:
     if status.file_mistakes:
         text = f"The provider does not accept the file: {status.file_mistakes[0]}"
         yield AttentionView(severity=WARNING, text=text, link="/machines")
+    yield from of_budget(status)
     if status.paused:
         yield AttentionView(severity=WARNING, text="The autoscaler is paused.", link="/machines")
     waits = [each.reason for each in status.waits]
     if waits:
         text = f"{len(waits)} waiting tasks get no machine: {waits[0]}"
         yield AttentionView(severity=WARNING, text=text, link="/queue")
+
+
+def of_budget(status: AutoscalerStatus) -> Iterator[AttentionView]:
+    """Say that the budget is nearly used up."""
+    for what, cost, budget in (
+        ("cost per hour", status.cost_per_hour, status.max_hourly_cost),
+        ("cost of the last day", status.cost_last_day, status.max_daily_cost),
+    ):
+        if budget is not None and cost >= budget * FULL_SHARE:
+            severity = ERROR if cost > budget else WARNING
+            yield AttentionView(severity=severity, text=f"The {what} is {cost:.2f} of {budget:.2f}.", link="/machines")
 
 
 def of_spools(spools: Sequence[SpoolReport]) -> Iterator[AttentionView]:

@@ -13,6 +13,7 @@ from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskDescription, TaskSummary
 from clusterodm.libs.common.messages.usage import UsageRow
+from clusterodm.libs.common.model.nodes import reserved_for
 from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant
@@ -105,9 +106,13 @@ def task_row(task: TaskSummary) -> TaskRow:
         processing_time_ms=task.processing_time_ms,
         attempts_count=task.attempts_count,
         position=task.position,
+        priority=task.priority,
+        tenant=task.tenant,
+        order=task.order,
         reason=task.reason,
         has_owner=task.has_owner,
         sent_bytes=task.sent_bytes,
+        rate_bytes_per_s=task.sent_bytes_per_s,
         expected=expected_view(task.expected) if task.expected else None,
     )
 
@@ -142,6 +147,7 @@ def upload_row(upload: UploadProgress) -> TaskRow:
         created_at_ms=upload.created_at_ms,
         reason="" if upload.receiving else "its client sends nothing at the moment",
         has_owner=bool(upload.owner),
+        tenant=upload.owner,
         arrived_bytes=upload.arrived_bytes,
         rate_bytes_per_s=upload.rate_bytes_per_s,
         proxy=upload.instance,
@@ -218,10 +224,12 @@ def node_row(node: NodeView) -> NodeRow:
         draining=node.draining,
         drain_until_ms=node.drain_until_ms,
         labels=node.labels,
+        reserved_for=tuple(sorted(reserved_for(node.labels))),
         rented=node.auto_spawned,
         has_token=node.has_token,
         slots_count=info.max_parallel_tasks if info else 0,
         slots_used_count=node.slots_used_count,
+        pace=node.pace,
         queue_count=info.task_queue_count if info else 0,
         max_images=info.max_images if info else None,
         memory_bytes=info.total_memory if info else None,
@@ -240,6 +248,7 @@ NODE_SORTS: Final[dict[str, Callable[[NodeRow], Any]]] = {
     "name": lambda row: row.name,
     "state": lambda row: (row.state, row.number),
     "slots": lambda row: (row.slots_used_count, row.slots_count),
+    "pace": lambda row: row.pace,
     "memory": lambda row: row.memory_bytes or 0,
     "max_images": lambda row: row.max_images or LARGEST_PAGE,
     "version": lambda row: (row.engine, row.version),
@@ -324,6 +333,8 @@ def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
         machines_limit_count=known.machines_limit_count,
         cost_per_hour=known.cost_per_hour,
         cost_last_day=known.cost_last_day,
+        max_hourly_cost=known.max_hourly_cost,
+        max_daily_cost=known.max_daily_cost,
         trouble=known.trouble,
         file_check=known.file_check,
         file_mistakes=known.file_mistakes,
@@ -363,6 +374,7 @@ def tenant_row(tenant: Tenant, tokens: Iterable[IssuedToken], used: UsageEntry, 
         tasks_at_once_count=tenant.tasks_at_once_count,
         storage_bytes=tenant.storage_bytes,
         options=tuple(sorted(tenant.options)),
+        labels=tenant.labels,
         tokens_count=sum(not token_row(token, now_ms).expired for token in tokens),
         used=used,
     )
@@ -382,7 +394,7 @@ def token_row(token: IssuedToken, now_ms: WallMs) -> TokenView:
 
 def tenant_texts(row: TenantRow) -> tuple[str, ...]:
     """Say what of a tenant is searched."""
-    return row.name, row.owner
+    return row.name, row.owner, *row.labels
 
 
 TENANT_SORTS: Final[Mapping[str, Callable[[TenantRow], Any]]] = {
@@ -417,15 +429,17 @@ def event_row(event: StoredEvent) -> EventRow:
         task=text("task"),
         node=text("node"),
         machine=text("machine"),
-        state=text("state"),
-        reason=text("reason"),
+        state=text("state") or text("outcome"),
+        reason=": ".join(filter(None, (f"{text('act')} {text('target')}".strip(), text("reason")))),
         cause=event.cause,
+        user=text("user"),
+        door=text("door"),
     )
 
 
 def event_texts(row: EventRow) -> tuple[str, ...]:
     """Say what of an event is searched."""
-    return row.name, row.task, row.node, row.machine, row.reason, row.cause
+    return row.name, row.task, row.node, row.machine, row.reason, row.cause, row.user
 
 
 def spool_view(spool: SpoolReport) -> SpoolView:

@@ -20,6 +20,7 @@ THOUSAND: Final = 1000
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 DAY_S: Final = 24 * HOUR_S
+PACE_STEP: Final = 1.2
 NONE: Final = "–"  # noqa: RUF001 a dash where there is nothing to say
 
 
@@ -124,6 +125,13 @@ def money_text(amount: float | None) -> str:
     return NONE if amount is None else f"{amount:.2f}"
 
 
+def pace_text(pace: int) -> str:
+    """Show how fast a node is; its steps are a fifth each (the scheduler's placement/core/pace.py)."""
+    if not pace:
+        return "usual"
+    return f"{PACE_STEP ** abs(pace):.1f} times as {'slow' if pace > 0 else 'fast'}"
+
+
 def progress_of(task: TaskRow) -> float | None:
     """Say how far a task is, percent; None: that is not known."""
     if task.state == "forwarding":
@@ -133,6 +141,19 @@ def progress_of(task: TaskRow) -> float | None:
     return max(0.0, min(100.0, task.progress))
 
 
+def sent_text(task: TaskRow) -> str:
+    """Show how much of a task its node has."""
+    return f"{bytes_text(task.sent_bytes)} of {bytes_text(task.size_bytes)} sent"
+
+
+def left_text(task: TaskRow) -> str:
+    """Show how long the rest takes if it goes on as it has; empty: nobody knows."""
+    left_bytes = task.size_bytes - task.sent_bytes
+    return (
+        f"{duration_text(left_bytes / task.rate_bytes_per_s)} left" if left_bytes > 0 and task.rate_bytes_per_s else ""
+    )
+
+
 def doing_of(task: TaskRow) -> str:
     """Say what is happening to a task, in a few words."""
     match task.state:
@@ -140,7 +161,7 @@ def doing_of(task: TaskRow) -> str:
             rate = rate_text(task.rate_bytes_per_s)
             return f"{bytes_text(task.arrived_bytes)} received{f', {rate}' if rate else ''}"
         case "forwarding" if task.size_bytes:
-            return f"{bytes_text(task.sent_bytes)} of {bytes_text(task.size_bytes)} sent"
+            return ", ".join(filter(None, (sent_text(task), rate_text(task.rate_bytes_per_s), left_text(task))))
         case "waiting":
             place = f"place {task.position}" if task.position else ""
             return "; ".join(filter(None, (place, task.reason)))

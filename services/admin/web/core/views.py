@@ -65,6 +65,8 @@ class TenantRow(View, frozen=True, kw_only=True):
     storage_bytes: int = 0
     options: tuple[str, ...] = ()
     """Those that it may not choose freely."""
+    labels: tuple[str, ...] = ()
+    """Its tasks go only to nodes with all of these."""
     tokens_count: int = 0
     """That count now."""
     used: UsageEntry
@@ -155,6 +157,12 @@ class TaskRow(View, frozen=True, kw_only=True):
     attempts_count: int = 0
     position: int | None = None
     """Place in the queue, from 1."""
+    priority: int = 0
+    """An operator's, added to its tenant's."""
+    tenant: str = ""
+    """Whose it is: the name of its tenant, or its owner without one."""
+    order: str = ""
+    """Why it stands where it does in the queue; empty: by its commit alone."""
     reason: str = ""
     """Why it waits or failed."""
     has_owner: bool = False
@@ -163,6 +171,7 @@ class TaskRow(View, frozen=True, kw_only=True):
     sent_bytes: int = 0
     """What its node has, while it is forwarded."""
     rate_bytes_per_s: float = 0.0
+    """How fast they come, or go there."""
     proxy: str = ""
     """The proxy that takes its upload."""
     expected: ExpectedView | None = None
@@ -257,10 +266,14 @@ class NodeRow(View, frozen=True, kw_only=True):
     draining: bool
     drain_until_ms: int | None
     labels: tuple[str, ...]
+    reserved_for: tuple[str, ...]
+    """Tenants whose tasks alone are sent there; none: anybody's."""
     rented: bool
     has_token: bool
     slots_count: int
     slots_used_count: int
+    pace: int
+    """How fast it is, in steps of a fifth: 0 is usual, or unknown; the larger, the slower."""
     queue_count: int
     """Tasks that it has, as it says itself."""
     max_images: int | None
@@ -329,6 +342,9 @@ class AutoscalerView(View, frozen=True, kw_only=True):
     machines_limit_count: int | None
     cost_per_hour: float
     cost_last_day: float
+    max_hourly_cost: float | None
+    """The budget; None: there is none."""
+    max_daily_cost: float | None
     trouble: str
     file_check: str
     """What the provider's API says of the keys, image, regions and sizes of the file; empty: it is not asked."""
@@ -342,13 +358,17 @@ class EventRow(View, frozen=True, kw_only=True):
     at_ms: int
     name: str
     kind: str
-    """"task", "node" or "machine"."""
+    """"task", "node", "machine" or "operator"."""
     task: str
     node: str
     machine: str
     state: str
     reason: str
     cause: str
+    user: str = ""
+    """Which operator has done it; `reason` says what, and what came of it."""
+    door: str = ""
+    """telnet, web or cli"""
 
 
 class SpoolView(View, frozen=True, kw_only=True):

@@ -111,7 +111,9 @@ class ClusterReader:
 
     async def queue(self, wanted: Wanted) -> TasksPage:
         """List the waiting tasks in the order of the queue."""
-        asked = Wanted(search=wanted.search, states=("waiting",), page=wanted.page, per_page=wanted.per_page)
+        asked = Wanted(
+            search=wanted.search, states=("waiting",), sort="queue", page=wanted.page, per_page=wanted.per_page
+        )
         return await self.tasks(asked)
 
     async def task(self, task: str) -> TaskView:

@@ -77,6 +77,8 @@ class ScalingLimits:
     max_daily_cost: float | None = None
     """Over the last 24 hours."""
     warm: tuple[WarmPool, ...] = ()
+    labels: tuple[str, ...] = ()
+    """Of the nodes of all machines."""
     providers: tuple[ProviderLimits, ...] = ()
     """In the order in which they are preferred; empty: there is one, and all above is its own."""
     by_price: bool = False

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from clusterodm.libs.common.model.nodes import mistake_in_labels
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import GIGABYTE, Size
@@ -63,6 +64,7 @@ def shared_limits(reader: ObjectReader, own: ScalingLimits) -> ScalingLimits:
         max_hourly_cost=reader.amount("maxHourlyCost"),
         max_daily_cost=reader.amount("maxDailyCost"),
         warm=tuple(warm_pool(entry) for entry in reader.entries("warm") or ()),
+        labels=labels(reader),
     )
     check_budget(found, reader)
     check_warm_pool(found, reader)
@@ -70,6 +72,14 @@ def shared_limits(reader: ObjectReader, own: ScalingLimits) -> ScalingLimits:
     keeps_s = [found.keep_results_s, *(each.keep_results_s for each in found.providers)]
     if found.kept_machines_count != 0 and not any(keeps_s):
         reader.wrong("keptMachinesLimit", "no machine stays for its results (keepResults is not given)")
+    return found
+
+
+def labels(reader: ObjectReader) -> tuple[str, ...]:
+    """Read what the nodes of machines are called."""
+    found = tuple(dict.fromkeys(reader.texts("labels")))
+    if mistake := mistake_in_labels(found):
+        reader.wrong("labels", mistake)
     return found
 
 

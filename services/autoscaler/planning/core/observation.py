@@ -57,6 +57,8 @@ def observed(machine: Machine, load: Load, now_ms: WallMs) -> Machine:
 def changed(machine: Machine, load: Load, now_ms: WallMs) -> dict[str, Any]:
     """Collect what is new besides the state."""
     facts: dict[str, Any] = {}
+    if load.labels is not None and load.labels != machine.labels:
+        facts["labels"] = load.labels
     if load.tasks != machine.tasks:
         facts["tasks"] = load.tasks
     if machine.tasks and not load.tasks:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from clusterodm.libs.common.messages.demand import MachineOutlook, SupplyChanged, WaitingTask
 from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.nodes import objection
 from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.run_times import LATE, Workload
 from clusterodm.services.autoscaler.cluster.core import Load
@@ -38,11 +39,14 @@ class Capacity(NamedTuple):
     memory_bytes: int
     """For one task."""
     size: str
+    labels: tuple[str, ...] = ()
 
     def takes(self, task: WaitingTask) -> bool:
         """Whether a task fits."""
         most = None if self.max_images == inf else int(self.max_images)
-        return fits(task, most, self.max_bytes, self.memory_bytes)
+        return not objection(self.labels, task.tenant, task.labels) and fits(
+            task, most, self.max_bytes, self.memory_bytes
+        )
 
 
 def capacity_of(machine: Machine) -> Capacity:
@@ -52,6 +56,7 @@ def capacity_of(machine: Machine) -> Capacity:
         machine.max_bytes,
         machine.memory_bytes // machine.tasks_at_once_count,
         machine.size,
+        machine.labels,
     )
 
 
@@ -175,6 +180,7 @@ def outlook_of(seen: PlanInput) -> tuple[MachineOutlook, ...]:
             max_images=machine.max_images,
             price_per_hour=machine.price_per_hour,
             ready_in_ms=round(starts_in_ms(seen, machine)),
+            labels=machine.labels,
         )
         for machine in used
     ]

@@ -14,7 +14,7 @@ from clusterodm.services.autoscaler.planning.core.kept_results import uncounted
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.offer_fallback import OfferFallback
 from clusterodm.services.autoscaler.planning.core.openings import Capacity, SlotOpenings
-from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none
+from clusterodm.services.autoscaler.planning.core.sizing import fitting_sizes, why_none, why_not_there
 
 SHARES: Final = "a machine gets free for it in time"
 
@@ -103,6 +103,8 @@ class MachineRequests:
 
     def _never(self, task: WaitingTask) -> str:
         """Say why there will be no machine for a task however long it waits; empty: there may be."""
+        if because := why_not_there(task, self._limits):
+            return because
         if task.images_count is not None and 0 < task.images_count < self._limits.min_images:
             return f"{task.images_count} images are too few for a machine (minImages {self._limits.min_images})"
         return "" if fitting_sizes(task, self._limits, self._memories) else why_none(task, self._limits)
@@ -131,7 +133,7 @@ class MachineRequests:
         """Count on the machine that has just been requested, for the tasks behind this one."""
         start_ms = float(self._start_ms(size.slug))
         memory_bytes = (size.memory_bytes or self._memories.get(size.slug, 0)) // size.tasks_at_once_count
-        capacity = Capacity(size.max_images, size.max_bytes, memory_bytes, size.slug)
+        capacity = Capacity(size.max_images, size.max_bytes, memory_bytes, size.slug, self._limits.labels)
         own = [start_ms + self._runs_ms(task)(size.slug)] if for_task else []
         free = own + [start_ms] * (size.tasks_at_once_count - len(own))
         left = (self._limits.tasks_per_machine_count or inf) - len(own)

@@ -1,4 +1,4 @@
-"""Whether a task fits on a machine or a size: by images, by bytes, and by the memory that was too little elsewhere.
+"""Whether a task fits on a machine or a size: by images, by bytes, by the memory that was too little elsewhere, and by labels.
 
 Several tasks on a machine share its memory: each counts on its part.
 
@@ -13,6 +13,7 @@ from math import inf
 
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.nodes import objection
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.orders import Size
@@ -26,7 +27,8 @@ def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:
 def fits_machine(task: WaitingTask, machine: Machine) -> bool:
     """Whether this machine could take the task."""
     memory_bytes = machine.memory_bytes // machine.tasks_at_once_count
-    return machine.id not in task.barred and fits(task, machine.max_images, machine.max_bytes, memory_bytes)
+    may_come = machine.id not in task.barred and not objection(machine.labels, task.tenant, task.labels)
+    return may_come and fits(task, machine.max_images, machine.max_bytes, memory_bytes)
 
 
 def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memory_bytes: int) -> bool:
@@ -42,6 +44,14 @@ def fitting_sizes(task: WaitingTask, limits: ScalingLimits, memories: dict[str, 
     """All sizes for a task, the smallest first; where nobody knows how many images it has, the largest first."""
     sizes = [size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug))]
     return tuple(sizes if task.images_count is not None else reversed(sizes))
+
+
+def why_not_there(task: WaitingTask, limits: ScalingLimits) -> str:
+    """Say why a task may not go to machines at all; empty: it may."""
+    because = objection(limits.labels, task.tenant, task.labels)
+    return (
+        f"machines are {because}" if because.startswith("reserved") else f"machines have {because}" if because else ""
+    )
 
 
 def why_none(task: WaitingTask, limits: ScalingLimits) -> str:

@@ -14,6 +14,7 @@ from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.services.autoscaler.planning.core.sizing import fits_machine
 
 PROGRESS: Final = {
     MachineState.REQUESTED: "is requested",
@@ -33,8 +34,9 @@ def coming(served: Mapping[TaskId, Machine], ready: Sequence[Machine]) -> tuple[
 
 def meant(waiting: Sequence[WaitingTask], ready: Sequence[Machine]) -> dict[TaskId, MachineId]:
     """Say which machine was requested for which waiting task: where another takes it, one has to be requested again."""
-    tasks = {task.task for task in waiting}
-    return {machine.for_task: machine.id for machine in ready if machine.for_task and machine.for_task in tasks}
+    tasks = {task.task: task for task in waiting}
+    theirs = ((machine, tasks.get(machine.for_task)) for machine in ready if machine.for_task)
+    return {task.task: machine.id for machine, task in theirs if task and fits_machine(task, machine)}
 
 
 def progress(own: Machine | None, any_other: Machine) -> str:

@@ -197,7 +197,8 @@ class Planner:
         )
         since_ms = self._ages.time_ms(machine.id, "uploading_since_ms", load.uploading_since_ms, now)
         running_ms = {task: self._ages.task_time_ms(task, at_ms, now) for task, at_ms in load.running_since_ms.items()}
-        return replace(load, uploading_since_ms=since_ms, running_since_ms=running_ms)
+        labels = seen.labels if seen else None
+        return replace(load, uploading_since_ms=since_ms, running_since_ms=running_ms, labels=labels)
 
     async def _observe(self, machine: Machine, load: Load, nodes: Mapping[NodeId, NodeView]) -> None:
         """Bring a machine's record up to date with its node."""

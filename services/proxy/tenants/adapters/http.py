@@ -62,6 +62,7 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     tenant: str = ""
     weight: int = 1
     priority: int = 0
+    labels: tuple[str, ...] = ()
 
 
 class ApprovalAnswer(msgspec.Struct, frozen=True):
@@ -183,6 +184,7 @@ def tenant_of(answer: TokenAnswer, owner: Owner) -> Tenant | None:
         tasks_at_once_count=limits.max_concurrent_tasks or 0,
         storage_bytes=limits.storage_bytes or 0,
         options=limits_of(limits.options or {}),
+        labels=answer.labels,
     )
     if mistake := mistake_in_tenant(tenant):
         raise Refused(mistake)

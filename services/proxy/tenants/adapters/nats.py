@@ -37,6 +37,7 @@ class BusAuthority:
             max_task_bytes=answer.max_task_bytes,
             tasks_at_once_count=answer.tasks_at_once_count,
             storage_bytes=answer.storage_bytes,
+            labels=answer.labels,
         )
         if mistake := mistake_in_tenant(tenant):
             raise Unanswered(f"an integration answered {CHECK_TOKEN.name} with nonsense: {mistake}")

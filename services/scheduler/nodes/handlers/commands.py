@@ -1,6 +1,7 @@
 """What operators do with nodes, how a list of them looks, and how their records change."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.nodes import (
     NODE_ADDED,
     NODE_DRAINED,
+    NODE_LABELED,
     NODE_LOCKED,
     NODE_REMOVED,
     NODE_UNLOCKED,
@@ -21,6 +23,7 @@ from clusterodm.libs.common.messages.nodes import (
     BestNodeFound,
     DrainNode,
     FindUiNode,
+    LabelNode,
     ListNodes,
     LockNode,
     NodeList,
@@ -29,7 +32,7 @@ from clusterodm.libs.common.messages.nodes import (
     UiNode,
     UpdateNodes,
 )
-from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.nodes import Node, mistake_in_labels
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.nodes.handlers.probing import NodeProber
@@ -60,10 +63,11 @@ class NodeCommands:
     async def add(self, request: AddNode) -> NodeView:
         """Register a node and ask it how it is: when it answers at once, the next list shows it online."""
         check_address(request.hostname, request.port)
+        labels = checked_labels(request.labels)
         async with self._one_at_a_time:
             self._require_new(request)
             node = await self._node_store.write(
-                node_id(request.hostname, request.port), lambda known: self._new_record(request, known)
+                node_id(request.hostname, request.port), lambda known: self._new_record(request, labels, known)
             )
         await self._events.publish_node(NODE_ADDED, node.record)
         await self._prober.first_probe(node)
@@ -106,6 +110,21 @@ class NodeCommands:
             self._reserved.release_on(node.id)
         reason = "" if request.deadline_s is None else f"what waits there is moved in {request.deadline_s:g} s"
         await self._events.publish_node(NODE_DRAINED, node.record, reason=reason)
+        return view_of(self._nodes, node)
+
+    async def label(self, request: LabelNode) -> NodeView:
+        """Give a node its labels; what is reserved there for a task that may not go there any more is free again."""
+        labels = checked_labels(request.labels)
+        async with self._one_at_a_time:
+            node = self._find(request.node)
+            if node.record.labels != labels:
+                await self._node_store.write(
+                    node.id, lambda known: msgspec.structs.replace(registered(known), labels=labels)
+                )
+                self._reserved.release_on(node.id)
+                self._signals.capacity_freed.set()
+                self._signals.changed.set()
+                await self._events.publish_node(NODE_LABELED, node.record, reason=", ".join(labels))
         return view_of(self._nodes, node)
 
     async def list_nodes(self, _request: ListNodes) -> NodeList:
@@ -152,7 +171,7 @@ class NodeCommands:
             raise NotFound(f"There is no node {asked}")
         return node
 
-    def _new_record(self, request: AddNode, known: Node | None) -> Node:
+    def _new_record(self, request: AddNode, labels: tuple[str, ...], known: Node | None) -> Node:
         check_new(request, known)
         return Node(
             id=node_id(request.hostname, request.port),
@@ -160,7 +179,7 @@ class NodeCommands:
             port=request.port,
             token=request.token,
             locked=request.locked,
-            labels=request.labels,
+            labels=labels,
             machine=request.machine,
             price_per_hour=request.price_per_hour,
             added_at_ms=self._later_than_all(),
@@ -196,6 +215,14 @@ def check_address(hostname: str, port: int) -> None:
         raise Refused(f"{hostname[:60]!a} is not a host name: {FORMS}")
     if not 1 <= port <= LARGEST_PORT:
         raise Refused(f"{port} is not a port (1 to {LARGEST_PORT})")
+
+
+def checked_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Insist on labels, each once. Raises Refused."""
+    found = tuple(dict.fromkeys(labels))
+    if mistake := mistake_in_labels(found):
+        raise Refused(mistake)
+    return found
 
 
 def node_id(hostname: str, port: int) -> NodeId:
@@ -239,6 +266,7 @@ def node_view(node: NodeState, number: int) -> NodeView:
         slots_used_count=node.ours_count,
         trouble="" if node.online else node.trouble,
         lock_reason=record.lock_reason,
+        pace=node.pace,
     )
 
 

@@ -23,6 +23,7 @@ from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
+from clusterodm.services.scheduler.placement.core.queue_order import QueueOrder
 from clusterodm.services.scheduler.placement.core.reservations import Quota, Reservations
 from clusterodm.services.scheduler.placement.core.shares import FairShares
 from clusterodm.services.scheduler.placement.core.slot_times import SlotTimes
@@ -51,6 +52,7 @@ class ClusterState:
         self.shares = FairShares()
         self.quota = Quota(per_owner_count, self.shares)
         self.queue = WaitingLanes(by_owner=per_owner_count > 0)
+        self.order = QueueOrder(self.index, self.queue, self.shares)
         self.foresight = Foresight(self.nodes, enabled=foresees)
         self.supply = Supply()
         self.slot_times = SlotTimes()
@@ -66,7 +68,9 @@ class ClusterState:
 
     def set_shares(self, shares: Iterable[TenantShare]) -> None:
         """Take in what shares tenants have; from the first on, whose tasks wait is told apart."""
+        shares = tuple(shares)
         self.shares.put(shares)
+        self.nodes.set_tenants(shares)
         if self.shares:
             self.queue.tell_owners_apart(self.index.tasks)
 

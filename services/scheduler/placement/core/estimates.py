@@ -24,6 +24,7 @@ from clusterodm.services.scheduler.placement.core.forecast import (
     held_range_s,
     kind_of,
 )
+from clusterodm.services.scheduler.records.core import place_of
 from clusterodm.services.scheduler.task_life.expected_start import ExpectedStart
 
 TOLD_FROM_S: Final = 60.0
@@ -131,7 +132,7 @@ class Estimates:
         wait_s, moved_s = start_in_s(likely_ms, now), abs(likely_ms - task.start_told_ms) / 1000
         if wait_s < TOLD_FROM_S or moved_s < max(MOVED_S, wait_s * MOVED_PART):
             return None
-        position = self._state.index.waiting.position((task.committed_at_ms, task.id))
+        position = self._state.index.by_place.position(place_of(task))
         between = f"between {clock_text(low_ms, now.wall_ms)} and {clock_text(high_ms, now.wall_ms)}"
         return ExpectedStart(
             likely_ms,

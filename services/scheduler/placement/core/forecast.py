@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush, heapreplace
 from math import inf, sqrt
-from typing import Final, NamedTuple
+from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.model.tasks import Task
@@ -24,8 +24,8 @@ from clusterodm.libs.common.run_times import NORMAL_HIGH, Range, Workload, workl
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.foresight import BACKLOG
 from clusterodm.services.scheduler.placement.core.shares import Turn
-from clusterodm.services.scheduler.placement.core.slot_times import sending_ms, speed_factor
-from clusterodm.services.scheduler.records.core import Key, key_of
+from clusterodm.services.scheduler.placement.core.slot_times import SlotKind, SlotRoom, sending_ms, speed_factor
+from clusterodm.services.scheduler.records.core import Key, place_of
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import limit_of
 
@@ -33,32 +33,10 @@ COMMON, FEW = 0.1, 1.2
 """So much of a wait it may be off besides, whatever is known of each task, for all of them may err to one side; and so much more while only one
 is known, less with the root of how many are."""
 LEAST_S, LEAST_PART = 2.0, 0.1
-"""And so much at least, seconds and part of the task's own time: the queue is looked at now and then, and others come meanwhile."""
+"""And so much at least, seconds and part of the task's own time: others come meanwhile."""
 FOREIGN: Final = Workload(images_count=100)
 """What a task of others that a node has is taken for."""
 PIECE_COUNT: Final = 20
-
-
-class SlotKind(NamedTuple):
-    """What a slot takes, how long a task takes there, and what it costs; of equal ones any will do."""
-
-    limit: float
-    memory_bytes: int
-    size: str
-    pace: int
-    price_per_hour: float
-    """Of one slot; 0: nobody pays for it."""
-
-    def takes(self, task: Task) -> bool:
-        """Whether a task fits, as far as its images are concerned."""
-        return (task.needed_count or 0) <= self.limit
-
-
-class SlotRoom(NamedTuple):
-    """When a slot should have room, seconds from the beginning of the walk, and how far that may be off."""
-
-    free_s: float
-    variance: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +115,7 @@ class QueueForecast:
 
     def _line_up(self) -> Iterator[None]:
         index, away = self._state.index, self._state.proxies.away
-        for number, task_id in enumerate(reversed(list(index.waiting))):
+        for number, task_id in enumerate(reversed(list(index.by_place))):
             if number % (PIECE_COUNT * 10) == 0:
                 yield
             task = index.tasks.get(task_id)
@@ -155,7 +133,7 @@ class QueueForecast:
         while owner.tasks:
             task = self._waiting(owner.tasks[-1])
             if task is not None:
-                heappush(self._turns, (self._shares.turn(task), key_of(task), owner.owner))
+                heappush(self._turns, (self._shares.turn(task), place_of(task), owner.owner))
                 return
             owner.tasks.pop()
 
@@ -189,7 +167,10 @@ class QueueForecast:
     def _kind_for(self, task: Task) -> SlotKind | None:
         """Choose the slot that has room first; where a node had too little memory, one with more if there is any."""
         fitting = [
-            ((0 < task.min_memory_bytes >= kind.memory_bytes, rooms[0].free_s, kind.pace, kind.limit), kind)
+            (
+                (0 < task.min_memory_bytes >= kind.memory_bytes, rooms[0].free_s, kind.shared, kind.pace, kind.limit),
+                kind,
+            )
             for kind, rooms in self._rooms.items()
             if kind.takes(task)
         ]
@@ -242,7 +223,8 @@ class QueueForecast:
                 self._add(kind_of(self._state, node), self._rooms_on(node))
         for each, ready in self._state.supply.coming(self.now):
             if each.machine not in machines:
-                kind = SlotKind(each.max_images or inf, 0, each.size, 0, (each.price_per_hour or 0) / each.slots_count)
+                price, takes = (each.price_per_hour or 0) / each.slots_count, self._state.nodes.admissions
+                kind = SlotKind(each.max_images or inf, 0, each.size, 0, price, takes.admission_of(each.labels))
                 comes_s = ready - self.now
                 self._add(kind, [SlotRoom(comes_s, (comes_s * self._part_off) ** 2)] * each.slots_count)
         for rooms in self._rooms.values():
@@ -273,7 +255,8 @@ def kind_of(state: ClusterState, node: NodeState) -> SlotKind:
     """Say what the slots of a node are like."""
     outlook = state.supply.outlook(node.record.machine)
     size, price = (outlook.size, outlook.price_per_hour or 0.0) if outlook else ("", 0.0)
-    return SlotKind(limit_of(node), node.memory_bytes, size, 0 if size else node.pace, price / max(1, node.slots_count))
+    pace, slot_price = 0 if size else node.pace, price / max(1, node.slots_count)
+    return SlotKind(limit_of(node), node.memory_bytes, size, pace, slot_price, node.admission)
 
 
 def held_range_s(state: ClusterState, task: Task, node: NodeState, now: Instant) -> tuple[float, Range]:

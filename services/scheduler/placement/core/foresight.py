@@ -27,6 +27,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.placement.core.pace import Paces
+from clusterodm.services.scheduler.registry.admissions import NodeAdmission
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import limit_of
@@ -45,8 +46,9 @@ class BusySlot(NamedTuple):
     began: Instant
 
 
-BusySlots = tuple[float, float, list[float]]
-"""Busy slots of nodes that are alike: their limit of images, how long an image takes, in how many milliseconds each slot should be free."""
+BusyKind = tuple[int, float, NodeAdmission]
+BusySlots = tuple[float, float, list[float], NodeAdmission]
+"""Busy slots of nodes that are alike: their limit of images, how long an image takes, in how many milliseconds each slot should be free, and for whom."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Foresight:
 
     def images_per_ms(self, below: int) -> float:
         """Say how much work all slots of a faster pace do."""
-        slots = self._registry.slots_by_pace
+        slots = self._registry.slots.counts
         return sum(count / self.paces.ms_per_image(pace) for pace, count in slots.items() if pace < below)
 
 
@@ -154,8 +156,8 @@ class DeferralPlan:
         self._busy = busy
         self._waiting_images_count = waiting_images_count
         self._now = now
-        self._slots: dict[tuple[int, float], list[float]] | None = None
-        """In how many milliseconds busy slots should be free, by pace and limit of images; a heap each."""
+        self._slots: dict[BusyKind, list[float]] | None = None
+        """In how many milliseconds busy slots should be free, by pace, limit of images, and for whom they are; a heap each."""
         self._faster: dict[int, list[BusySlots]] = {}
         self._rates: dict[int, float] = {}
 
@@ -174,7 +176,7 @@ class DeferralPlan:
         rate = self._rate_below(free.pace)
         if not rate or self._waiting_images_count / rate >= alone_ms * BACKLOG:
             return False
-        if not self._takes_in_thought(images_count, free.pace, alone_ms):
+        if not self._takes_in_thought(task, free.pace, alone_ms):
             return False
         self._foresight.defer(task.id, free, self._now + alone_ms / 1000)
         return True
@@ -184,11 +186,12 @@ class DeferralPlan:
             self._rates[pace] = self._foresight.images_per_ms(pace)
         return self._rates[pace]
 
-    def _takes_in_thought(self, images_count: int, below: int, before_ms: float) -> bool:
+    def _takes_in_thought(self, task: Task, below: int, before_ms: float) -> bool:
         best_ms, best = before_ms, None
-        for limit, image_ms, heap in self._busy_below(below):
+        images_count = task.images_count or 0
+        for limit, image_ms, heap, admission in self._busy_below(below):
             end_ms = heap[0] + images_count * image_ms
-            if end_ms < best_ms and images_count <= limit:
+            if end_ms < best_ms and images_count <= limit and admission.admits(task.owner):
                 best_ms, best = end_ms, heap
         if best is not None:
             heapreplace(best, best_ms)
@@ -199,16 +202,18 @@ class DeferralPlan:
         if pace not in self._faster:
             slots = self._busy_now().items()
             self._faster[pace] = [
-                (limit, self._paces.ms_per_image(of), heap) for (of, limit), heap in slots if of < pace
+                (limit, self._paces.ms_per_image(of), heap, admission)
+                for (of, limit, admission), heap in slots
+                if of < pace
             ]
         return self._faster[pace]
 
-    def _busy_now(self) -> dict[tuple[int, float], list[float]]:
+    def _busy_now(self) -> dict[BusyKind, list[float]]:
         if self._slots is None:
             self._slots = {}
             for slot in self._busy():
                 if slot.node.usable and slot.images_count > 0:
-                    heap = self._slots.setdefault((slot.node.pace, limit_of(slot.node)), [])
+                    heap = self._slots.setdefault((slot.node.pace, limit_of(slot.node), slot.node.admission), [])
                     heap.append(self._free_in_ms(slot))
             for heap in self._slots.values():
                 heapify(heap)

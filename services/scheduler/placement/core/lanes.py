@@ -1,6 +1,6 @@
 """Waiting tasks by who holds them, whose they are and what they need, so that a question about all of a kind is asked once.
 
-A *lane* holds the tasks of one upload owner and one owner that fit exactly the same nodes, in the order of their commits. How many images
+A *lane* holds the tasks of one upload owner and one owner that fit exactly the same nodes, in the order of the queue: their commits, where no operator has said otherwise. How many images
 a task has matters to a node only by the node's limit; so between two limits that occur all numbers are alike, and a lane stands for
 all of them (`LaneKind.rung`). Where tasks need more than room for their images (memory, a number of images that is not known yet, not one of some nodes) each
 such need is a lane of its own.
@@ -8,7 +8,7 @@ such need is a lane of its own.
 So there are about as many lanes as upload owners times kinds of nodes, however many tasks wait: what is free is compared with each
 lane, and not with each task. Owners are told apart only where they are limited.
 
-When another limit of images appears among the nodes all tasks are filed anew; that is rare.
+When another limit of images appears among the nodes, or other owners have nodes of their own, all tasks are filed anew; that is rare.
 """
 
 from bisect import bisect_left
@@ -18,10 +18,9 @@ from typing import NamedTuple
 
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
-from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
+from clusterodm.services.scheduler.records.core import Key, Ordered, place_of
+from clusterodm.services.scheduler.registry.admissions import NOBODY
 from clusterodm.services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
-
-NOBODY = Owner("")
 
 
 class LaneKind(NamedTuple):
@@ -33,6 +32,8 @@ class LaneKind(NamedTuple):
     min_memory_bytes: int = 0
     images_known: bool = True
     barred: frozenset[NodeOnMachine] = frozenset()
+    owner: Owner = NOBODY
+    """Where it may fit other nodes than anybody's (registry/admissions.py)."""
 
 
 class LaneId(NamedTuple):
@@ -57,7 +58,7 @@ class WaitingLane:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Key]:
-        """First the oldest."""
+        """First who is next: the oldest, where no priority says otherwise."""
         return self.order.keys()
 
 
@@ -67,8 +68,11 @@ class WaitingLanes:
     def __init__(self, *, by_owner: bool) -> None:
         self._by_owner = by_owner
         self._limits: tuple[int, ...] = ()
+        self._apart: frozenset[Owner] = frozenset()
+        """Owners whose tasks may fit other nodes than anybody's."""
         self._of_upload_owner: dict[InstanceId, dict[LaneId, WaitingLane]] = {}
         self._filed: dict[TaskId, LaneId] = {}
+        self._places: dict[TaskId, Key] = {}
         self._images: dict[TaskId, int] = {}
         self.images_count = 0
         """Of all of them, as far as they are known."""
@@ -108,13 +112,14 @@ class WaitingLanes:
     def add(self, task: Task) -> None:
         """Put a task in its place; one that is there with the same need stays."""
         lane_id = LaneId(task.upload_owner, task.owner if self._by_owner else NOBODY, self._kind_of(task))
-        if self._filed.get(task.id) == lane_id:
+        if self._filed.get(task.id) == lane_id and self._places[task.id] == place_of(task):
             return
         self.discard(task)
         lanes = self._of_upload_owner.setdefault(task.upload_owner, {})
         if lane_id not in lanes:
             lanes[lane_id] = WaitingLane(lane_id, self._need_of(lane_id.kind))
-        lanes[lane_id].order.add(key_of(task))
+        lanes[lane_id].order.add(place_of(task))
+        self._places[task.id] = place_of(task)
         self._filed[task.id] = lane_id
         self._images[task.id] = task.images_count or 0
         self.images_count += task.images_count or 0
@@ -126,7 +131,7 @@ class WaitingLanes:
         if lane_id is None:
             return
         lanes = self._of_upload_owner[lane_id.upload_owner]
-        lanes[lane_id].order.discard(key_of(task))
+        lanes[lane_id].order.discard(self._places.pop(task.id))
         if not lanes[lane_id]:
             del lanes[lane_id]
         if not lanes:
@@ -142,11 +147,11 @@ class WaitingLanes:
         elif before is not None:
             self.discard(before)
 
-    def fit(self, limits: tuple[int, ...], tasks: Mapping[TaskId, Task]) -> None:
-        """File all tasks anew when other limits of images occur among the nodes than before."""
-        if limits == self._limits:
+    def fit(self, limits: tuple[int, ...], tasks: Mapping[TaskId, Task], apart: frozenset[Owner] = frozenset()) -> None:
+        """File all tasks anew when other limits of images occur among the nodes than before, or others have nodes of their own."""
+        if (limits, apart) == (self._limits, self._apart):
             return
-        self._limits = limits
+        self._limits, self._apart = limits, apart
         self._file_anew(tasks)
 
     def tell_owners_apart(self, tasks: Mapping[TaskId, Task]) -> None:
@@ -164,12 +169,14 @@ class WaitingLanes:
 
     def _kind_of(self, task: Task) -> LaneKind:
         need = need_of(task)
+        owner = task.owner if task.owner in self._apart else NOBODY
         if need.special:
-            return LaneKind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred)
-        return LaneKind(bisect_left(self._limits, need.images_count or 0))
+            return LaneKind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred, owner)
+        return LaneKind(bisect_left(self._limits, need.images_count or 0), owner=owner)
 
     def _need_of(self, kind: LaneKind) -> Need:
         if kind.rung < 0:
             memory_bytes = kind.min_memory_bytes
-            return Need(kind.images_count, kind.images_known, min_memory_bytes=memory_bytes, barred=kind.barred)
-        return Need(self._limits[kind.rung] if kind.rung < len(self._limits) else None)
+            known = kind.images_known
+            return Need(kind.images_count, known, min_memory_bytes=memory_bytes, barred=kind.barred, owner=kind.owner)
+        return Need(self._limits[kind.rung] if kind.rung < len(self._limits) else None, owner=kind.owner)

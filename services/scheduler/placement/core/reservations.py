@@ -220,7 +220,7 @@ class Reservations:
         """Reserve what is free for those who ask, the oldest task first."""
         made: list[Reservation] = []
         tasks = self._index.tasks
-        self._queue.fit(self._nodes.limits, tasks)
+        self._queue.fit(self._nodes.limits, tasks, self._nodes.admissions.apart)
         walk = Walk(tasks, self._nodes, self._proxies, self._quota, self._may(now), self._defers(now), self._shares)
         walk.reserve_all(self._queue, lambda task, choice: made.append(self._reserve(task, choice)))
         return made

@@ -6,7 +6,9 @@ end, behind); of two that are equal the one with the older task. So owners that 
 sizes their tasks have; one that comes anew, or again, begins at what the clocks show then, and has neither credit nor debt. One owner alone is served in the
 order of its commits.
 
-A higher priority goes first. Every tenth slot (`OPEN_EVERY`) goes by the clocks alone, and of those of lower priorities the clocks stand still
+A higher priority goes first: the tenant's, and what an operator has given to the task besides. Of one owner's tasks those of the higher priority are next, then
+the older ones (records/core.py: place_of). A task that an operator has raised is paid for by its owner: its clock goes on as ever, and the time that the others
+are measured by does not, so that later they go first until they have caught up. So what is raised comes sooner, and nobody's share is another. Every tenth slot (`OPEN_EVERY`) goes by the clocks alone, and of those of lower priorities the clocks stand still
 meanwhile: so nobody starves, whatever others do. Owners of one priority have one time (`_now`).
 
 What is kept: the clocks that are ahead of their time, one for each owner that was served a moment ago.
@@ -40,6 +42,8 @@ class FairShares:
         self._now: dict[int, float] = {}
         """By priority: where the clock of the last one served stood."""
         self._served_count = 0
+        self.version = 0
+        """Grows with every change."""
 
     def __repr__(self) -> str:
         """Show how many."""
@@ -59,6 +63,7 @@ class FairShares:
     def put(self, shares: Iterable[TenantShare]) -> None:
         """Take in shares."""
         self._shares.update((share.owner, share) for share in shares)
+        self.version += 1
 
     def limit_count(self, owner: Owner) -> int:
         """Say how many tasks an owner may have under way; 0: any number."""
@@ -75,10 +80,29 @@ class FairShares:
         """Whether any owner has a limit of its own."""
         return any(share.tasks_at_once_count for share in self._shares.values())
 
-    def turn(self, task: Task) -> Turn:
-        """Say when an owner is next, of whose tasks this is the oldest."""
-        priority = self._priority(task.owner)
-        return (0 if self._is_open else -priority, self._middle(task)) if self._shares else NOBODYS
+    def turn(self, task: Task, *, is_open: bool | None = None) -> Turn:
+        """Say when an owner is next, of whose tasks this is the first. `is_open`: by the clocks alone; None: as it is now."""
+        if not self._shares:
+            return NOBODYS
+        if is_open is None:
+            is_open = self.is_open
+        return (0 if is_open else -self.priority(task), self._middle(task))
+
+    def priority(self, task: Task) -> int:
+        """Say how high a task's priority is: its tenant's, and its own."""
+        return self._priority(task.owner) + task.priority
+
+    def why(self, task: Task) -> str:
+        """Say why a task is where it is in the order; empty: by its commit alone."""
+        share, priority = self._shares.get(task.owner), self.priority(task)
+        whose = share.name or "its owner" if share else ""
+        raised = f" (its own {task.priority:+})" if task.priority and priority != task.priority else ""
+        said = (
+            f"priority {priority:+}{raised}" if priority or task.priority else "",
+            f"weight {share.weight} of {whose}" if share else "",
+            "moved up" if task.queued_at_ms else "",
+        )
+        return ", ".join(filter(None, said))
 
     def _middle(self, task: Task) -> float:
         """Say where the clock of its owner stands when half of a task is done."""
@@ -92,8 +116,10 @@ class FairShares:
         owner, priority = task.owner, self._priority(task.owner)
         begins = self._middle(task) - self._price(task) / 2
         self._clocks[owner] = begins + self._price(task)
-        self._now[priority] = max(begins, self._now.get(priority, 0.0))
+        if task.priority <= 0:
+            self._now[priority] = max(begins, self._now.get(priority, 0.0))
         self._served_count += 1
+        self.version += 1
         if len(self._clocks) > KEPT_COUNT:
             self._forget()
 
@@ -101,6 +127,7 @@ class FairShares:
         """Let the clock of an owner go back that got a slot and has not used it."""
         if task.owner in self._clocks:
             self._clocks[task.owner] -= self._price(task)
+            self.version += 1
 
     def _price(self, task: Task) -> float:
         share = self._shares.get(task.owner)
@@ -108,7 +135,8 @@ class FairShares:
         return images_count / (share.weight if share else 1)
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Whether the next slot goes by the clocks alone."""
         return self._served_count % OPEN_EVERY == OPEN_EVERY - 1
 
     def _priority(self, owner: Owner) -> int:

@@ -14,7 +14,7 @@ what is learned of those alone is too short.
 Only durations are learned: by the node's own account, or of the monotonic clock. A wall clock that is set back or forward changes none of them by more than `SENDING_MOST_MS`.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.model.tasks import Attempt, Task
@@ -30,6 +30,7 @@ from clusterodm.libs.common.run_times import (
     workload_of,
 )
 from clusterodm.services.scheduler.placement.core.pace import STEP
+from clusterodm.services.scheduler.registry.admissions import ANYBODY, NodeAdmission
 
 SENDING_MOST_MS: Final = 6 * 3_600_000
 """Sending the files counts no longer than that, which is read from two wall times."""
@@ -38,6 +39,35 @@ NORMAL: Final = (-1.4, -0.67, -0.2, 0.2, 0.67, 1.4)
 
 LARGEST: Final = 20.0
 """No start says more than that it was so many deviations off."""
+
+
+class SlotKind(NamedTuple):
+    """What a slot takes, how long a task takes there, and what it costs; of equal ones any will do."""
+
+    limit: float
+    memory_bytes: int
+    size: str
+    pace: int
+    price_per_hour: float
+    """Of one slot; 0: nobody pays for it."""
+    admission: NodeAdmission = ANYBODY
+    """Whose tasks it takes."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is not reserved: what is goes first, for those who have it."""
+        return not self.admission.reserved_for
+
+    def takes(self, task: Task) -> bool:
+        """Whether a task fits, as far as its images and its owner are concerned."""
+        return (task.needed_count or 0) <= self.limit and self.admission.admits(task.owner)
+
+
+class SlotRoom(NamedTuple):
+    """When a slot should have room, seconds from the beginning of the walk, and how far that may be off."""
+
+    free_s: float
+    variance: float
 
 
 class SlotTimes:

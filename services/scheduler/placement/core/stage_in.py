@@ -89,6 +89,8 @@ class StageIns:
         node = self._registry.get(at)
         if node is None or not node.usable:
             return NoStageIn("the node takes no tasks any more")
+        if not node.admission.admits(need.owner):
+            return NoStageIn("the node takes others' tasks only")
         if not node.fits(need.images_count):
             return NoStageIn(f"{need.images_count} images are too many for the node (limit {node.limit_count})")
         place_in_line = node.staged.index(task) if task in node.staged else len(node.staged)

@@ -27,7 +27,8 @@ from clusterodm.services.scheduler.records.core import TaskIndex
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
-from clusterodm.services.scheduler.registry.ranking import Need, need_of, suitable, why_not
+from clusterodm.services.scheduler.registry.ranking import Need, need_of, suitable
+from clusterodm.services.scheduler.registry.why_none import why_not
 from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWAY
 
 UPLOAD_OWNER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
@@ -148,7 +149,7 @@ class WaitReasons:
         if version != self._nodes.version:
             known = {}
             self._known = (self._nodes.version, known)
-        kind = replace(need, avoided=frozenset(), task=None)
+        kind = replace(need, avoided=frozenset(), task=None, owner=self._nodes.admissions.kept_apart(need.owner))
         if kind not in known:
-            known[kind] = why_not(self._nodes.listed(), kind)
+            known[kind] = why_not(self._nodes.listed(), kind, self._nodes.admissions.labels_of(kind.owner))
         return known[kind]

@@ -33,7 +33,7 @@ from clusterodm.libs.common.messages.placement import (
 )
 from clusterodm.libs.common.messages.tasks import TASK_PLACED, StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.scheduler.events import EventPublisher
@@ -42,7 +42,7 @@ from clusterodm.services.scheduler.placement.core.cluster_state import ClusterSt
 from clusterodm.services.scheduler.placement.core.reservations import Reservation, fits, has_left
 from clusterodm.services.scheduler.placement.handlers.forecasting import Forecaster
 from clusterodm.services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
-from clusterodm.services.scheduler.records.core import key_of
+from clusterodm.services.scheduler.records.core import place_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.ranking import Need
 from clusterodm.services.scheduler.spans import of_attempt
@@ -130,6 +130,26 @@ class PlacementLoop:
     def why_waiting(self, task: Task) -> str:
         """Say why a task waits."""
         return self._state.reasons.why_waiting(task, self._clock.instant())
+
+    def away_count(self) -> int:
+        """Count the waiting tasks whose upload owner is away."""
+        return sum(len(lane) for lane in self._state.queue if lane.id.upload_owner in self._state.proxies.away)
+
+    def position(self, task: Task) -> int:
+        """Say which place a waiting task has in the queue, from 1."""
+        return self._state.order.position(task)
+
+    def page(self, offset_count: int, limit_count: int) -> list[TaskId]:
+        """Name some of the waiting tasks, in the order in which they should get slots."""
+        return self._state.order.page(offset_count, limit_count)
+
+    def why_here(self, task: Task) -> str:
+        """Say why a task stands where it does in the queue; empty: by its commit alone."""
+        return self._state.shares.why(task)
+
+    def tenant_of(self, owner: Owner) -> str:
+        """Say how an owner is called; empty: nobody has given it a name."""
+        return self._state.shares.name_of(owner)
 
     def is_away(self, upload_owner: InstanceId) -> bool:
         """Whether an upload owner neither asks nor sends."""
@@ -232,7 +252,7 @@ class PlacementLoop:
             return NotWaiting(state=None, removed=isinstance(error, Removed))
 
     def _waiting(self, task: Task) -> Waiting:
-        return Waiting(position=self._index.waiting.position(key_of(task)), reason=self.why_waiting(task))
+        return Waiting(position=self._index.by_place.position(place_of(task)), reason=self.why_waiting(task))
 
     # --- PLACE_TASK ------------------------------------------------------------------------------------------------
 
@@ -274,6 +294,7 @@ class PlacementLoop:
                 now.state is not TaskState.WAITING
                 or self._state.reservations.made.get(now.id) is not made
                 or node is None
+                or not node.admission.admits(now.owner)
             ):
                 return now
             return placed(now, node.record, node_task, now_ms, epoch, ahead=goes_on is not None)

@@ -229,7 +229,7 @@ class StageInPlanner:
         if not self._state.quota.left_count(request.owner):
             self.stage_ins.drop(request.task)
             return NoStageIn("as many tasks of this user are under way as may be")
-        need = Need(images_count=request.images_count, task=request.task)
+        need = Need(images_count=request.images_count, task=request.task, owner=request.owner)
         return self.stage_ins.plan(need, request.node, self._clock.instant())
 
     async def expire(self) -> None:

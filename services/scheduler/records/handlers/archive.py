@@ -198,4 +198,6 @@ def task_summary(  # noqa: PLR0913 what it is put together from, by name
         sent_count=sent[0],
         sent_bytes=sent[1],
         expected=expected,
+        priority=task.priority,
+        tenant=task.owner,
     )

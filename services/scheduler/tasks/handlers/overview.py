@@ -8,6 +8,7 @@ from clusterodm.libs.common.messages.overview import ClusterOverview, GetOvervie
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.scheduler.records.core import LONGEST_S
 from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 LONG: Final = LONGEST_S
 
@@ -15,7 +16,8 @@ LONG: Final = LONGEST_S
 class OverviewReader:
     """Counts what ends, and says how things stand."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, queue: TaskQueue) -> None:
+        self._queue = queue
         self._archive = records.archive
         self._index = records.index
         self._nodes = records.registry
@@ -33,6 +35,7 @@ class OverviewReader:
     async def get(self, _asked: GetOverview) -> ClusterOverview:
         """Say how the cluster is."""
         now, first = read(self._clock), self._index.waiting.first()
+        longest = min(self._index.began, key=self._index.began.__getitem__, default=None)
         online = [node for node in self._nodes.listed() if node.online]
         sending = [
             (self._index.tasks[task].size_bytes, each.sent_bytes) for task, each in self._index.forwarding.items()
@@ -43,6 +46,10 @@ class OverviewReader:
             since_ms=self._since_ms,
             states=self._states(),
             oldest_wait_s=round(now.instant - now.since(first[0], LONG), 1) if first else 0.0,
+            upload_owner_away_count=self._queue.away_count(),
+            on_offline_nodes_count=sum(len(node.tasks) for node in self._nodes.offline()),
+            longest_run_task=longest,
+            longest_run_s=round(now.instant - self._index.began[longest], 1) if longest else 0.0,
             ended=dict(self._ended),
             ended_images_count=self._images_count,
             nodes_count=len(self._nodes.listed()),

@@ -5,8 +5,8 @@ from heapq import merge
 from itertools import islice
 from typing import Final
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 
 from clusterodm.libs.common.console import attempt_on_node, kept_lines, own_lines
 from clusterodm.libs.common.errors import ClusterError
@@ -59,13 +59,14 @@ class TaskReader:
         self._index = records.index
         self._nodes = records.registry
         self._api = api
+        self._clock = records.clock
         self._timeout_s = settings.action_timeout_s
 
     async def get(self, request: TaskRef) -> TaskRecord:
         """Show one task."""
         await self._sync.settle(request.task)
         record = await self._tasks.find(request.task, request.owner)
-        return msgspec.structs.replace(record, task=self._index.shown(record.task))
+        return replace(record, task=self._index.shown(record.task))
 
     async def describe(self, request: TaskRef) -> TaskDescription:
         """Show one task without its secrets, and how it stands."""
@@ -144,13 +145,22 @@ class TaskReader:
         """Show an active task in a list."""
         last, known = task.attempt, self._index.observed.get(task.id, task.known)
         node = self._nodes.get(last.node) if last else None
-        expected = self._queue.expected(task)
+        expected, tenant = self._queue.expected(task), self._queue.tenant_of(task.owner) or task.owner
         if task.state is not TaskState.WAITING:
             sending = self._index.forwarding.get(task.id)
             sent = (sending.sent_count, sending.sent_bytes) if sending else (0, 0)
-            return task_summary(task, known, node, sent=sent, expected=expected)
-        position, because = self._index.waiting.position(key_of(task)), self._queue.why_waiting(task)
-        return task_summary(task, known, node, position=position, because=because, expected=expected)
+            rate = sending.sent_bytes / max(1.0, self._clock.instant() - sending.began) if sending else 0.0
+            shown = task_summary(task, known, node, sent=sent, expected=expected)
+            return replace(shown, tenant=tenant, sent_bytes_per_s=round(rate, 1))
+        waits = task_summary(
+            task,
+            known,
+            node,
+            position=self._queue.position(task),
+            because=self._queue.why_waiting(task),
+            expected=expected,
+        )
+        return replace(waits, tenant=tenant, order=self._queue.why_here(task))
 
     def listed(self, task: Task) -> TaskSummary:
         """Show an active task without what changes by itself: for what it is searched and sorted by."""

@@ -9,18 +9,20 @@ anything else has to be looked for, all rows are gone through, and those found a
 index of the order that is wanted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from clusterodm.libs.common.bus.retrying import Slices
-from clusterodm.libs.common.messages.tasks import SearchTasks, TaskPage, TaskSummary
+from clusterodm.libs.common.messages.tasks import SearchTasks, TaskOrder, TaskPage, TaskSummary
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.records.ports import EndedRow, row_of
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
+from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
 
@@ -36,7 +38,8 @@ TEXT_LENGTH: Final = 200
 class TaskSearch:
     """Searches all tasks."""
 
-    def __init__(self, records: Records, reader: TaskReader) -> None:
+    def __init__(self, records: Records, reader: TaskReader, queue: TaskQueue) -> None:
+        self._queue = queue
         self._archive = records.archive
         self._index = records.index
         self._reader = reader
@@ -53,6 +56,8 @@ class TaskSearch:
         await self._take_in()
         asked = bounded(asked)
         states = self._archive.table.states()
+        if is_queue(asked):
+            return self._queue_page(asked, states)
         if is_plain(asked):
             total_count = sum(states.get(state, 0) for state in asked.states or TaskState)
             found = self._archive.table.page(asked)
@@ -62,6 +67,14 @@ class TaskSearch:
         return TaskPage(
             tasks=tuple(self._summaries(found)),
             total_count=total_count,
+            states={state.value: count for state, count in states.items()},
+        )
+
+    def _queue_page(self, asked: SearchTasks, states: Mapping[TaskState, int]) -> TaskPage:
+        waiting = self._queue.page(asked.offset_count, asked.limit_count)
+        return TaskPage(
+            tasks=tuple(self._summaries([(task, None) for task in waiting])),
+            total_count=len(self._index.by_place),
             states={state.value: count for state, count in states.items()},
         )
 
@@ -90,14 +103,14 @@ class TaskSearch:
                 return count, rows
             await slices.turn()
 
-    def _summaries(self, found: list[tuple[TaskId, TaskSummary | None]]) -> Iterator[TaskSummary]:
+    def _summaries(self, found: Iterable[tuple[TaskId, TaskSummary | None]]) -> Iterator[TaskSummary]:
         """Describe what was found; what has left the active ones this moment is left out."""
         for task, summary in found:
             active = self._index.visible(task, None) if summary is None else None
             if active is not None:
                 yield self._reader.summary(active)
             elif summary is not None:
-                yield summary
+                yield replace(summary, tenant=self._queue.tenant_of(Owner(summary.tenant)) or summary.tenant)
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
         changed = after or before
@@ -107,14 +120,15 @@ class TaskSearch:
 
 def bounded(asked: SearchTasks) -> SearchTasks:
     """Keep to what one answer holds."""
+    in_queue = asked.order is TaskOrder.QUEUE
     return SearchTasks(
         text=asked.text[:TEXT_LENGTH],
-        states=tuple(dict.fromkeys(asked.states)),
+        states=(TaskState.WAITING,) if in_queue else tuple(dict.fromkeys(asked.states)),
         node=asked.node,
         owner=asked.owner,
         since_ms=min(max(asked.since_ms, 0), LARGEST),
-        order=asked.order,
-        descending=asked.descending,
+        order=TaskOrder.COMMITTED if in_queue and not is_queue(asked) else asked.order,
+        descending=asked.descending and not in_queue,
         offset_count=min(max(asked.offset_count, 0), LARGEST),
         limit_count=min(max(asked.limit_count, 1), MOST_COUNT),
     )
@@ -122,6 +136,11 @@ def bounded(asked: SearchTasks) -> SearchTasks:
 
 LARGEST: Final = 2**62
 """SQLite's numbers end a little later."""
+
+
+def is_queue(asked: SearchTasks) -> bool:
+    """Whether the queue is asked for as it stands: what is searched in it is listed by commits."""
+    return asked.order is TaskOrder.QUEUE and not (asked.text.strip() or asked.node or asked.owner is not None)
 
 
 def is_plain(asked: SearchTasks) -> bool:

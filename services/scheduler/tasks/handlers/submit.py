@@ -87,7 +87,7 @@ class TaskSubmission:
     async def _create(self, request: SubmitTask) -> TaskRecord:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
         images_count = images_in(request)
-        need = Need(images_count or 0, images_known=images_count is not None)
+        need = Need(images_count or 0, images_known=images_count is not None, owner=request.owner)
         because = self._queue.why_no_room(need)
         beyond = request.submodel and self._queue.is_beyond(need)
         try:

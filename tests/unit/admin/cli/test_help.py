@@ -84,7 +84,7 @@ def completed_by_bash(line: str, tmp_path: Path) -> list[str]:
     ("line", "offered"),
     [
         ("clusterodm no", ["node"]),
-        ("clusterodm task ", ["list", "info", "output", "wait", "cancel", "remove", "restart"]),
+        ("clusterodm task ", ["list", "info", "output", "wait", "cancel", "remove", "restart", "priority", "up"]),
         ("clusterodm task wa", ["wait"]),
         ("clusterodm node list --w", ["--watch"]),
         ("clusterodm events --f", ["--follow"]),
@@ -132,5 +132,5 @@ def test_a_word_that_nobody_knows_is_one_line(capsys: pytest.CaptureFixture[str]
     assert main(["task", "wayt"]) == 2
     said = capsys.readouterr().err
     assert said == (
-        "clusterodm: unknown word 'wayt' (did you mean 'wait'?): one of list, info, output, wait, cancel, remove, restart\n"
+        "clusterodm: unknown word 'wayt' (did you mean 'wait'?): one of list, info, output, wait, cancel, remove, restart, priority, up\n"
     )

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.services.admin.cli.core.reading import READERS, began_ms, day, duration, since, states
+from clusterodm.services.admin.cli.core.reading import READERS, began_ms, day, duration, priority, since, states
 from clusterodm.services.admin.cli.core.words import COMMON, NOUNS
 
 NOW_MS = WallMs(1_700_000_000_000)
@@ -43,6 +43,17 @@ def test_what_is_no_day_and_no_month_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "2026-11", "2026-11-27"])
 def test_a_day_and_a_month_are_taken_as_they_are(text: str) -> None:
     assert day(text) == text
+
+
+@pytest.mark.parametrize(("text", "expected"), [("10", 10), ("-10", -10), ("+3", 3), ("0", 0)])
+def test_a_priority_may_have_a_sign(text: str, expected: int) -> None:
+    assert priority(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "11", "-11", "high", "1.5", "++1"])
+def test_what_is_no_priority_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no priority"):
+        priority(text)
 
 
 def test_states_are_separated_by_commas_and_the_nearest_is_named() -> None:

@@ -98,6 +98,19 @@ async def test_a_drain_carries_its_deadline(bus: MemoryBus, scheduler: FakeSched
     assert isinstance(await execute(bus, parse("NODE DRAIN 1 soon")), Invalid)
 
 
+async def test_a_node_is_given_labels_and_loses_the_others(bus: MemoryBus, scheduler: FakeScheduler):
+    assert await execute(bus, parse("NODE LABEL 2 gpu, gpu tenant=survey")) == Ok()
+    assert [each.labels for each in scheduler.nodes] == [(), ("gpu", "tenant=survey")]
+    assert await execute(bus, parse("NODE LABEL 2 big")) == Ok()
+    assert scheduler.nodes[1].labels == ("big",)
+    assert await execute(bus, parse("NODE LABEL 2 tenant=")) == Declined(
+        "'tenant=' is no label: 1 to 63 letters and digits, and . _ = / - between them"
+    )
+    assert await execute(bus, parse("node label 2")) == Ok()
+    assert scheduler.nodes[1].labels == ()
+    assert await execute(bus, parse("NODE LABEL 9 gpu")) == Declined("there is no such node")
+
+
 @pytest.mark.parametrize("number", ["0", "3", "x", "1abc", "-1"])
 async def test_an_unknown_node_changes_nothing(bus: MemoryBus, scheduler: FakeScheduler, number: str):
     for verb in ("DEL", "LOCK", "UNLOCK"):
@@ -275,8 +288,26 @@ class TestImport:
         assert len(scheduler.nodes) == 2
 
 
+async def test_a_task_is_given_a_priority_and_moved_up(bus: MemoryBus, scheduler: FakeScheduler):
+    scheduler.tasks += [task("a" * 36, TaskState.WAITING), task("b" * 36, TaskState.WAITING)]
+    assert await execute(bus, parse(f"TASK PRIORITY {'b' * 36} 5")) == TaskChanged()
+    assert scheduler.task(TaskId("b" * 36)).priority == 5
+    assert await execute(bus, parse(f"TASK UP {'b' * 36}")) == TaskChanged()
+    assert scheduler.tasks[0].id == "b" * 36
+    refused = await execute(bus, parse(f"TASK PRIORITY {'b' * 36} 11"))
+    assert refused == TaskChanged("a priority is -10 to 10")
+    assert isinstance(await execute(bus, parse(f"TASK UP {RUNNING}")), TaskChanged)
+    assert isinstance(await execute(bus, parse("TASK UP nobody")), Invalid)
+    acts = [(each.act, each.target, each.outcome) for name, each in bus.published if name == "operator.acted"]
+    assert acts[:3] == [
+        ("TASK PRIORITY", f"{'b' * 36} +5", "done"),
+        ("TASK UP", "b" * 36, "done"),
+        ("TASK PRIORITY", f"{'b' * 36} +11", "refused"),
+    ]
+
+
 def test_acts_on_tasks_cover_the_words():
-    assert {act.value for act in TaskAct} == {"CANCEL", "REMOVE", "RESTART"}
+    assert {act.value for act in TaskAct} == {"CANCEL", "REMOVE", "RESTART", "UP"}
 
 
 async def test_a_record_that_cannot_be_read_is_said_and_is_no_silence(bus: MemoryBus):

@@ -66,6 +66,18 @@ def test_a_second_token_of_a_tenant_keeps_its_limits(words: Words) -> None:
     assert (tenant["task_bytes"], tenant["images"]) == (20 * 10**9, 500)
 
 
+def test_a_tenant_is_confined_to_labels_and_let_go_again(words: Words) -> None:
+    words("token", "create", "survey", "--labels", "gpu, big,gpu")
+    assert words.json("tenant", "list")[0]["labels"] == ["gpu", "big"]
+    assert "gpu,big" in words("tenant", "list")
+    words("tenant", "set", "survey", "--weight", "2")
+    assert words.json("tenant", "list")[0]["labels"] == ["gpu", "big"], "what is not named stays"
+    words("tenant", "set", "survey", "--labels", "")
+    assert words.json("tenant", "list")[0]["labels"] == []
+    words("tenant", "set", "survey", "--labels", "tenant=", code=2)
+    assert "is no label" in words.errors
+
+
 def test_a_revoked_token_counts_no_more_and_the_others_do(words: Words) -> None:
     first, second = words.json("token", "create", "survey"), words.json("token", "create", "survey")
     words("token", "revoke", first["id"][:6])

@@ -113,6 +113,58 @@ def test_what_needs_attention_comes_errors_first_with_where_to_look():
     ]
 
 
+def test_tasks_that_do_not_get_on_need_attention():
+    stuck = ClusterOverview(
+        at_ms=NOW_MS, nodes_online_count=1, upload_owner_away_count=2, on_offline_nodes_count=3,
+        longest_run_task=TaskId("t/1"), longest_run_s=180_000.0,
+    )  # fmt: skip
+    assert [(each.severity, each.text, each.link) for each in attention_of(NOW_MS, stuck, None, [], None, None)] == [
+        ("error", "2 tasks wait for a proxy that does not answer: it has their images.", "/services"),
+        ("warning", "3 tasks are on nodes that do not answer.", "/nodes?state=offline"),
+        ("warning", "A task has been running for 50 h.", "/tasks/t%2F1"),
+    ]
+    usual = ClusterOverview(at_ms=NOW_MS, nodes_online_count=1, longest_run_task=TaskId("t"), longest_run_s=3_600.0)
+    assert attention_of(NOW_MS, usual, None, [], None, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        pytest.param({"cost_per_hour": 9.0}, [], id="no budget"),
+        pytest.param({"cost_per_hour": 8.9, "max_hourly_cost": 10.0}, [], id="enough left"),
+        pytest.param(
+            {"cost_per_hour": 9.0, "max_hourly_cost": 10.0},
+            [("warning", "The cost per hour is 9.00 of 10.00.")],
+            id="nearly used up",
+        ),
+        pytest.param(
+            {"cost_last_day": 51.0, "max_daily_cost": 50.0},
+            [("error", "The cost of the last day is 51.00 of 50.00.")],
+            id="over budget",
+        ),
+    ],
+)
+def test_a_budget_that_is_nearly_used_up_needs_attention(status: dict[str, float], said: list[tuple[str, str]]):
+    found = attention_of(NOW_MS, WELL, AutoscalerStatus(enabled=True, reason="", **status), [], None, None)  # type: ignore[arg-type]
+    assert [(each.severity, each.text) for each in found] == said
+
+
+def test_an_act_of_an_operator_says_who_did_what_and_what_came_of_it():
+    told = {
+        "user": "anne",
+        "door": "web",
+        "act": "TASK UP",
+        "target": "5b3a",
+        "outcome": "refused",
+        "reason": "it has ended",
+    }
+    row = event_row(StoredEvent(5, "operator.acted", 99, told))
+    assert (row.kind, row.user, row.door, row.state, row.reason) == (
+        "operator", "anne", "web", "refused", "TASK UP 5b3a: it has ended",
+    )  # fmt: skip
+    assert event_row(StoredEvent(5, "operator.acted", 99, told | {"reason": ""})).reason == "TASK UP 5b3a"
+
+
 def test_a_scheduler_that_does_not_answer_is_all_that_is_said_of_the_cluster():
     assert [each.text for each in attention_of(NOW_MS, None, None, [], None, None)] == [
         "The scheduler does not answer."

@@ -66,6 +66,14 @@ def test_how_long_ago(at_ms: float | None, text: str):
     assert shown.ago_text(at_ms, WallMs(100_000_000)) == text
 
 
+@pytest.mark.parametrize(
+    ("pace", "text"),
+    [(0, "usual"), (1, "1.2 times as slow"), (-2, "1.4 times as fast"), (4, "2.1 times as slow")],
+)
+def test_how_fast_a_node_is(pace: int, text: str):
+    assert shown.pace_text(pace) == text
+
+
 def test_a_time_that_is_none_is_shown_as_nothing():
     assert shown.utc_text(1_700_000_000_000) == "2023-11-14T22:13:20Z"
     assert shown.utc_text(10**30) == ""
@@ -77,6 +85,18 @@ def test_a_time_that_is_none_is_shown_as_nothing():
         pytest.param(row(progress=42.0), 42.0, "", id="running"),
         pytest.param(row(progress=420.0), 100.0, "", id="more than all"),
         pytest.param(row(state="forwarding", size_bytes=1000, sent_bytes=250), 25.0, "250 B of 1.0 kB sent", id="sent"),
+        pytest.param(
+            row(state="forwarding", size_bytes=1000, sent_bytes=250, rate_bytes_per_s=10.0),
+            25.0,
+            "250 B of 1.0 kB sent, 10 B/s, 1 min 15 s left",
+            id="how fast, and how long yet",
+        ),
+        pytest.param(
+            row(state="forwarding", size_bytes=1000, sent_bytes=1000, rate_bytes_per_s=10.0),
+            100.0,
+            "1.0 kB of 1.0 kB sent, 10 B/s",
+            id="all of it",
+        ),
         pytest.param(
             row(state="uploading", arrived_bytes=2_000, rate_bytes_per_s=500.0),
             None,

@@ -67,6 +67,14 @@ async def test_a_tenant_comes_and_goes_and_its_secrets_are_shown_once(tmp_path: 
         assert (file.tenants[0].weight, file.tenants[0].max_task_bytes) == (3, 50 * 10**9)
 
         assert (await site.client.post("/api/v1/tenants/survey", json={"tasks_at_once_count": 2})).status_code == 200
+        for labels in (["gpu", "big"], "gpu, big", "gpu big"):
+            assert (await site.client.post("/api/v1/tenants/survey", json={"labels": labels})).status_code == 200
+            assert read_file(site.path).tenants[0].labels == ("gpu", "big")
+        assert 'search=gpu">gpu</a>' in (await site.client.get("/tenants/survey")).text
+        wrong = await site.client.post("/api/v1/tenants/survey", json={"labels": "tenant="})
+        assert (wrong.status_code, "is no label" in wrong.json()["error"]) == (409, True)
+        assert (await site.client.post("/api/v1/tenants/survey", json={"labels": ""})).status_code == 200
+        assert read_file(site.path).tenants[0].labels == ()
         more = (await site.client.post("/api/v1/tenants/survey/tokens", json={"note": "night"})).json()
         turned = (await site.client.post(f"/api/v1/tokens/{id_}/rotate", json={"overlap": "0s"})).json()
         listed = (await site.client.get("/api/v1/tenants")).json()
@@ -88,7 +96,7 @@ async def test_a_tenant_comes_and_goes_and_its_secrets_are_shown_once(tmp_path: 
         assert [act for act, _, _ in site.acts()] == [
             *(
                 "TOKEN CREATE",
-                "TENANT SET",
+                *["TENANT SET"] * 6,
                 "TOKEN CREATE",
                 "TOKEN ROTATE",
                 "TOKEN REVOKE",

@@ -53,6 +53,7 @@ def test_every_figure_of_a_file_arrives():
             "mode": "api",
             "downloads": "stream",
             "createTimeout": 5,
+            "labels": ["gpu", "tenant=survey", "gpu"],
             "warm": [{"machines": 2, "maxImages": 40, "from": "22:30", "to": "06:00", "days": ["fri"]}],
             "imageSizeMapping": [
                 {"maxImages": 90, "slug": "big", "pricePerHour": 1, "maxGigabytes": 2.5, "memoryGigabytes": 16},
@@ -71,6 +72,7 @@ def test_every_figure_of_a_file_arrives():
     assert (limits.machines_count, limits.regions, limits.create_retries) == (30, ("sfo2", "sfo1"), 2)
     assert (limits.max_runtime_s, limits.max_upload_s, limits.min_images) == (7200, 600, 3)
     assert (limits.idle_timeout_s, limits.tasks_per_machine_count, limits.max_hourly_cost) == (60, 0, 2)
+    assert limits.labels == ("gpu", "tenant=survey")
     warm = limits.warm[0]
     assert (warm.machines_count, warm.max_images) == (2, 40)
     assert (warm.from_minute, warm.to_minute, warm.days) == (22 * 60 + 30, 6 * 60, (4,))
@@ -136,6 +138,7 @@ def without(content: dict[str, Any], *keys: str) -> dict[str, Any]:
         pytest.param(
             HETZNER | {"warm": [{"maxImages": 1, "from": "8"}]}, "warm[0].from: is '8', expected a time", id="time"
         ),
+        pytest.param(HETZNER | {"labels": ["a b"]}, "labels: 'a b' is no label", id="label"),
         pytest.param(
             HETZNER | {"warm": [{"maxImages": 1, "days": "monday"}]}, "warm[0].days: 'monday' is no day", id="day"
         ),

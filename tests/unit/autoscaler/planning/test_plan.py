@@ -91,6 +91,50 @@ def destroyed(found: ScalingPlan) -> dict[str, str]:
     return {each.machine: each.reason for each in found.destroy}
 
 
+# --- labels --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "because"),
+    [
+        pytest.param(waits("t"), "machines are reserved for survey", id="nobody's task"),
+        pytest.param(waits("t", tenant="guest"), "machines are reserved for survey", id="another tenant's"),
+        pytest.param(waits("t", tenant="survey", labels=("fast",)), "machines have no label fast", id="no such label"),
+        pytest.param(waits("t", tenant="survey", labels=("gpu",)), "", id="what it needs"),
+        pytest.param(waits("t", tenant="survey"), "", id="it needs nothing"),
+    ],
+)
+def test_no_machine_is_rented_for_a_task_that_may_not_go_there(task: WaitingTask, because: str):
+    found = decide(waiting=[task], labels=("gpu", "tenant=survey"))
+    assert created(found) == ([] if because else [("small", "here")])
+    assert [(each.reason, each.never) for each in found.waits] == ([(because, True)] if because else [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"),
+    [
+        pytest.param(("gpu",), 0, id="it takes it"),
+        pytest.param((), 1, id="its label is gone"),
+        pytest.param(("gpu", "tenant=guest"), 1, id="it is reserved for another"),
+    ],
+)
+@pytest.mark.parametrize("state", [S.IDLE, S.SETTING_UP], ids=["free", "on its way"])
+def test_a_machine_counts_only_for_tasks_that_its_labels_let_in(labels: tuple[str, ...], count: int, state: S):
+    task = waits("t", tenant="survey", labels=("gpu",))
+    found = decide([machine("m", state, labels=labels, for_task=TaskId("t"))], [task], labels=("gpu",))
+    assert len(found.create) == count
+    assert found.meant == ({} if count else {"t": "m"}), "nobody waits for a machine that does not take it"
+
+
+@pytest.mark.parametrize(("labels", "count"), [(("gpu",), 0), ((), 1)], ids=["it takes it", "it does not"])
+def test_a_task_waits_for_a_busy_machine_only_where_that_takes_it(labels: tuple[str, ...], count: int):
+    busy = machine("m", S.BUSY, labels=labels, tasks=(TaskId("x"),))
+    loads = {"m": Load(tasks=(TaskId("x"),), running_count=1, running_since_ms={TaskId("x"): NOW - 500})}
+    task = waits("t", tenant="survey", labels=("gpu",), waiting_since_ms=NOW)
+    found = decide([busy], [task], loads, labels=("gpu",), tasks_per_machine_count=0, target_wait_s=86_400)
+    assert len(found.create) == count
+
+
 # --- creating ------------------------------------------------------------------------------------------------------
 
 

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from clusterodm.libs.common.clocks import Now, WallMs, read
 from clusterodm.libs.common.messages.tasks import SubmitTask
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, LastKnown, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
@@ -17,11 +19,12 @@ from clusterodm.libs.common.testing.clock import FakeClock, clocks_at
 from clusterodm.services.scheduler.demand.core import demand_of
 from clusterodm.services.scheduler.forwarding.core import TAKE_UP_S, UNHEARD_S, Silence, is_current, judge
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
-from clusterodm.services.scheduler.records.core import key_of
+from clusterodm.services.scheduler.records.core import key_of, place_of
 from clusterodm.services.scheduler.registry.ranking import need_of, place
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
 from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over, without_inputs
 from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started, tried, uncertain
+from clusterodm.services.scheduler.tasks.core.priorities import first_of_its_kind, moved_up, prioritized
 from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import task_id
 
@@ -45,6 +48,8 @@ class Life(RuleBasedStateMachine):
         self.committed: list[TaskId] = []
         self.revision = 0
         self.names = 0
+        self.shares: tuple[str, ...] = ()
+        """Labels to which one owner is confined."""
         self.taken_up: set[tuple[TaskId, int]] = set()
         """Attempts of which something may have gone to a node, by their numbers."""
         self.freed: set[tuple[TaskId, int]] = set()
@@ -123,6 +128,19 @@ class Life(RuleBasedStateMachine):
         if self.state.nodes.miss(node, "gone", self.now.instant):
             self.state.reservations.release_on(node.id)
 
+    @rule(name=st.sampled_from(sorted(NODES)), labels=st.sampled_from([("tenant=x",), ("gpu",), ()]))
+    def is_labeled(self, name: str, labels: tuple[str, ...]) -> None:
+        """What runs there stays; what is reserved there is given up, as the handler does."""
+        node = self.state.nodes.get(NodeId(name))
+        assert node is not None
+        self.state.nodes.put(msgspec.structs.replace(node.record, labels=labels), self.now.instant)
+        self.state.reservations.release_on(node.id)
+
+    @rule(labels=st.sampled_from([("gpu",), ()]))
+    def a_tenant_is_confined(self, labels: tuple[str, ...]) -> None:
+        self.state.set_shares([TenantShare(owner=Owner("y"), name="y", labels=labels)])
+        self.shares = labels
+
     @rule(ms=st.integers(1, 2_000))
     def passes(self, ms: int) -> None:
         self.clock.pass_s(ms / 1000)
@@ -156,6 +174,10 @@ class Life(RuleBasedStateMachine):
             assert node is not None
             assert node.usable
             assert node.fits(task.images_count)
+            assert "tenant=x" not in node.record.labels or task.owner == "x", (
+                "no task on a node that is reserved for others"
+            )
+            assert task.owner != "y" or not self.shares or "gpu" in node.record.labels
             assert node.used_count <= node.slots_count, "no more is reserved than there are slots"
             asking[task.upload_owner] -= 1  # fails for one that does not ask
             assert self.state.index.not_before.get(task.id, self.now.instant) <= self.now.instant
@@ -246,6 +268,28 @@ class Life(RuleBasedStateMachine):
         if what == "forget" and task.state.ended:
             self.state.index.drop(task.id)
 
+    @precondition(lambda self: self.state.index.waiting)
+    @rule(number=pick, priority=st.integers(-2, 2))
+    def an_operator_gives_it_a_priority(self, number: int, priority: int) -> None:
+        task = self.state.index.tasks[self.one(self.state.index.waiting, number)]
+        self.keep(prioritized(task, priority, self.now_ms))
+        self.walks()
+
+    @precondition(lambda self: self.state.index.waiting)
+    @rule(number=pick)
+    def an_operator_moves_it_up(self, number: int) -> None:
+        """It passes its owner's others, and of the same priority nobody else's but those between."""
+        task = self.state.index.tasks[self.one(self.state.index.waiting, number)]
+        in_order = [self.state.index.tasks[each] for each in self.state.index.by_place]
+        self.keep(moved_up(task, first_of_its_kind(task, in_order), self.now_ms))
+        if task.id in self.state.index.waiting:
+            after = [self.state.index.tasks[each] for each in self.state.index.by_place]
+            assert first_of_its_kind(task, after).id == task.id
+            assert [each.id for each in after if each.id != task.id] == [
+                each.id for each in in_order if each.id != task.id
+            ]
+        self.walks()
+
     @rule()
     def the_scheduler_starts_again(self) -> None:
         nodes, tasks = list(self.state.nodes), list(self.state.index.tasks.values())
@@ -255,6 +299,7 @@ class Life(RuleBasedStateMachine):
             self.state.nodes.put(node.record, self.now.instant)
         for task in reversed(tasks):
             self.state.index.put(task, revisions[task.id], self.now)
+        self.state.set_shares([TenantShare(owner=Owner("y"), name="y", labels=self.shares)] if self.shares else [])
 
     # --- what must hold --------------------------------------------------------------------------------------------
 
@@ -277,6 +322,19 @@ class Life(RuleBasedStateMachine):
             task for task in self.state.index.waiting if task not in self.state.reservations.made
         )
         assert len(self.state.queue) == len(filed)
+
+    @invariant()
+    def the_queue_is_in_the_order_of_places(self) -> None:
+        waiting = [self.state.index.tasks[task] for task in self.state.index.waiting]
+        assert list(self.state.index.by_place) == [task.id for task in sorted(waiting, key=place_of)]
+        for lane in self.state.queue:
+            assert list(lane) == sorted(place_of(self.state.index.tasks[task]) for _, task in lane)
+        listed = self.state.order.page(0, 10_000)
+        assert sorted(listed) == sorted(task.id for task in waiting), "each once"
+        if not self.state.reservations.made:
+            assert [self.state.order.position(self.state.index.tasks[task]) for task in listed] == list(
+                range(1, len(listed) + 1)
+            )
 
     @invariant()
     def slots_are_neither_leaked_nor_given_twice(self) -> None:
@@ -374,7 +432,7 @@ class Life(RuleBasedStateMachine):
         for task, deferred in self.state.foresight.deferred.items():
             assert self.state.index.waiting.has(key_of(self.state.index.tasks[task]))
             assert task not in self.state.reservations.made
-            assert deferred.declined.pace > min(self.state.nodes.slots_by_pace)
+            assert deferred.declined.pace > min(self.state.nodes.slots.counts)
             assert deferred.declined.record.name in self.state.reasons.why_waiting(
                 self.state.index.tasks[task], self.now.instant
             )
@@ -401,8 +459,8 @@ class Life(RuleBasedStateMachine):
     def the_slots_of_each_pace_are_counted_rightly(self) -> None:
         counted = Counter({0: 0})
         for node in self.state.nodes:
-            counted[node.pace] += node.slots_count if node.usable else 0
-        assert +self.state.nodes.slots_by_pace == +counted
+            counted[node.pace] += node.slots_count if node.usable and not node.admission.reserved_for else 0
+        assert +self.state.nodes.slots.counts == +counted
 
     @invariant()
     def nothing_is_filed_for_a_task_that_is_gone(self) -> None:

@@ -17,6 +17,7 @@ from clusterodm.services.scheduler.placement.core.cluster_state import ClusterSt
 from clusterodm.services.scheduler.registry.node_state import OurTasks
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
 from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started
+from clusterodm.services.scheduler.tasks.core.priorities import prioritized
 from clusterodm.services.scheduler.tasks.core.submission import submitted
 from tests.scheduling import FakeNode, a_play, task_id
 
@@ -40,8 +41,8 @@ class Queue:
             node = self.state.nodes.put(Node(id=name, hostname=name, port=1), clocks_at(0).instant)
             self.state.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), clocks_at(0))
 
-    def commit(self, owner: str, images_count: int = 10) -> None:
-        """Commit a task."""
+    def commit(self, owner: str, images_count: int = 10, priority: int = 0) -> None:
+        """Commit a task, and give it a priority."""
         self._count += 1
         asked = SubmitTask(
             task=task_id(str(self._count)),
@@ -52,7 +53,8 @@ class Queue:
             images_count=images_count,
         )
         commit_ms = self.state.index.next_commit_ms(clocks_at(0).wall_ms)
-        self.state.index.put(submitted(asked, commit_ms, ""), 1, clocks_at(0))
+        task = prioritized(submitted(asked, commit_ms, ""), priority, clocks_at(0).wall_ms)
+        self.state.index.put(task, 1, clocks_at(0))
 
     def run(self, most_count: int) -> None:
         """Serve so many tasks more."""
@@ -155,6 +157,40 @@ def test_a_higher_priority_goes_first_and_nobody_starves() -> None:
     assert served["urgent"] >= 175
     assert served["usual"] > 0
     assert served["patient"] > 0
+
+
+def test_tasks_that_an_operator_raises_come_first_and_nobodys_share_is_another():
+    chance = random.Random(3)
+    weights = {"one": 1, "two": 2, "three": 3}
+    queue = Queue(4, *(share(owner, weight) for owner, weight in weights.items()))
+    for number in range(600):
+        for owner in weights:
+            queue.commit(owner, chance.randint(1, 100), priority=5 if owner == "one" and number % 10 == 0 else 0)
+    queue.run(60)
+    raised = Counter(owner for owner, _ in queue.order)
+    assert raised["one"] >= 45, "they come first, but for every tenth slot"
+    queue.run(900)
+    served = images_by(queue.order)
+    for owner, weight in weights.items():
+        assert abs(served[owner] / sum(served.values()) * 6 / weight - 1) < 0.05
+
+
+def test_a_lowered_task_waits_for_the_others_of_all_and_holds_nobody_up():
+    queue = Queue(1, share("anne"), share("bert"))
+    for priority in (0, -5, 0):
+        queue.commit("anne", 1 if priority else 10, priority)
+    for _ in range(3):
+        queue.commit("bert")
+    queue.run(6)
+    assert queue.order[-1] == ("anne", 1)
+
+
+def test_without_tenants_a_raised_task_goes_before_all_and_a_lowered_one_behind():
+    queue = Queue(1)
+    for images_count, priority in ((1, -1), (2, 0), (3, 2), (4, 0), (5, 2)):
+        queue.commit("", images_count, priority)
+    queue.run(5)
+    assert [images_count for _, images_count in queue.order] == [3, 5, 2, 4, 1]
 
 
 def test_a_slot_that_was_not_used_is_not_counted() -> None:

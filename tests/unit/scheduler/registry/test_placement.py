@@ -1,10 +1,14 @@
 """Which node takes a task: the original's order, and what was put in front of it."""
 
+from typing import Any
+
 import pytest
 
-from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.model.values import NodeId, Owner
+from clusterodm.services.scheduler.registry.admissions import ANYBODY, NodeAdmission
 from clusterodm.services.scheduler.registry.node_state import NodeState
-from clusterodm.services.scheduler.registry.ranking import Need, best, place, why_not
+from clusterodm.services.scheduler.registry.ranking import Need, best, place
+from clusterodm.services.scheduler.registry.why_none import why_not
 from tests.scheduling import GIGABYTE, node_state
 
 
@@ -147,3 +151,79 @@ def test_best_finds_none_when_none_is_able():
 )
 def test_why_no_node_takes_it(nodes: list[NodeState], expected: str):
     assert why_not(nodes, Need(images_count=500)) == expected
+
+
+ANNE = Owner("anne")
+ANNES = NodeAdmission(reserved_for=frozenset((ANNE,)))
+NOT_ANNES = NodeAdmission(closed_to=frozenset((ANNE,)))
+
+
+def labeled(name: str, *labels: str, admission: NodeAdmission = ANYBODY, **more: Any) -> NodeState:
+    node = node_state(name, labels=labels, **more)
+    node.admission = admission
+    return node
+
+
+@pytest.mark.parametrize(
+    ("nodes", "owner", "expected"),
+    [
+        pytest.param([labeled("a", admission=ANNES)], "bert", None, id="reserved for others"),
+        pytest.param([labeled("a", admission=ANNES), labeled("b")], "anne", "a", id="her own comes first"),
+        pytest.param([labeled("a", admission=ANNES, used=1), labeled("b")], "anne", "b", id="unless it is full"),
+        pytest.param([labeled("a", admission=ANNES, limit=5), labeled("b")], "anne", "b", id="or too small"),
+        pytest.param([labeled("a", admission=ANNES), labeled("b")], "bert", "b", id="others have what is nobody's"),
+        pytest.param([labeled("a", admission=NOT_ANNES)], "anne", None, id="confined to other nodes"),
+        pytest.param([labeled("a", admission=NOT_ANNES)], "bert", "a", id="who is not confined goes anywhere"),
+    ],
+)
+def test_whose_node_it_is_matters(nodes: list[NodeState], owner: str, expected: str | None):
+    assert chosen(nodes, Need(images_count=10, owner=Owner(owner))) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "confined_to", "expected"),
+    [
+        pytest.param([labeled("a", admission=ANNES)], (), "the only node that would take it is reserved for others", id="one reserved"),
+        pytest.param(
+            [labeled("a", admission=ANNES), labeled("b", admission=ANNES)],
+            (),
+            "all 2 nodes that would take it are reserved for others",
+            id="all reserved",
+        ),
+        pytest.param(
+            [labeled("a", admission=ANNES), labeled("b", limit=5)],
+            (),
+            "the only node that would take it is reserved for others",
+            id="one reserved and one too small",
+        ),
+        pytest.param([labeled("a")], ("gpu",), "waits for a node with label gpu (there is none)", id="no such label"),
+        pytest.param(
+            [labeled("a", "gpu", online=False), labeled("b")],
+            ("gpu",),
+            "waits for a node with label gpu (none is online)",
+            id="label offline",
+        ),
+        pytest.param(
+            [labeled("a", "gpu"), labeled("b", "big")],
+            ("big", "gpu"),
+            "waits for a node with labels big and gpu (there is none)",
+            id="both on one node",
+        ),
+        pytest.param(
+            [labeled("a", "gpu", used=1), labeled("b", slots=5)],
+            ("gpu",),
+            "waits for a node with label gpu: no free slot (1 of 1 busy)",
+            id="label full",
+        ),
+        pytest.param(
+            [labeled("a", "gpu", locked=True)],
+            ("gpu",),
+            "waits for a node with label gpu: the only node online is locked",
+            id="label locked",
+        ),
+        pytest.param([], ("gpu",), "no node is registered", id="none at all"),
+    ],
+)  # fmt: skip
+def test_why_no_node_of_ones_own_takes_it(nodes: list[NodeState], confined_to: tuple[str, ...], expected: str):
+    need = Need(images_count=10, owner=Owner("bert"))
+    assert why_not(nodes, need, frozenset(confined_to)) == expected

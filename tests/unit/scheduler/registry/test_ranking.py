@@ -5,8 +5,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
-from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.registry.node_state import OurTasks
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
@@ -25,6 +26,10 @@ changes = st.one_of(
     st.tuples(st.just("unaims"), counts),
     st.tuples(st.just("takes a turn"), names),
     st.tuples(st.just("has a pace"), names, st.integers(-2, 2)),
+    st.tuples(
+        st.just("is labeled"), names, st.sampled_from([("tenant=anne",), ("tenant=anne", "tenant=bert"), ("gpu",), ()])
+    ),
+    st.tuples(st.just("tenants"), st.sampled_from([(), ("gpu",)])),
     st.tuples(st.just("goes"), names),
 )
 needs = st.builds(
@@ -32,21 +37,30 @@ needs = st.builds(
     images_count=st.sampled_from([1, 10, 50, 500, None]),
     avoided=st.frozensets(names.map(NodeId), max_size=3),
     task=st.sampled_from([None, TaskId("0"), TaskId("1")]),
+    owner=st.sampled_from(["", "anne", "bert", "carl"]).map(Owner),
 )
 
 
 def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
     node = registry.get(NodeId(str(more[0])))
+    labels = node.record.labels if node else ()
     if what == "answers":
         node = node or registry.put(Node(id=NodeId(more[0]), hostname=more[0], port=1), 0)
         info = NodeInfo(max_parallel_tasks=more[1], max_images=more[2], task_queue_count=more[3])
         registry.hit(node, info, OurTasks(), clocks_at(0))
+    elif what == "tenants":
+        registry.set_tenants([TenantShare(owner=Owner("carl"), name="carl", labels=more[0])])
     elif what == "unaims":
         registry.unstage(TaskId(str(more[0])))
     elif node is not None:
         acts = {
             "misses": lambda: registry.miss(node, "gone", clocks_at(0).instant),
-            "locks": lambda: registry.put(Node(id=node.id, hostname=node.record.hostname, port=1, locked=more[1]), 0),
+            "locks": lambda: registry.put(
+                Node(id=node.id, hostname=node.record.hostname, port=1, locked=more[1], labels=labels), 0
+            ),
+            "is labeled": lambda: registry.put(
+                Node(id=node.id, hostname=node.record.hostname, port=1, labels=more[1]), 0
+            ),
             "occupies": lambda: registry.occupy(node.id, TaskId(f"{node.id}{more[1]}")),
             "releases": lambda: registry.release(node.id, TaskId(f"{node.id}{more[1]}")),
             "aims": lambda: (registry.unstage(TaskId(str(more[1]))), registry.stage(node, TaskId(str(more[1])))),
@@ -72,3 +86,4 @@ def test_the_first_in_order_is_the_best_of_all(begins: list[Any], then: list[Any
     choice, expected = registry.choose(need), place(by_adding, need)
     assert (choice.node.id if choice else None) == (expected.node.id if expected else None)
     assert registry.has_room is bool(by_adding)
+    assert choice is None or choice.node.admission.admits(need.owner)

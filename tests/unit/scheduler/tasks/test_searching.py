@@ -6,6 +6,7 @@ from clusterodm.libs.common.messages.overview import GetOverview
 from clusterodm.libs.common.messages.placement import RenewAttempt
 from clusterodm.libs.common.messages.tasks import SearchTasks, TaskOrder, TaskPage, TaskRef
 from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.services.scheduler.tasks.handlers.searching import FEW_COUNT, MOST_COUNT, bounded
 from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, task_id
 
@@ -154,6 +155,21 @@ async def test_the_overview_counts_tasks_nodes_slots_and_what_has_ended():
         assert overview.ended == {"completed": 1}
         assert overview.ended_images_count == 4
         assert (overview.nodes_count, overview.nodes_online_count) == (2, 1)
+
+
+async def test_the_overview_says_what_does_not_get_on():
+    async with a_play(a=FakeNode(), b=FakeNode()) as play:
+        for name in ("one", "two"):
+            await play.commits(name)
+            await play.starts(name)
+            await play.passes(60)
+        await play.commits("of nobody", upload_owner=InstanceId("gone"))
+        await play.passes(120)
+        await play.goes_down("b")
+        overview = await play.scheduler.tasks.overview.get(GetOverview())
+        assert (overview.longest_run_task, overview.longest_run_s) == (task_id("one"), 240.0)
+        assert overview.on_offline_nodes_count == 1
+        assert overview.upload_owner_away_count == 1
 
 
 async def test_the_overview_says_how_long_the_first_in_the_queue_has_waited():

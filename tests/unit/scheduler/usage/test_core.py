@@ -8,7 +8,16 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.usage import GetUsage, TenantUsage, UsageBy, Used
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
-from clusterodm.services.scheduler.usage.core import Span, added, end_of, page_of, run_of, share_ms
+from clusterodm.services.scheduler.usage.core import (
+    NAMED_COUNT,
+    Span,
+    TenantSeries,
+    added,
+    end_of,
+    page_of,
+    run_of,
+    share_ms,
+)
 
 HOUR = 3_600_000
 NOON = 1_793_880_000_000
@@ -187,3 +196,13 @@ def test_what_is_no_day_is_refused(day: str):
         page_of(KEPT, GetUsage(since=day), {})
     with pytest.raises(Refused, match="no day"):
         page_of(KEPT, GetUsage(until=day), {})
+
+
+def test_only_so_many_tenants_have_series_of_their_own():
+    series = TenantSeries()
+    assert [series.name_for(f"t{number}", Owner("x")) for number in (*range(NAMED_COUNT), 0)] == [
+        f"t{number}" for number in (*range(NAMED_COUNT), 0)
+    ]
+    assert series.name_for("one more", Owner("x")) == "other"
+    assert series.name_for("t7", Owner("x")) == "t7"
+    assert (series.name_for("", Owner("x")), series.name_for("", Owner(""))) == ("unnamed", "")

@@ -35,7 +35,9 @@
 
   async function look() {
     try {
+      if (document.getElementById("gone")) return;
       const response = await fetch(`${box.dataset.href}?from_line=${next}`, { signal: AbortSignal.timeout(20000) });
+      if (response.status === 404) return;
       if (response.ok) {
         const answer = await response.json();
         add(answer.lines);

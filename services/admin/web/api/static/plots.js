@@ -49,9 +49,12 @@
   function draw(figure, samples) {
     const unit = figure.dataset.unit || "";
     const prefix = figure.dataset.prefix;
-    const keys = prefix ? Object.keys(samples.values).filter((key) => key.startsWith(prefix)) : figure.dataset.series.split(",");
-    const names = prefix ? keys.map((key) => key.slice(prefix.length, prefix.length + 8)) : figure.dataset.names.split(",");
-    const known = keys.some((key) => (samples.values[key] || []).some((value) => value !== null));
+    const isKnown = (key) => (samples.values[key] || []).some((value) => value !== null);
+    const all = prefix ? Object.keys(samples.values).filter((key) => key.startsWith(prefix)) : figure.dataset.series.split(",");
+    const called = prefix ? all.map((key) => key.slice(prefix.length, prefix.length + 8)) : figure.dataset.names.split(",");
+    const keys = all.filter((key, place) => place === 0 || isKnown(key)); // without a budget there is no line of it
+    const names = called.filter((_name, place) => place === 0 || isKnown(all[place]));
+    const known = keys.some(isKnown);
     figure.hidden = !known && "optional" in figure.dataset;
     if (figure.hidden) return;
     const gaps = samples.times_s.map(() => null);
