@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.telemetry.collector import bounded_session
 from clusterodm.libs.common.telemetry.log import Seldom, hide
 from clusterodm.libs.common.telemetry.metrics import counter
 from clusterodm.libs.common.telemetry.tracing import SpanContext, Spans, TraceSpan
@@ -78,7 +79,7 @@ def opened(service: str, endpoint: str) -> tuple[Any, Any]:
     resource = Resource.create(
         {"service.namespace": "clusterodm", "service.name": f"clusterodm-{service}", "service.version": VERSION}
     )
-    exporter = Quiet(OTLPSpanExporter(endpoint=endpoint, timeout=SEND_TIMEOUT_S), endpoint)
+    exporter = Quiet(OTLPSpanExporter(endpoint=endpoint, timeout=SEND_TIMEOUT_S, session=bounded_session()), endpoint)
     processor = BatchSpanProcessor(
         exporter,  # type: ignore[arg-type] # it has all that is called
         max_queue_size=QUEUE_COUNT,
