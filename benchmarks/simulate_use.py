@@ -21,6 +21,7 @@ from benchmarks.figures import percentile, replaced, table
 from benchmarks.simulation.fleet import BOOT_S, DESTROY_S, SIZES, Job, Simulation, Situation, trace
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.values import TaskId
+from clusterodm.services.autoscaler.config.core.configuration import ProviderLimits
 from clusterodm.services.autoscaler.machine_life.history import HOUR_MS
 from clusterodm.services.autoscaler.orders import Size
 
@@ -28,7 +29,23 @@ PAGE: Final = REPOSITORY / "docs" / "autoscaler.md"
 MARKER: Final = "autoscaler use"
 SEEDS: Final = (1, 2, 3)
 HOURLY: Final = tuple(replace(size, billed_unit_s=3600) for size in SIZES)
-SPOT: Final = tuple(replace(size, price_per_hour=(size.price_per_hour or 0) * 0.3) for size in SIZES)
+
+
+def priced(part: float, **changes: Any) -> tuple[Size, ...]:
+    """Make the sizes at a part of their price."""
+    return tuple(replace(size, price_per_hour=(size.price_per_hour or 0) * part, **changes) for size in SIZES)
+
+
+SPOT: Final = priced(0.3)
+FALLBACK: Final = (*priced(0.3, spot=True, interruptions_limit_count=1), *SIZES)
+FIRST, SECOND_CLOUD = "first", "second"
+CLOUDS: Final = (*priced(1.0, provider=FIRST), *priced(1.5, provider=SECOND_CLOUD))
+CLOUDS_BY_HOUR: Final = (*priced(1.0, provider=FIRST, billed_unit_s=3600), *priced(1.5, provider=SECOND_CLOUD))
+SPOT_CLOUDS: Final = (
+    *priced(0.3, provider=FIRST, spot=True, interruptions_limit_count=1),
+    *priced(1.0, provider=SECOND_CLOUD),
+)
+TWO: Final = tuple(ProviderLimits(name=name, regions=(name,)) for name in (FIRST, SECOND_CLOUD))
 Limits = dict[str, Any]
 ONE_EACH: Final[Limits] = {"tasks_per_machine_count": 1}
 
@@ -91,12 +108,13 @@ class Use:
 
     def situation(self) -> Situation:
         """Say what the provider is like, and what the file says."""
-        limits = {"sizes": self.sizes, **self.limits}
+        limits = {"sizes": tuple(sorted(self.sizes, key=lambda size: size.max_images)), **self.limits}
         return Situation(name=f"{self.tasks}, {self.used}", limits=limits, lost_part=self.lost_part, quotas=self.quotas)
 
 
 BURST, TRICKLE, MIXED = "300 of a minute at once", "200 of a minute, one every 2 min", "200 of all sizes at once"
 SECOND, HOUR = "second", "hour"
+BOTH: Final[Limits] = {"providers": TWO}
 EACH, WAIT = "a machine for each", "`targetWait`"
 USES: Final = (
     Use(BURST, burst, SECOND, EACH, ONE_EACH),
@@ -113,7 +131,37 @@ USES: Final = (
     Use(MIXED, mixed, SECOND, EACH, ONE_EACH),
     Use(MIXED, mixed, SECOND, f"{WAIT} 1800", again(1800)),
     Use(MIXED, mixed, SECOND, "spot at 30 %, a tenth interrupted", ONE_EACH, SPOT, lost_part=0.1),
+    Use(MIXED, mixed, SECOND, "spot, a tenth interrupted, then on demand", ONE_EACH, FALLBACK, lost_part=0.1),
     Use(MIXED, mixed, SECOND, "two regions, the first has 20", ONE_EACH, quotas={"north": 20}),
+    Use(MIXED, mixed, SECOND, "two clouds, the cheaper has 20", {**ONE_EACH, **BOTH}, CLOUDS, quotas={FIRST: 20}),
+    Use(
+        MIXED,
+        mixed,
+        SECOND,
+        "two clouds, the cheaper has 20, by price, `targetWait` 1800",
+        again(1800, **BOTH, by_price=True),
+        CLOUDS,
+        quotas={FIRST: 20},
+    ),
+    Use(
+        MIXED,
+        mixed,
+        SECOND,
+        "spot at one cloud, which has 60, a fifth interrupted; on demand at another",
+        {**ONE_EACH, **BOTH},
+        SPOT_CLOUDS,
+        lost_part=0.2,
+        quotas={FIRST: 60},
+    ),
+    Use(
+        BURST,
+        burst,
+        f"{HOUR} at one of two clouds",
+        f"{WAIT} 600",
+        again(600, **BOTH),
+        CLOUDS_BY_HOUR,
+        quotas={FIRST: 20},
+    ),
 )
 
 
@@ -170,7 +218,7 @@ def least_cost(jobs: Sequence[Job], use: Use) -> float:
 
 def price_for(job: Job, sizes: Sequence[Size]) -> float:
     """Find the price of the cheapest size that takes a task."""
-    return next(size.price_per_hour or 0.0 for size in sizes if size.max_images >= (job.task.images_count or 0))
+    return min(size.price_per_hour or 0.0 for size in sizes if size.max_images >= (job.task.images_count or 0))
 
 
 def play(use: Use, seeds: Sequence[int] = SEEDS) -> Row:

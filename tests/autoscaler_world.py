@@ -86,7 +86,16 @@ class Scheduler:
         if node_id in self.nodes or self.refuses:
             raise Refused("taken")
         await self._put(
-            Node(id=node_id, hostname=asked.hostname, port=asked.port, token=asked.token, machine=asked.machine)
+            Node(
+                id=node_id,
+                hostname=asked.hostname,
+                port=asked.port,
+                token=asked.token,
+                machine=asked.machine,
+                labels=asked.labels,
+                spot=asked.spot,
+                interruptions_limit_count=asked.interruptions_limit_count,
+            )
         )
         return self._view(self.nodes[node_id])
 
@@ -109,10 +118,10 @@ class Scheduler:
         self._find(asked.node)
         for task in self._on(asked.node):
             self.lost_count += 1
-            await self._write(end(task, TaskState.WAITING))
+            await self._write(end(task, TaskState.WAITING, interrupted=asked.interrupted))
         return await self.remove(NodeRef(node=asked.node))
 
-    async def submit(self, name: str, images: int = 10) -> None:
+    async def submit(self, name: str, images: int = 10, **more: Any) -> None:
         await self._write(
             Task(
                 id=TaskId(name),
@@ -121,6 +130,7 @@ class Scheduler:
                 created_at_ms=0,
                 committed_at_ms=self._world.now_ms,
                 images_count=images,
+                **more,
             )
         )
 
@@ -138,7 +148,12 @@ class Scheduler:
 
     def demand(self) -> DemandChanged:
         waiting = tuple(
-            WaitingTask(task=task.id, images_count=task.images_count)
+            WaitingTask(
+                task=task.id,
+                images_count=task.images_count,
+                interruptions_count=task.interruptions_count,
+                gpu=task.gpu,
+            )
             for task in self.tasks.values()
             if task.state is TaskState.WAITING
         )
@@ -147,7 +162,9 @@ class Scheduler:
     def _takes(self, node: Node, task: Task) -> bool:
         machine = self._world.machine(node)
         fits = machine is None or machine.max_images is None or machine.max_images >= (task.images_count or 0)
-        return fits and not node.locked and self._view(node).online and not self._on(node.id)
+        most = node.interruptions_limit_count
+        kind = (node.has_gpu or not task.gpu) and (not most or task.interruptions_count < most)
+        return kind and fits and not node.locked and self._view(node).online and not self._on(node.id)
 
     def tasks_count(self, machine: Machine) -> int:
         """Say how many tasks run on the node of a machine."""
@@ -211,9 +228,9 @@ class Scheduler:
         await (await self._world.bus.bucket(TASKS)).put(task.id, task)
 
 
-def end(task: Task, state: TaskState) -> Task:
+def end(task: Task, state: TaskState, *, interrupted: bool = False) -> Task:
     assert task.attempt
-    ended = msgspec.structs.replace(task.attempt, state=AttemptState.ENDED)
+    ended = msgspec.structs.replace(task.attempt, state=AttemptState.ENDED, interrupted=interrupted)
     return msgspec.structs.replace(task, state=state, attempts=(*task.attempts[:-1], ended))
 
 

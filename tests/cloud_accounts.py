@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def moto_image(url: str) -> str:
 
 
 @asynccontextmanager
-async def aws(**more: object) -> AsyncIterator[Rental]:
+async def aws(*, spot: bool = False, **more: object) -> AsyncIterator[Rental]:
     """EC2, played by moto."""
     api = await asyncio.to_thread(moto_server)
     client = moto_client(api.url)
@@ -202,7 +202,7 @@ async def aws(**more: object) -> AsyncIterator[Rental]:
     yield Rental(
         kind="aws",
         make=lambda timeout_s=PATIENT_S: booted(Ec2Vendor(cloud, ("us-west-2",), timeout_s=timeout_s)),
-        order=order("us-west-2", AWS_SIZE),
+        order=order("us-west-2", replace(AWS_SIZE, spot=spot)),
         present=present,
         fail=api.fail,
         rent=rent,

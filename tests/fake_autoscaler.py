@@ -12,6 +12,7 @@ from clusterodm.libs.common.messages.machines import (
     PAUSE_AUTOSCALER,
     RESUME_AUTOSCALER,
     AutoscalerStatus,
+    BudgetStatus,
     DestroyMachine,
     GetAutoscalerStatus,
     ListMachines,
@@ -21,7 +22,7 @@ from clusterodm.libs.common.messages.machines import (
     ResumeAutoscaler,
 )
 from clusterodm.libs.common.model.machines import Machine, MachineState
-from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
 from clusterodm.libs.common.ports import Handler
 
 
@@ -70,6 +71,10 @@ class FakeAutoscaler:
             machines_limit_count=3,
             states={"busy": 1, "creating": 1},
             cost_per_hour=0.5,
+            budgets=(
+                BudgetStatus(owner=Owner("survey"), cost_per_hour=0.5, cost_last_day=3.25, max_daily_cost=20.0),
+                BudgetStatus(owner=Owner("guest"), max_hourly_cost=0.75, max_daily_cost=2.0),
+            ),
         )
 
     async def _list(self, _asked: ListMachines) -> MachineList:

@@ -75,7 +75,5 @@ class SameThread(LibcloudCalls):
 
 
 def lying_libcloud(driver: LyingDriver) -> LibcloudVendor:
-    settings = LibcloudSettings(
-        driver="vultr", keys={}, options={}, create_options={}, image="", tags=(), endpoint="", spot=False
-    )
+    settings = LibcloudSettings(driver="vultr", keys={}, options={}, create_options={}, image="", tags=(), endpoint="")
     return LibcloudVendor(settings, ("",), 30.0, SameThread(driver))

@@ -2,6 +2,7 @@
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
@@ -24,6 +25,7 @@ from clusterodm.services.autoscaler.planning.core.budget import cost
 from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, PlanInput, observed
 from clusterodm.services.autoscaler.planning.core.plan import ScalingPlan, plan
+from clusterodm.services.autoscaler.planning.core.sizing import fits_machine
 from clusterodm.services.scheduler.placement.core.supply import Supply
 
 TURN_MS: Final = 5_000
@@ -59,9 +61,9 @@ class Situation:
     quota: int | None = None
     """More machines than these are refused as out of capacity."""
     quotas: dict[str, int] | None = None
-    """The same by region."""
+    """The same by region, or by provider."""
     lost_part: float = 0.0
-    """Machines that vanish while they work."""
+    """Machines that vanish while they work; of those of a file with spot machines, only these."""
     limits: dict[str, Any] = field(default_factory=dict)
 
 
@@ -118,6 +120,8 @@ class Simulation:
         self._supply = Supply()
         self._on: dict[MachineId, TaskId] = {}
         self._done: dict[MachineId, list[TaskId]] = {}
+        self._interrupted: Counter[TaskId] = Counter()
+        self._any_spot = any(size.spot for size in self.limits.sizes)
         self._due: list[tuple[int, int, str, str]] = []
         self._number = 0
         for job in jobs:
@@ -208,7 +212,9 @@ class Simulation:
     def _vanished(self, machine: MachineId) -> None:
         task = self._on.pop(machine)
         self.repeated_count += 1
-        self._waiting = {task: self._jobs[task].task, **self._waiting}
+        self._interrupted[task] += self._alive[machine].spot
+        again = msgspec.structs.replace(self._jobs[task].task, interruptions_count=self._interrupted[task])
+        self._waiting = {task: again, **self._waiting}
         self._step(machine, MachineStep.STOP, "lost", tasks=())
         self._later(1, "gone", machine)
 
@@ -228,14 +234,15 @@ class Simulation:
         free = [each for each in self._alive.values() if each.state in FREE and each.id not in self._on]
         free.sort(key=lambda machine: machine.max_images or 0)
         for task in list(self._waiting.values()) if free else []:
-            machine = next((each for each in free if (each.max_images or 0) >= task.images_count), None)
+            machine = next((each for each in free if fits_machine(task, each)), None)
             if machine is None or self._supply.is_for_another(task.task, machine.id, clocks_at(self.now_ms).instant):
                 continue
             free.remove(machine)
             del self._waiting[task.task]
             self._on[machine.id] = task.task
             self._begun[task.task] = self.now_ms
-            lost = self._chance.random() < self._situation.lost_part
+            may_vanish = machine.spot or not self._any_spot
+            lost = self._chance.random() < self._situation.lost_part and may_vanish
             run_s = self._jobs[task.task].run_ms / 1000
             self._later(run_s * (0.5 if lost else 1.0), "vanished" if lost else "finished", machine.id)
             if not free:
@@ -284,7 +291,9 @@ class Simulation:
         size = creation.offer.size
         machine = Machine(
             id=MachineId(f"m{self.asked_count:06}"),
-            provider="played",
+            provider=size.provider or "played",
+            spot=size.spot,
+            interruptions_limit_count=size.interruptions_limit_count,
             region=creation.offer.region,
             size=size.slug,
             max_images=size.max_images,
@@ -300,9 +309,9 @@ class Simulation:
         called = msgspec.structs.replace(machine, called_at_ms=self.now_ms)
         self._keep(after(called, MachineStep.BEGIN, self.now_ms, creation.reason))
         full = self._situation.quota is not None and existing + pending >= self._situation.quota
-        if self._situation.quotas and machine.region in self._situation.quotas:
-            here = sum(each.region == machine.region for each in self._alive.values()) - 1
-            full = full or here >= self._situation.quotas[machine.region]
+        for name, most in (self._situation.quotas or {}).items():
+            here = sum(name in {each.region, each.provider} for each in self._alive.values()) - 1
+            full = full or (name in {machine.region, machine.provider} and here >= most)
         if full or self._chance.random() < self._situation.failing_part:
             self._later(self._chance.uniform(*REFUSE_S), "refused", machine.id)
         else:

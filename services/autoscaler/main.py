@@ -180,9 +180,7 @@ async def lead(standby: Standby, term: Term) -> None:
         )
         stack.enter_context(standby.health.leading(term))
         stack.enter_context(read_by(lambda: readings(autoscaler.observed(configuration), now_ms())))
-        compare_s = interval_s(
-            settings.asr_reconcile_s, spot=any(part.cloud.spot for part in configuration.parts.values())
-        )
+        compare_s = interval_s(settings.asr_reconcile_s, spot=any(size.spot for size in configuration.limits.sizes))
         await stack.enter_async_context(autoscaler.at_work(compare_s, settings.asr_every_s))
         targets = dict.fromkeys(part.node.s3 for part in configuration.parts.values() if part.node.s3)
         results = ResultFinder(configuration.downloads, [(target, S3Storage(target)) for target in targets])
@@ -212,7 +210,7 @@ class Autoscaler:
             providers=tuple(configuration.parts),
             limits=configuration.limits,
             machines=self.store.alive(),
-            spending=self.store.history.spending,
+            history=self.store.history,
             demand=self.planner.demand,
             unmet_count=len(self.planner.last.waits),
             paused=bool(self.identity.paused),

@@ -57,6 +57,19 @@ BUDGET: Final = gauge(
 BUDGET_LEFT: Final = gauge(
     "clusterodm_budget_left", "What is left of a limit of cost; a new machine must fit into it", "per"
 )
+OWNER_COST_HOUR: Final = gauge(
+    "clusterodm_owner_machine_cost_per_hour",
+    "What the machines cost per hour that were rented for an owner's tasks; of owners with a budget",
+    "owner",
+)
+OWNER_COST_DAY: Final = gauge(
+    "clusterodm_owner_machine_cost_last_day",
+    "What machines have cost in the last 24 hours that were rented for an owner's tasks; of owners with a budget",
+    "owner",
+)
+OWNER_BUDGET_LEFT: Final = gauge(
+    "clusterodm_owner_budget_left", "What is left of an owner's limit of cost (budgets)", "owner", "per"
+)
 DEMAND: Final = gauge("clusterodm_machine_demand_tasks", "Waiting tasks that a machine would help")
 UNMET: Final = gauge("clusterodm_machine_demand_unmet_tasks", "Of these, those for which no machine is started")
 PAUSED: Final = gauge("clusterodm_autoscaler_paused", "Whether an operator has paused it")

@@ -7,13 +7,16 @@ secrets: it is made anew from the configuration whenever it is needed and is kep
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
-from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.model.machines import offered
+from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
 from clusterodm.libs.common.secret import HIDDEN, Secret
 
 SHORTEST: Final = 4
 """Shorter texts are not searched for: they would blank half of every line."""
+NOBODY: Final = Owner("")
 NO_SECRET: Final = Secret("")
 GIGABYTE = 1_000_000_000
 NODE_PORT: Final = 3000
@@ -51,6 +54,24 @@ class Size:
     """Size of the root disk (aws)."""
     provider: str = ""
     """Who has it, by the name in the file; empty: the file has one provider."""
+    spot: bool = False
+    """Rented as a machine that may be taken away at any time."""
+    interruptions_limit_count: int = 0
+    """A task that has lost so many spot machines is not sent there; 0: any may be."""
+    gpu: bool = False
+    """It has a graphics card."""
+
+    @property
+    def offered(self) -> str:
+        """What it is told by where a spot machine of the same name is another offer."""
+        return offered(self.slug, spot=self.spot)
+
+    def stands_in_for(self, other: "Size") -> bool:
+        """Whether it takes every task that another takes."""
+        enough_bytes = self.max_bytes is None or (other.max_bytes is not None and self.max_bytes >= other.max_bytes)
+        own_memory = (self.memory_bytes or inf) / self.tasks_at_once_count
+        enough_memory = own_memory >= (other.memory_bytes or 0) / other.tasks_at_once_count
+        return self.max_images >= other.max_images and enough_bytes and enough_memory and self.gpu >= other.gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +84,11 @@ class Offer:
     @property
     def key(self) -> tuple[str, str, str]:
         """What a machine's record keeps of it."""
-        return self.size.provider, self.region, self.size.slug
+        return self.size.provider, self.region, self.size.offered
 
     def __str__(self) -> str:
         """Say it in words."""
-        place = f"{self.size.slug} in {self.region}" if self.region else self.size.slug
+        place = f"{self.size.offered} in {self.region}" if self.region else self.size.offered
         return f"{place} at {self.size.provider}" if self.size.provider else place
 
 
@@ -166,6 +187,8 @@ class Creation:
     """What it is for; part of its name."""
     for_task: TaskId | None
     reason: str
+    owner: Owner = NOBODY
+    """Whose budget it counts against."""
 
 
 def presumed_size(sizes: Sequence[Size], slug: str, named_images: int, max_images: int | None) -> Size:
@@ -174,7 +197,7 @@ def presumed_size(sizes: Sequence[Size], slug: str, named_images: int, max_image
     `named_images`: for how many its name says that it was made; `max_images`: how many its node says that it takes. Where no
     entry of the file has its size, it takes what its node or its name says, and costs as much as the dearest that it could be.
     """
-    own = [size for size in sizes if size.slug == slug]
+    own = sorted((size for size in sizes if size.slug == slug), key=lambda size: (size.max_images, size.spot))
     if own:
         return next((size for size in own if size.max_images >= named_images), own[-1])
     same = [size for size in sizes if size.max_images == max_images]

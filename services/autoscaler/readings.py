@@ -9,7 +9,7 @@ from clusterodm.libs.common.messages.demand import DemandChanged
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.telemetry.metrics import Reading
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
-from clusterodm.services.autoscaler.machine_life.history import Spending
+from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.metrics import (
     BUDGET,
@@ -20,14 +20,19 @@ from clusterodm.services.autoscaler.metrics import (
     MACHINES,
     MACHINES_LIMIT,
     OLDEST,
+    OWNER_BUDGET_LEFT,
+    OWNER_COST_DAY,
+    OWNER_COST_HOUR,
     PAUSED,
     STATE_AGE,
     TROUBLE,
     UNMET,
     UNREMOVABLE,
 )
-from clusterodm.services.autoscaler.planning.core.budget import cost_of_last_day
+from clusterodm.services.autoscaler.planning.core.budget import OwnerSpending, cost_of_last_day, of_owners
 
+OWNERS_COUNT = 200
+"""More are not told apart: each is a series."""
 STATES = tuple(state for state in MachineState if not state.ended)
 
 
@@ -39,7 +44,7 @@ class Observed:
     limits: ScalingLimits
     machines: Sequence[Machine]
     """Those that have not ended."""
-    spending: Spending
+    history: MachineHistory
     demand: DemandChanged | None
     unmet_count: int
     paused: bool
@@ -50,6 +55,8 @@ def readings(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
     """Say how the machines are."""
     yield from of_machines(seen, now_ms)
     yield from of_money(seen, now_ms)
+    for each in of_owners(seen.limits, seen.machines, seen.history, now_ms)[:OWNERS_COUNT]:
+        yield from of_owner(each)
     yield Reading(DEMAND, seen.demand.waiting_count if seen.demand else 0)
     yield Reading(UNMET, seen.unmet_count)
     yield Reading(PAUSED, seen.paused)
@@ -78,7 +85,7 @@ def of_money(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
         per_hour[machine.provider] = per_hour.get(machine.provider, 0.0) + (machine.price_per_hour or 0.0)
     yield from (Reading(COST_HOUR, round(price, 6), (name,)) for name, price in per_hour.items())
     hour = sum(per_hour.values())
-    day = cost_of_last_day(seen.machines, seen.spending, now_ms)
+    day = cost_of_last_day(seen.machines, seen.history.spending, now_ms)
     yield Reading(COST_DAY, round(day, 6))
     for per, limit, used in (
         ("hour", seen.limits.max_hourly_cost, hour),
@@ -87,3 +94,18 @@ def of_money(seen: Observed, now_ms: WallMs) -> Iterator[Reading]:
         if limit is not None:
             yield Reading(BUDGET, limit, (per,))
             yield Reading(BUDGET_LEFT, round(limit - used, 6), (per,))
+
+
+def of_owner(spent: OwnerSpending) -> Iterator[Reading]:
+    """Say what an owner's machines cost, and what is left; only of those that have a budget."""
+    allowed = spent.allowed
+    if allowed.max_hourly_cost is None and allowed.max_daily_cost is None:
+        return
+    yield Reading(OWNER_COST_HOUR, round(spent.cost_per_hour, 6), (spent.owner,))
+    yield Reading(OWNER_COST_DAY, round(spent.cost_last_day, 6), (spent.owner,))
+    for per, limit, used in (
+        ("hour", allowed.max_hourly_cost, spent.cost_per_hour),
+        ("day", allowed.max_daily_cost, spent.cost_last_day + spent.cost_per_hour),
+    ):
+        if limit is not None:
+            yield Reading(OWNER_BUDGET_LEFT, round(limit - used, 6), (spent.owner, per))

@@ -43,6 +43,11 @@ class SchedulerSettings(HealthSettings):
     send_ahead_count: int = Field(
         0, ge=0, description="tasks per node that may be sent before a slot is free, to hide the transfer"
     )
+    gpu_options: str = Field(
+        "",
+        description="options that ask for a graphics card, as name=value or name, separated by commas: tasks with one of them go "
+        "only to nodes with the label gpu, unless they set no-gpu; for ODM feature-type=sift",
+    )
     tasks_per_owner_count: int = Field(
         0,
         ge=0,

@@ -332,7 +332,8 @@ async def test_machines_are_listed_destroyed_and_held_back(web: httpx.AsyncClien
     async with nats_bus.serve("autoscaler", autoscaler.handlers()):
         first, second = (await web.get("/r/machine/list")).json()
         assert (first["number"], first["state"], second["state"]) == (1, "busy", "creating")
-        assert (await web.get("/r/asr/status")).json()["enabled"] is True
+        status = (await web.get("/r/asr/status")).json()
+        assert (status["enabled"], [each["owner"] for each in status["budgets"]]) == (True, ["survey", "guest"])
         stale = {"number": 2, "name": first["name"]}
         assert (await web.request("DELETE", "/r/machine", json=stale)).json()["success"] is False
         assert (await web.request("DELETE", "/r/machine", json={})).json()["success"] is False

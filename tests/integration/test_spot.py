@@ -1,4 +1,4 @@
-"""A spot instance that Amazon is about to take away: its task begins again elsewhere while there is still time."""
+"""A spot instance that Amazon is about to take away: its task begins again on demand while there is still time."""
 
 import json
 from collections.abc import Iterator
@@ -45,13 +45,19 @@ def ec2(task_time_s: float) -> Iterator[tuple[Ec2Api, str]]:
 def content_of(api: Ec2Api, image: str, seaweed: Seaweed) -> dict[str, Any]:
     """The file, by the API."""
     bucket = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY, "endpoint": seaweed.endpoint, "bucket": "results"}
-    sizes = [{"maxImages": 40, "slug": "t2.medium", "spotPrice": 0.1, "storage": 60}]
+    spot = {"maxImages": 40, "slug": "t2.medium", "spotPrice": 0.1, "storage": 60}
+    sizes = [{**spot, "spot": False}, spot]
     place = {"mode": "api", "endpoint": api.url, "ami": image, "securityGroup": "default", "imageSizeMapping": sizes}
     return {**AWS, **place, "spot": True, "s3": {**bucket, "acl": "none"}}
 
 
 async def task_of(cluster: Cluster, task: str) -> Task:
     return (await cluster.bus.request(GET_TASK, TaskRef(task=TaskId(task)))).task
+
+
+async def told(cluster: Cluster, task: str) -> str:
+    """What its console says that the cluster did."""
+    return "\n".join(moment.text for moment in (await task_of(cluster, task)).timeline)
 
 
 async def running(cluster: Cluster) -> Machine | None:
@@ -65,7 +71,7 @@ async def leaves(cluster: Cluster, machine: Machine) -> bool:
 
 
 @pytest.mark.parametrize("victim", ["", "autoscaler", "scheduler"], ids=["", "autoscaler killed", "scheduler killed"])
-async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_another(
+async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_one_that_stays(
     victim: str, tmp_path: Path, seaweed: Seaweed
 ):
     with ec2(task_time_s=8.0) as (api, image):
@@ -88,6 +94,9 @@ async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_anot
             assert (before.machine, before.outcome) == (first.id, "was lost")
             assert "spot interruption" in before.reason
             assert after.machine not in {None, first.id}
+            second = next(each for each in await machines_of(cluster) if each.id == after.machine)
+            assert (first.spot, second.spot) == (True, False)
+            assert "; on demand, since its machine was taken away" in (await told(cluster, task.uuid))
             await until(lambda: not list(api.machines.here()), timeout_s=30, what="both instances to go")
             assert len(api.machines.book) == 2
             assert "machine.lost" in cluster.log("autoscaler")

@@ -24,6 +24,10 @@ class WaitingTask(Frozen, frozen=True, kw_only=True):
     """Whose it is, as labels of nodes name it; empty: nobody's in particular."""
     labels: tuple[str, ...] = ()
     """Its node must have all of these."""
+    interruptions_count: int = 0
+    """So many spot machines were taken away from it."""
+    gpu: bool = False
+    """Its options ask for a graphics card."""
 
 
 def supersedes(epoch: int, last_epoch: int) -> bool:

@@ -7,7 +7,7 @@ import msgspec
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.kinds import Event, Request
 from clusterodm.libs.common.model.machines import Machine, MachineState
-from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
 
 class ViewCommand(Frozen, frozen=True, kw_only=True):
@@ -28,6 +28,8 @@ class ImaginedTasks(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     images: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """None: nobody knows how many."""
     gigabytes: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    gpu: bool = False
+    """They ask for a graphics card."""
     count: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1
 
 
@@ -110,6 +112,8 @@ class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     """What the provider's API says of the keys, image, regions and sizes of the file, in words; empty: it is not asked."""
     file_mistakes: tuple[str, ...] = ()
     """What of it the provider does not accept, a line each."""
+    budgets: tuple["BudgetStatus", ...] = ()
+    """Each owner that has a budget, machines or bills of the last day."""
 
 
 class ProviderStatus(Frozen, frozen=True, kw_only=True):
@@ -122,6 +126,17 @@ class ProviderStatus(Frozen, frozen=True, kw_only=True):
     cost_per_hour: float = 0.0
     trouble: str = ""
     """Its last failure, while it has not succeeded since."""
+
+
+class BudgetStatus(Frozen, frozen=True, kw_only=True):
+    """What is spent for the tasks of one owner."""
+
+    owner: Owner
+    cost_per_hour: float = 0.0
+    cost_last_day: float = 0.0
+    max_hourly_cost: float | None = None
+    """None: no limit of its own."""
+    max_daily_cost: float | None = None
 
 
 class TaskWaits(Frozen, frozen=True, kw_only=True):

@@ -46,6 +46,10 @@ class AddNode(Frozen, frozen=True, kw_only=True):
     machine: MachineId | None = None
     price_per_hour: float | None = None
     """What the machine costs, where its configuration says so."""
+    spot: bool = False
+    """The machine may be taken away at any time."""
+    interruptions_limit_count: int = 0
+    """A task that has lost so many spot machines is not to be sent there; 0: any may be."""
 
     def __repr__(self) -> str:
         """Show everything but the token."""
@@ -120,6 +124,8 @@ class LoseNode(Frozen, frozen=True, kw_only=True):
     machine: MachineId | None = None
     """A node that has this address and belongs to another machine stays."""
     reason: str
+    interrupted: bool = False
+    """It is a spot machine, and its provider takes it away or has done so."""
 
 
 class FindUiNode(Frozen, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from clusterodm.libs.common.model.tasks import Moment
-from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, Owner, TaskId
 
 
 class MachineState(StrEnum):
@@ -39,6 +39,11 @@ class MachineState(StrEnum):
         return self in {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP, MachineState.ONLINE}
 
 
+def offered(slug: str, *, spot: bool) -> str:
+    """Name a size and how it is rented."""
+    return f"{slug} (spot)" if spot else slug
+
+
 class Machine(Frozen, frozen=True, kw_only=True):
     """A rented computer, as the autoscaler keeps it: written before each step is done. It holds no secret."""
 
@@ -59,8 +64,16 @@ class Machine(Frozen, frozen=True, kw_only=True):
     tasks_at_once_count: int = 1
     labels: tuple[str, ...] = ()
     """Of its node: as the configuration says, then as operators do."""
+    spot: bool = False
+    """It may be taken away at any time, and costs less."""
+    interruptions_limit_count: int = 0
+    """A task that has lost so many spot machines is not sent there; 0: any may be."""
+    gpu: bool = False
+    """It has a graphics card."""
     for_task: TaskId | None = None
     """The task that it was requested for; any other that fits may take it. None: it belongs to the warm pool."""
+    owner: Owner = Owner("")
+    """Whose task that was: it counts against this owner's budget; empty: nobody's, or not known."""
     reason: str = ""
     """Why it is in this state."""
     requested_at_ms: int
@@ -103,6 +116,8 @@ class Machine(Frozen, frozen=True, kw_only=True):
     """What the last try to destroy it failed with; empty: none has failed, or one has succeeded since."""
     removal_trouble: str = ""
     """What kind of failure that was (errors.Trouble)."""
+    interrupted: bool = False
+    """It is a spot machine, and its provider has taken it away or is about to."""
     silent: bool = False
     """It was found at the provider without a record, and its node has not answered yet: nothing is counted on it."""
     offline_since_ms: int | None = None

@@ -46,6 +46,10 @@ def objection(labels: Collection[str], tenant: str, confined_to: Collection[str]
     return f"reserved for {' and '.join(sorted(kept))}" if kept and tenant not in kept else ""
 
 
+GPU_LABEL: Final = "gpu"
+"""A node with this label has a graphics card: tasks that ask for one are sent there and nowhere else."""
+
+
 class Node(Frozen, frozen=True, kw_only=True):
     """A NodeODM server as registered. Liveness is not here: only the scheduler's memory knows that."""
 
@@ -59,6 +63,10 @@ class Node(Frozen, frozen=True, kw_only=True):
     machine: MachineId | None = None
     price_per_hour: float | None = None
     """What that costs, where its configuration says so."""
+    spot: bool = False
+    """Its machine may be taken away at any time."""
+    interruptions_limit_count: int = 0
+    """A task that has lost so many spot machines is not sent there; 0: any may be."""
     added_at_ms: int = 0
     drain_until_ms: int | None = None
     """When tasks that still wait on a draining node are moved; None: they are left to it."""
@@ -68,6 +76,11 @@ class Node(Frozen, frozen=True, kw_only=True):
     """Removed by an operator; the record stays as long as tasks on it need to be reached. It is in no list."""
     lock_reason: str = ""
     """Why the autoscaler has locked it for good: its machine takes no more tasks, and nobody unlocks it. Empty: anybody may."""
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether there is a graphics card, as far as its labels say."""
+        return GPU_LABEL in self.labels
 
     @property
     def url(self) -> str:

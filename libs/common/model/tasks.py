@@ -91,6 +91,8 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     """Its node refused it for a reason that another may not have (too many images, a full disk); it does not count, but stays."""
     barred: bool = False
     """And nothing that the node says of itself tells so: the task is not sent there again."""
+    interrupted: bool = False
+    """It was lost because the provider took its spot machine away."""
 
 
 class LastKnown(Frozen, frozen=True, kw_only=True):
@@ -206,6 +208,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     """The `traceparent` that came with init (W3C Trace Context); empty: its trace follows from its id."""
     from_url: bool = False
     """It came over the bus with the address of its images: whoever holds it needs nothing but this record."""
+    gpu: bool = False
+    """Its options ask for a graphics card (`gpu_options`)."""
 
     def __post_init__(self) -> None:
         """Read what versions before this one wrote where they did not know: 0 images in an archive."""
@@ -216,6 +220,11 @@ class Task(Frozen, frozen=True, kw_only=True):
     def attempt(self) -> Attempt | None:
         """The attempt that counts now, if one is under way or was the last."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def interruptions_count(self) -> int:
+        """So many spot machines were taken away from it."""
+        return sum(attempt.interrupted for attempt in self.attempts)
 
     @property
     def needed_count(self) -> int | None:

@@ -14,7 +14,7 @@ import msgspec
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.estimates import Expected
-from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
+from clusterodm.libs.common.messages.machines import MachineView
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskSummary
@@ -46,6 +46,7 @@ from clusterodm.services.admin.commands.core.answers import (
     UsageReport,
     name_of,
 )
+from clusterodm.services.admin.rendering.autoscaler_object import autoscaler_status
 from clusterodm.services.admin.rendering.usage import figures, usage_data
 
 MASK: Final = "***"
@@ -236,6 +237,9 @@ def machine_entry(view: MachineView) -> Json:
         "state": machine.state.value,
         "provider": machine.provider,
         "size": machine.size,
+        "spot": machine.spot,
+        "gpu": machine.gpu,
+        "owner": machine.owner,
         "region": machine.region,
         "node": machine_node(view),
         "tasks": list(machine.tasks),
@@ -247,37 +251,6 @@ def machine_entry(view: MachineView) -> Json:
         "keptUntil": view.kept_until_ms,
         "removalFailure": machine.removal_failure,
         "dateRequested": machine.requested_at_ms,
-    }
-
-
-def autoscaler_status(status: AutoscalerStatus) -> Json:
-    """Show what the autoscaler does."""
-    return {
-        "enabled": status.enabled,
-        "paused": status.paused,
-        "reason": status.reason,
-        "provider": status.provider,
-        "demand": status.demand_count,
-        "machinesLimit": status.machines_limit_count,
-        "machines": status.states,
-        "costPerHour": status.cost_per_hour,
-        "costLastDay": status.cost_last_day,
-        "maxHourlyCost": status.max_hourly_cost,
-        "maxDailyCost": status.max_daily_cost,
-        "waits": [{"uuid": each.task, "reason": each.reason} for each in status.waits],
-        "trouble": status.trouble,
-        "providers": [
-            {
-                "name": each.name,
-                "machines": each.machines_count,
-                "machinesLimit": each.machines_limit_count,
-                "costPerHour": each.cost_per_hour,
-                "trouble": each.trouble,
-            }
-            for each in status.providers
-        ],
-        "fileCheck": status.file_check,
-        "fileMistakes": list(status.file_mistakes),
     }
 
 

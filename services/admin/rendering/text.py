@@ -102,7 +102,7 @@ def duration(ms: int) -> str:
 def machine_line(view: MachineView) -> str:
     """Write a line of ASR LIST."""
     machine = view.machine
-    offer = f"{machine.size}@{machine.region}" if machine.region else machine.size
+    offer = (f"{machine.size}@{machine.region}" if machine.region else machine.size) + " (spot)" * machine.spot
     notes = "".join(f" <{note}>" for note in (view.kept, removal_of(machine)) if note)
     return one_line(
         f"{view.number}) {machine.id} [{machine.state.value}] <tasks: {len(machine.tasks)}> <size: {offer or '?'}>"
@@ -222,7 +222,7 @@ def machine_row(view: MachineView) -> Row:
         machine.id,
         machine.state.value,
         machine.provider,
-        machine.size,
+        f"{machine.size} (spot)" if machine.spot else machine.size,
         machine.region,
         machine_node(view),
         str(len(machine.tasks)),

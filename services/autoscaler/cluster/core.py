@@ -80,4 +80,6 @@ def waiting_task(task: Task) -> WaitingTask:
         waiting_since_ms=task.committed_at_ms,
         min_memory_bytes=task.min_memory_bytes,
         barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
+        interruptions_count=task.interruptions_count,
+        gpu=task.gpu,
     )

@@ -67,6 +67,8 @@ class SchedulerClient:
             labels=machine.labels,
             machine=machine.id,
             price_per_hour=machine.price_per_hour,
+            spot=machine.spot,
+            interruptions_limit_count=machine.interruptions_limit_count,
         )
         try:
             return (await self._bus.request(ADD_NODE, request)).id
@@ -104,7 +106,9 @@ class SchedulerClient:
         if node is None and machine.created_at_ms is None:
             return
         try:
-            await self._bus.request(LOSE_NODE, LoseNode(node=node, machine=machine.id, reason=reason))
+            await self._bus.request(
+                LOSE_NODE, LoseNode(node=node, machine=machine.id, reason=reason, interrupted=machine.interrupted)
+            )
         except NotFound:
             return
 

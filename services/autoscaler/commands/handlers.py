@@ -11,6 +11,7 @@ from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import (
     AutoscalerStatus,
     BootFailureHeard,
+    BudgetStatus,
     CommandView,
     DestroyMachine,
     GetAutoscalerStatus,
@@ -32,7 +33,7 @@ from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation, Offer, masked
-from clusterodm.services.autoscaler.planning.core.budget import cost, cost_of_last_day
+from clusterodm.services.autoscaler.planning.core.budget import OwnerSpending, cost, cost_of_last_day, of_owners
 from clusterodm.services.autoscaler.planning.core.kept_results import kept, kept_because
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.preview import steps_of
@@ -180,6 +181,10 @@ class Commands:
             max_daily_cost=self._configuration.limits.max_daily_cost,
             waits=decided.waits[:MOST_WAITS],
             trouble=decided.trouble,
+            budgets=tuple(
+                budget_status(each)
+                for each in of_owners(self._configuration.limits, alive, self._store.history, self._clock.wall_ms())
+            ),
             providers=tuple(self._of_provider(each, alive) for each in self._configuration.limits.providers),
             file_check="; ".join(f"{name}{outcome}" for name, outcome in checks),
             file_mistakes=tuple(f"{name}{words}" for name, outcome in checks for words in outcome.findings.mistakes),
@@ -200,6 +205,17 @@ class Commands:
             cost_per_hour=round(sum(machine.price_per_hour or 0.0 for machine in machines), 4),
             trouble=self._planner.last.troubles.get(own.name, ""),
         )
+
+
+def budget_status(spent: OwnerSpending) -> BudgetStatus:
+    """Show how an owner stands."""
+    return BudgetStatus(
+        owner=spent.owner,
+        cost_per_hour=round(spent.cost_per_hour, 4),
+        cost_last_day=round(spent.cost_last_day, 4),
+        max_hourly_cost=spent.allowed.max_hourly_cost,
+        max_daily_cost=spent.allowed.max_daily_cost,
+    )
 
 
 def tried_again(machine: Machine) -> str:

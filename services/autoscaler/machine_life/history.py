@@ -18,8 +18,8 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
-from clusterodm.libs.common.model.machines import Machine
-from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.model.machines import Machine, offered
+from clusterodm.libs.common.model.values import MachineId, Owner
 from clusterodm.services.autoscaler.machine_life.billing import billed_ms
 from clusterodm.services.autoscaler.machine_life.starts import StartHistory
 
@@ -35,7 +35,7 @@ OPEN_AGAIN_COUNT: Final = 32
 """After so many successes nothing is left of a refusal."""
 
 OfferKey = tuple[str, str, str]
-"""Provider, region and size."""
+"""Provider, region and size, with a word where it is a spot machine."""
 
 
 class WindowPosition(Enum):
@@ -85,6 +85,10 @@ class Spending:
         """Show how many bills count."""
         return f"Spending({len(self._bills)} bills)"
 
+    def __bool__(self) -> bool:
+        """Whether any bill counts, or may yet."""
+        return bool(self._bills)
+
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value; one that exists has no bill yet."""
         ended_ms, called_ms = machine.ended_at_ms, machine.called_at_ms
@@ -97,6 +101,11 @@ class Spending:
             self._take_out(known)
         if to_ms is not None and called_ms is not None and rate and to_ms > called_ms:
             self._put(Bill(machine.id, rate, called_ms, to_ms))
+
+    def forget(self, machine: MachineId) -> None:
+        """Drop what a machine has cost."""
+        if bill := self._bills.get(machine):
+            self._take_out(bill)
 
     def of_last_day(self, now_ms: WallMs) -> int:
         """Add up the last 24 hours, in parts times milliseconds."""
@@ -210,6 +219,8 @@ class MachineHistory:
     def __init__(self, machines: Iterable[Machine] = ()) -> None:
         self.offers: dict[OfferKey, OfferHistory] = {}
         self.spending = Spending()
+        self.spending_of: dict[Owner, Spending] = {}
+        """Of machines that were rented for somebody's tasks, by whose."""
         self.starts = StartHistory()
         self._memories: dict[str, tuple[int, MachineId, int]] = {}
         for machine in machines:
@@ -223,13 +234,19 @@ class MachineHistory:
         """Learn of a machine's present value."""
         self.offers.setdefault(key_of(machine), OfferHistory()).take(machine)
         self.spending.take(machine)
+        if machine.owner and (machine.price_per_hour or machine.owner in self.spending_of):
+            self.spending_of.setdefault(machine.owner, Spending()).take(machine)
         self.starts.take(machine)
         if machine.memory_bytes:
             known = (machine.requested_at_ms, machine.id, machine.memory_bytes)
             self._memories[machine.size] = max(known, self._memories.get(machine.size, known))
 
     def forget(self, machine: Machine) -> None:
-        """Learn that a record is gone: its failure is too old to count."""
+        """Learn that a record is gone: its failure and its bill are too old to count."""
+        if (spending := self.spending_of.get(machine.owner)) is not None:
+            spending.forget(machine.id)
+            if not spending:
+                del self.spending_of[machine.owner]
         if offer := self.offers.get(key_of(machine)):
             offer.forget(machine.id)
 
@@ -249,7 +266,7 @@ class MachineHistory:
 
 def key_of(machine: Machine) -> OfferKey:
     """Say of which offer a machine is."""
-    return machine.provider, machine.region, machine.size
+    return machine.provider, machine.region, offered(machine.size, spot=machine.spot)
 
 
 def failed_ms(machine: Machine) -> int:

@@ -33,6 +33,9 @@ PRESENT: Final = {
 }
 """States in which the provider has said that it has the machine."""
 
+RAN: Final = PRESENT - {MachineState.SETTING_UP}
+"""States of machines whose node was there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -42,6 +45,8 @@ class Comparison:
     back: list[tuple[Machine, ProviderMachine]] = field(default_factory=list)
     doubles: list[ProviderMachine] = field(default_factory=list)
     leaving: list[tuple[Machine, str]] = field(default_factory=list)
+    stopped: list[Machine] = field(default_factory=list)
+    """Spot machines whose node was there, and that do not run any more."""
     missing: list[Machine] = field(default_factory=list)
 
 
@@ -74,6 +79,8 @@ def compare_one(found: Comparison, machine: Machine, group: Sequence[ProviderMac
         found.doubles.extend(each for each in group if each.ref != machine.ref)
     if because := next((each.leaving for each in group if each.leaving), ""):
         found.leaving.append((machine, because))
+    elif machine.spot and machine.state in RAN and not any(each.running for each in group):
+        found.stopped.append(machine)
 
 
 def newborn(machine: Machine, now_ms: WallMs) -> bool:

@@ -147,6 +147,8 @@ def waiting(state: ClusterState, task: Task) -> WaitingTask:
         barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
         tenant=state.shares.name_of(task.owner),
         labels=tuple(sorted(state.nodes.admissions.labels_of(task.owner))),
+        interruptions_count=task.interruptions_count,
+        gpu=task.gpu,
     )
 
 

@@ -50,11 +50,20 @@ class Need:
     """Nodes that have refused it."""
     owner: Owner = NOBODY
     """Whose it is: some nodes do not take everybody's tasks."""
+    gpu: bool = False
+    """It asks for a graphics card."""
+    interruptions_count: int = 0
+    """So many spot machines were taken away from it."""
+
+    @property
+    def singular(self) -> bool:
+        """Whether other tasks with about as many images may need something else."""
+        return bool(self.min_memory_bytes or self.barred) or not self.images_known
 
     @property
     def special(self) -> bool:
         """Whether more of a node matters than its limit of images."""
-        return bool(self.min_memory_bytes or self.barred) or not self.images_known
+        return self.singular or self.gpu or bool(self.interruptions_count)
 
     @property
     def helped_by_machines(self) -> bool:
@@ -80,6 +89,8 @@ def need_of(task: Task) -> Need:
         task=task.id,
         barred=frozenset((attempt.node, attempt.machine) for attempt in task.attempts if attempt.barred),
         owner=task.owner,
+        gpu=task.gpu,
+        interruptions_count=task.interruptions_count,
     )
 
 
@@ -88,10 +99,16 @@ def is_barred(node: NodeState, need: Need) -> bool:
     return bool(need.barred) and (node.id, node.record.machine) in need.barred
 
 
+def is_other_kind(node: NodeState, need: Need) -> bool:
+    """Whether a node is of a kind that such a task does not go to: without a graphics card, or interrupted too easily."""
+    most = node.record.interruptions_limit_count
+    return (need.gpu and not node.record.has_gpu) or bool(most and need.interruptions_count >= most)
+
+
 def may_ever_fit(node: NodeState, need: Need) -> bool:
     """Whether a node may take such a task one day, as far as is known: locked, offline or full now, but neither too small nor barred."""
-    may = node.admission.admits(need.owner) and not is_barred(node, need)
-    return may and (node.info is None or node.fits(need.images_count))
+    never = not node.admission.admits(need.owner) or is_barred(node, need) or is_other_kind(node, need)
+    return not never and (node.info is None or node.fits(need.images_count))
 
 
 def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
@@ -102,7 +119,7 @@ def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
     return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
 
 
-Preference = tuple[bool, bool, bool, int, float, bool, int, int, int, int]
+Preference = tuple[bool, bool, bool, int, bool, float, bool, int, int, int, int]
 
 
 def limit_of(node: NodeState) -> float:
@@ -115,7 +132,7 @@ def preference(node: NodeState, need: Need) -> Preference:
     size = limit_of(node) if need.images_known else -limit_of(node)
     elsewhere = need.task not in node.staged
     freest = (-node.free_count, node.used_count, len(node.staged), node.turn)
-    return (*first_of_all(node, need), node.pace, size, elsewhere, *freest)
+    return (*first_of_all(node, need), node.pace, node.record.has_gpu, size, elsewhere, *freest)
 
 
 def first_of_all(node: NodeState, need: Need) -> tuple[bool, bool, bool]:
@@ -164,7 +181,8 @@ def slots(node: NodeState) -> str:
 
 def large_enough_for(nodes: Iterable[NodeState], need: Need) -> Iterator[NodeState]:
     """Find the nodes that would take such a task, whoever's it is."""
-    return (node for node in nodes if node.usable and node.fits(need.images_count) and not is_barred(node, need))
+    allowed = (node for node in nodes if node.usable and not is_barred(node, need) and not is_other_kind(node, need))
+    return (node for node in allowed if node.fits(need.images_count))
 
 
 Rank = tuple[bool, float, int, int, int, int, int, NodeId]
@@ -189,8 +207,9 @@ class Ranking:
     """The order, by pace."""
 
     def __init__(self) -> None:
-        self._of_pace: dict[int, Listed] = {}
-        self._ranks: dict[NodeId, tuple[int, Rank]] = {}
+        self._of_pace: dict[tuple[int, bool], Listed] = {}
+        """And by whether there is a graphics card: nodes with one are left to who asks for it, as long as others are as good."""
+        self._ranks: dict[NodeId, tuple[tuple[int, bool], Rank]] = {}
         self._restricted: set[NodeId] = set()
         """Those that do not take everybody's tasks."""
 
@@ -201,10 +220,11 @@ class Ranking:
     def put(self, node: NodeState) -> None:
         """Put a node in its place."""
         rank = rank_of(node)
-        if self._ranks.get(node.id) != (node.pace, rank):
+        pace = (node.pace, node.record.has_gpu)
+        if self._ranks.get(node.id) != (pace, rank):
             self.discard(node.id)
-            self._ranks[node.id] = (node.pace, rank)
-            insort(self._of_pace.setdefault(node.pace, []), (rank, node))
+            self._ranks[node.id] = (pace, rank)
+            insort(self._of_pace.setdefault(pace, []), (rank, node))
         (self._restricted.add if node.admission.restricts else self._restricted.discard)(node.id)
 
     def discard(self, node: NodeId) -> None:
@@ -225,7 +245,9 @@ class Ranking:
             for accepted in acceptable(need, accepts, any_restricted=bool(self._restricted))
         ]
         return min(
-            (node for node in firsts if node), key=lambda node: (*first_of_all(node, need), node.pace), default=None
+            (node for node in firsts if node),
+            key=lambda node: (*first_of_all(node, need), node.pace, node.record.has_gpu),
+            default=None,
         )
 
 
@@ -269,9 +291,9 @@ def at_home(node: NodeState, home: NodeState | None, need: Need) -> NodeState:
     """Prefer the node that has the task's files already, where it is otherwise as good."""
     if home is None or need.task is None or need.task not in home.staged:
         return node
-    alike = (home.pace, limit_of(home), *first_of_all(home, need)) == (
-        node.pace,
-        limit_of(node),
-        *first_of_all(node, need),
-    )
-    return home if alike and home.admission.admits(need.owner) else node
+    return home if likeness(home, need) == likeness(node, need) and home.admission.admits(need.owner) else node
+
+
+def likeness(node: NodeState, need: Need) -> tuple[int, bool, float, bool, bool, bool]:
+    """Say what two nodes have in common of which either will do."""
+    return node.pace, node.record.has_gpu, limit_of(node), *first_of_all(node, need)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from clusterodm.services.scheduler.registry.node_state import NodeState
-from clusterodm.services.scheduler.registry.ranking import Need, large_enough_for, suitable
+from clusterodm.services.scheduler.registry.ranking import Need, is_other_kind, large_enough_for, suitable
 
 
 def why_not(nodes: Sequence[NodeState], need: Need, confined_to: frozenset[str] = frozenset()) -> str:
@@ -43,7 +43,11 @@ def kept_for_others(unlocked: Sequence[NodeState], need: Need) -> str:
 
 
 def too_large(nodes: Sequence[NodeState], need: Need) -> str:
-    """Say that the task has too many images for all."""
+    """Say that the task has too many images for all, or what else none of them has."""
+    if need.gpu and not any(node.record.has_gpu for node in nodes):
+        return "no node has a graphics card, which its options ask for"
+    if need.interruptions_count and all(is_other_kind(node, need) for node in nodes):
+        return "its machine was taken away, and it waits for one that stays"
     if any(node.fits(need.images_count) for node in nodes):
         return "each node that is large enough has refused it"
     largest = max(node.limit_count or 0 for node in nodes)

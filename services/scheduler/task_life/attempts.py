@@ -6,6 +6,8 @@ task has failed, with the reason of each. Before every new try there is a back-o
 
 A node that refuses a task for something that another may not have (`NodeRefusal`) is *unfit* for it: that does not count either, but
 it is remembered, and after REFUSALS_COUNT of them the task has failed, so that it does not go round a large cluster for ever.
+One whose spot machine was taken away does not count either (`interrupted`): the autoscaler sees to it that the task is not on such a machine
+again and again (the `interruptions_limit_count` of nodes).
 
 A task whose attempts coincide with the death of their nodes is not sent to node after node: when `killer_nodes_count` nodes
 have died soon after it had come to them (*fatal* attempts), it has failed.
@@ -36,6 +38,8 @@ from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, L
 KEPT_COUNT: Final = 20
 """Attempts that stay in the record. Only ones that were not counted are ever dropped."""
 REFUSALS_COUNT: Final = 20
+INTERRUPTIONS_COUNT: Final = 10
+"""So many interruptions of spot machines do not count; what goes beyond does, lest a task goes round for ever."""
 MAX_DOUBLINGS: Final = 16
 REASON_LENGTH: Final = 4_000
 """Longest reason that is kept; a node's words on bad options are a JSON array of many."""
@@ -81,6 +85,8 @@ class AttemptResult:
     """And it is not to be asked again, whatever it says of itself."""
     least_limit_count: int = 0
     """So many images a node must take."""
+    interrupted: bool = False
+    """Its provider has taken the spot machine away."""
 
 
 @dataclass
@@ -133,15 +139,17 @@ class ForwardingAttempt:
 
 
 def ended(attempts: Sequence[Attempt], result: AttemptResult, now_ms: WallMs) -> tuple[Attempt, ...]:
-    """End the last attempt."""
+    """End the last attempt. An interruption of a spot machine says nothing against the task, as long as there are not too many."""
+    excused = result.interrupted and sum(each.interrupted for each in attempts) < INTERRUPTIONS_COUNT
     last = msgspec.structs.replace(
         attempts[-1],
         state=AttemptState.ENDED,
         ended_at_ms=now_ms,
         reason=result.reason[:REASON_LENGTH],
         outcome=result.outcome,
-        counted=result.counted,
-        fatal=result.fatal,
+        counted=result.counted and not excused,
+        fatal=result.fatal and not excused,
+        interrupted=result.interrupted,
         unfit=result.unfit,
         barred=result.barred,
         cleanup=result.cleanup,

@@ -205,6 +205,7 @@ def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallM
             ended_at_ms=None,
             reason="",
             counted=False,
+            interrupted=False,
             cleanup=Cleanup.NONE,
         ),
         timeline=with_line(task.timeline, "Restarted", began_ms),

@@ -33,6 +33,7 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
+from clusterodm.services.scheduler.tasks.core.graphics import listed
 from clusterodm.services.scheduler.tasks.core.observation import OBSERVE_S
 from clusterodm.services.scheduler.tasks.handlers.absence import AbsentProxies
 from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions
@@ -121,7 +122,7 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     collector = GarbageCollector(records, api, consoles, settings)
     reader = TaskReader(records, api, consoles, queue, settings)
     return TasksStory(
-        submit=TaskSubmission(records, queue, api, events, reader.summary),
+        submit=TaskSubmission(records, queue, api, events, reader.summary, listed(settings.gpu_options)),
         actions=TaskActions(records, collector, consoles, api, events, settings),
         priorities=TaskPriorities(records, events),
         reader=reader,

@@ -10,7 +10,7 @@ from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.telemetry.metrics import Gauge, Reading
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
-from clusterodm.services.autoscaler.machine_life.history import Spending
+from clusterodm.services.autoscaler.machine_life.history import MachineHistory
 from clusterodm.services.autoscaler.metrics import (
     BUDGET,
     BUDGET_LEFT,
@@ -40,7 +40,10 @@ def machine(name: str, state: MachineState, **more: Any) -> Machine:
 def seen(*machines: Machine, **more: Any) -> list[Reading]:
     known = {"demand": None, "unmet_count": 0, "paused": False, "trouble": False, "limits": ScalingLimits(sizes=())}
     return list(
-        readings(Observed(providers=("hetzner",), machines=machines, spending=Spending(), **known | more), NOW_MS)
+        readings(
+            Observed(providers=("hetzner",), machines=machines, history=MachineHistory(machines), **known | more),
+            NOW_MS,
+        )
     )
 
 

@@ -14,7 +14,7 @@ def fewer(use: Use) -> Use:
     """Make the same row with a fifth of its tasks."""
     return Use(
         use.tasks, lambda seed: use.jobs(seed)[:: 5], use.billing, use.used, use.limits, use.sizes, use.lost_part,
-        {"north": 4} if use.quotas else None,
+        {name: count // 5 for name, count in use.quotas.items()} if use.quotas else None,
     )  # fmt: skip
 
 
@@ -62,3 +62,15 @@ def test_waiting_for_machines_that_get_free_saves_most_of_what_short_tasks_cost(
 
 def test_interrupted_spot_machines_cost_less_than_others():
     assert found(MIXED, SECOND, "spot").cost < found(MIXED, SECOND, "for each").cost / 2
+
+
+def test_whoever_was_interrupted_once_ends_on_a_machine_that_stays():
+    (done,) = found(MIXED, SECOND, "then on demand").done
+    stay = [machine for machine in done.ended if not machine.spot and machine.created_at_ms is not None]
+    assert len(stay) == done.repeated_count > 0
+
+
+def test_what_the_cheaper_of_two_clouds_has_no_room_for_is_rented_at_the_other():
+    (done,) = found(MIXED, SECOND, "two clouds, the cheaper has 20").done
+    came = [machine.provider for machine in done.ended if machine.created_at_ms is not None]
+    assert {*came} == {"first", "second"}

@@ -17,6 +17,7 @@ from clusterodm.libs.common.model.nodes import reserved_for
 from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant
+from clusterodm.services.admin.web.core.budgets import budget_views
 from clusterodm.services.admin.web.core.views import (
     AttemptView,
     AutoscalerView,
@@ -288,6 +289,9 @@ def machine_row(view: MachineView) -> MachineRow:
         state_at_ms=machine.state_at_ms,
         kept=view.kept,
         kept_until_ms=view.kept_until_ms,
+        spot=machine.spot,
+        gpu=machine.gpu,
+        owner=machine.owner,
     )
 
 
@@ -338,6 +342,7 @@ def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
         trouble=known.trouble,
         file_check=known.file_check,
         file_mistakes=known.file_mistakes,
+        budgets=budget_views(known.budgets),
     )
 
 

@@ -4,6 +4,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from clusterodm.services.admin.web.core.budgets import BudgetView
+
 Item = TypeVar("Item")
 
 
@@ -315,6 +317,11 @@ class MachineRow(View, frozen=True, kw_only=True):
     kept: str = ""
     """For how long it stays because nobody but it has its results, in words."""
     kept_until_ms: int | None = None
+    spot: bool = False
+    """It may be taken away at any time."""
+    gpu: bool = False
+    owner: str = ""
+    """Whose budget it counts against."""
 
 
 class MachineDetail(View, frozen=True, kw_only=True):
@@ -349,6 +356,8 @@ class AutoscalerView(View, frozen=True, kw_only=True):
     file_check: str
     """What the provider's API says of the keys, image, regions and sizes of the file; empty: it is not asked."""
     file_mistakes: tuple[str, ...]
+    budgets: tuple[BudgetView, ...] = ()
+    """Each owner that has a budget, machines or bills of the last day."""
 
 
 class EventRow(View, frozen=True, kw_only=True):

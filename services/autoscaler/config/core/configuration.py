@@ -34,6 +34,19 @@ class WarmPool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnerBudget:
+    """What may be spent for the tasks of one owner."""
+
+    max_hourly_cost: float | None = None
+    max_daily_cost: float | None = None
+
+
+NO_BUDGET: Final = OwnerBudget()
+ANYBODY: Final = "*"
+"""In `budgets`: every owner that has none of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProviderLimits:
     """What is one provider's own, where the file has several."""
 
@@ -76,6 +89,8 @@ class ScalingLimits:
     """Of all machines together, at any moment."""
     max_daily_cost: float | None = None
     """Over the last 24 hours."""
+    budgets: Mapping[str, OwnerBudget] = field(default_factory=dict)
+    """By owner."""
     warm: tuple[WarmPool, ...] = ()
     labels: tuple[str, ...] = ()
     """Of the nodes of all machines."""
@@ -83,6 +98,10 @@ class ScalingLimits:
     """In the order in which they are preferred; empty: there is one, and all above is its own."""
     by_price: bool = False
     """The cheapest size of all providers comes first, not that of the first provider."""
+
+    def budget_of(self, owner: str) -> OwnerBudget:
+        """Give the budget of an owner; nobody's tasks have none."""
+        return self.budgets.get(owner, self.budgets.get(ANYBODY, NO_BUDGET)) if owner else NO_BUDGET
 
     def of(self, provider: str) -> ProviderLimits:
         """Give what is one provider's own."""
@@ -123,7 +142,6 @@ class CloudSettings:
     iam_role: str = ""
     use_private_address: bool = False
     private_address_only: bool = False
-    spot: bool = False
     endpoint: str = ""
     """Another address of the provider's API, for tests and private clouds."""
     commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -137,7 +155,6 @@ class NodeSettings:
     """The node that runs on each machine."""
 
     image: str = "opendronemap/nodeodm"
-    gpu: bool = False
     swap_ratio: float = 1.0
     data_mount: str = ""
     setup_command: str = ""
@@ -208,7 +225,7 @@ def described(found: Configuration) -> str:
 
 def described_part(provider: str, found: Configuration) -> str:
     """Say in a line what one provider's part means."""
-    sizes = ", ".join(f"{size.slug} up to {size.max_images} images" for size in found.limits.sizes)
+    sizes = ", ".join(f"{size.offered} up to {size.max_images} images" for size in found.limits.sizes)
     bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else fleeting(found)
     return f"{provider} by {found.mode}; {sizes}; {most(found.limits.machines_count)}; {bucket}"
 

@@ -26,7 +26,13 @@ from clusterodm.services.autoscaler.config.core.configuration import (
     ScalingLimits,
     StepTimeouts,
 )
-from clusterodm.services.autoscaler.config.core.limits import MACHINES_LIMIT, limits, own_limits, shared_limits
+from clusterodm.services.autoscaler.config.core.limits import (
+    MACHINES_LIMIT,
+    OwnSizes,
+    limits,
+    own_limits,
+    shared_limits,
+)
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside
 from clusterodm.services.autoscaler.orders import DockerRegistry, S3Target
 
@@ -155,21 +161,32 @@ def combined_limits(reader: ObjectReader, parts: Mapping[str, Configuration]) ->
 
 
 def configuration(
-    provider: str, reader: ObjectReader, read_limits: Callable[[str, ObjectReader], ScalingLimits] = limits
+    provider: str,
+    reader: ObjectReader,
+    read_limits: Callable[[str, ObjectReader, OwnSizes], ScalingLimits] = limits,
 ) -> Configuration:
     """Read all of it; mistakes stay with the reader."""
-    own = reader.outside.kinds[provider].read(reader)
+    kind = reader.outside.kinds[provider]
+    own = kind.read(reader)
     cloud = own if isinstance(own, CloudSettings) else CloudSettings()
     return Configuration(
         provider=provider,
         mode=reader.choice("mode", MODES, DOCKER_MACHINE) if provider in CLOUDS else API,
-        limits=read_limits(provider, reader),
+        limits=read_limits(provider, reader, own_sizes(provider, kind, own)),
         cloud=cloud,
         own=own,
         node=node(provider, reader, cloud),
         timeouts=timeouts(reader),
         downloads=reader.choice("downloads", DOWNLOADS, "redirect"),
     )
+
+
+def own_sizes(provider: str, kind: object, own: object) -> OwnSizes:
+    """Ask a provider's settings what they say of its sizes (`has_spot`, `spot_slugs`, `gpu_slugs`); or its kind."""
+    slugs = getattr(own, "spot_slugs", None)
+    has = slugs is not None or getattr(own, "has_spot", getattr(kind, "has_spot", False))
+    lacks = "" if has else f"{provider} has no spot machines: leave it out"
+    return OwnSizes(lacks, slugs, getattr(own, "gpu_slugs", frozenset()))
 
 
 def timeouts(reader: ObjectReader) -> StepTimeouts:
@@ -188,7 +205,6 @@ def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSetti
     mount = reader.text("dockerDataDirMountPath") or reader.text("dataDirMountPath")
     return NodeSettings(
         image=reader.text("dockerImage", "opendronemap/nodeodm"),
-        gpu=reader.flag("dockerGpu"),
         swap_ratio=reader.ratio("addSwap", 1.0),
         data_mount=mount,
         setup_command=reader.text("nodeSetupCmd"),

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clusterodm.libs.common.model.nodes import mistake_in_labels
-from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
+from clusterodm.services.autoscaler.config.core.configuration import OwnerBudget, ScalingLimits, WarmPool
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import GIGABYTE, Size
 
 LIMIT_KEYS: Final = {"digitalocean": "dropletsLimit", "aws": "instanceLimit"}
 MACHINES_LIMIT: Final = "machinesLimit"
+AWS: Final = "aws"
 DEFAULT_SIZES: Final[Mapping[str, tuple[Size, ...]]] = {
     "digitalocean": (Size(slug="s-1vcpu-1gb", max_images=5), Size(slug="s-4vcpu-8gb", max_images=50)),
     "aws": (
@@ -30,16 +31,28 @@ MINUTES_PER_HOUR: Final = 60
 MINUTES_PER_DAY: Final = 24 * 60
 
 
-def limits(provider: str, reader: ObjectReader) -> ScalingLimits:
+@dataclass(frozen=True)
+class OwnSizes:
+    """What a provider's own settings say of its sizes."""
+
+    lacks_spot: str = ""
+    """Why it rents no spot machines; empty: it does."""
+    spot_slugs: frozenset[str] | None = None
+    """Those that are spot machines; None: `spot` in the file says so."""
+    gpu_slugs: frozenset[str] = frozenset()
+    """Those that have a graphics card; others may, if the file says so."""
+
+
+def limits(provider: str, reader: ObjectReader, own: OwnSizes) -> ScalingLimits:
     """Read what the decisions depend on, where the file has one provider."""
-    return shared_limits(reader, own_limits(provider, reader))
+    return shared_limits(reader, own_limits(provider, reader, own))
 
 
-def own_limits(provider: str, reader: ObjectReader) -> ScalingLimits:
+def own_limits(provider: str, reader: ObjectReader, own: OwnSizes) -> ScalingLimits:
     """Read what is a provider's own."""
     region_key = "location" if provider == "hetzner" else "region"
     return ScalingLimits(
-        sizes=sizes(provider, reader),
+        sizes=sizes(provider, reader, own),
         regions=reader.texts(region_key, (DEFAULT_REGIONS.get(provider, ""),)),
         machines_count=reader.limit(LIMIT_KEYS.get(provider, MACHINES_LIMIT), least=0),
         keep_results_s=reader.limit("keepResults", least=0) or 0,
@@ -52,6 +65,8 @@ def shared_limits(reader: ObjectReader, own: ScalingLimits) -> ScalingLimits:
     most = 0 if is_used_again(own.sizes, target_wait_s) else 1
     found = replace(
         own,
+        sizes=with_fallback(own.sizes, interruptions_limit(own.sizes, reader), reader),
+        budgets=budgets(reader),
         kept_machines_count=reader.limit("keptMachinesLimit", least=0) if said(reader, "keptMachinesLimit") else 0,
         min_images=reader.limit("minImages", least=0) or 0,
         create_retries=reader.count("createRetries", 1, least=1),
@@ -110,8 +125,48 @@ def check_use(found: ScalingLimits, reader: ObjectReader) -> None:
 def check_budget(found: ScalingLimits, reader: ObjectReader) -> None:
     """Refuse a budget over sizes without a price: it would count nothing."""
     unpriced = [size.slug for size in found.sizes if size.price_per_hour is None]
-    if unpriced and (found.max_hourly_cost is not None or found.max_daily_cost is not None):
+    if unpriced and (found.max_hourly_cost is not None or found.max_daily_cost is not None or found.budgets):
         reader.wrong("imageSizeMapping", f"a budget needs pricePerHour in every entry (none for {', '.join(unpriced)})")
+
+
+def budgets(reader: ObjectReader) -> Mapping[str, OwnerBudget]:
+    """Read what may be spent for the tasks of each owner."""
+    section = reader.section("budgets")
+    return {owner: budget(section.section(owner), owner, section) for owner in section.names()}
+
+
+def budget(entry: ObjectReader, owner: str, section: ObjectReader) -> OwnerBudget:
+    """Read one; an owner without any limit is a mistake."""
+    found = OwnerBudget(max_hourly_cost=entry.amount("maxHourlyCost"), max_daily_cost=entry.amount("maxDailyCost"))
+    if found == OwnerBudget() and not entry.mistakes:
+        section.wrong(owner, "limits nothing: give maxHourlyCost or maxDailyCost")
+    return found
+
+
+def interruptions_limit(found: Sequence[Size], reader: ObjectReader) -> int:
+    """Read after how many interruptions a task gets a machine that stays."""
+    given = said(reader, "spotInterruptions")
+    most = reader.count("spotInterruptions", 1, least=1)
+    if given and not any(size.spot for size in found):
+        reader.wrong("spotInterruptions", "no size is rented as a spot machine")
+    return most
+
+
+def with_fallback(found: Sequence[Size], most: int, reader: ObjectReader) -> tuple[Size, ...]:
+    """Note in each spot size how often a task may be interrupted there, if there is a size that takes its place."""
+    lasting = [size for size in found if not size.spot]
+    alone = [size.slug for size in found if size.spot and not any(each.stands_in_for(size) for each in lasting)]
+    if alone and lasting:
+        reader.note(
+            "imageSizeMapping",
+            f"no size without spot takes what {' and '.join(dict.fromkeys(alone))} takes: tasks that are interrupted there begin again there",
+        )
+    return tuple(
+        replace(size, interruptions_limit_count=most)
+        if size.spot and any(each.stands_in_for(size) for each in lasting)
+        else size
+        for size in found
+    )
 
 
 def check_warm_pool(found: ScalingLimits, reader: ObjectReader) -> None:
@@ -122,21 +177,37 @@ def check_warm_pool(found: ScalingLimits, reader: ObjectReader) -> None:
             reader.wrong(f"warm[{place}].maxImages", f"is {warm.max_images}, the largest size takes {largest}")
 
 
-def sizes(provider: str, reader: ObjectReader) -> tuple[Size, ...]:
-    """Read `imageSizeMapping`; the smallest first, whatever the order in the file."""
+def sizes(provider: str, reader: ObjectReader, own: OwnSizes) -> tuple[Size, ...]:
+    """Read `imageSizeMapping`; the smallest first, whatever the order in the file, and of equal ones that which costs less."""
+    spot = not own.lacks_spot and own.spot_slugs is None and reader.flag("spot")
+    gpu = reader.flag("dockerGpu")
     entries = reader.entries("imageSizeMapping")
     if entries is None:
         if provider not in DEFAULT_SIZES:
             reader.wrong("imageSizeMapping", "is missing")
-        return DEFAULT_SIZES.get(provider, ())
+        return tuple(replace(each, spot=spot, gpu=gpu) for each in DEFAULT_SIZES.get(provider, ()))
     if not entries and not reader.mistakes:
         reader.wrong("imageSizeMapping", "must have at least one entry")
-    spot = provider == "aws"
-    found = [size(entry, priced=spot and reader.flag("spot"), stored=spot) for entry in entries]
-    return tuple(sorted(found, key=lambda each: each.max_images))
+    found = [size(entry, provider, spot_of(entry, own, usual=spot), gpu_of(entry, own, usual=gpu)) for entry in entries]
+    return tuple(sorted(found, key=lambda each: (each.max_images, not each.spot)))
 
 
-def size(entry: ObjectReader, *, priced: bool, stored: bool) -> Size:
+def spot_of(entry: ObjectReader, own: OwnSizes, *, usual: bool) -> bool:
+    """Read whether machines of a size may be taken away."""
+    if own.spot_slugs is not None:
+        return entry.text("slug") in own.spot_slugs
+    found = entry.flag("spot", usual)
+    if found and own.lacks_spot:
+        entry.wrong("spot", own.lacks_spot)
+    return found
+
+
+def gpu_of(entry: ObjectReader, own: OwnSizes, *, usual: bool) -> bool:
+    """Read whether machines of a size have a graphics card."""
+    return entry.flag("gpu", usual or entry.text("slug") in own.gpu_slugs)
+
+
+def size(entry: ObjectReader, provider: str, spot: bool, gpu: bool) -> Size:
     """Read one entry of `imageSizeMapping`."""
     entry.ignore("spotPrice", "storage")
     gigabytes, memory = entry.amount("maxGigabytes"), entry.amount("memoryGigabytes")
@@ -151,10 +222,12 @@ def size(entry: ObjectReader, *, priced: bool, stored: bool) -> Size:
         tasks_at_once_count=entry.count("tasksPerMachine", 1, least=1),
         spot_price=entry.amount("spotPrice"),
         storage_gb=entry.limit("storage"),
+        spot=spot,
+        gpu=gpu,
     )
-    if priced and found.spot_price is None:
+    if provider == AWS and spot and found.spot_price is None:
         entry.wrong("spotPrice", "is missing (spot is true)")
-    if stored and found.storage_gb is None:
+    if provider == AWS and found.storage_gb is None:
         entry.wrong("storage", "is missing")
     return found
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model.machines import Machine, MachineState
-from clusterodm.libs.common.model.nodes import NodeInfo
+from clusterodm.libs.common.model.machines import Machine, MachineState, offered
+from clusterodm.libs.common.model.nodes import GPU_LABEL, NodeInfo, labels_of
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import (
@@ -57,8 +57,9 @@ class OrderFactory:
             max_bytes=size.max_bytes,
             price_per_hour=size.price_per_hour,
             **terms_of(size),
-            labels=self._configuration.limits.labels,
+            labels=self._labels(size),
             for_task=creation.for_task,
+            owner=creation.owner,
             reason=creation.reason,
             requested_at_ms=now_ms,
             state_at_ms=now_ms,
@@ -89,7 +90,7 @@ class OrderFactory:
             max_bytes=size.max_bytes,
             price_per_hour=size.price_per_hour,
             **terms_of(size),
-            labels=self._configuration.limits.labels,
+            labels=self._labels(size),
             requested_at_ms=since_ms,
             state_at_ms=now_ms,
             called_at_ms=since_ms,
@@ -117,6 +118,10 @@ class OrderFactory:
         """Give the token of a machine's node."""
         return node_token(self._identity.key_of(machine.id), machine.id)
 
+    def _labels(self, size: Size) -> tuple[str, ...]:
+        """Give the labels of a node on a machine of a size."""
+        return labels_of((*self._configuration.limits.labels, *((GPU_LABEL,) if size.gpu else ())))
+
     def _sizes(self, provider: str) -> Sequence[Size]:
         """Give a provider's sizes; of one that the file has no more, all."""
         sizes = self._configuration.limits.sizes
@@ -124,9 +129,12 @@ class OrderFactory:
 
     def _size(self, machine: Machine) -> Size:
         """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""
-        found = (size for size in self._sizes(machine.provider) if size.slug == machine.size)
+        key = offered(machine.size, spot=machine.spot)
+        found = (size for size in self._sizes(machine.provider) if size.offered == key)
         matching = [size for size in found if size.max_images == machine.max_images]
-        return matching[0] if matching else Size(slug=machine.size, max_images=machine.max_images or 1)
+        return (
+            matching[0] if matching else Size(slug=machine.size, max_images=machine.max_images or 1, spot=machine.spot)
+        )
 
     def _launch(self, machine: Machine) -> Launch:
         node = self._configuration.part(machine.provider).node
@@ -139,7 +147,7 @@ class OrderFactory:
             lease_s=node.lease_s if self._public_url else 0,
             max_images=machine.max_images,
             tasks_at_once_count=machine.tasks_at_once_count,
-            gpu=node.gpu,
+            gpu=self._size(machine).gpu,
             swap_ratio=node.swap_ratio,
             data_mount=node.data_mount,
             setup_command=node.setup_command,
@@ -162,4 +170,7 @@ def terms_of(size: Size) -> dict[str, Any]:
         "billed_unit_ms": 0 if size.billed_unit_s <= 1 else size.billed_unit_s * 1000,
         "billed_least_ms": size.billed_least_s * 1000,
         "tasks_at_once_count": size.tasks_at_once_count,
+        "spot": size.spot,
+        "interruptions_limit_count": size.interruptions_limit_count,
+        "gpu": size.gpu,
     }

@@ -5,6 +5,7 @@
     another of a name that we know            → removed
     a record says that it is there, the list does not → it is lost: its tasks get a new attempt
     the provider is about to take it away (spot)      → the same, while it is still there
+    a spot machine stands still                       → the same: some clouds stop what others take away
 
 *Ours* is what bears any id that was ever ours (identity/handlers.py), or that a node or a task of ours names. machines/core.py says
 what follows from a list; what no list may decide alone is looked at a second time here, by name and id: one that is missing, and one
@@ -122,6 +123,10 @@ class Reconciler:
             await provider.discard(found)
         for machine, because in seen.leaving:
             await self._lose(machine, f"the provider takes it away: {because}")
+        for machine in seen.stopped:
+            now = await provider.inspect(machine.id, machine.ref)
+            if now is not None and not now.running and not await self._node_queries.has_tasks(machine):
+                await self._lose(machine, "the provider has stopped this spot machine")
         for machine in seen.missing:
             # a node that is at work is there, whatever a list and a look say
             if await provider.inspect(machine.id, machine.ref) is None and not await self._node_queries.has_tasks(
@@ -173,7 +178,7 @@ class Reconciler:
         return True
 
     async def _lose(self, machine: Machine, reason: str) -> None:
-        await self._controller.stop(machine.id, reason)
+        await self._controller.stop(machine.id, reason, interrupted=machine.spot)
         await self._events.lost(machine)
 
     async def _forget_old(self) -> None:

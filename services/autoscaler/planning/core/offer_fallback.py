@@ -106,18 +106,20 @@ class OfferFallback:
         """Say them in a line."""
         return "; ".join(f"{name}: {failure}" if name else failure for name, failure in self.troubles.items())
 
-    def take(self, sizes: Sequence[Size], *, largest_first: bool = False) -> OfferChoice:
+    def take(self, sizes: Sequence[Size], *, largest_first: bool = False, gpu: bool = False) -> OfferChoice:
         """Choose an offer for one more machine out of sizes that fit, the smallest (or largest) first.
+
+        Without `gpu` those with a graphics card come last.
 
         Another provider is tried whatever this one's reason is; a further size of the same one only where it is sold out.
         """
         reasons: dict[str, str] = {}
         given_up: set[str] = set()
-        for size in self._in_order(sizes, largest_first=largest_first):
+        for size in self._in_order(sizes, largest_first=largest_first, gpu=gpu):
             name = size.provider
             if name in given_up:
                 continue
-            if because := self._full(name) or self._paused(name, tuple(s.slug for s in sizes if s.provider == name)):
+            if because := self._full(name) or self._paused(name, tuple(s.offered for s in sizes if s.provider == name)):
                 reasons[name] = because
                 given_up.add(name)
                 continue
@@ -133,7 +135,7 @@ class OfferFallback:
                 given_up.add(name)
         return OfferChoice(None, "; ".join(reasons.values()))
 
-    def _in_order(self, sizes: Sequence[Size], *, largest_first: bool) -> list[Size]:
+    def _in_order(self, sizes: Sequence[Size], *, largest_first: bool, gpu: bool) -> list[Size]:
         """Put sizes in the order in which they are tried: each provider's first by preference, then each one's second; or by price."""
         ranks: Counter[str] = Counter()
         ranked: list[tuple[tuple[float, ...], Size]] = []
@@ -142,7 +144,8 @@ class OfferFallback:
             ranks[size.provider] += 1
             price = (size.price_per_hour or 0.0) if self._limits.by_price else 0.0
             by_rank = rank if largest_first or not self._limits.by_price else 0
-            ranked.append(((by_rank, price, rank, self._place(size.provider)), size))
+            spared = size.gpu and not gpu
+            ranked.append(((spared, by_rank, price, rank, self._place(size.provider)), size))
         return [size for _, size in sorted(ranked, key=lambda each: each[0])]
 
     def _place(self, provider: str) -> int:

@@ -25,7 +25,7 @@ from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
 from clusterodm.services.autoscaler.planning.core.kept_results import tasks_left
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
-from clusterodm.services.autoscaler.planning.core.sizing import fits
+from clusterodm.services.autoscaler.planning.core.sizing import fits, is_other_kind
 
 ON_ITS_WAY: Final = {MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP}
 USED: Final = {*ON_ITS_WAY, MachineState.ONLINE, MachineState.BUSY, MachineState.IDLE}
@@ -40,13 +40,16 @@ class Capacity(NamedTuple):
     """For one task."""
     size: str
     labels: tuple[str, ...] = ()
+    gpu: bool = False
+    interruptions_limit_count: int = 0
 
     def takes(self, task: WaitingTask) -> bool:
         """Whether a task fits."""
         most = None if self.max_images == inf else int(self.max_images)
-        return not objection(self.labels, task.tenant, task.labels) and fits(
-            task, most, self.max_bytes, self.memory_bytes
-        )
+        is_other = is_other_kind(task, gpu=self.gpu, interruptions_limit_count=self.interruptions_limit_count)
+        if is_other or objection(self.labels, task.tenant, task.labels):
+            return False
+        return fits(task, most, self.max_bytes, self.memory_bytes)
 
 
 def capacity_of(machine: Machine) -> Capacity:
@@ -57,6 +60,8 @@ def capacity_of(machine: Machine) -> Capacity:
         machine.memory_bytes // machine.tasks_at_once_count,
         machine.size,
         machine.labels,
+        machine.gpu,
+        machine.interruptions_limit_count,
     )
 
 
@@ -108,7 +113,9 @@ class SlotOpenings:
 
     def _by_size(self) -> list[Capacity]:
         if self._order is None:
-            self._order = sorted(self._heaps, key=lambda each: (each.max_images, each.size, each.memory_bytes))
+            self._order = sorted(
+                self._heaps, key=lambda each: (each.gpu, each.max_images, each.size, each.memory_bytes)
+            )
         return self._order
 
     def _push(self, capacity: Capacity, free_in_ms: float, machine: MachineId) -> None:

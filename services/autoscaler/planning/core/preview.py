@@ -23,6 +23,7 @@ def waiting_of(demand: Sequence[ImaginedTasks], now_ms: WallMs) -> list[WaitingT
             images_count=each.images,
             size_bytes=round(each.gigabytes * GIGABYTE),
             waiting_since_ms=now_ms,
+            gpu=each.gpu,
         )
         for number, each in enumerate(kinds, start=1)
     ]

@@ -6,10 +6,10 @@ from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
-from clusterodm.services.autoscaler.orders import Creation, Size
-from clusterodm.services.autoscaler.planning.core.budget import Budget
+from clusterodm.services.autoscaler.orders import NOBODY, Creation, Size
+from clusterodm.services.autoscaler.planning.core.budget import Budgets
 from clusterodm.services.autoscaler.planning.core.kept_results import uncounted
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
 from clusterodm.services.autoscaler.planning.core.offer_fallback import OfferFallback
@@ -35,7 +35,7 @@ class MachineRequests:
         self._paused = seen.paused
         self._count = len(seen.machines) - uncounted(limits, seen.machines, seen.now_ms)
         self._fallback = OfferFallback(limits, seen.machines, seen.history, seen.now_ms)
-        self._budget = Budget(limits, seen.machines, seen.history.spending, seen.now_ms)
+        self._budgets = Budgets(limits, seen.machines, seen.history, seen.now_ms)
         self._memories = seen.history.memories()
         self._refusals: dict[tuple[str, ...], str] = {}
         """Why none of some sizes can be had now: while a plan is made there is only ever less to be had."""
@@ -96,7 +96,7 @@ class MachineRequests:
             return f"the limit of {most} machine{'' if most == 1 else 's'} is reached"
         if self._rate_left <= 0:
             return f"no more than {self._limits.create_rate_count} machines are started in a minute"
-        slugs = tuple(f"{size.provider} {size.slug}" for size in sizes)
+        slugs = (self._owner(task), *(f"{size.provider} {size.offered}" for size in sizes))
         if slugs not in self._refusals and (because := self._order(task, for_task, sizes)):
             self._refusals[slugs] = because
         return self._refusals.get(slugs, "")
@@ -110,30 +110,36 @@ class MachineRequests:
         return "" if fitting_sizes(task, self._limits, self._memories) else why_none(task, self._limits)
 
     def _order(self, task: WaitingTask, for_task: TaskId | None, sizes: Sequence[Size]) -> str:
-        affordable = [size for size in sizes if not self._budget.objection(size.price_per_hour)]
+        owner = self._owner(task) if for_task else NOBODY
+        affordable = [size for size in sizes if not self._budgets.objection(size.price_per_hour, owner)]
         if not affordable:
-            return self._budget.objection(sizes[0].price_per_hour)
-        choice = self._fallback.take(affordable, largest_first=task.images_count is None)
+            return self._budgets.objection(sizes[0].price_per_hour, owner)
+        choice = self._fallback.take(affordable, largest_first=task.images_count is None, gpu=task.gpu)
         if choice.offer is None:
             return choice.reason
-        self._budget.take(choice.offer.size.price_per_hour)
+        self._budgets.take(choice.offer.size.price_per_hour, owner)
         self._count += 1
         self._rate_left -= 1
         size = choice.offer.size
         self._open(task, for_task, size)
         images_count = size.max_images if task.images_count is None else task.images_count
-        reason = why(task, for_task)
-        if choice.reason:
-            other = "larger is sold out" if task.images_count is None else "smaller is sold out"
-            reason = f"{reason}; {'what comes before it is not to be had' if size.provider else other}: {choice.reason}"
-        self.creations.append(Creation(offer=choice.offer, images_count=images_count, for_task=for_task, reason=reason))
+        reason = f"{why(task, for_task)}{because_of(choice.reason, task, sizes)}"
+        if task.interruptions_count and not size.spot:
+            reason = f"{reason}; on demand, {interrupted(task)}"
+        self.creations.append(
+            Creation(offer=choice.offer, images_count=images_count, for_task=for_task, reason=reason, owner=owner)
+        )
         return ""
+
+    def _owner(self, task: WaitingTask) -> Owner:
+        return self._seen.workload(task).owner
 
     def _open(self, task: WaitingTask, for_task: TaskId | None, size: Size) -> None:
         """Count on the machine that has just been requested, for the tasks behind this one."""
         start_ms = float(self._start_ms(size.slug))
         memory_bytes = (size.memory_bytes or self._memories.get(size.slug, 0)) // size.tasks_at_once_count
-        capacity = Capacity(size.max_images, size.max_bytes, memory_bytes, size.slug, self._limits.labels)
+        kind = (self._limits.labels, size.gpu, size.interruptions_limit_count)
+        capacity = Capacity(size.max_images, size.max_bytes, memory_bytes, size.slug, *kind)
         own = [start_ms + self._runs_ms(task)(size.slug)] if for_task else []
         free = own + [start_ms] * (size.tasks_at_once_count - len(own))
         left = (self._limits.tasks_per_machine_count or inf) - len(own)
@@ -152,3 +158,18 @@ def why(task: WaitingTask, for_task: TaskId | None) -> str:
         return "the warm pool lacks a machine"
     count = "an unknown number of" if task.images_count is None else task.images_count
     return f"a task of {count} images waits"
+
+
+def because_of(reason: str, task: WaitingTask, sizes: Sequence[Size]) -> str:
+    """Say what is not to be had before the offer that was chosen; nothing, where it was the first."""
+    if not reason:
+        return ""
+    if any(size.provider or size.spot for size in sizes):
+        return f"; what comes before it is not to be had: {reason}"
+    return f"; {'larger' if task.images_count is None else 'smaller'} is sold out: {reason}"
+
+
+def interrupted(task: WaitingTask) -> str:
+    """Say how many machines were taken away from a task."""
+    count = task.interruptions_count
+    return "since its machine was taken away" if count == 1 else f"since {count} machines were taken away from it"

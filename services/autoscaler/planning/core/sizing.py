@@ -21,14 +21,23 @@ from clusterodm.services.autoscaler.orders import Size
 
 def fits_size(task: WaitingTask, size: Size, memory_bytes: int | None) -> bool:
     """Whether a machine of this size could take the task. Memory that nobody knows is no obstacle."""
-    return fits(task, size.max_images, size.max_bytes, (memory_bytes or 0) // size.tasks_at_once_count)
+    return not is_other_kind(task, gpu=size.gpu, interruptions_limit_count=size.interruptions_limit_count) and fits(
+        task, size.max_images, size.max_bytes, (memory_bytes or 0) // size.tasks_at_once_count
+    )
 
 
 def fits_machine(task: WaitingTask, machine: Machine) -> bool:
     """Whether this machine could take the task."""
-    memory_bytes = machine.memory_bytes // machine.tasks_at_once_count
-    may_come = machine.id not in task.barred and not objection(machine.labels, task.tenant, task.labels)
-    return may_come and fits(task, machine.max_images, machine.max_bytes, memory_bytes)
+    is_other = is_other_kind(task, gpu=machine.gpu, interruptions_limit_count=machine.interruptions_limit_count)
+    if is_other or machine.id in task.barred or objection(machine.labels, task.tenant, task.labels):
+        return False
+    return fits(task, machine.max_images, machine.max_bytes, machine.memory_bytes // machine.tasks_at_once_count)
+
+
+def is_other_kind(task: WaitingTask, *, gpu: bool, interruptions_limit_count: int) -> bool:
+    """Whether a task goes to no machine of a kind: without a graphics card, or a spot machine after too many interruptions."""
+    too_often = interruptions_limit_count and task.interruptions_count >= interruptions_limit_count
+    return (task.gpu and not gpu) or bool(too_often)
 
 
 def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memory_bytes: int) -> bool:
@@ -41,9 +50,15 @@ def fits(task: WaitingTask, max_images: int | None, max_bytes: int | None, memor
 
 
 def fitting_sizes(task: WaitingTask, limits: ScalingLimits, memories: dict[str, int]) -> tuple[Size, ...]:
-    """All sizes for a task, the smallest first; where nobody knows how many images it has, the largest first."""
+    """All sizes for a task, the smallest first; where nobody knows how many images it has, the largest first.
+
+    Those with a graphics card come last for a task that does not ask for one.
+    """
     sizes = [size for size in limits.sizes if fits_size(task, size, size.memory_bytes or memories.get(size.slug))]
-    return tuple(sizes if task.images_count is not None else reversed(sizes))
+    if task.images_count is None:
+        last_first = list(reversed(sizes))
+        sizes = sorted(last_first, key=lambda size: (-size.max_images, not size.spot))
+    return tuple(sizes if task.gpu else sorted(sizes, key=lambda size: size.gpu))
 
 
 def why_not_there(task: WaitingTask, limits: ScalingLimits) -> str:
@@ -56,6 +71,8 @@ def why_not_there(task: WaitingTask, limits: ScalingLimits) -> str:
 
 def why_none(task: WaitingTask, limits: ScalingLimits) -> str:
     """Say why there is no size for a task."""
+    if task.gpu and not any(size.gpu for size in limits.sizes):
+        return "no machine size has a graphics card, which its options ask for"
     if task.min_memory_bytes:
         return "no machine size has more memory than the one that was too small"
     if task.images_count is None:
@@ -89,8 +106,22 @@ def without(machines: Sequence[Machine], taken: Iterable[Machine]) -> list[Machi
 
 
 def matched_by_size(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
-    """Match them: the largest task first, to the smallest machine that takes it; of unknown size last, to the largest that is left."""
-    free = sorted(machines, key=lambda machine: (largest(machine), machine.id))
+    """Match them: the largest task first, to the smallest machine that takes it; of unknown size last, to the largest that is left.
+
+    Machines with a graphics card are for tasks that ask for one, before all others, and for others where nothing else is left.
+    """
+    if not any(machine.gpu for machine in machines):
+        return matched_alike(tasks, machines)
+    found = matched_alike([task for task in tasks if task.gpu], [machine for machine in machines if machine.gpu])
+    others = [task for task in tasks if not task.gpu]
+    found |= matched_alike(others, [machine for machine in machines if not machine.gpu])
+    left = [task for task in others if task.task not in found]
+    return found | matched_alike(left, without([each for each in machines if each.gpu], found.values()))
+
+
+def matched_alike(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:
+    """Match tasks and machines by size; of equal ones those that may be taken away first."""
+    free = sorted(machines, key=lambda machine: (largest(machine), not machine.spot, machine.id))
     found: dict[TaskId, Machine] = {}
     for task in sorted(tasks, key=lambda task: (-size_of(task), task.waiting_since_ms, task.task)) if free else ():
         large_enough = range(bisect_left(free, float(size_of(task)), key=largest), len(free))

@@ -45,6 +45,9 @@ DESTROY: Final = "destroy"
 class CommandVendor:
     """The three programs."""
 
+    has_spot = True
+    """Machines may be rented that can be taken away at any time."""
+
     def __init__(
         self, cloud: CloudSettings, timeouts: StepTimeouts, folder: Path, *, list_timeout_s: float = LIST_TIMEOUT_S
     ) -> None:
@@ -213,6 +216,7 @@ def order_of(order: Order, configured: Sequence[str]) -> dict[str, Any]:
         "tags": pairs(configured, order.tags),
         "image": launch.image,
         "gpu": launch.gpu,
+        "spot": size.spot,
         "data_mount": launch.data_mount,
         "node_arguments": list(node_words(launch)),
         "node_configuration": node_configuration(launch),

@@ -72,6 +72,7 @@ class PodSize:
     ephemeral_storage: str = ""
     gpus_count: int = 0
     pool: NodePool = NodePool()
+    is_spot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,17 @@ class KubernetesSettings:
     scheduling_s: int = SCHEDULING_S
     deadline_s: int | None = None
     """No Pod lives longer, whatever becomes of this cluster."""
+    is_spot: bool = False
+
+    @property
+    def spot_slugs(self) -> frozenset[str]:
+        """Those sizes whose Pods go to a pool of spot nodes."""
+        return frozenset(slug for slug, size in self.sizes.items() if self.is_spot or size.is_spot)
+
+    @property
+    def gpu_slugs(self) -> frozenset[str]:
+        """Those sizes that have a graphics card."""
+        return frozenset(slug for slug, size in self.sizes.items() if size.gpus_count)
 
 
 def read(keys: ObjectReader) -> KubernetesSettings:
@@ -132,6 +144,7 @@ def read(keys: ObjectReader) -> KubernetesSettings:
         storage_class=volume.text("storageClass"),
         scheduling_s=keys.count("schedulingTimeout", SCHEDULING_S, least=1),
         deadline_s=keys.limit("activeDeadline"),
+        is_spot=bool(keys.text("spot")),
     )
     judge(keys, found)
     return found
@@ -162,6 +175,7 @@ def size(keys: ObjectReader) -> PodSize:
         ephemeral_storage=quantity(keys, "ephemeralStorage"),
         gpus_count=keys.count("gpu", 0),
         pool=pool(keys),
+        is_spot=bool(keys.text("spot")),
     )
 
 

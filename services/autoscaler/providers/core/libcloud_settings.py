@@ -23,9 +23,13 @@ class LibcloudSettings:
     image: str
     tags: tuple[str, ...]
     endpoint: str
-    spot: bool
     lease_credential: Mapping[str, Secret] = field(default_factory=dict)
     """`id` and `secret` of what can only delete machines; empty: they only turn themselves off."""
+
+    @property
+    def has_spot(self) -> bool:
+        """Whether the driver can ask for spot machines."""
+        return self.driver not in DRIVERS or bool(DRIVERS[self.driver].spot)
 
     @property
     def deletion(self) -> SelfDeletion | None:
@@ -49,8 +53,7 @@ def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> Libclou
         keys.wrong("driver", because)
     for sentence in shortcomings(driver) if driver in DRIVERS else ():
         keys.note("driver", sentence)
-    spot = keys.flag("spot")
-    if spot and driver in DRIVERS and not DRIVERS[driver].spot:
+    if keys.flag("spot") and driver in DRIVERS and not DRIVERS[driver].spot:
         keys.wrong("spot", f"the driver {driver!r} cannot ask for spot machines: leave it out")
     if driver in DRIVERS and keys.has("leaseTime") and not keys.has("leaseCredential"):
         keys.note("leaseTime", f"at {driver} a machine that has turned itself off: {DRIVERS[driver].turned_off}")
@@ -63,7 +66,6 @@ def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> Libclou
         image=keys.text("image", required=driver not in NO_BOOT),
         tags=keys.texts("tags", ("clusterodm",)),
         endpoint=keys.text("endpoint"),
-        spot=spot,
         lease_credential=lease_credential(keys, driver),
     )
 

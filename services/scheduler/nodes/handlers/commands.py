@@ -182,6 +182,8 @@ class NodeCommands:
             labels=labels,
             machine=request.machine,
             price_per_hour=request.price_per_hour,
+            spot=request.spot,
+            interruptions_limit_count=request.interruptions_limit_count,
             added_at_ms=self._later_than_all(),
         )
 

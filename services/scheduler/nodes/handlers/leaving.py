@@ -173,7 +173,8 @@ class NodeFailureDetector:
 
     def _lost(self, task: Task, node: NodeState, reason: str) -> AttemptResult:
         fatal = node.seen_at - self._index.began.get(task.id, node.seen_at) <= self._killer_within_s
-        return AttemptResult(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE)
+        interrupted = node.record.spot
+        return AttemptResult(reason, LOST, counted=True, fatal=fatal, cleanup=Cleanup.REMOVE, interrupted=interrupted)
 
     async def lose(self, request: LoseNode) -> Done:
         """Take a node off the list whose machine goes, and give up at once what runs on either. Raises NotFound."""
@@ -209,7 +210,9 @@ class NodeFailureDetector:
         if task is None:
             return
         if task.state is TaskState.RUNNING:
-            await self._attempts.give_up(task_id, AttemptResult(request.reason, LOST, counted=True))
+            await self._attempts.give_up(
+                task_id, AttemptResult(request.reason, LOST, counted=True, interrupted=request.interrupted)
+            )
         elif task.state is TaskState.FORWARDING:
             await self._tasks.change(task_id, waits_for_no_node)
 

@@ -10,7 +10,7 @@ is better off there than elsewhere.
   is near, and only then there is anything to plan.
 * A task is deferred no longer than it would have taken on the slot that it was first deferred from; after that it takes what
   is free. So nobody starves, however wrong the guesses are.
-* Nothing is deferred when no pace is known, or its images are not, or it has been tried before: where it failed, it should not
+* Nothing is deferred when no pace is known, or its images are not, or it asks for a graphics card, or it has been tried before: where it failed, it should not
   wait to go again. Nor from a rented machine, which is paid for, and would be given back unused.
 * A slot is free for it: the autoscaler need not provide another (demand/core.py).
 
@@ -119,7 +119,7 @@ class Foresight:
 
     def may_defer(self, task: Task, free: NodeState, now: Instant) -> bool:
         """Whether there is any sense in deferring a task although a slot is free."""
-        if not self.paces.typical_ms or not task.images_count or task.attempts:
+        if not self.paces.typical_ms or not task.images_count or task.attempts or task.gpu:
             return False
         if free.free_count == 0 or free.record.machine is not None:
             return False

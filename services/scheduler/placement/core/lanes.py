@@ -34,6 +34,8 @@ class LaneKind(NamedTuple):
     barred: frozenset[NodeOnMachine] = frozenset()
     owner: Owner = NOBODY
     """Where it may fit other nodes than anybody's (registry/admissions.py)."""
+    gpu: bool = False
+    interruptions_count: int = 0
 
 
 class LaneId(NamedTuple):
@@ -170,13 +172,29 @@ class WaitingLanes:
     def _kind_of(self, task: Task) -> LaneKind:
         need = need_of(task)
         owner = task.owner if task.owner in self._apart else NOBODY
-        if need.special:
-            return LaneKind(-1, need.images_count or 0, need.min_memory_bytes, need.images_known, need.barred, owner)
-        return LaneKind(bisect_left(self._limits, need.images_count or 0), owner=owner)
+        kind = LaneKind(-1, owner=owner, gpu=need.gpu, interruptions_count=need.interruptions_count)
+        if need.singular:
+            return kind._replace(
+                images_count=need.images_count or 0,
+                min_memory_bytes=need.min_memory_bytes,
+                images_known=need.images_known,
+                barred=need.barred,
+            )
+        return kind._replace(rung=bisect_left(self._limits, need.images_count or 0))
 
     def _need_of(self, kind: LaneKind) -> Need:
+        return Need(
+            self._images_of(kind),
+            kind.images_known,
+            min_memory_bytes=kind.min_memory_bytes,
+            barred=kind.barred,
+            owner=kind.owner,
+            gpu=kind.gpu,
+            interruptions_count=kind.interruptions_count,
+        )
+
+    def _images_of(self, kind: LaneKind) -> int | None:
+        """Say for how many images a node has to be for all of a lane; None: for any number."""
         if kind.rung < 0:
-            memory_bytes = kind.min_memory_bytes
-            known = kind.images_known
-            return Need(kind.images_count, known, min_memory_bytes=memory_bytes, barred=kind.barred, owner=kind.owner)
-        return Need(self._limits[kind.rung] if kind.rung < len(self._limits) else None, owner=kind.owner)
+            return kind.images_count
+        return self._limits[kind.rung] if kind.rung < len(self._limits) else None

@@ -30,6 +30,7 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over
 from clusterodm.services.scheduler.task_life.transitions import with_console
+from clusterodm.services.scheduler.tasks.core.graphics import asks_for_gpu, listed, with_demand
 from clusterodm.services.scheduler.tasks.core.masking import shown_record
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollector
@@ -64,6 +65,7 @@ class TaskActions:
         self._events = events
         self._timeout_s = settings.action_timeout_s
         self._grace_s = settings.node_grace_s
+        self._gpu_options = listed(settings.gpu_options)
 
     async def find(self, request: TaskRef | RestartTask) -> Task:
         """Find a task for whoever asks. Raises NotFound for another owner's, too."""
@@ -156,7 +158,10 @@ class TaskActions:
             again = restarted if await self._started_again(task, request) else self._over_again(task)
             now_ms = self._clock.wall_ms()
             record = await self._tasks.write(
-                task.id, lambda now: again(now, request.options, now_ms) if now.state.ended else now
+                task.id,
+                lambda now: (
+                    with_demand(again(now, request.options, now_ms), self._gpu_options) if now.state.ended else now
+                ),
             )
         await self._events.publish_task(TASK_RESTARTED, record.task)
         return shown_record(record)
@@ -166,6 +171,9 @@ class TaskActions:
         attempt = task.attempt
         node = self._nodes.get(attempt.node) if attempt else None
         if attempt is None or attempt.running_at_ms is None or node is None:
+            return False
+        options = task.options if request.options is None else request.options
+        if task.inputs_kept and asks_for_gpu(options, self._gpu_options) and not node.record.has_gpu:
             return False
         if not node.online and task.inputs_kept:
             self._check_given_up(attempt, node)

@@ -29,6 +29,7 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi, ObservedTas
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import Need
+from clusterodm.services.scheduler.tasks.core.graphics import asks_for_gpu, with_demand
 from clusterodm.services.scheduler.tasks.core.submission import (
     adopted,
     caught_up,
@@ -54,14 +55,16 @@ IMPORT_LOOK_S: Final = 3.0
 class TaskSubmission:
     """Takes tasks in: one durable write, then the answer."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
         records: Records,
         queue: TaskQueue,
         api: NodeApi,
         events: EventPublisher,
         summary: Callable[[Task], TaskSummary],
+        gpu_options: frozenset[str],
     ) -> None:
+        """Take its collaborators; `gpu_options`: those that ask for a graphics card."""
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
@@ -70,6 +73,7 @@ class TaskSubmission:
         self._api = api
         self._events = events
         self._summary = summary
+        self._gpu_options = gpu_options
 
     async def submit(self, request: SubmitTask) -> TaskRecord:
         """Take a commit. The same one again gets the same answer, and nothing happens twice."""
@@ -87,11 +91,13 @@ class TaskSubmission:
     async def _create(self, request: SubmitTask) -> TaskRecord:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
         images_count = images_in(request)
-        need = Need(images_count or 0, images_known=images_count is not None, owner=request.owner)
+        gpu = asks_for_gpu(request.options, self._gpu_options)
+        need = Need(images_count or 0, images_known=images_count is not None, owner=request.owner, gpu=gpu)
         because = self._queue.why_no_room(need)
         beyond = request.submodel and self._queue.is_beyond(need)
         try:
-            return await self._tasks.create(submitted(request, now_ms, because, beyond=beyond))
+            begun = submitted(request, now_ms, because, beyond=beyond)
+            return await self._tasks.create(with_demand(begun, self._gpu_options))
         except Conflict:
             return same(self._tasks.record(request.task), request)
 
@@ -112,9 +118,9 @@ class TaskSubmission:
 
     async def _create_from_url(self, request: SubmitFromUrl) -> TaskRecord:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
-        return await self._tasks.create(
-            submitted_from_url(request, now_ms, self._queue.why_no_room(Need(0, images_known=False)))
-        )
+        need = Need(0, images_known=False, gpu=asks_for_gpu(request.options, self._gpu_options))
+        begun = submitted_from_url(request, now_ms, self._queue.why_no_room(need))
+        return await self._tasks.create(with_demand(begun, self._gpu_options))
 
     async def claim(self, request: ClaimTask) -> TaskRecord:
         """Let a proxy hold a task that nobody holds. Raises Refused when another was first."""
@@ -147,7 +153,8 @@ class TaskSubmission:
         if gone and (gone.owner, gone.created_at_ms) == (submission.owner, submission.created_at_ms):
             raise Removed(f"{submission.task} was removed")
         try:
-            return await self._tasks.create(adopted(request, self._clock.wall_ms()))
+            begun = adopted(request, self._clock.wall_ms())
+            return await self._tasks.create(with_demand(begun, self._gpu_options))
         except Conflict:
             return await self._catch_up(request, self._tasks.record(submission.task).task)
 

@@ -3,21 +3,26 @@
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.messages.machines import AutoscalerStatus, TaskWaits
+from clusterodm.libs.common.messages.machines import AutoscalerStatus, BudgetStatus, TaskWaits
 from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport, UploadProgress
-from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import StoredEvent
+from clusterodm.services.admin.rendering.json_objects import machine_entry
+from clusterodm.services.admin.rendering.text import machine_line
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.lists import (
     NODE_SORTS,
     Wanted,
+    autoscaler_view,
     event_row,
     listed,
+    machine_row,
     matching_uploads,
     node_row,
     node_texts,
 )
 from clusterodm.services.admin.web.core.views import TaskRow, TasksPage
+from tests.fake_autoscaler import machine
 from tests.fake_scheduler import node
 
 NODES = [
@@ -169,3 +174,17 @@ def test_a_scheduler_that_does_not_answer_is_all_that_is_said_of_the_cluster():
     assert [each.text for each in attention_of(NOW_MS, None, None, [], None, None)] == [
         "The scheduler does not answer."
     ]
+
+
+def test_what_machines_cost_by_owner_is_shown_beside_the_limits():
+    spent = BudgetStatus(owner=Owner("survey"), cost_per_hour=0.5, cost_last_day=3.25, max_daily_cost=20.0)
+    (shown,) = autoscaler_view(AutoscalerStatus(enabled=True, reason="", budgets=(spent,))).budgets
+    assert (shown.owner, shown.cost_last_day, shown.max_hourly_cost, shown.max_daily_cost) == ("survey", 3.25, None, 20)
+
+
+def test_a_machine_says_how_it_is_rented_and_for_whom():
+    rented = machine(1, spot=True, gpu=True, owner=Owner("survey"))
+    shown = machine_row(rented)
+    assert (shown.spot, shown.gpu, shown.owner) == (True, True, "survey")
+    assert "<size: s-2vcpu-2gb@sfo2 (spot)>" in machine_line(rented)
+    assert machine_entry(rented)["owner"] == "survey"

@@ -1,5 +1,6 @@
 """How an order is put to each provider."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,9 +22,9 @@ TAGS = {"clusterodm-cluster": "c1"}
 SIZE = Size(slug="big", max_images=50, spot_price=0.25, storage_gb=120)
 
 
-def order(region: str = "nyc3", **about_launch: Any) -> Order:
+def order(region: str = "nyc3", size: Size = SIZE, **about_launch: Any) -> Order:
     node = Launch(image="opendronemap/nodeodm", token=Secret("ntok"), **about_launch)
-    return Order(name=NAME, offer=Offer(size=SIZE, region=region), launch=node, tags=TAGS)
+    return Order(name=NAME, offer=Offer(size=size, region=region), launch=node, tags=TAGS)
 
 
 def without_user_data(body: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def test_an_instance_its_disk_and_its_tags_are_one_call():
 
 
 def test_a_spot_instance_is_bid_for_once_and_its_request_is_tagged_too():
-    body = launch(order(), CloudSettings(spot=True), IMAGE, PLACE)
+    body = launch(order(size=replace(SIZE, spot=True)), CloudSettings(), IMAGE, PLACE)
     assert body["InstanceMarketOptions"] == {
         "MarketType": "spot",
         "SpotOptions": {

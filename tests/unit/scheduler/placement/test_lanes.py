@@ -45,6 +45,8 @@ def lanes_of(*tasks: Task, limits: tuple[int, ...] = (10, 100), by_owner: bool =
         pytest.param(waiting("a", owner="x"), waiting("b", owner="y"), True, id="owners without a limit"),
         pytest.param(waiting("a"), waiting("b", min_memory_bytes=1), False, id="one was short of memory"),
         pytest.param(waiting("a", 0), waiting("b", 0, zip_url="http://z"), False, id="one with images nobody knows"),
+        pytest.param(waiting("a"), waiting("b", gpu=True), False, id="one asks for a graphics card"),
+        pytest.param(waiting("a", 1, gpu=True), waiting("b", 9, gpu=True), True, id="both ask for a graphics card"),
     ],
 )
 def test_tasks_that_fit_the_same_nodes_are_in_one_lane(one: Task, other: Task, together: bool):

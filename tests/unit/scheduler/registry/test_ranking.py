@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
@@ -30,6 +31,7 @@ changes = st.one_of(
         st.just("is labeled"), names, st.sampled_from([("tenant=anne",), ("tenant=anne", "tenant=bert"), ("gpu",), ()])
     ),
     st.tuples(st.just("tenants"), st.sampled_from([(), ("gpu",)])),
+    st.tuples(st.just("is on a spot machine"), names, st.integers(0, 2)),
     st.tuples(st.just("goes"), names),
 )
 needs = st.builds(
@@ -38,12 +40,13 @@ needs = st.builds(
     avoided=st.frozensets(names.map(NodeId), max_size=3),
     task=st.sampled_from([None, TaskId("0"), TaskId("1")]),
     owner=st.sampled_from(["", "anne", "bert", "carl"]).map(Owner),
+    gpu=st.booleans(),
+    interruptions_count=st.integers(0, 2),
 )
 
 
 def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
     node = registry.get(NodeId(str(more[0])))
-    labels = node.record.labels if node else ()
     if what == "answers":
         node = node or registry.put(Node(id=NodeId(more[0]), hostname=more[0], port=1), 0)
         info = NodeInfo(max_parallel_tasks=more[1], max_images=more[2], task_queue_count=more[3])
@@ -55,12 +58,9 @@ def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
     elif node is not None:
         acts = {
             "misses": lambda: registry.miss(node, "gone", clocks_at(0).instant),
-            "locks": lambda: registry.put(
-                Node(id=node.id, hostname=node.record.hostname, port=1, locked=more[1], labels=labels), 0
-            ),
-            "is labeled": lambda: registry.put(
-                Node(id=node.id, hostname=node.record.hostname, port=1, labels=more[1]), 0
-            ),
+            "locks": lambda: registry.put(replace(node.record, locked=more[1]), 0),
+            "is labeled": lambda: registry.put(replace(node.record, labels=more[1]), 0),
+            "is on a spot machine": lambda: registry.put(replace(node.record, interruptions_limit_count=more[1]), 0),
             "occupies": lambda: registry.occupy(node.id, TaskId(f"{node.id}{more[1]}")),
             "releases": lambda: registry.release(node.id, TaskId(f"{node.id}{more[1]}")),
             "aims": lambda: (registry.unstage(TaskId(str(more[1]))), registry.stage(node, TaskId(str(more[1])))),

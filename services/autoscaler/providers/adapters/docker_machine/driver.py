@@ -138,7 +138,7 @@ def amazonec2(cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[s
         yield from ("--amazonec2-root-size", str(size.storage_gb))
     if cloud.monitoring:
         yield "--amazonec2-monitoring"
-    if cloud.spot:
+    if size.spot:
         yield from ("--amazonec2-request-spot-instance", "--amazonec2-spot-price", f"{size.spot_price:g}")
     yield from ("--amazonec2-tags", ",".join(amazon_tags(cloud, order)))
     yield from amazon_network(cloud)

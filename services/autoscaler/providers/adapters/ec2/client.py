@@ -38,6 +38,9 @@ LEAVING: Final = frozenset({"marked-for-termination", "marked-for-stop", "instan
 class Ec2Vendor:
     """An account, in some regions."""
 
+    has_spot = True
+    """Machines may be rented that can be taken away at any time."""
+
     def __init__(self, cloud: CloudSettings, regions: Sequence[str], *, timeout_s: float = TIMEOUT_S) -> None:
         self._cloud = cloud
         self._regions = tuple(dict.fromkeys(regions))
@@ -65,7 +68,6 @@ class Ec2Vendor:
             iam_role=keys.text("iamrole"),
             use_private_address=keys.flag("usePrivateAddress"),
             private_address_only=keys.flag("assignPrivateAddressOnly"),
-            spot=keys.flag("spot"),
             endpoint=keys.text("endpoint"),
         )
 

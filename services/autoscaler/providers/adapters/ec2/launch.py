@@ -28,7 +28,7 @@ class LaunchPlace:
 def launch(order: Order, cloud: CloudSettings, image: Mapping[str, Any], place: LaunchPlace) -> dict[str, Any]:
     """Write the body of RunInstances, but for the client token; `user_data` (which holds secrets) is still named so."""
     tags = [{"Key": key, "Value": value} for key, value in tags_of(cloud.tags, order).items()]
-    resources = ["instance", "volume"] + (["spot-instances-request"] if cloud.spot else [])
+    resources = ["instance", "volume"] + (["spot-instances-request"] if order.offer.size.spot else [])
     body: dict[str, Any] = {
         "MinCount": 1,
         "MaxCount": 1,
@@ -44,7 +44,7 @@ def launch(order: Order, cloud: CloudSettings, image: Mapping[str, Any], place: 
     }
     if cloud.iam_role:
         body["IamInstanceProfile"] = profile(cloud.iam_role)
-    if cloud.spot:
+    if order.offer.size.spot:
         body["InstanceMarketOptions"] = market(order.offer.size.spot_price)
     return body
 

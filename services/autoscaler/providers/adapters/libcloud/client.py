@@ -128,7 +128,7 @@ class LibcloudVendor:
 
     def _own(self, order: Order) -> dict[str, Any]:
         """Give what only this driver takes."""
-        spot = {self._abilities.spot: True} if self._settings.spot else {}
+        spot = {self._abilities.spot: True} if order.offer.size.spot and self._abilities.spot else {}
         own = arguments(self._settings.driver, self._boot_text(order), self._settings.tags, order.tags)
         return {**self._settings.create_options, **own, **spot}
 
