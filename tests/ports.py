@@ -31,6 +31,15 @@ def free_port(*, above: int = 0) -> int:
             return port
 
 
+def ports_in_a_row(count: int) -> int:
+    """Give out so many ports, one after the other; the first."""
+    while True:
+        first = random.choice(BELOW_EPHEMERAL)
+        wanted = range(first, first + count)
+        if all(each in BELOW_EPHEMERAL and is_free(each) for each in wanted) and all(take(each) for each in wanted):
+            return first
+
+
 def is_free(port: int) -> bool:
     """Whether nobody listens there."""
     with socket.socket() as probe:

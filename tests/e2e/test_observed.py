@@ -14,16 +14,20 @@ from typing import Any
 import httpx
 import pyodm
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.datasets import make_images
 from tests.e2e.up import Up, program
 from tests.otlp_collector import OTLPCollector
+from tests.ports import ports_in_a_row
 from tests.waiting import until_sync
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "s3cret-of-the-client"
 WRITTEN_S = 20.0
+SERVICES_COUNT = 4
+"""Each has a port for metrics."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def collector() -> Iterator[OTLPCollector]:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, access_log: Path, collector: OTLPCollector) -> Iterator[Up]:
     to = (f"--access-log={access_log}", "--access-log-format=json", f"--otlp-endpoint={collector.url}")
-    flags = ("--demo", "--log-format=json", *to)
+    flags = ("--demo", "--log-format=json", f"--metrics-port={ports_in_a_row(SERVICES_COUNT)}", *to)
     folder = tmp_path_factory.mktemp("observed")
     with Up(folder / "data", *flags, environment={"CLUSTERODM_TOKEN": TOKEN}) as started:
         yield started
@@ -107,6 +111,37 @@ def test_all_that_is_done_for_a_task_is_one_trace(up: Up, tmp_path: Path, collec
     assert spans["task"].begin_ns <= spans["attempt"].begin_ns <= spans["run"].begin_ns
     assert spans["run"].end_ns <= spans["task"].end_ns
     assert TOKEN.encode() not in collector.content
+
+
+def test_figures_lead_to_the_traces_of_what_was_slow(up: Up, tmp_path: Path, collector: OTLPCollector):
+    task = finished(up, tmp_path, "exemplary")
+    spans = until_sync(
+        lambda: found if "run" in (found := collector.of_task(task)) else None, timeout_s=WRITTEN_S, what="its spans"
+    )
+    trace_id = spans["run"].trace_id.hex()
+    ports = json.loads((up.data_dir / "cluster.json").read_text())["metrics_ports"]
+    for service, names in {
+        "proxy": {"clusterodm_http_request_seconds", "clusterodm_forward_seconds"},
+        "scheduler": {"clusterodm_queue_wait_seconds", "clusterodm_attempt_run_seconds"},
+    }.items():
+        pages = [openmetrics(port) for port in ports[service]]
+        assert names <= {family for page in pages for family, trace in page if trace == trace_id}
+    plain = httpx.get(f"http://127.0.0.1:{ports['proxy'][0]}/metrics", headers={"accept": "text/plain"}).text
+    assert "trace_id" not in plain
+
+
+def openmetrics(port: int) -> set[tuple[str, str]]:
+    """Scrape as Prometheus does: names of metrics, and the traces that their exemplars name."""
+    page = httpx.get(
+        f"http://127.0.0.1:{port}/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0,*/*;q=0.1"}
+    )
+    assert page.headers["content-type"].startswith("application/openmetrics-text")
+    return {
+        (family.name, sample.exemplar.labels["trace_id"])
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+        if sample.exemplar
+    }
 
 
 def test_a_client_with_a_trace_gets_all_of_it_in_its_own(up: Up, tmp_path: Path, collector: OTLPCollector):

@@ -4,9 +4,7 @@ Skipped only where it is not installed: apt-get install prometheus; CI has it.
 """
 
 import json
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -22,7 +20,7 @@ import yaml
 
 from tests.datasets import make_images
 from tests.e2e.up import Up
-from tests.ports import free_port
+from tests.ports import free_port, ports_in_a_row
 from tests.waiting import until_sync
 
 prometheus, promtool = shutil.which("prometheus"), shutil.which("promtool")
@@ -31,20 +29,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(prometheus is None, reason="a
 FOLDER = Path(__file__).parents[2] / "deploy" / "observability"
 SERVICES = ("proxy", "scheduler", "autoscaler", "admin")
 LISTS_NOTHING = "import sys\nsys.stdin.read()\nprint('{\"machines\": []}')\n"
-
-
-def ports_in_a_row(count: int) -> int:
-    """Find so many free ports, one after the other; the first."""
-    for _ in range(100):
-        first = random.randrange(20_000, 30_000)
-        try:
-            for port in range(first, first + count):
-                with socket.create_server(("127.0.0.1", port)):
-                    pass
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
 
 
 def machines_file(folder: Path) -> Path:

@@ -29,7 +29,7 @@ from clusterodm.libs.common.messages.kinds import LongPoll, Request
 from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from clusterodm.libs.common.telemetry.metrics import counter, histogram
 from clusterodm.libs.common.telemetry.request_context import cause
-from clusterodm.libs.common.telemetry.tracing import TRACEPARENT, current
+from clusterodm.libs.common.telemetry.tracing import TRACEPARENT, current, exemplar_of
 
 Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
@@ -91,7 +91,8 @@ class Requests:
         finally:
             REQUESTS.inc(request.name, outcome)
             if not isinstance(request, LongPoll):
-                REQUEST_SECONDS.observe(monotonic_s() - asked_s, request.name)
+                trace_id = exemplar_of(current.get())
+                REQUEST_SECONDS.observe(monotonic_s() - asked_s, request.name, trace_id=trace_id)
         return reply
 
     async def _answer(self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant) -> Msg:

@@ -11,6 +11,7 @@ from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.http_io.listening import optional_listener
 from clusterodm.libs.common.settings.settings import HealthSettings
 from clusterodm.libs.common.telemetry.metrics import exposition
+from clusterodm.libs.common.telemetry.tracing import Spans
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -19,6 +20,8 @@ Send = Callable[[Message], Awaitable[None]]
 OK: Final = 200
 NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
+OPENMETRICS: Final = b"application/openmetrics-text"
+"""The only format that has exemplars; without traces there are none, and everybody gets the plain one."""
 
 
 def health_listener(settings: HealthSettings) -> AbstractContextManager[socket.socket | None]:
@@ -45,7 +48,8 @@ def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Rec
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         del receive
-        status, kind, body = await answered(health, scope["path"], errors=errors)
+        traced = Spans.told is not None and OPENMETRICS in dict(scope["headers"]).get(b"accept", b"")
+        status, kind, body = await answered(health, scope["path"], errors=errors, traced=traced)
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -53,10 +57,10 @@ def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Rec
     return app
 
 
-async def answered(health: Health, path: str, *, errors: bool = True) -> tuple[int, bytes, bytes]:
-    """Answer for an address: status, type, body."""
+async def answered(health: Health, path: str, *, errors: bool = True, traced: bool = False) -> tuple[int, bytes, bytes]:
+    """Answer for an address: status, type, body. `errors`: see Health.page; `traced`: figures have exemplars."""
     if path == "/metrics":
-        kind, body = await exposition()
+        kind, body = await exposition(traced=traced)
         return OK, kind, body
     if (page := health.page(path, errors=errors)) is None:
         return NOT_FOUND, b"application/json", b'{"error":"Not found"}'

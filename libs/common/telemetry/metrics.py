@@ -19,6 +19,8 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, TypeVar
 
+from clusterodm.libs.common.process.wall_clock import now_ms
+
 Labels = tuple[str, ...]
 
 SERIES_COUNT: Final = 2000
@@ -75,13 +77,24 @@ class Sum(Metric):
     kind = "counter"
 
 
+class Traced(NamedTuple):
+    """An observation whose trace can be looked at: what OpenMetrics calls an exemplar."""
+
+    trace_id: int
+    value: float
+    at_s: float
+    """Since 1970."""
+
+
 class Buckets:
     """What one histogram has seen under one value of its labels."""
 
-    __slots__ = ("_limits", "counts", "total")
+    __slots__ = ("_limits", "counts", "total", "traced")
 
     def __init__(self, limits: tuple[float, ...]) -> None:
         self._limits = limits
+        self.traced: dict[int, Traced] = {}
+        """The last that was traced, by its place in `counts`."""
         self.counts = [0] * (len(limits) + 1)
         """How many lay within each limit and above the one before; the last: above all."""
         self.total = 0.0
@@ -90,10 +103,13 @@ class Buckets:
         """Show how many, and their sum."""
         return f"Buckets({sum(self.counts)} observations, {self.total:g})"
 
-    def observe(self, value: float) -> None:
-        """Take a value in."""
-        self.counts[bisect_left(self._limits, value)] += 1
+    def observe(self, value: float, trace_id: int = 0) -> None:
+        """Take a value in. `trace_id`: of which trace (`tracing.exemplar_of`); 0: of none."""
+        place = bisect_left(self._limits, value)
+        self.counts[place] += 1
         self.total += value
+        if trace_id:
+            self.traced[place] = Traced(trace_id, value, now_ms() / 1000)
 
 
 class Histogram(Metric):
@@ -106,9 +122,9 @@ class Histogram(Metric):
         self.limits = tuple(limits)
         self.values: dict[Labels, Buckets] = {} if labels else {(): Buckets(self.limits)}
 
-    def observe(self, value: float, *of: str) -> None:
-        """Take a value in; `of`: a value for each label."""
-        self.of(*of).observe(value)
+    def observe(self, value: float, *of: str, trace_id: int = 0) -> None:
+        """Take a value in; `of`: a value for each label. `trace_id`: see Buckets."""
+        self.of(*of).observe(value, trace_id)
 
     def of(self, *of: str) -> Buckets:
         """Find what was seen under a value for each label; whoever observes often keeps it."""
@@ -191,12 +207,12 @@ UNREADABLE: Final = counter(
 )
 
 
-async def exposition() -> tuple[bytes, bytes]:
-    """Write all that is counted in this process: content type, text."""
+async def exposition(*, traced: bool = False) -> tuple[bytes, bytes]:
+    """Write all that is counted in this process: content type, text. `traced`: as OpenMetrics, with exemplars."""
     readings = [reading for read in list(_readers.values()) for reading in read()]
     from clusterodm.libs.common.process.lifecycle import threaded  # what never is scraped needs no event loop
 
-    return await threaded(partial(text_of, list(snapshot()), readings), "write metrics")
+    return await threaded(partial(text_of, list(snapshot()), readings, traced=traced), "write metrics")
 
 
 class Counted(NamedTuple):
@@ -204,7 +220,7 @@ class Counted(NamedTuple):
 
     metric: Counter | Histogram
     values: dict[Labels, float]
-    buckets: dict[Labels, tuple[tuple[int, ...], float]]
+    buckets: dict[Labels, tuple[tuple[int, ...], float, dict[int, Traced]]]
 
 
 def snapshot() -> Iterator[Counted]:
@@ -213,16 +229,20 @@ def snapshot() -> Iterator[Counted]:
         if isinstance(metric, Counter):
             yield Counted(metric, dict(metric.values), {})
         elif isinstance(metric, Histogram):
-            kept = {of: (tuple(buckets.counts), buckets.total) for of, buckets in metric.values.items()}
+            kept = {of: (tuple(seen.counts), seen.total, dict(seen.traced)) for of, seen in metric.values.items()}
             yield Counted(metric, {}, kept)
 
 
-def text_of(counted: Iterable[Counted], readings: Iterable[Reading]) -> tuple[bytes, bytes]:
+def text_of(counted: Iterable[Counted], readings: Iterable[Reading], *, traced: bool) -> tuple[bytes, bytes]:
     """Write what was counted and read, and what prometheus-client knows of this process."""
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+    from prometheus_client.openmetrics import exposition as openmetrics
 
-    ours = OneScrape([*map(family_counted, counted), *families_read(readings)])
-    return CONTENT_TYPE_LATEST.encode(), generate_latest(REGISTRY) + generate_latest(ours)
+    whole = OneScrape([*REGISTRY.collect(), *map(family_counted, counted), *families_read(readings)])
+    if traced:
+        write: Callable[[OneScrape], bytes] = openmetrics.generate_latest
+        return openmetrics.CONTENT_TYPE_LATEST.encode(), write(whole)
+    return CONTENT_TYPE_LATEST.encode(), generate_latest(whole)
 
 
 class OneScrape:
@@ -252,9 +272,17 @@ def family_counted(counted: Counted) -> Any:
         return family
     seen = HistogramMetricFamily(metric.name, metric.said, labels=metric.labels)
     names = [*(f"{limit:g}" for limit in metric.limits), "+Inf"]
-    for of, (counts, total) in counted.buckets.items():
-        seen.add_metric(of, list(zip(names, accumulate(counts), strict=True)), total)
+    for of, (counts, total, traced) in counted.buckets.items():
+        exemplars = [exemplar(traced.get(place)) for place in range(len(counts))]
+        seen.add_metric(of, list(zip(names, accumulate(counts), exemplars, strict=True)), total)
     return seen
+
+
+def exemplar(traced: Traced | None) -> Any:
+    """Write an observation as the library has it."""
+    from prometheus_client.samples import Exemplar
+
+    return traced and Exemplar({"trace_id": f"{traced.trace_id:032x}"}, traced.value, traced.at_s)
 
 
 def families_read(readings: Iterable[Reading]) -> list[Any]:

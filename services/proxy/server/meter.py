@@ -25,8 +25,8 @@ class EndpointMeter:
         """Show what it counts."""
         return f"EndpointMeter({self._endpoint} {self._seconds!r})"
 
-    def count(self, status: int, seconds: float, received_bytes: int, sent_bytes: int) -> None:
-        """Count one request."""
+    def count(self, status: int, seconds: float, received_bytes: int, sent_bytes: int, trace_id: int = 0) -> None:
+        """Count one request. `trace_id`: of which trace; 0: of none."""
         key = self._codes.get(status)
         if key is None:
             key = self._codes[status] = (self._endpoint, "dropped" if status == DROPPED else str(status))
@@ -34,7 +34,7 @@ class EndpointMeter:
         HTTP_REQUESTS.values[key] += 1
         HTTP_RECEIVED.values[self._key] += received_bytes
         HTTP_SENT.values[self._key] += sent_bytes
-        self._seconds.observe(seconds)
+        self._seconds.observe(seconds, trace_id)
 
 
 class RequestMeter:

@@ -141,13 +141,13 @@ class Router:
             await apologise(exchange)
         finally:
             exchange.forget()
-            self._count(exchange, monotonic_s() - began)
+            self._count(exchange, monotonic_s() - began, span.trace_id if span is not None else 0)
             if span is not None:
                 span.end(monotonic_s() - began)
 
-    def _count(self, exchange: RequestContext, seconds: float) -> None:
+    def _count(self, exchange: RequestContext, seconds: float, trace_id: int) -> None:
         meter = self._meter.of(endpoint_of(exchange.method, exchange.path))
-        meter.count(exchange.status, seconds, exchange.received_bytes, exchange.sent_bytes)
+        meter.count(exchange.status, seconds, exchange.received_bytes, exchange.sent_bytes, trace_id)
         if self._answered is not None:
             self._answered(exchange_of(exchange, seconds))
 

@@ -20,6 +20,7 @@ from clusterodm.libs.common.telemetry.tracing import (
     below,
     current,
     emit,
+    exemplar_of,
     of_task,
     read,
 )
@@ -52,6 +53,11 @@ class RequestSpan:
     def __repr__(self) -> str:
         """Show what was asked for."""
         return f"RequestSpan({self._exchange.method} {self._route})"
+
+    @property
+    def trace_id(self) -> int:
+        """Of which trace it is; 0: of none that is told."""
+        return exemplar_of(self._context)
 
     def is_below(self, parent: SpanContext) -> None:
         """Belong to a trace, from here on."""

@@ -184,7 +184,7 @@ class AttemptRun:
             over = str(leaves(stopped)[0])
         outcome = outcome_of(decision, over)
         FORWARDED.inc(outcome)
-        FORWARD_SECONDS.observe(monotonic_s() - began, outcome)
+        FORWARD_SECONDS.observe(monotonic_s() - began, outcome, trace_id=span.trace_id)
         span.end(self._delivery.sent, over or (decision.reason if decision else ""))
         if over:
             self._log.info("forwarding.stopped", reason=over)

@@ -6,7 +6,17 @@ from typing import Final
 from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s, now_ms
-from clusterodm.libs.common.telemetry.tracing import NS_PER_MS, Spans, TraceSpan, Value, below, current, emit, read
+from clusterodm.libs.common.telemetry.tracing import (
+    NS_PER_MS,
+    Spans,
+    TraceSpan,
+    Value,
+    below,
+    current,
+    emit,
+    exemplar_of,
+    read,
+)
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -27,6 +37,11 @@ class ForwardSpan:
     def __repr__(self) -> str:
         """Show of which attempt."""
         return f"ForwardSpan({self._task} {self._placed.attempt})"
+
+    @property
+    def trace_id(self) -> int:
+        """Of which trace it is; 0: of none that is told."""
+        return exemplar_of(self._context)
 
     def end(self, sent: Mapping[str, int], error: str) -> None:
         """Tell it. `sent`: bytes of the files that the node has."""

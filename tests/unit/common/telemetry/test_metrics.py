@@ -1,6 +1,7 @@
 """Counting, reading and writing of metrics."""
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
 from clusterodm.libs.common.telemetry import metrics
 from clusterodm.libs.common.telemetry.metrics import (
@@ -16,18 +17,20 @@ from clusterodm.libs.common.telemetry.metrics import (
 )
 
 
-def text(*counted: metrics.Counter | metrics.Histogram, readings: list[Reading] | None = None) -> str:
+def text(
+    *counted: metrics.Counter | metrics.Histogram, readings: list[Reading] | None = None, traced: bool = False
+) -> str:
     shots = [
         metrics.Counted(
             metric,
             dict(metric.values) if isinstance(metric, Counter) else {},
-            {of: (tuple(kept.counts), kept.total) for of, kept in metric.values.items()}
+            {of: (tuple(kept.counts), kept.total, dict(kept.traced)) for of, kept in metric.values.items()}
             if isinstance(metric, Histogram)
             else {},
         )
         for metric in counted
     ]
-    return text_of(shots, readings or [])[1].decode()
+    return text_of(shots, readings or [], traced=traced)[1].decode()
 
 
 def test_a_counter_is_there_before_it_has_counted():
@@ -57,6 +60,28 @@ def test_a_histogram_says_how_many_lay_within_each_limit():
     ]
     assert 'example_seconds_count{what="call"} 4.0' in lines
     assert 'example_seconds_sum{what="call"} 7.65' in lines
+
+
+def test_a_bucket_names_the_last_trace_that_fell_into_it_where_the_format_can():
+    took = Histogram("example_seconds", "Time", ("what",), (0.1, 1.0))
+    took.observe(0.5, "call", trace_id=7)
+    took.observe(0.6, "call", trace_id=0xABC)
+    took.observe(0.7, "call")
+    took.observe(5.0, "call")
+    [family] = [family for family in parsed(text(took, traced=True)) if family.name == "example_seconds"]
+    exemplars = {sample.labels["le"]: sample.exemplar for sample in family.samples if "le" in sample.labels}
+    assert {le: found and (found.labels["trace_id"], found.value) for le, found in exemplars.items()} == {
+        "0.1": None,
+        "1": (f"{0xABC:032x}", 0.6),
+        "+Inf": None,
+    }
+    assert "trace_id" not in text(took)
+
+
+def test_the_format_with_exemplars_has_all_that_the_plain_one_has():
+    things, size = Counter("example_things_total", "Things", ()), Gauge("example_bytes", "Size", ())
+    said = text(things, readings=[Reading(size, 5)], traced=True)
+    assert {"example_things", "example_bytes", "process_cpu_seconds"} <= {family.name for family in parsed(said)}
 
 
 def test_what_two_readers_say_of_one_metric_stands_together():
