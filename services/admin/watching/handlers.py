@@ -39,6 +39,9 @@ HINTS: Final = "hint."
 """Events that services give each other, and nobody looks for."""
 AWAY_S: Final = 60.0
 """A spool of which nothing was heard for so long is not there."""
+PATIENCE_S: Final = 1.0
+SILENT_S: Final = 0.05
+"""So long the autoscaler is waited for, and so long once it has not answered."""
 
 
 class EventLog:
@@ -82,6 +85,7 @@ class Watched:
         self._samples: Bucket[Sample] | None = None
         self._before: ClusterOverview | None = None
         self._loading = asyncio.Lock()
+        self._autoscaler_silent = False
 
     def __repr__(self) -> str:
         """Show what is known."""
@@ -107,7 +111,12 @@ class Watched:
         """Take a sample and keep it. Raises BusFailed."""
         overview, now_ms = await self.overview(), self._clock.wall_ms()
         sample = sample_of(
-            now_ms, overview, self._before, await self.autoscaler(), self.known_uploads(), self.known_spools()
+            now_ms,
+            overview,
+            self._before,
+            await self.autoscaler(waits=True),
+            self.known_uploads(),
+            self.known_spools(),
         )
         self._before = overview
         if self._history is not None:
@@ -123,13 +132,17 @@ class Watched:
             log.debug("overview.not_read", reason=error.message)
             return None
 
-    async def autoscaler(self) -> AutoscalerStatus | None:
-        """Ask the autoscaler; None: there is none, or it does not answer."""
+    async def autoscaler(self, *, waits: bool = False) -> AutoscalerStatus | None:
+        """Ask the autoscaler; None: there is none, or it does not answer. Where it has not answered before, pages do not wait for it, but samples do."""
+        timeout_s = SILENT_S if self._autoscaler_silent and not waits else PATIENCE_S
         try:
-            return await self._bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=1.0)
+            status = await self._bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=timeout_s)
         except ClusterError as error:
+            self._autoscaler_silent = True
             log.debug("autoscaler.not_read", reason=error.message)
             return None
+        self._autoscaler_silent = False
+        return status
 
     def known_uploads(self) -> list[UploadProgress]:
         """List uploads that are not committed, the newest first."""

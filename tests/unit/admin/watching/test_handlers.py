@@ -1,15 +1,20 @@
 """What operators watch is followed: samples survive a restart, events are read as they come, a proxy that is silent is not there."""
 
+from typing import Any
+
 import pytest
 
+from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import SAMPLES
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW, ClusterOverview, GetOverview, SpoolReport
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.watching.handlers import PATIENCE_S, SILENT_S, Watched
 
 
 @pytest.fixture
@@ -67,3 +72,31 @@ async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: Memo
     assert watched.known_spools() == [report]
     clock.pass_s(61)
     assert watched.known_spools() == []
+
+
+class PatienceBus(MemoryBus):
+    """Notes how long each answer is waited for; there is one while `answers`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = False
+        self.waited_s: list[float | None] = []
+
+    async def request(self, request: Request[Any, Any], message: Any, timeout_s: float | None = None) -> Any:
+        del request, message
+        self.waited_s.append(timeout_s)
+        if not self.answers:
+            raise BusFailed("nobody answers")
+        return AutoscalerStatus(enabled=True, reason="")
+
+
+async def test_pages_do_not_wait_for_an_autoscaler_that_has_not_answered_but_samples_do():
+    bus = PatienceBus()
+    watched = Watched(bus, FakeClock())
+    assert await watched.autoscaler() is None
+    assert await watched.autoscaler() is None
+    assert await watched.autoscaler(waits=True) is None
+    bus.answers = True
+    assert await watched.autoscaler() is not None
+    assert await watched.autoscaler() is not None
+    assert bus.waited_s == [PATIENCE_S, SILENT_S, PATIENCE_S, SILENT_S, PATIENCE_S]
