@@ -129,7 +129,7 @@ def pace_text(pace: int) -> str:
     """Show how fast a node is; its steps are a fifth each (the scheduler's placement/core/pace.py)."""
     if not pace:
         return "usual"
-    return f"{PACE_STEP ** abs(pace):.1f} times as {'slow' if pace > 0 else 'fast'}"
+    return f"{PACE_STEP ** abs(pace):.1f}x {'slower' if pace > 0 else 'faster'}"
 
 
 def progress_of(task: TaskRow) -> float | None:

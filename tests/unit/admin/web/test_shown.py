@@ -68,7 +68,7 @@ def test_how_long_ago(at_ms: float | None, text: str):
 
 @pytest.mark.parametrize(
     ("pace", "text"),
-    [(0, "usual"), (1, "1.2 times as slow"), (-2, "1.4 times as fast"), (4, "2.1 times as slow")],
+    [(0, "usual"), (1, "1.2x slower"), (-2, "1.4x faster"), (4, "2.1x slower")],
 )
 def test_how_fast_a_node_is(pace: int, text: str):
     assert shown.pace_text(pace) == text
