@@ -9,6 +9,8 @@ machine too many).
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.buckets import NODES, TASKS
 from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask
@@ -192,8 +194,19 @@ class TaskMirror:
         return self.still_waiting(demand.waiting)
 
     def still_waiting(self, listed: Sequence[WaitingTask]) -> Sequence[WaitingTask]:
-        """Leave out those that have found a node since they were listed, or have ended."""
-        return [task for task in listed if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING]
+        """Leave out those that have found a node since they were listed, or have ended; others may have lost one since."""
+        return [
+            self._brought_up_to_date(task)
+            for task in listed
+            if self._known.get(task.task, TaskState.WAITING) is TaskState.WAITING
+        ]
+
+    def _brought_up_to_date(self, task: WaitingTask) -> WaitingTask:
+        """Count the interruptions that its record has and a snapshot of before does not, lest it is put on a spot machine again."""
+        known = self._waiting.get(task.task)
+        if known is None or known.interruptions_count <= task.interruptions_count:
+            return task
+        return msgspec.structs.replace(task, interruptions_count=known.interruptions_count)
 
     def completed(self) -> list[CompletedTask]:
         """Give the tasks that were completed on machines since this was last asked."""

@@ -27,6 +27,11 @@ def world(**limits: Any) -> World:
 async def runs(world: World) -> Machine:
     """Go on until the task runs; its machine."""
     await world.scheduler.submit(TASK)
+    return await runs_on(world)
+
+
+async def runs_on(world: World) -> Machine:
+    """Go on until the task that is there runs; its machine."""
     while world.scheduler.tasks[TASK].state is not TaskState.RUNNING:
         await world.turn()
     (machine,) = [each for each in world.machines() if not each.state.ended]
@@ -94,6 +99,21 @@ async def test_killed_anywhere_the_task_is_run_once_more_and_nothing_is_left(kil
         assert (task.state, [each.interrupted for each in task.attempts]) == (TaskState.COMPLETED, [True, False])
         assert played.cloud.machines == {}
         assert len(played.cloud.created) == 2
+
+
+async def test_a_snapshot_of_before_the_interruption_rents_no_spot_machine_again():
+    async with world() as played:
+        await played.scheduler.submit(TASK)
+        before = played.scheduler.demand()
+        first = await runs_on(played)
+        played.cloud.leaving[first.id] = "spot interruption"
+        await played.reconciler.check()
+        while played.scheduler.tasks[TASK].state is not TaskState.WAITING:
+            await played.turn()
+        await played.planner.take_demand(before)
+        await played.planner.tick()
+        assert [each.spot for each in played.machines()] == [True, False]
+        await played.settle()
 
 
 async def test_a_machine_counts_against_the_owner_of_the_task_that_it_was_rented_for():
