@@ -18,9 +18,9 @@ import pytest
 
 from clusterodm.libs.common.process.loops import background
 from tests.asr_files import S3
-from tests.chaos.test_every_machine_state import CREATED, STEPS, Records, reached
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.machine_records import CREATED, STEPS, Records
 from tests.nats import LEAVES_UNCLOSED
 from tests.rented import all_gone, create, finish, rental, renting
 from tests.seaweed import Seaweed
@@ -57,7 +57,7 @@ async def test_it_ends_in_time_at_every_step(kind: str, tmp_path: Path, seaweed:
                 task = await create(cluster, make_images(tmp_path / "images", 3))
                 for count, step in enumerate(STEPS, start=1):
                     await until(lambda count=count: at_work_count(cluster) == count, timeout_s=45, what="it to begin")
-                    await reached(step, records, machines)
+                    await records.reached(step, lambda: bool(machines.here()))
                     await stopped(cluster)
                     if step == CREATED:
                         machines.release()
