@@ -181,11 +181,11 @@ def removed(task: Task, now_ms: WallMs) -> Task:
 
 
 def restarted(task: Task, options: tuple[OptionValue, ...] | None, now_ms: WallMs) -> Task:
-    """Run it again where it ended. Nothing that was known counts, and `running_at_ms` is later than ever before."""
+    """Run it again where it ended. Nothing that was known counts, and it begins later than all that was, whatever the clock says."""
     last = task.attempt
     if last is None:
         raise ImpossibleStep("a task that was never on a node cannot restart")
-    began_ms = WallMs(max(now_ms, (last.running_at_ms or 0) + 1))
+    began_ms = WallMs(max(after_its_end(task, now_ms), (last.running_at_ms or 0) + 1))
     return moved(
         task,
         TaskStep.RESTART,
@@ -217,7 +217,7 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
     return moved(
         task,
         TaskStep.START_OVER,
-        restarted_at_ms=now_ms,
+        restarted_at_ms=after_its_end(task, now_ms),
         accounted=False,
         known=None,
         error="",
@@ -227,6 +227,11 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
         attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
         timeline=with_line(task.timeline, "Restarted from its inputs", now_ms),
     )
+
+
+def after_its_end(task: Task, now_ms: WallMs) -> WallMs:
+    """Say when it begins again: after its end also where the clock went back. By that order an end is told from one that is over."""
+    return WallMs(max(now_ms, (task.ended_at_ms or 0) + 1))
 
 
 def forgiven(attempt: Attempt, *, last: bool) -> Attempt:

@@ -83,8 +83,8 @@ def is_behind(record: Task, history: History) -> bool:
 
 
 def is_before(record: Task, end: KnownEnd) -> bool:
-    """Whether nothing has happened to a task after an end: else it was started again."""
-    return not record.timeline or record.timeline[-1].at_ms <= end.at_ms
+    """Whether a task was not started again after an end. What else was written of it since, an older store's scheduler wrote, which does not know the end."""
+    return record.restarted_at_ms <= end.at_ms
 
 
 # --- from the records ----------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def adopted(request: AdoptTask, now_ms: WallMs) -> Task:
 
 
 def caught_up(task: Task, request: AdoptTask, now_ms: WallMs) -> Task:
-    """Take in what its upload owner knows and the record does not. An end that the record has gone beyond (a restart) is none."""
-    later = request.end is not None and bool(task.timeline) and task.timeline[-1].at_ms > request.end.at_ms
+    """Take in what its upload owner knows and the record does not. An end before the record's last restart is none."""
+    later = request.end is not None and task.restarted_at_ms > request.end.at_ms
     return followed(task, request, None if later else request.end, now_ms)
 
 

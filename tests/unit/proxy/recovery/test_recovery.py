@@ -6,8 +6,8 @@ from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
-from clusterodm.libs.common.messages.tasks import REMOVE_TASK, KnownAttempt, TaskRef
-from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
+from clusterodm.libs.common.messages.tasks import REMOVE_TASK, KnownAttempt, KnownEnd, TaskRef
+from clusterodm.libs.common.model.tasks import Attempt, Moment, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
@@ -150,6 +150,16 @@ async def test_a_record_of_an_older_store_is_no_answer_until_it_is_put_right(sce
     assert last_run.knows_more(record(1))
     assert not last_run.knows_more(record(1, 2))
     assert not last_run.knows_more(record()), "what comes later is not held against what was done before the start"
+
+
+async def test_what_was_written_of_a_task_after_its_end_is_no_restart(scene: Scene):
+    end = KnownEnd(state=TaskState.CANCELED, at_ms=1_000)
+    await scene.spool.remember(TASK, History(end=end))
+    await scene.spool.mark(TASK, Mark.SUBMITTED)
+    last_run = Recovery(scene.bus, scene.spool, scene.clock, scene.look_again, scene.secret.renew).last_run
+    written = task(TASK, TaskState.WAITING, timeline=(Moment(at_ms=2_000, text="Waiting for a node"),))
+    assert last_run.knows_more(written)
+    assert not last_run.knows_more(task(TASK, TaskState.WAITING, restarted_at_ms=1_001))
 
 
 @pytest.mark.parametrize("shown", [record(state=TaskState.FAILED), record(1), task(OTHER, TaskState.WAITING)])

@@ -273,6 +273,32 @@ async def test_a_task_that_was_canceled_after_the_backup_stays_canceled():
         assert play.task("one").state is TaskState.CANCELED
 
 
+async def test_a_canceled_task_stays_canceled_whatever_was_written_of_it_since():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        canceled_at_ms = play.now_ms
+        await play.passes(60)
+        await play.is_placed("one")
+        assert play.task("one").timeline[-1].at_ms > canceled_at_ms, (
+            "the older store's scheduler knows no end, and goes on"
+        )
+        await play.adopts("one", end=KnownEnd(state=TaskState.CANCELED, at_ms=canceled_at_ms))
+        assert play.task("one").state is TaskState.CANCELED
+
+
+async def test_a_restart_is_later_than_the_end_before_it_though_the_clock_went_back():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.cancels("one")
+        ended_at_ms = play.task("one").ended_at_ms
+        assert ended_at_ms
+        play.clock.step_wall_s(-7_200)
+        await play.restarts("one")
+        assert play.task("one").restarted_at_ms > ended_at_ms
+        await play.adopts("one", end=KnownEnd(state=TaskState.CANCELED, at_ms=ended_at_ms))
+        assert play.task("one").state is TaskState.WAITING
+
+
 async def test_an_end_that_the_record_has_gone_beyond_is_none():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")

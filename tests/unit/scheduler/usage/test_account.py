@@ -138,6 +138,7 @@ async def test_a_task_that_runs_again_counts_again(archived: bool):
         await runs(play, "one")
         if archived:
             await play.archives()
+        await play.passes(1)
         await play.restarts("one")
         await ends(play, "one", 5)
         await play.starts_up()
