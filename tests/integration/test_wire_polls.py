@@ -100,8 +100,8 @@ async def test_a_running_task_is_described_by_its_node_under_the_public_id(
 
 @pytest.mark.parametrize(
     ("said", "shown"),
-    [(10, 10), (20, 20), (30, 20), (40, 20), (50, 20)],
-    ids=["queued", "running", "failed", "completed", "canceled"],
+    [(10, 20), (20, 20), (30, 20), (40, 20), (50, 20)],
+    ids=["queued for a moment", "running", "failed", "completed", "canceled"],
 )
 async def test_that_a_task_has_ended_is_for_the_scheduler_to_say(
     proxy: ProxyUnderTest, script: ScriptedNode, node: Node, said: int, shown: int

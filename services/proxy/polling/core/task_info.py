@@ -7,7 +7,8 @@ The record decides how a task stands; the node adds what only it can know (progr
                                          QUEUED. A sub-model: RUNNING, QUEUED when it is beyond the room for them, which is
                                          what QUEUED means for split-merge ("node limit reached")
     forwarding        (is not asked)     RUNNING
-    running           QUEUED, RUNNING    as the node says; a sub-model always RUNNING
+    running           QUEUED             RUNNING, until the scheduler has seen it queued there, too; then QUEUED. A sub-model: RUNNING
+    running           RUNNING            RUNNING
     running           it has ended       RUNNING, until the scheduler has looked too (it is told at once): after a failure another
                                          attempt may follow, and only what the scheduler knows to have ended can be run again
     running           anything else      what the node last said, from the record
@@ -63,7 +64,15 @@ def code_of(task: Task, said: StatusCode | None) -> StatusCode:
         return ENDED_CODES[task.state]
     if task.state is not TaskState.RUNNING:
         return StatusCode.QUEUED if is_queued(task) else StatusCode.RUNNING
-    return StatusCode.QUEUED if said is StatusCode.QUEUED and not task.submodel else StatusCode.RUNNING
+    return StatusCode.QUEUED if said is StatusCode.QUEUED and is_kept_waiting(task) else StatusCode.RUNNING
+
+
+def is_kept_waiting(task: Task) -> bool:
+    """Whether its node had it queued when the scheduler looked, too.
+
+    A free node has it queued for a moment between its commit and its start. After the RUNNING of the files on their way that is a step back, and no news.
+    """
+    return not task.submodel and task.known is not None and task.known.code is StatusCode.QUEUED
 
 
 def is_queued(task: Task) -> bool:

@@ -52,7 +52,7 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
         (TaskState.WAITING, None, 20, 20),
         (TaskState.FORWARDING, None, 20, 20),
         (TaskState.RUNNING, None, 20, 20),
-        (TaskState.RUNNING, 10, 10, 20),
+        (TaskState.RUNNING, 10, 20, 20),
         (TaskState.RUNNING, 20, 20, 20),
         (TaskState.RUNNING, 30, 20, 20),
         (TaskState.RUNNING, 40, 20, 20),
@@ -69,6 +69,15 @@ def test_the_record_decides_and_the_node_adds(
 
     assert code_of(task(state), code) == shown
     assert code_of(task(state, submodel=True), code) == submodel_shown
+
+
+def test_a_node_keeps_a_task_waiting_when_the_scheduler_has_seen_that_too() -> None:
+    queued = task(TaskState.RUNNING, known=LastKnown(code=StatusCode.QUEUED))
+    assert code_of(queued, StatusCode.QUEUED) == StatusCode.QUEUED
+    assert code_of(queued, StatusCode.RUNNING) == StatusCode.RUNNING
+    assert known_info(queued, now_ms=110)["status"] == {"code": 10}
+    assert code_of(task(TaskState.RUNNING, known=LastKnown(code=StatusCode.RUNNING)), StatusCode.QUEUED) == 20
+    assert code_of(msgspec.structs.replace(queued, submodel=True), StatusCode.QUEUED) == StatusCode.RUNNING
 
 
 def test_a_task_is_queued_when_a_slot_has_been_looked_for_in_vain() -> None:
