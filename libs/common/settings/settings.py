@@ -8,7 +8,6 @@ Mistakes are `SettingsError`s, one line each; `parse()` prints them and ends the
 Secrets have the type `Secret`: they never show in a repr, a log or `--help`.
 """
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from clusterodm.libs.common.json_files import read_json
 from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
 from clusterodm.libs.common.settings.wording import NEGATION, hint
@@ -193,7 +193,7 @@ def from_environment(cls: type[Settings]) -> dict[str, Any]:
 def listed(name: str, word: str) -> Any:
     """Read a list from the environment. Raises SettingsError, without repeating it."""
     try:
-        return json.loads(word)
+        return read_json(word)
     except ValueError:
         raise SettingsError(f"{flag(name)}: {ENVIRONMENT_PREFIX}{name.upper()} should be a JSON list") from None
 
@@ -241,7 +241,7 @@ def read_file(cls: type[CommonSettings], path: str) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} not found or invalid: {error}") from None
     if not isinstance(content, dict):

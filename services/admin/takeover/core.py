@@ -7,7 +7,6 @@ Everything is checked before anything is taken over, and every mistake gets a li
 are read, and never repeated in a mistake.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.hosts import FORMS, bare, is_host, shown
 from clusterodm.libs.common.identity import owner_of
+from clusterodm.libs.common.json_files import read_json
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.admin.commands.core.commands import port as port_of
 
@@ -71,7 +71,7 @@ class FileReader:
     def content(self, text: str, kind: type, called: str) -> Any:
         """Decode the file; an empty `kind` when it is not what it has to be."""
         try:
-            found = json.loads(text)
+            found = read_json(text)
         except ValueError as error:
             self.mistake("", f"not JSON: {error}")
             return kind()

@@ -4,11 +4,16 @@ import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.process.regular_files import read_regular
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import Outside, SettingsReader
+
+SECRET_BYTES: Final = 64 * 1024
+"""More than any key or certificate takes."""
 
 
 class AsrFile:
@@ -34,7 +39,7 @@ def check_file(path: str, environment: Mapping[str, str], kinds: Mapping[str, Se
     """
     outside = Outside(
         environment=environment,
-        read=lambda name: Path(name).expanduser().read_text(encoding="utf-8"),
+        read=secret_in,
         exists=lambda name: Path(name).expanduser().is_file(),
         kinds=kinds,
     )
@@ -46,6 +51,14 @@ def check_file(path: str, environment: Mapping[str, str], kinds: Mapping[str, Se
         raise Refused(f"{path}: not valid JSON: it is not UTF-8 text") from None
     except Refused as error:
         raise Refused("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from None
+
+
+def secret_in(name: str) -> str:
+    """Read the file of a secret. Raises OSError, UnicodeError, and Refused when it can hold none."""
+    content = read_regular(Path(name).expanduser(), SECRET_BYTES)
+    if len(content) > SECRET_BYTES:
+        raise Refused(f"it is longer than {SECRET_BYTES} bytes")
+    return content.decode()
 
 
 def demand_text(path: str) -> str:

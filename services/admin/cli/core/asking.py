@@ -59,7 +59,7 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("node", "lock"): changing_node(NodeAct.LOCK),
     ("node", "unlock"): changing_node(NodeAct.UNLOCK),
     ("node", "drain"): lambda given: commands.DrainNodeCommand(given.number, given.seconds),
-    ("node", "label"): lambda given: commands.LabelNodeCommand(given.number, labels_of(" ".join(given.labels))),
+    ("node", "label"): lambda given: commands.LabelNodeCommand(given.number, labels_of(given.labels)),
     ("node", "info"): lambda given: commands.ShowNodeCommand(given.number),
     ("node", "best"): lambda given: commands.BestNodeCommand(given.images),
     ("route", "list"): lambda given: commands.ListRoutesCommand(given.number),

@@ -60,12 +60,17 @@ def cases() -> Iterator[tuple[str, str, Verb]]:
 
 
 def valued(form: str, file: str) -> str:
-    """Write an arm of `case` for each flag that has values to offer, or files."""
+    """Write an arm of `case` for each flag with a value: what there is to offer, files, or nothing."""
+
+    def offered(each: Argument) -> str:
+        words = values_of(each)
+        return form.format(words=words) if words else file if each.completes == "file" else ":"
+
     return "\n".join(
-        f"    '{noun} {verb.name} {name}') {form.format(words=values_of(each)) if values_of(each) else file}; return;;"
+        f"    '{noun} {verb.name} {name}') {offered(each)}; return;;"
         for noun, _, verb in cases()
         for each in flags_of(verb)
-        if values_of(each) or each.completes == "file"
+        if not each.switch
         for name in (each.name, each.short)
         if name
     )

@@ -76,7 +76,7 @@ class AddNodeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class LabelsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The labels that a node is to have; those that are not named it has no more."""
 
-    labels: Labels = ()
+    labels: Labels
 
 
 class DrainBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,13 +5,13 @@ hold a trailing comma here and there, which is accepted. What is one provider's 
 budget and warm pool are read in limits.py.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.json_files import read_json
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core import leases, retired
 from clusterodm.services.autoscaler.config.core.configuration import (
@@ -55,7 +55,7 @@ NO_PLACE: Final = (
 def parse(text: str, outside: Outside) -> Configuration:
     """Make a configuration of a file's text. Raises Refused with one line per mistake."""
     try:
-        content = json.loads(TRAILING_COMMA.sub(lambda found: found[1] or "", text))
+        content = read_json(TRAILING_COMMA.sub(lambda found: found[1] or "", text))
     except ValueError as error:
         raise Refused(f"not valid JSON: {error}") from None
     return read(content, outside)

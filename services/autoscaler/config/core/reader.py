@@ -10,14 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import NO_SECRET
 
 PLACEHOLDER: Final = "CHANGEME"
 """With and without "!": the original's examples have both."""
 UNLIMITED: Final = -1
+LARGEST: Final = 2**53
+"""As JSON's numbers go everywhere."""
 
 Kind = TypeVar("Kind")
+
+
+def shown(key: str) -> str:
+    """Write a key so that it cannot steer a terminal or begin a line."""
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in key)
 
 
 class SettingsReader(Protocol):
@@ -35,7 +43,7 @@ class Outside:
 
     environment: Mapping[str, str]
     read: Callable[[str], str]
-    """The content of a file. Raises OSError."""
+    """The content of a file. Raises OSError, UnicodeError and Refused."""
     exists: Callable[[str], bool]
     kinds: Mapping[str, SettingsReader]
     """The providers by their names in the file."""
@@ -68,13 +76,13 @@ class ObjectReader:
 
     def count(self, key: str, default: int, least: int = 0) -> int:
         """Read a whole number."""
-        found: int = self._at_least(key, self._value(key, int, "a whole number", default), least)
+        found: int = self._at_least(key, self._value(key, int, "a whole number", max(default, least)), least)
         return found
 
     def limit(self, key: str, least: int = 1) -> int | None:
         """Read a whole number of which -1, as in the original, or nothing means that there is no limit."""
         found: int = self._value(key, int, "a whole number", UNLIMITED)
-        return None if found == UNLIMITED else int(self._at_least(key, found, least))
+        return None if found == UNLIMITED else int(self._at_least(key, found, least, " (or -1)"))
 
     def amount(self, key: str, default: float | None = None) -> float | None:
         """Read a number that is not negative."""
@@ -84,7 +92,7 @@ class ObjectReader:
         if not math.isfinite(found):
             self.wrong(key, "must be a number")
             return default
-        return float(self._at_least(key, found, 0.0))
+        return float(self._at_least(key, found, 0.0, " (or -1)"))
 
     def ratio(self, key: str, default: float) -> float:
         """Read a number that is not negative; false is 0 and true the default."""
@@ -174,7 +182,7 @@ class ObjectReader:
 
     def wrong(self, key: str, what: str) -> None:
         """Note a mistake."""
-        self.mistakes.append(f"{self._path}{key}: {what}")
+        self.mistakes.append(f"{shown(self._path + key)}: {what}")
 
     def note(self, key: str, what: str) -> None:
         """Note what is no mistake, and yet worth a line to whoever checks the file."""
@@ -226,11 +234,14 @@ class ObjectReader:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             self.wrong(key, f"must be {expected}")
             return default
+        if isinstance(value, int) and abs(value) > LARGEST:
+            self.wrong(key, f"is larger than {LARGEST}")
+            return default
         return value
 
-    def _at_least(self, key: str, value: Any, least: float) -> Any:
+    def _at_least(self, key: str, value: Any, least: float, otherwise: str = "") -> Any:
         if value < least:
-            self.wrong(key, f"is {value}, must be at least {least:g} (or -1)")
+            self.wrong(key, f"is {value}, must be at least {least:g}{otherwise}")
             return least
         return value
 
@@ -249,5 +260,7 @@ class ObjectReader:
     def _file(self, path: str) -> tuple[str, str]:
         try:
             return self.outside.read(path).strip(), f"{path} is empty"
+        except Refused as error:
+            return "", f"{path}: {error.message}"
         except (OSError, UnicodeError) as error:
             return "", f"{path}: {getattr(error, 'strerror', None) or 'cannot be read'}"

@@ -199,7 +199,7 @@ def decoded(output: bytes) -> dict[str, Any] | None:
         return {}
     try:
         content = json.loads(output)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -97,6 +97,7 @@ def completed_by_bash(line: str, tmp_path: Path) -> list[str]:
         ("clusterodm tenant u", ["usage"]),
         ("clusterodm token create x --max", ["--max-images"]),
         ("clusterodm task list --state wa", ["waiting"]),
+        ("clusterodm task list --owner ", []),
     ],
 )
 def test_bash_completes(line: str, offered: list[str], tmp_path: Path) -> None:

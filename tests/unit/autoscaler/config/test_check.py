@@ -1,12 +1,15 @@
 """`clusterodm asr check FILE`: without a cluster, a line for each mistake."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clusterodm.deploy.cli import main
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.autoscaler.config.adapters import secret_in
 from tests.asr_files import DIGITALOCEAN, FILES, SECRETS
 
 
@@ -67,3 +70,12 @@ def test_a_file_that_is_not_there_is_a_line(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize("words", [[], ["a", "b"]], ids=["no file", "two files"])
 def test_wrong_usage_is_exit_code_2(words: list[str]):
     assert main(["asr", "check", *words]) == 2
+
+
+def test_a_secret_is_not_looked_for_in_what_cannot_hold_one(tmp_path: Path):
+    long, pipe = tmp_path / "long", tmp_path / "pipe"
+    long.write_bytes(bytes(100_000))
+    os.mkfifo(pipe)
+    for name, why in (("/dev/zero", "it is no regular file"), (pipe, "it is no regular file"), (long, "longer than")):
+        with pytest.raises(Refused, match=why):
+            secret_in(str(name))

@@ -211,6 +211,22 @@ def test_swap_is_a_part_of_the_memory(given: object, ratio: float):
     assert check(HETZNER | {"addSwap": given}).node.swap_ratio == ratio
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param({"a\nb\x1b[31m": 1}, "a\\u000ab\\u001b[31m: unknown key", id="what steers a terminal"),
+        pytest.param({"createRate": 10**400}, f"createRate: is larger than {2**53}", id="no number of anything"),
+    ],
+)
+def test_mistakes_are_one_short_line_each(content: dict[str, Any], told: str):
+    assert mistakes(HETZNER | content) == [told]
+
+
+def test_a_size_that_is_wrong_is_told_once():
+    sizes = [{**size, "maxImages": "x"} for size in HETZNER["imageSizeMapping"][:1]]
+    assert mistakes(HETZNER | {"imageSizeMapping": sizes}) == ["imageSizeMapping[0].maxImages: must be a whole number"]
+
+
 def test_a_comma_behind_the_last_entry_is_forgiven():
     text = json.dumps(HETZNER)[:-1] + ', "tags": ["a,]", ], }'
     assert parse(text, NOWHERE).cloud.tags == ("a,]",)

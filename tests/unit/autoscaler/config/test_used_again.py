@@ -75,7 +75,7 @@ def test_machines_are_used_again_where_the_file_says_what_has_no_sense_otherwise
             id="no unit",
         ),
         pytest.param(
-            sized(tasksPerMachine=0), "imageSizeMapping[0].tasksPerMachine: is 0, must be at least 1 (or -1)", id="none"
+            sized(tasksPerMachine=0), "imageSizeMapping[0].tasksPerMachine: is 0, must be at least 1", id="none"
         ),
         pytest.param(sized() | {"createRate": 0}, "createRate: is 0, must be at least 1 (or -1)", id="no machine ever"),
         pytest.param(sized() | {"targetWait": "long"}, "targetWait: must be a whole number", id="no number"),

@@ -262,7 +262,7 @@ class DockerMachineProvider:
         try:
             driver = json.loads(ended.text)["Driver"]
             return driver if isinstance(driver, dict) else {}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError, KeyError, TypeError):
             raise ProviderFailed("docker-machine inspect said nonsense") from None
 
     async def _found(self, name: MachineId) -> ProviderMachine:

@@ -135,7 +135,11 @@ class KubernetesCalls:
             raise self._failed(what, "no answer in time", unanswered) from None
         except ConfigError as error:
             raise self._failed(what, said(error), Trouble.UNAUTHORISED) from None
-        except (httpx2.HTTPError, ValueError, OSError) as error:
+        except (httpx2.HTTPError, KeyError, ValueError, OSError) as error:
+            if isinstance(
+                error.__context__, httpx2.HTTPStatusError
+            ):  # a refusal whose text is not Kubernetes' own: of a proxy in between
+                raise error.__context__ from None
             raise self._failed(what, f"no answer that is one ({type(error).__name__})", unanswered) from None
 
     def _refused(self, what: str, error: httpx2.HTTPStatusError, *, creates: bool) -> ProviderFailed:

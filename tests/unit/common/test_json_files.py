@@ -1,0 +1,22 @@
+"""JSON that operators write."""
+
+import pytest
+
+from clusterodm.libs.common.json_files import DEEPEST, read_json
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, {"b": null}]}', "3", '"x"', "[" * DEEPEST + "]" * DEEPEST])
+def test_what_is_json_is_read(text: str):
+    assert str(read_json(text)).replace("'", '"').replace("None", "null") == text.strip('"')
+
+
+@pytest.mark.parametrize("count", [DEEPEST + 1, 900, 100_000])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_nested_deeply_is_refused_like_all_that_is_none(count: int, begin: str, end: str):
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_json(begin * count + "1" + end * count)
+
+
+def test_a_mistake_is_told_with_its_line():
+    with pytest.raises(ValueError, match="line 2 column 5"):
+        read_json('{\n"a":}')
