@@ -29,6 +29,7 @@ from clusterodm.services.admin.web.api.guard import web_app
 from tests.cluster import Cluster
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
+from tests.waiting import until
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -66,6 +67,8 @@ PAGES = {
 LOOKS = [("light", 1400), ("dark", 1400), ("light", 800), ("dark", 360)]
 REFUSED = "409"
 """Chromium and htmx say on the console what a server refuses, also what a test wants to be refused."""
+NOT_FOUND = "404"
+"""Chromium also says that a task's console, which its page asks for every two seconds, has gone with the task."""
 expect.set_options(timeout=20_000)
 
 
@@ -124,8 +127,10 @@ async def a_browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: int = 1400) -> AsyncIterator[Page]:
-    """Open a window; whatever goes wrong in its scripts, or is loaded from elsewhere, fails the test."""
+async def visiting(
+    browser: Browser, url: str, *, scheme: Any = "light", width: int = 1400, let_be: str = REFUSED
+) -> AsyncIterator[Page]:
+    """Open a window; whatever goes wrong in its scripts, or is loaded from elsewhere, fails the test. `let_be`: what the browser may write."""
     problems: list[str] = []
     context = await browser.new_context(
         base_url=url,
@@ -135,7 +140,7 @@ async def visiting(browser: Browser, url: str, *, scheme: Any = "light", width: 
     context.set_default_navigation_timeout(90_000)  # the first page is slow where many tests run side by side
 
     def note(line: ConsoleMessage) -> None:
-        if line.type == "error" and REFUSED not in line.text:
+        if line.type == "error" and let_be not in line.text:
             problems.append(line.text)
 
     opened = await context.new_page()
@@ -256,7 +261,6 @@ async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
 
 async def test_an_open_page_whose_node_or_task_goes_says_so_and_nothing_fails(site: str, scheduler: FakeScheduler):
     async with a_browser() as browser, visiting(browser, site) as page:
-        gone = page.locator("#live .problem")
         await page.goto("/nodes/10.0.0.17-3001")
         await expect(page.locator("#link")).to_have_text("live")
         await page.get_by_role("button", name="Labels").click()
@@ -265,9 +269,9 @@ async def test_an_open_page_whose_node_or_task_goes_says_so_and_nothing_fails(si
         await expect(page.locator(".facts")).to_contain_text("Reserved for")
         assert scheduler.nodes[2].labels == ("gpu", "tenant=survey")
         scheduler.nodes.pop(2)
-        await page.evaluate("htmx.trigger('#live', 'refresh')")  # as when the cluster says that nodes have changed
-        await expect(gone).to_have_text("there is no such node")
+        await said_after_refreshing(page, "there is no such node")
 
+    async with a_browser() as browser, visiting(browser, site, let_be=NOT_FOUND) as page:
         await page.goto(f"/tasks/{IDS[4]}")
         await expect(page.locator("#link")).to_have_text("live")
         await page.get_by_role("button", name="Priority").click()
@@ -278,8 +282,18 @@ async def test_an_open_page_whose_node_or_task_goes_says_so_and_nothing_fails(si
         await expect(page.locator("#said")).to_contain_text("Move up: done.")
         assert scheduler.tasks[0].id == IDS[4]
         scheduler.tasks.pop(0)
+        await said_after_refreshing(page, "not found")
+
+
+async def said_after_refreshing(page: Page, words: str) -> None:
+    """Let the page be loaded as when the cluster says that something has changed, until it says what it should: one that is being loaded lets it pass."""
+    problem = page.locator("#live .problem")
+
+    async def told() -> bool:
         await page.evaluate("htmx.trigger('#live', 'refresh')")
-        await expect(gone).to_contain_text("not found")
+        return any(words in each for each in await problem.all_inner_texts())
+
+    await until(told, timeout_s=10, step_s=0.2, what=f"the page to say {words!r}")
 
 
 async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site: str, tokens: TokensFileKeeper):
