@@ -119,7 +119,7 @@ def suitable(nodes: Iterable[NodeState], need: Need) -> list[NodeState]:
     return [node for node in fitting if node.memory_bytes > need.min_memory_bytes] or fitting
 
 
-Preference = tuple[bool, bool, bool, int, bool, float, bool, int, int, int, int]
+Preference = tuple[bool, bool, bool, int, bool, float, bool, int, int, int, int, int]
 
 
 def limit_of(node: NodeState) -> float:
@@ -128,10 +128,10 @@ def limit_of(node: NodeState) -> float:
 
 
 def preference(node: NodeState, need: Need) -> Preference:
-    """Sort key: the smaller, the better."""
+    """Sort key: the smaller, the better; of equals the one that was added first, as in `rank_of`."""
     size = limit_of(node) if need.images_known else -limit_of(node)
     elsewhere = need.task not in node.staged
-    freest = (-node.free_count, node.used_count, len(node.staged), node.turn)
+    freest = (-node.free_count, node.used_count, len(node.staged), node.turn, node.number)
     return (*first_of_all(node, need), node.pace, node.record.has_gpu, size, elsewhere, *freest)
 
 

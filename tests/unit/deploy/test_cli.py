@@ -1,5 +1,6 @@
 """The first word chooses what runs; anything else is one clear line."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -81,7 +82,12 @@ def test_an_interrupt_while_modules_are_imported_ends_quietly(import_of: str):
 def loaded_by(statement: str) -> set[str]:
     """Which packages a statement imports."""
     told = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30)
+    alone = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # of a measured run: it loads more
+    ran = subprocess.run(
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30, env=alone
+    )
     return set(ran.stdout.split())
 
 

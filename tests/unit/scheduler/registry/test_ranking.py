@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -71,6 +71,12 @@ def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
         acts[what]()
 
 
+@example(
+    begins=[("answers", "b", 2, None, 0), ("answers", "a", 2, None, 0)],
+    then=[("locks", "b", True), ("locks", "b", False)],
+    need=Need(images_count=1, interruptions_count=1),
+    ahead=0,
+)
 @settings(max_examples=300)
 @given(
     begins=st.lists(st.tuples(st.just("answers"), names, st.just(2), st.none(), st.just(0)), min_size=2),
