@@ -6,6 +6,7 @@ these is a different exception somewhere below, and an exception that nobody exp
 which is a type, and depth. What our own services write to each other does not come here.
 """
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final, TypeVar, cast
@@ -70,6 +71,16 @@ def is_scalar(known: msgspec.inspect.Type) -> bool:
 def decode_any_json(content: bytes, *, limit_bytes: int = LIMIT_BYTES) -> Any:
     """Read untrusted JSON of any shape. Raises Malformed."""
     return decode_json(content, Any, limit_bytes=limit_bytes)
+
+
+def read_json(text: str) -> Any:
+    """Read JSON that an operator wrote, a file or a variable: a mistake is told with its line and column. Raises ValueError."""
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise Malformed(TOO_DEEP) from None
+    require_shallow(content)
+    return content
 
 
 def require_shallow(value: Any) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from clusterodm.libs.common.json_files import read_json
 from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
 from clusterodm.libs.common.settings.wording import NEGATION, hint
+from clusterodm.libs.common.untrusted import read_json
 
 ORIGINAL_KEYS: Final = frozenset(
     [

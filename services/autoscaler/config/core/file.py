@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.json_files import read_json
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.untrusted import read_json
 from clusterodm.services.autoscaler.config.core import leases, retired
 from clusterodm.services.autoscaler.config.core.configuration import (
     API,

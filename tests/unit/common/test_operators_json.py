@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.json_files import DEEPEST, read_json
+from clusterodm.libs.common.untrusted import DEEPEST, read_json
 
 
 @pytest.mark.parametrize("text", ['{"a": [1, {"b": null}]}', "3", '"x"', "[" * DEEPEST + "]" * DEEPEST])
