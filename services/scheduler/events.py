@@ -14,7 +14,7 @@ from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.telemetry.tracing import Spans, TraceSpan, emit, exemplar_of
+from clusterodm.libs.common.telemetry.tracing import Spans, TraceSpan, emit
 from clusterodm.services.scheduler import spans
 from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED, NODE_EVENTS, RUN_SECONDS, TASK_EVENTS, TASKS_ENDED
 
@@ -135,7 +135,7 @@ def count_end(task: Task) -> None:
     ATTEMPTS_ENDED.inc(outcome)
     if last.running_at_ms is not None and last.ended_at_ms is not None:
         took_s = max(0, last.ended_at_ms - last.running_at_ms) / 1000
-        RUN_SECONDS.observe(took_s, outcome, trace_id=exemplar_of(spans.root_of(task)))
+        RUN_SECONDS.observe(took_s, outcome, trace_id=spans.exemplar(task))
 
 
 def outcome_of(attempt: Attempt, state: TaskState) -> str:

@@ -1,10 +1,19 @@
-"""The long spans of a task, from its record alone: so it is the same whoever tells them, and when. Pure."""
+"""The long spans of a task, from its record alone: so it is the same whoever tells them, and when. Pure, but that `exemplar` asks whether anybody is told."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
-from clusterodm.libs.common.telemetry.tracing import NS_PER_MS, SpanContext, TraceSpan, Value, of_task, read
+from clusterodm.libs.common.telemetry.tracing import (
+    NS_PER_MS,
+    SpanContext,
+    Spans,
+    TraceSpan,
+    Value,
+    exemplar_of,
+    of_task,
+    read,
+)
 
 LONGEST_UPLOAD_MS: Final = 7 * 24 * 3600 * 1000
 """Clients say themselves when a task was created: what is longer ago, or still to come, is not believed."""
@@ -19,6 +28,11 @@ def root_of(task: Task) -> SpanContext:
     """Name the span of a task; each restart is one more, below the first."""
     again = ("again", task.restarted_at_ms) if task.restarted_at_ms else ()
     return of_task(task.id, task.trace, *again)
+
+
+def exemplar(task: Task) -> int:
+    """Say which trace shows how a figure of a task came about; 0, and no id is made, where nobody is told."""
+    return exemplar_of(root_of(task)) if Spans.told is not None else 0
 
 
 def placed(task: Task) -> Iterator[TraceSpan]:

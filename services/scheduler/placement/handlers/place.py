@@ -35,7 +35,7 @@ from clusterodm.libs.common.messages.tasks import TASK_PLACED, StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.telemetry.tracing import Spans, exemplar_of
+from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
@@ -45,7 +45,7 @@ from clusterodm.services.scheduler.placement.handlers.requests import PlacementH
 from clusterodm.services.scheduler.records.core import place_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.ranking import Need
-from clusterodm.services.scheduler.spans import of_attempt, root_of
+from clusterodm.services.scheduler.spans import exemplar, of_attempt
 from clusterodm.services.scheduler.task_life.transitions import placed
 
 NewId = Callable[[], str]
@@ -304,8 +304,7 @@ class PlacementLoop:
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
             self._index.forwarding[made.task].await_upload_owner(renews_first=renews_first)
-            trace_id = exemplar_of(root_of(record.task))
-            QUEUE_SECONDS.observe(waited_s(task, now_ms), got(record.task), trace_id=trace_id)
+            QUEUE_SECONDS.observe(waited_s(task, now_ms), got(record.task), trace_id=exemplar(record.task))
             await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)
