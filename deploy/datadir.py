@@ -109,17 +109,17 @@ def mended(folder: Path) -> int:
 
 
 @contextmanager
-def locked(folder: Path, patience_s: float = ORPHANS_S) -> Iterator[int]:
+def locked(folder: Path, timeout_s: float = ORPHANS_S) -> Iterator[int]:
     """Hold the directory for this process and its children; yield the lock's descriptor. Raises Refused when another cluster uses it.
 
-    A lock of flock(2): it belongs to the open file, which every child inherits, and ends with the last of them. `patience_s`: how long
+    A lock of flock(2): it belongs to the open file, which every child inherits, and ends with the last of them. `timeout_s`: how long
     the processes of an `up` that was killed may take to end by themselves; what is left of it then is killed.
     """
     path = folder / LOCK_FILE
     with writing(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        acquire(descriptor, folder, patience_s)
+        acquire(descriptor, folder, timeout_s)
         with writing(path):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -128,18 +128,18 @@ def locked(folder: Path, patience_s: float = ORPHANS_S) -> Iterator[int]:
         os.close(descriptor)
 
 
-def acquire(descriptor: int, folder: Path, patience_s: float) -> None:
+def acquire(descriptor: int, folder: Path, timeout_s: float) -> None:
     """Lock; wait for the remains of an `up` that was killed, and end what hangs. Raises Refused."""
     began_s = monotonic_s()
     while not lock(descriptor):
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         holders = processes_with(descriptor)
         waited_s = monotonic_s() - began_s
-        if waited_s > patience_s + KILLED_S or holders is None or holder in map(str, holders):
+        if waited_s > timeout_s + KILLED_S or holders is None or holder in map(str, holders):
             raise Refused(
                 f"another clusterodm up (process {holder or '?'}) uses {folder}: stop it, or choose another --data-dir"
             )
-        if waited_s > patience_s:
+        if waited_s > timeout_s:
             for process in holders:
                 with contextlib.suppress(OSError):
                     os.kill(process, signal.SIGKILL)

@@ -39,7 +39,7 @@ CANNOT_WRITE: Final = b"write error"
 """In what nats-server says of its health: a stream that could not be written is not tried again."""
 ROOM_BYTES: Final = 16 << 20
 """So much must be free again before nats-server is started again."""
-PATIENCE: Final = 3
+SILENCES_COUNT: Final = 3
 """A disk that stalls holds up its health too: it may be silent so many times as long as a service."""
 
 
@@ -55,7 +55,7 @@ def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) 
     made = Process(
         recipe=Recipe(" ".join(words), program(words), surroundings(os.environ, passwords)),
         policy=RestartPolicy(
-            grace_s=STOP_S, tier=0, silence_s=PATIENCE * watchdog_s, own=False, hint=str(folder / "server.log")
+            grace_s=STOP_S, tier=0, silence_s=SILENCES_COUNT * watchdog_s, own=False, hint=str(folder / "server.log")
         ),
         health=(health_port, HEALTH_PATH),
         unwell=partial(unwell, folder),

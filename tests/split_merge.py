@@ -97,11 +97,15 @@ class Behind(Slots):
     """A cluster, with the rule that decides which sub-models are beyond its room."""
 
     def __init__(
-        self, slots_count: int, times: Times, is_beyond: Callable[[int, int], bool], patience_s: float = float("inf")
+        self,
+        slots_count: int,
+        times: Times,
+        is_beyond: Callable[[int, int], bool],
+        longest_wait_s: float = float("inf"),
     ) -> None:
         super().__init__(slots_count, times, extra_s=times.forward_s)
         self._is_beyond = is_beyond
-        self._patience_s = patience_s
+        self._longest_wait_s = longest_wait_s
 
     def submit(self, name: int, now_s: float) -> None:
         """Take one."""
@@ -113,7 +117,7 @@ class Behind(Slots):
         task = self.here[name]
         if task.starts_s >= 0 and task.ends_s <= now_s:
             return "COMPLETED", False
-        waits = task.starts_s < 0 and (task.beyond or now_s - task.came_s > self._patience_s)
+        waits = task.starts_s < 0 and (task.beyond or now_s - task.came_s > self._longest_wait_s)
         return ("QUEUED" if waits else "RUNNING"), True
 
 

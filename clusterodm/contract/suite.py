@@ -33,7 +33,7 @@ async def running(provider: BootedProvider) -> ProviderMachine:
             await asyncio.sleep(0.02)
 
 
-def patience_with(how: How) -> float:
+def timeout_for_s(how: How) -> float:
     """How long to wait for an answer: only one that does not come is not waited for."""
     return BRIEF_S if how is How.SLOW else PATIENT_S
 
@@ -120,7 +120,7 @@ CREATION = [
 async def test_what_goes_wrong_when_creating_is_told_apart(stage: Stage, how: How, trouble: Trouble) -> None:
     needs(stage, how)
     stage.faults.plan(Step.CREATE, how)
-    async with stage.provider(answer_s=patience_with(how)) as provider:
+    async with stage.provider(answer_s=timeout_for_s(how)) as provider:
         with pytest.raises(ProviderFailed) as caught:
             await provider.create(stage.order)
     assert caught.value.trouble is trouble
@@ -148,7 +148,7 @@ async def test_what_goes_wrong_when_listing_is_told_apart(stage: Stage, how: How
     needs(stage, how)
     await stage.rent(NAME)
     stage.faults.plan(Step.LIST, how)
-    async with stage.provider(answer_s=patience_with(how)) as provider:
+    async with stage.provider(answer_s=timeout_for_s(how)) as provider:
         with pytest.raises(ProviderFailed) as caught:
             await provider.list(PREFIX)
     assert caught.value.trouble is trouble

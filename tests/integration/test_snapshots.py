@@ -19,13 +19,13 @@ from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Provider
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import OURS
 from clusterodm.services.autoscaler.providers.handlers.snapshots import Snapshots
 from tests.asr_files import DIGITALOCEAN, SCALEWAY
 
 NAME = "clusterodm-nodeodm"
-PATIENCE = Patience(poll_s=0.01, off_s=0.2, snapshot_s=5.0)
+POLL_POLICY = PollPolicy(poll_s=0.01, off_s=0.2, snapshot_s=5.0)
 CLOUDS: dict[str, tuple[Any, str, str, str]] = {
     "digitalocean": (DigitalOceanVendor, "accessToken", "ams3", "s-1vcpu-1gb"),
     "hetzner": (HetznerVendor, "apiToken", "fsn1", "cx23"),
@@ -36,11 +36,13 @@ ORDERED = 0
 class Stage:
     """A cloud in this process, and what makes snapshots there. Every machine says that it is ready."""
 
-    def __init__(self, kind: str, served: Served, vendor: Any, provider: BootedProvider, patience: Patience) -> None:
+    def __init__(
+        self, kind: str, served: Served, vendor: Any, provider: BootedProvider, poll_policy: PollPolicy
+    ) -> None:
         self.kind, self.served, self.provider = kind, served, provider
         self.said: list[str] = []
         self.told_as = "ready"
-        self.store = vendor.snapshots(patience)
+        self.store = vendor.snapshots(poll_policy)
         self.snapshots = Snapshots(
             provider=provider, store=self.store, probe=self, clock=SystemClock(), say=self.said.append, sleep=nap
         )
@@ -78,13 +80,13 @@ async def listens(_address: str, _port: int) -> bool:
 
 
 @asynccontextmanager
-async def staged(kind: str, patience: Patience = PATIENCE) -> AsyncIterator[Stage]:
+async def staged(kind: str, poll_policy: PollPolicy = POLL_POLICY) -> AsyncIterator[Stage]:
     maker, key, _, _ = CLOUDS[kind]
     async with serving(kind) as served:
         vendor = maker(CloudSettings(endpoint=served.url, keys={key: Secret(TOKEN)}, image="ubuntu-24.04"))
         made = BootedProvider(vendor, poll_s=0.01, removal_wait_s=5, second_look_s=0.01, listens=listens)
         async with made as provider:
-            yield Stage(kind, served, vendor, provider, patience)
+            yield Stage(kind, served, vendor, provider, poll_policy)
 
 
 @pytest.mark.parametrize("kind", CLOUDS)
@@ -117,8 +119,8 @@ async def test_a_machine_that_does_not_shut_down_loses_its_power(kind: str):
 @pytest.mark.parametrize("kind", CLOUDS)
 @pytest.mark.parametrize("how", ["fails", "takes too long", "is refused", "loses its answer", "image"])
 async def test_nothing_is_left_of_a_snapshot_that_fails_half_way(kind: str, how: str):
-    patience = Patience(poll_s=0.01, off_s=0.2, snapshot_s=0.02) if how == "takes too long" else PATIENCE
-    async with staged(kind, patience) as stage:
+    poll_policy = PollPolicy(poll_s=0.01, off_s=0.2, snapshot_s=0.02) if how == "takes too long" else POLL_POLICY
+    async with staged(kind, poll_policy) as stage:
         book = stage.served.kind.snapshots
         match how:
             case "fails":

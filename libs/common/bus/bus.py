@@ -311,9 +311,9 @@ class NatsBus:
         """Say which streams have fewer replicas than the setting says, for ever."""
         await self._replicas.explain()
 
-    def tell_replicas(self) -> None:
+    def report_replicas(self) -> None:
         """Say it now, if there is anything that was not said."""
-        self._replicas.tell()
+        self._replicas.report()
 
     async def prepare(self) -> None:
         """Make sure that JetStream answers, and that what this process makes is there. Raises BusFailed when NATS has no room for it."""
@@ -433,7 +433,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
             yield bus
     finally:
         closing.set()
-        bus.tell_replicas()
+        bus.report_replicas()
         with contextlib.suppress(*LOST):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
 

@@ -51,7 +51,7 @@ class Absence:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._noticed: Instant | None = None
+        self._away_since: Instant | None = None
         self._tried: Instant | None = None
 
     def __repr__(self) -> str:
@@ -61,25 +61,25 @@ class Absence:
     @property
     def begun(self) -> bool:
         """Whether the connection is lost, and the next one is being made."""
-        return self._noticed is not None
+        return self._away_since is not None
 
     @property
     def lasts_s(self) -> float:
         """How long, in seconds; 0 while it is there, and before it was tried once to reach it again."""
-        return 0.0 if self._noticed is None or self._tried is None else self._tried - self._noticed
+        return 0.0 if self._away_since is None or self._tried is None else self._tried - self._away_since
 
     def begins(self) -> None:
         """Take note that the connection was just found to be lost."""
-        self._noticed, self._tried = self._clock.instant(), None
+        self._away_since, self._tried = self._clock.instant(), None
 
     def goes_on(self) -> None:
         """Take note of a try that failed."""
-        if self._noticed is not None:
+        if self._away_since is not None:
             self._tried = self._clock.instant()
 
     def ends(self) -> None:
         """Take note that there is a connection again."""
-        self._noticed = self._tried = None
+        self._away_since = self._tried = None
 
 
 class NatsDenials:

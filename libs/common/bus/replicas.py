@@ -29,8 +29,8 @@ class Replicas:
         self.count = count
         self._fewer: dict[str, dict[str, int]] = {}
         """By the reason that NATS gives: streams, and how many replicas each has."""
-        self._told: set[str] = set()
-        self._news = asyncio.Event()
+        self._reported: set[str] = set()
+        self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
         """Show the setting, and what is not so."""
@@ -38,10 +38,10 @@ class Replicas:
 
     def has_fewer(self, stream: str, count: int, reason: str) -> None:
         """Take note of a stream that has fewer, and why NATS did not give it more."""
-        if stream not in self._told:
-            self._told.add(stream)
+        if stream not in self._reported:
+            self._reported.add(stream)
             self._fewer.setdefault(reason, {})[stream] = count
-            self._news.set()
+            self._changed.set()
 
     async def made(self, stream: str, make: Callable[[int], Awaitable[Result]]) -> Result:
         """Make a stream with so many replicas; with one where there is a single server. Raises what nats-py raises."""
@@ -56,13 +56,13 @@ class Replicas:
     async def explain(self) -> None:
         """Say now and then which streams have fewer, for ever."""
         while True:
-            await self._news.wait()
+            await self._changed.wait()
             await asyncio.sleep(GATHER_S)
-            self.tell()
+            self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say which streams have fewer, unless that was said."""
-        self._news.clear()
+        self._changed.clear()
         for reason, streams in self._fewer.items():
             log.warning(
                 "streams.under_replicated",

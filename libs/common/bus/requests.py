@@ -53,21 +53,21 @@ class Requests:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._news: dict[str, asyncio.Future[None]] = {}
+        self._leader_changed: dict[str, asyncio.Future[None]] = {}
         """By owner: done when somebody else may answer its requests."""
 
     def __repr__(self) -> str:
         """Show whose leaders are waited for."""
-        return f"Requests({sorted(self._news)})"
+        return f"Requests({sorted(self._leader_changed)})"
 
     def leader_answers(self, owner: str) -> None:
         """Send again what waits for an owner."""
-        if news := self._news.pop(owner, None):
+        if news := self._leader_changed.pop(owner, None):
             news.set_result(None)
 
     def reconnected(self) -> None:
         """Send again whatever waits."""
-        for owner in list(self._news):
+        for owner in list(self._leader_changed):
             self.leader_answers(owner)
 
     async def ask(self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None) -> Reply:
@@ -122,7 +122,7 @@ class Requests:
                     trying = loop.create_task(self._answer(request, payload, headers, until), name=request.name)
                     trying.add_done_callback(note_failure)
                     tries.add(trying)
-                news = self._news.setdefault(request.owner, loop.create_future())
+                news = self._leader_changed.setdefault(request.owner, loop.create_future())
                 waiting: set[asyncio.Future[Any]] = {*tries, news}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 again = news.done()

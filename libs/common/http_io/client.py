@@ -163,17 +163,17 @@ class Pool:
 class PendingRequest:
     """One request under way: an async context manager, written out because this is the hottest of all paths."""
 
-    __slots__ = ("_asked", "_link", "_patience", "_pool")
+    __slots__ = ("_asked", "_link", "_pool", "_timeouts")
 
     def __init__(self, pool: Pool, asked: ClientRequest, timeouts: Timeouts) -> None:
         self._pool = pool
         self._asked = asked
-        self._patience = timeouts
+        self._timeouts = timeouts
         self._link: Link | None = None
 
     async def __aenter__(self) -> Link:
         """Ask, and wait for the head of the answer."""
-        self._link = await self._pool.take(self._asked, self._patience)
+        self._link = await self._pool.take(self._asked, self._timeouts)
         return self._link
 
     async def __aexit__(

@@ -59,8 +59,8 @@ class RequestCycle:
         "_wake",
         "complete",
         "disconnected",
+        "low_water_bytes",
         "more_body",
-        "patience_bytes",
         "started",
         "waiting_bytes",
     )
@@ -77,7 +77,7 @@ class RequestCycle:
         self.waiting_bytes = 0
         """Of the body: come, and not received yet."""
         self.more_body = True
-        self.patience_bytes = 0
+        self.low_water_bytes = 0
         """The application is not woken before so much of the body waits, or all of it: it costs the same however much it takes."""
         self.started = self.complete = self.disconnected = False
 
@@ -104,7 +104,7 @@ class RequestCycle:
         """Add a piece of the body."""
         self._pieces.append(piece)
         self.waiting_bytes += len(piece)
-        if self.waiting_bytes >= self.patience_bytes:
+        if self.waiting_bytes >= self.low_water_bytes:
             self._wake_up()
 
     def end_body(self) -> None:
@@ -127,7 +127,7 @@ class RequestCycle:
     def ready(self) -> bool:
         """Whether there is something to receive at once: a piece of the body, or its end."""
         if self.more_body:
-            return self.waiting_bytes > 0 and self.waiting_bytes >= self.patience_bytes
+            return self.waiting_bytes > 0 and self.waiting_bytes >= self.low_water_bytes
         return self.waiting_bytes > 0 or not self._end_told
 
     async def receive(self) -> Message:

@@ -281,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
         cycle = self._cycle
         if cycle is not None and piece:
             cycle.take(piece)
-            if cycle.waiting_bytes > max(BODY_HIGH_WATER_BYTES, cycle.patience_bytes):
+            if cycle.waiting_bytes > max(BODY_HIGH_WATER_BYTES, cycle.low_water_bytes):
                 self._hold(BEHIND)
 
     @property

@@ -43,13 +43,13 @@ LATE_AFTER_S: Final = 90.0
 
 @dataclass(frozen=True)
 class LoopPolicy:
-    """What happens when a loop fails. It has given up when it failed `most_failures_count` times in a row over `patience_s`."""
+    """What happens when a loop fails. It has given up when it failed `most_failures_count` times in a row over `failing_for_s`."""
 
     first_pause_s: float = 0.2
     longest_pause_s: float = 10.0
     settled_s: float = 10.0
     """Whoever has run for so long had begun well."""
-    patience_s: float = 60.0
+    failing_for_s: float = 60.0
     most_failures_count: int = 5
 
     def pause_s(self, failures_count: int) -> float:
@@ -58,11 +58,11 @@ class LoopPolicy:
 
     def gives_up(self, failures_count: int, failing_s: float) -> bool:
         """Whether trying again is of no use any more."""
-        return failures_count >= self.most_failures_count and failing_s >= self.patience_s
+        return failures_count >= self.most_failures_count and failing_s >= self.failing_for_s
 
 
 RESTART: Final = LoopPolicy()
-FATAL: Final = LoopPolicy(patience_s=0.0, most_failures_count=1)
+FATAL: Final = LoopPolicy(failing_for_s=0.0, most_failures_count=1)
 
 
 class CancelledByMistake(Exception):

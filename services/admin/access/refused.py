@@ -11,7 +11,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.hosts import account_of
 from clusterodm.services.admin.access.roles import Principal
 
-TELL_AGAIN_S: Final = 60.0
+REPORT_AGAIN_S: Final = 60.0
 """After so long a refusal that is repeated is told again."""
 MOST_COUNT: Final = 10
 """Different ones of a visitor that are told in that time."""
@@ -20,29 +20,29 @@ VISITORS_COUNT: Final = 1000
 
 
 @dataclass
-class ToldOfVisitor:
+class ReportedVisitor:
     """What was told of one visitor in its time."""
 
     began: Instant
     acts: set[tuple[str, str]] = field(default_factory=set)
 
 
-class RefusalsTold:
+class ReportedRefusals:
     """The refusals of every visitor that had some."""
 
     def __init__(self) -> None:
-        self._visitors: OrderedDict[tuple[str, str], ToldOfVisitor] = OrderedDict()
+        self._visitors: OrderedDict[tuple[str, str], ReportedVisitor] = OrderedDict()
 
     def __repr__(self) -> str:
         """Count visitors."""
-        return f"RefusalsTold({len(self._visitors)})"
+        return f"ReportedRefusals({len(self._visitors)})"
 
-    def is_news(self, principal: Principal, act: str, target: str, now: Instant) -> bool:
+    def is_new(self, principal: Principal, act: str, target: str, now: Instant) -> bool:
         """Judge whether a refusal is to be told, and note that it is."""
         who = (principal.user, account_of(principal.address))
         told = self._visitors.get(who)
-        if told is None or now - told.began >= TELL_AGAIN_S:
-            self._visitors[who] = told = ToldOfVisitor(now)
+        if told is None or now - told.began >= REPORT_AGAIN_S:
+            self._visitors[who] = told = ReportedVisitor(now)
             self._visitors.move_to_end(who)
             while len(self._visitors) > VISITORS_COUNT:
                 self._visitors.popitem(last=False)

@@ -127,12 +127,12 @@ async def execute(bus: "Bus", command: commands.Command) -> Answer:
     denied = refusal(principal, needed_role(command))
     answer = Declined(denied) if denied else await answered(bus, command)
     if act:
-        await tell_act(bus, principal, *act, *outcome_of(answer))
+        await publish_act(bus, principal, *act, *outcome_of(answer))
     COMMANDS.inc(label_of(type(command)), label_of(type(answer)))
     return answer
 
 
-async def tell_act(bus: "Bus", principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
+async def publish_act(bus: "Bus", principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
     """Put an act of an operator on record: in the log and on the bus."""
     log.info(
         "operator.acted", user=principal.user, door=principal.door, address=principal.address, act=act, outcome=outcome

@@ -14,7 +14,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import ROLES, Principal, Role
-from clusterodm.services.admin.commands.handlers import tell_act
+from clusterodm.services.admin.commands.handlers import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.signin.core import WebSession, WebSessions, digest, equal, role_of, user_of
@@ -148,7 +148,7 @@ class SignIns:
             self.sessions.end_all(session.user)
         self.sessions.end(session_id)
         act = "SIGN OUT EVERYWHERE" if everywhere else "SIGN OUT"
-        await tell_act(self.bus, Principal(session.user, session.role, "web", address), act, "", "done", "")
+        await publish_act(self.bus, Principal(session.user, session.role, "web", address), act, "", "done", "")
 
     async def _begin(self, user: str, role: Role, address: str) -> Begun:
         session_id = secrets.token_urlsafe(32)
@@ -157,4 +157,4 @@ class SignIns:
         return Begun(session_id, session)
 
     async def _tell(self, user: str, role: Role, address: str, outcome: str, reason: str) -> None:
-        await tell_act(self.bus, Principal(user, role, "web", address), "SIGN IN", "", outcome, reason)
+        await publish_act(self.bus, Principal(user, role, "web", address), "SIGN IN", "", outcome, reason)

@@ -26,7 +26,7 @@ from clusterodm.libs.common.telemetry.metrics import Reading, read_by
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Principal, Role, acting
-from clusterodm.services.admin.commands.handlers import execute, tell_act
+from clusterodm.services.admin.commands.handlers import execute, publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS, SESSIONS
 from clusterodm.services.admin.rendering.text import END, render
@@ -167,7 +167,7 @@ class Session:
         first_word = given.partition(" ")[0]
         role = await self._role_of(given) or await self._role_of(first_word)
         principal = Principal(role.word if role else "", role or Role.VIEWER, "telnet", self._address)
-        await tell_act(self._bus, principal, "SIGN IN", "", "done" if role else "refused", "")
+        await publish_act(self._bus, principal, "SIGN IN", "", "done" if role else "refused", "")
         if role:
             self._role = role
             LOGINS.inc("telnet", "right")

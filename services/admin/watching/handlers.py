@@ -39,8 +39,8 @@ HINTS: Final = "hint."
 """Events that services give each other, and nobody looks for."""
 AWAY_S: Final = 60.0
 """A spool of which nothing was heard for so long is not there."""
-PATIENCE_S: Final = 1.0
-SILENT_S: Final = 0.05
+TIMEOUT_S: Final = 1.0
+SILENT_TIMEOUT_S: Final = 0.05
 """So long the autoscaler is waited for, and so long once it has not answered."""
 
 
@@ -134,7 +134,7 @@ class Watched:
 
     async def autoscaler(self, *, waits: bool = False) -> AutoscalerStatus | None:
         """Ask the autoscaler; None: there is none, or it does not answer. Where it has not answered before, pages do not wait for it, but samples do."""
-        timeout_s = SILENT_S if self._autoscaler_silent and not waits else PATIENCE_S
+        timeout_s = SILENT_TIMEOUT_S if self._autoscaler_silent and not waits else TIMEOUT_S
         try:
             status = await self._bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus(), timeout_s=timeout_s)
         except ClusterError as error:

@@ -24,29 +24,29 @@ class UploadLimiter:
     """Takes so many uploads at once."""
 
     def __init__(self, limit_count: int, wait_s: float) -> None:
-        self._room = asyncio.Semaphore(limit_count)
+        self._semaphore = asyncio.Semaphore(limit_count)
         self._wait_s = wait_s
         self.taken_count = self.waiting_count = 0
 
     @asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
         """Be one of them while the context is open. Raises ServerBusy."""
-        if self._room.locked():
+        if self._semaphore.locked():
             await self._wait()
         else:
-            await self._room.acquire()
+            await self._semaphore.acquire()
         self.taken_count += 1
         try:
             yield
         finally:
             self.taken_count -= 1
-            self._room.release()
+            self._semaphore.release()
 
     async def _wait(self) -> None:
         self.waiting_count += 1
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._room.acquire()
+                await self._semaphore.acquire()
         except TimeoutError:
             UPLOADS_REFUSED.inc()
             raise ServerBusy(BUSY) from None

@@ -198,7 +198,7 @@ class RequestContext:
             async with asyncio.timeout(stall_s):
                 return await self.receive()
         except TimeoutError:
-            self.cycle.patience_bytes = 0
+            self.cycle.low_water_bytes = 0
             if not self.cycle.ready:
                 raise BodyStalled from None
             return await self.receive()
@@ -211,7 +211,7 @@ class RequestContext:
         if limit_bytes and length_bytes > limit_bytes:
             raise BodyTooLong(TOO_LONG)
         if length_bytes <= TOGETHER_BYTES:
-            self.cycle.patience_bytes = length_bytes
+            self.cycle.low_water_bytes = length_bytes
         size_bytes = 0
         while (chunk := await self.piece(stall_s)) is not None:
             size_bytes += len(chunk)

@@ -41,11 +41,11 @@ class Resolver:
     """Finds the addresses of a name."""
 
     def __init__(self, threads_count: int = THREADS_COUNT) -> None:
-        self._room = asyncio.Semaphore(threads_count)
+        self._threads_free = asyncio.Semaphore(threads_count)
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Find IP addresses, the preferred one first. Raises NodeUnreachable."""
-        await self._room.acquire()
+        await self._threads_free.acquire()
         loop = asyncio.get_running_loop()
 
         def look_up() -> list[str]:
@@ -53,7 +53,7 @@ class Resolver:
                 found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                    loop.call_soon_threadsafe(self._room.release)
+                    loop.call_soon_threadsafe(self._threads_free.release)
             return list(dict.fromkeys(str(each[4][0]) for each in found))[:ADDRESSES_COUNT]
 
         try:

@@ -138,12 +138,12 @@ class MissingInputs:
         """Show how many are looked at."""
         return f"MissingInputs(suspects={len(self._suspects)})"
 
-    def follow(self) -> None:
+    def watch(self) -> None:
         """Look at each record, those that are there and each one that changes."""
-        self._cluster.on_task(self._noticed)
+        self._cluster.on_task(self._on_change)
         self._suspects.update(task.id for task in self._cluster.tasks() if self._is_missing(task))
 
-    def _noticed(self, task: TaskId) -> None:
+    def _on_change(self, task: TaskId) -> None:
         record = self._cluster.task(task)
         if record is not None and self._is_missing(record.task):
             self._suspects.add(task)
@@ -206,7 +206,7 @@ async def open_recovery(  # noqa: PLR0913 all that may be another than this prox
     recovery = Recovery(bus, spool, SystemClock(), look_again, renew_secret)
     await recovery.look(wait_s)
     missing, presence = MissingInputs(bus, cluster, spool), Presence(bus, proxy)
-    missing.follow()
+    missing.watch()
     async with (
         background(lambda: every(LOOK_EVERY_S, recovery.look, "compare incarnations"), "compare incarnations"),
         background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce proxy"), "announce proxy"),

@@ -2,7 +2,7 @@
 
 A thread moves them, by way of a pipe, and nothing of them passes through Python. Why threads: a call to `splice` may wait for
 the disk, and while it works it needs no interpreter. Why few, and never for long: a client that stops reading must not keep
-one. So a move *yields* as soon as either side is silent for PATIENCE_S or both together are slow (`RateMeter`), and does not even
+one. So a move *yields* as soon as either side is silent for SILENCE_S or both together are slow (`RateMeter`), and does not even
 begin without a free thread; what is left is then copied on the event loop, which has room for any number of slow ones and knows the time limits.
 
     SocketToSocket   socket → pipe → socket   a download; what is in the pipe when it yields is handed out, so nothing is lost
@@ -132,7 +132,7 @@ class SocketToFile:
         self._take_back(found)
 
     def stop(self) -> None:
-        """End soon: no move of its kind waits longer than PATIENCE_S."""
+        """End soon: no move of its kind waits longer than SILENCE_S."""
         self._stopped = True
 
     def close(self) -> None:

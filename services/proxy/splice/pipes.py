@@ -15,7 +15,7 @@ from typing import Final, Protocol, Self
 
 from clusterodm.libs.common.process.sockets import duplicated
 
-PATIENCE_S: Final = 1.0
+SILENCE_S: Final = 1.0
 PACE_S: Final = 3.0
 PACE_BYTES: Final = 1 << 20
 """Less than this in PACE_S is slow."""
@@ -130,7 +130,7 @@ def ready(descriptor: int, wanted: int) -> bool:
     """Wait until a socket can be read or written; False: not within the time."""
     poll = select.poll()
     poll.register(descriptor, wanted)
-    return bool(poll.poll(PATIENCE_S * 1000))
+    return bool(poll.poll(SILENCE_S * 1000))
 
 
 class RateMeter:

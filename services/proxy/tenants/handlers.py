@@ -26,7 +26,7 @@ from clusterodm.services.proxy.tenants.ports import TokenChecker
 
 log = structlog.get_logger()
 
-TELL_EVERY_S: Final = 1.0
+ANNOUNCE_EVERY_S: Final = 1.0
 AGAIN_S: Final = 3600.0
 """After so long all are told once more: what the scheduler keeps of those of whom nobody speaks expires."""
 FRAME_BYTES: Final = 1 << 20
@@ -65,37 +65,37 @@ class TenantLimits:
 
 
 class ShareAnnouncer:
-    """Tells the scheduler of shares that are news to it."""
+    """Tells the scheduler of shares that it does not know."""
 
     def __init__(self, bus: Bus, checker: TokenChecker, clock: Clock) -> None:
         self._bus = bus
         self._checker = checker
         self._clock = clock
-        self._told: dict[Owner, TenantShare] = {}
-        self._told_all_at = clock.instant()
+        self._announced: dict[Owner, TenantShare] = {}
+        self._announced_all_at = clock.instant()
 
-    async def tell(self) -> None:
+    async def announce(self) -> None:
         """Tell what has changed; what is not heard is told again the next time."""
-        if self._clock.instant() - self._told_all_at > AGAIN_S:
-            self._told, self._told_all_at = {}, self._clock.instant()
+        if self._clock.instant() - self._announced_all_at > AGAIN_S:
+            self._announced, self._announced_all_at = {}, self._clock.instant()
         shares = {share.owner: share for tenant in self._checker.tenants() if (share := share_of(tenant))}
-        self._told = {owner: share for owner, share in self._told.items() if owner in shares}
-        news = tuple(
-            islice((share for owner, share in shares.items() if self._told.get(owner) != share), SetTenants.MOST)
+        self._announced = {owner: share for owner, share in self._announced.items() if owner in shares}
+        changed = tuple(
+            islice((share for owner, share in shares.items() if self._announced.get(owner) != share), SetTenants.MOST)
         )
-        if not news:
+        if not changed:
             return
         try:
-            await self._bus.request(SET_TENANTS, SetTenants(tenants=news))
+            await self._bus.request(SET_TENANTS, SetTenants(tenants=changed))
         except BusFailed as error:
             log.debug("tenants.not_told", reason=error.message)
             return
-        self._told |= {share.owner: share for share in news}
+        self._announced |= {share.owner: share for share in changed}
 
 
 @asynccontextmanager
 async def announced_shares(bus: Bus, checker: TokenChecker) -> AsyncIterator[None]:
     """Tell of shares while the context is open."""
     announcer = ShareAnnouncer(bus, checker, SystemClock())
-    async with background(lambda: every(TELL_EVERY_S, announcer.tell, "tell shares"), "tell shares"):
+    async with background(lambda: every(ANNOUNCE_EVERY_S, announcer.announce, "tell shares"), "tell shares"):
         yield

@@ -57,7 +57,7 @@ class Admissions:
         return f"Admissions({len(self._of_nodes)} nodes reserved, {len(self._confined)} tenants confined)"
 
     def set_tenants(self, shares: Iterable[TenantShare]) -> bool:
-        """Take in what tenants are called and what they are confined to; whether that was news."""
+        """Take in what tenants are called and what they are confined to; whether anything changed."""
         before = dict(self._owners), dict(self._confined)
         for share in shares:
             if share.name:
@@ -65,10 +65,10 @@ class Admissions:
             self._confined.pop(share.owner, None)
             if share.labels:
                 self._confined[share.owner] = frozenset(share.labels)
-        news = before != (self._owners, self._confined)
-        if news:
+        changed = before != (self._owners, self._confined)
+        if changed:
             self._find_apart()
-        return news
+        return changed
 
     def admission_of(self, labels: Collection[str]) -> NodeAdmission:
         """Say whose tasks a node with such labels takes."""

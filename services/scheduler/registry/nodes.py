@@ -147,12 +147,12 @@ class NodeRegistry:
         return node
 
     def set_tenants(self, shares: Iterable[TenantShare]) -> bool:
-        """Take in what tenants are called and confined to; whether that was news."""
-        if news := self.admissions.set_tenants(shares):
+        """Take in what tenants are called and confined to; whether anything changed."""
+        if changed := self.admissions.set_tenants(shares):
             for node in self._nodes.values():
                 self._admit(node)
                 self._changed(node)
-        return news
+        return changed
 
     def _admit(self, node: NodeState) -> None:
         node.admission = self.admissions.admission_of(node.record.labels)

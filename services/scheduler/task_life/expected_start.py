@@ -1,4 +1,4 @@
-"""When a waiting task should begin, as its user reads it: told again only when that is news (placement/core/estimates.py)."""
+"""When a waiting task should begin, as its user reads it: told again only when that has changed (placement/core/estimates.py)."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ def with_start(task: Task, start: ExpectedStart | None, now_ms: WallMs) -> Task:
     if (
         start is None
         or task.state is not TaskState.WAITING
-        or not may_repeat(task, now_ms, news=not task.start_told_ms)
+        or not may_repeat(task, now_ms, changed=not task.start_told_ms)
     ):
         return task
     line = start.words[0].upper() + start.words[1:]

@@ -117,7 +117,7 @@ def with_attempt(task: Task, **changes: Any) -> tuple[Attempt, ...]:
 
 SPARSE_MS: Final = 30_000
 """Between two lines that say only why a task still waits."""
-NEWS_MS: Final = 2_000
+CHANGED_MS: Final = 2_000
 """The same, when the autoscaler has something new to say."""
 FIRST_MS: Final = 1_000
 """From a line after which no reason has been told yet to the first one: until then most have begun."""
@@ -137,9 +137,9 @@ def with_minor_line(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> 
     return with_line(timeline, text, now_ms) if len(timeline) < CHATTY_COUNT else timeline
 
 
-def may_repeat(task: Task, now_ms: WallMs, *, first: bool = False, news: bool = False) -> bool:
+def may_repeat(task: Task, now_ms: WallMs, *, first: bool = False, changed: bool = False) -> bool:
     """Whether it is time for another line about waiting; when the clock went back, nobody knows, and there is one."""
-    sparse_ms = FIRST_MS if first else NEWS_MS if news else SPARSE_MS
+    sparse_ms = FIRST_MS if first else CHANGED_MS if changed else SPARSE_MS
     return not task.timeline or not 0 <= now_ms - task.timeline[-1].at_ms < sparse_ms
 
 

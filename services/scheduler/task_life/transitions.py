@@ -65,13 +65,13 @@ HELD_BY_NOBODY: Final = InstanceId("")
 def waiting_because(
     task: Task, because: str, now_ms: WallMs, word: str = "", start: ExpectedStart | None = None
 ) -> Task:
-    """Note why it waits, when that is news and the last line is not too fresh. `word`: the autoscaler's part; `start`: told as well."""
+    """Note why it waits, when that has changed and the last line is not too fresh. `word`: the autoscaler's part; `start`: told as well."""
     if task.state is not TaskState.WAITING or because == task.waiting_because:
         return with_start(task, start, now_ms)
     if word not in task.waiting_because and is_step(task, word):
         return msgspec.structs.replace(task, waiting_because=because, upload_owner_away_since_ms=0)
     first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN}
-    if not may_repeat(task, now_ms, first=first, news=word not in task.waiting_because):
+    if not may_repeat(task, now_ms, first=first, changed=word not in task.waiting_because):
         return task
     line = f"Waiting for a node: {because}" + (f"; {start.words}" if start else "")
     return msgspec.structs.replace(

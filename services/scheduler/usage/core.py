@@ -188,7 +188,7 @@ def added(kept: TenantUsage, ends: Iterable[tuple[RunEnd, float]], name: str, ac
     return msgspec.structs.replace(kept, days=days, recent=tuple(recent), name=name or kept.name)
 
 
-def news_in(kept: TenantUsage, ends: Iterable[tuple[RunEnd, float]]) -> list[tuple[RunEnd, float]]:
+def uncounted(kept: TenantUsage, ends: Iterable[tuple[RunEnd, float]]) -> list[tuple[RunEnd, float]]:
     """Leave out the runs that are counted."""
     return [(end, cost) for end, cost in ends if end.run not in kept.recent]
 

@@ -38,11 +38,11 @@ from clusterodm.services.scheduler.usage.core import (
     end_of,
     key_for,
     key_of,
-    news_in,
     overlap,
     page_of,
     run_of,
     span_of,
+    uncounted,
     with_span,
 )
 
@@ -134,17 +134,17 @@ class UsageAccount:
         while True:
             entry = await self._usage.get(key)
             kept = entry.value if entry else TenantUsage(owner=owner, month=month)
-            news = news_in(kept, ends)
-            if not news:
+            fresh = uncounted(kept, ends)
+            if not fresh:
                 return
-            after = added(kept, news, name, self._active_runs())
+            after = added(kept, fresh, name, self._active_runs())
             self._leadership.require()
             try:
                 await (self._usage.update(key, after, entry.revision) if entry else self._usage.create(key, after))
             except Conflict:
                 log.info("usage.conflicted", key=key)
                 continue
-            tell_metrics(news, self._series.name_for(name, owner))
+            count_metrics(fresh, self._series.name_for(name, owner))
             return
 
     # --- machines ------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def on_machine(task: Task) -> Iterable[Attempt]:
     return (attempt for attempt in task.attempts if attempt.machine and attempt.running_at_ms is not None)
 
 
-def tell_metrics(ends: Iterable[tuple[RunEnd, float]], tenant: str) -> None:
+def count_metrics(ends: Iterable[tuple[RunEnd, float]], tenant: str) -> None:
     """Count what was counted."""
     for end, cost in ends:
         used = end.used

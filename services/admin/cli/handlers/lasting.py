@@ -40,7 +40,7 @@ class Pace(NamedTuple):
     """How what goes on is asked for."""
 
     again_s: float = 1.0
-    patience_s: float = 60.0
+    timeout_s: float = 60.0
     """How long a cluster may not answer meanwhile."""
 
 
@@ -129,7 +129,7 @@ async def task_of(bus: Bus, task_id: TaskId) -> Task:
 
 async def with_retries(request: Callable[[], Awaitable[Reply]], pace: Pace) -> Reply:
     """Ask until there is an answer: a cluster may be started again meanwhile. Raises BusFailed when that takes too long."""
-    return await retry(request, "the cluster answers", pace.patience_s)
+    return await retry(request, "the cluster answers", pace.timeout_s)
 
 
 async def show_events(bus: Bus, given: argparse.Namespace, show: ShowEvent, pace: Pace = USUAL) -> None:

@@ -28,9 +28,9 @@ from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
 from clusterodm.services.admin.access.passwords import Passwords
-from clusterodm.services.admin.access.refused import RefusalsTold
+from clusterodm.services.admin.access.refused import ReportedRefusals
 from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal
-from clusterodm.services.admin.commands.handlers import tell_act
+from clusterodm.services.admin.commands.handlers import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
 from clusterodm.services.admin.signin.handlers import SignIns
@@ -142,7 +142,7 @@ class Guard:
     pages: SignInPages
     names: frozenset[str] = frozenset()
     """Under which the page is known, beside addresses and localhost."""
-    told: RefusalsTold = field(default_factory=RefusalsTold)
+    reported: ReportedRefusals = field(default_factory=ReportedRefusals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -193,17 +193,17 @@ class Guard:
             if forgery := forgery_reason(headers):
                 return self.forged(scope, headers, forgery)
             if denied := refusal(principal, Role.OPERATOR):
-                await self.tell_refused(scope, principal, denied)
+                await self.publish_refused(scope, principal, denied)
                 return JSONResponse({"error": denied}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": "The request is too large."}, status_code=413)
         return None
 
-    async def tell_refused(self, scope: Scope, principal: Principal, reason: str) -> None:
+    async def publish_refused(self, scope: Scope, principal: Principal, reason: str) -> None:
         """Put on record what somebody was not allowed to ask for: by its method and path, for nothing has read it as a command."""
         act, target = scope["method"][:LONGEST_COUNT], quote(scope["path"], errors="replace")[:LONGEST_COUNT]
-        if self.told.is_news(principal, act, target, monotonic_s()):
-            await tell_act(self.signins.bus, principal, act, target, "refused", reason)
+        if self.reported.is_new(principal, act, target, monotonic_s()):
+            await publish_act(self.signins.bus, principal, act, target, "refused", reason)
 
     def forged(self, scope: Scope, headers: Headers, reason: str) -> Response:
         """Refuse what a foreign page may have sent."""

@@ -8,7 +8,7 @@ from clusterodm.libs.common.errors import ClusterError, NotFound, Refused
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageBy, UsageRow
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.access.roles import Role, acting, refusal
-from clusterodm.services.admin.commands.handlers import tell_act
+from clusterodm.services.admin.commands.handlers import publish_act
 from clusterodm.services.admin.web.core.lists import (
     TENANT_SORTS,
     Wanted,
@@ -140,9 +140,9 @@ class TenantHandler:
                 raise Refused(denied)
             came = await do()
         except ClusterError as error:
-            await tell_act(self._bus, principal, act, target[:LONGEST], "refused", error.message)
+            await publish_act(self._bus, principal, act, target[:LONGEST], "refused", error.message)
             raise
-        await tell_act(self._bus, principal, act, target[:LONGEST], "done", "")
+        await publish_act(self._bus, principal, act, target[:LONGEST], "done", "")
         return came
 
 

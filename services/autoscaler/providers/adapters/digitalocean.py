@@ -31,7 +31,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     with_prefix,
     words_of,
 )
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags
@@ -132,9 +132,9 @@ class DigitalOceanVendor(ApiAccount):
         body = droplet(order, self._cloud, self._cloud.image, order.offer.region)
         return described("POST", f"{self._rest.url}/v2/droplets", body)
 
-    def snapshots(self, patience: Patience | None = None) -> DigitalOceanSnapshots:
+    def snapshots(self, poll_policy: PollPolicy | None = None) -> DigitalOceanSnapshots:
         """See ports.SnapshotVendor."""
-        return DigitalOceanSnapshots(self._rest, patience or Patience())
+        return DigitalOceanSnapshots(self._rest, poll_policy or PollPolicy())
 
     async def _droplets(self, **params: str) -> list[Any]:
         async def of_kind(kind: str) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice, named
 
 PER_PAGE: Final = 200
@@ -23,9 +23,9 @@ ERRORED: Final = "errored"
 class DigitalOceanSnapshots:
     """The snapshots of an account; see ports.SnapshotStore."""
 
-    def __init__(self, rest: RestClient, patience: Patience) -> None:
+    def __init__(self, rest: RestClient, poll_policy: PollPolicy) -> None:
         self._rest = rest
-        self._patience = patience
+        self._poll_policy = poll_policy
 
     def __repr__(self) -> str:
         """Show the API."""
@@ -40,7 +40,7 @@ class DigitalOceanSnapshots:
 
         for act in ("shutdown", "power_off"):
             await self._rest.call("POST", f"/v2/droplets/{ref}/actions", body={"type": act})
-            if await self._patience.until(off, self._patience.off_s):
+            if await self._poll_policy.until(off, self._poll_policy.off_s):
                 return
         raise ProviderFailed(f"digitalocean: droplet {ref} does not turn off")
 
@@ -57,12 +57,12 @@ class DigitalOceanSnapshots:
         async def listed() -> DiskSnapshot | None:
             return next(iter(named(await self.starting(name), name)), None)
 
-        status = await self._patience.until(ended, self._patience.snapshot_s)
+        status = await self._poll_policy.until(ended, self._poll_policy.snapshot_s)
         if status != COMPLETED:
             raise ProviderFailed(
                 f"digitalocean: the snapshot {'failed' if status else 'has not come to its end in time'}"
             )
-        if found := await self._patience.until(listed, self._patience.off_s):
+        if found := await self._poll_policy.until(listed, self._poll_policy.off_s):
             return found
         raise ProviderFailed("digitalocean: the snapshot was made, and is not listed")
 

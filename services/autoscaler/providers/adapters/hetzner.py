@@ -27,7 +27,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     with_prefix,
     words_of,
 )
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import labels
@@ -138,9 +138,9 @@ class HetznerVendor(ApiAccount):
         body = server(order, self._cloud, self._cloud.image, keys)
         return described("POST", f"{self._rest.url}/v1/servers", body)
 
-    def snapshots(self, patience: Patience | None = None) -> HetznerSnapshots:
+    def snapshots(self, poll_policy: PollPolicy | None = None) -> HetznerSnapshots:
         """See ports.SnapshotVendor."""
-        return HetznerSnapshots(self._rest, patience or Patience())
+        return HetznerSnapshots(self._rest, poll_policy or PollPolicy())
 
     async def _all(self, key: str, **params: str) -> Sequence[Any]:
         return await listed_of(self._rest, key, **params)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import Patience
+from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice
 
 PER_PAGE: Final = 50
@@ -22,9 +22,9 @@ ERROR: Final = "error"
 class HetznerSnapshots:
     """The snapshots of a project; see ports.SnapshotStore."""
 
-    def __init__(self, rest: RestClient, patience: Patience) -> None:
+    def __init__(self, rest: RestClient, poll_policy: PollPolicy) -> None:
         self._rest = rest
-        self._patience = patience
+        self._poll_policy = poll_policy
 
     def __repr__(self) -> str:
         """Show the API."""
@@ -39,7 +39,7 @@ class HetznerSnapshots:
 
         for act in ("shutdown", "poweroff"):
             await self._rest.call("POST", f"/v1/servers/{ref}/actions/{act}")
-            if await self._patience.until(off, self._patience.off_s):
+            if await self._poll_policy.until(off, self._poll_policy.off_s):
                 return
         raise ProviderFailed(f"hetzner: server {ref} does not turn off")
 
@@ -57,14 +57,14 @@ class HetznerSnapshots:
             taken = found((await self._rest.get(f"/v1/images/{image}"))["image"])
             return taken if taken.available else None
 
-        action = await self._patience.until(ended, self._patience.snapshot_s)
+        action = await self._poll_policy.until(ended, self._poll_policy.snapshot_s)
         if action is None:
             raise ProviderFailed("hetzner: the snapshot has not come to its end in time")
         if action["status"] == ERROR:
             raise ProviderFailed(
                 f"hetzner: the snapshot failed: {(action.get('error') or {}).get('message') or 'no reason'}"
             )
-        if taken := await self._patience.until(available, self._patience.off_s):
+        if taken := await self._poll_policy.until(available, self._poll_policy.off_s):
             return taken
         raise ProviderFailed(f"hetzner: the snapshot {image} does not become available")
 

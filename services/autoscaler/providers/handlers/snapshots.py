@@ -115,7 +115,7 @@ class Snapshots:
                 self._say(f"deleted the unfinished {each.ref}")
 
     async def _destroyed(self, order: Order) -> None:
-        """Destroy the machine, with patience: while a snapshot is under way a cloud does not let it go."""
+        """Destroy the machine, again and again: while a snapshot is under way a cloud does not let it go."""
         for number in range(1, DESTROY_TRIES_COUNT + 1):
             try:
                 await self._provider.destroy(order.name, "")

@@ -69,7 +69,7 @@ class PlacementClient:
         self._waiting: set[TaskId] = set()
         self._to_name = asyncio.Event()
         self._to_hold = asyncio.Event()
-        self._patience: asyncio.Timeout | None = None
+        self._timeout: asyncio.Timeout | None = None
         """Of the question that is open."""
 
     def __repr__(self) -> str:
@@ -106,8 +106,8 @@ class PlacementClient:
         self._give_up_open()
 
     def _give_up_open(self) -> None:
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
     # --- questions -------------------------------------------------------------------------------------------------
 
@@ -146,13 +146,13 @@ class PlacementClient:
     async def _request_with_retries(self) -> Placements | None:
         """Ask a question that is held open; None when there is no answer, or it is to be asked of another."""
         try:
-            async with asyncio.timeout(None) as self._patience:
+            async with asyncio.timeout(None) as self._timeout:
                 return await self._ask(self._question(hold_s=self._intervals.hold_s))
         except TimeoutError:
             log.info("scheduler.replaced", epoch=self._epochs.highest)
             return None
         finally:
-            self._patience = None
+            self._timeout = None
 
     async def stop(self) -> None:
         """Say that nothing more is to be sent from here."""

@@ -4,7 +4,7 @@
 
     the same question is under way    wait for that answer: any number of identical polls are one request to the node
     the node's breaker is open        no answer, at once (core/node_queries.py)
-    else                              ask; PATIENCE for a place among the connections, a new one, and the head of the answer: a
+    else                              ask; POLL_TIMEOUTS for a place among the connections, a new one, and the head of the answer: a
                                       second together; then BODY_S for a long console while it flows
 
 No answer is None: the caller then says what the record knows. The number of connections to one node is limited by the
@@ -51,7 +51,7 @@ from clusterodm.services.proxy.polling.core.node_queries import (
 from clusterodm.services.proxy.polling.core.task_info import node_info
 
 BODY_S: Final = 5.0
-PATIENCE: Final = Timeouts(connect_s=0.3, head_s=0.4, silence_s=0.25)
+POLL_TIMEOUTS: Final = Timeouts(connect_s=0.3, head_s=0.4, silence_s=0.25)
 BREAKERS_COUNT: Final = 10_000
 OK: Final = 200
 
@@ -61,7 +61,7 @@ KEPT_COUNT: Final = 1024
 REMEMBERED: Final = 4.0
 """An answer is forgotten when it is so many times as old as one that holds: until then it says from where its console was wanted."""
 JOIN_S: Final = 1.0
-"""As long as a node has for the head of its answer (PATIENCE)."""
+"""As long as a node has for the head of its answer (POLL_TIMEOUTS)."""
 
 Key = tuple[TaskId, bool]
 """A task, and whether its console alone is asked for."""
@@ -96,7 +96,7 @@ class NodePoller:
         self._under_way[question] = []
         answer = None
         try:
-            answer = await self._guarded(node, NodeRequest(b"GET", path, PATIENCE, query))
+            answer = await self._guarded(node, NodeRequest(b"GET", path, POLL_TIMEOUTS, query))
         finally:
             for each in self._under_way.pop(question):
                 if not each.done():

@@ -37,7 +37,7 @@ from clusterodm.services.proxy.results.core import (
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
 
-LOOK_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=10.0, silence_s=10.0)
+PROBE_TIMEOUTS: Final = Timeouts(connect_s=5.0, head_s=10.0, silence_s=10.0)
 DOWNLOAD: Final = "download/"
 INVALID_ASSET: Final = "Invalid asset"
 
@@ -115,7 +115,7 @@ class Results:
     async def _under_prefix(self, attempt: Attempt, asset: str) -> ResultLocation:
         url = address(self._prefix, attempt, asset)
         storage, path = storage_and_path(url)
-        async with self._storages.ask(storage, NodeRequest(b"HEAD", path, LOOK_PATIENCE)) as reply:
+        async with self._storages.ask(storage, NodeRequest(b"HEAD", path, PROBE_TIMEOUTS)) as reply:
             require(reply.status)
         return ResultLocation(url)
 

@@ -38,8 +38,8 @@ from clusterodm.services.proxy.results.core import (
 )
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 
-RESULT_PATIENCE: Final = Timeouts(connect_s=5.0, head_s=30.0, silence_s=60.0)
-PAGE_PATIENCE: Final = Timeouts(connect_s=3.0, head_s=10.0, silence_s=30.0)
+RESULT_TIMEOUTS: Final = Timeouts(connect_s=5.0, head_s=30.0, silence_s=60.0)
+PAGE_TIMEOUTS: Final = Timeouts(connect_s=3.0, head_s=10.0, silence_s=30.0)
 ERROR_LIMIT_BYTES: Final = 64 * 1024
 """A JSON answer that is longer is a result, not an error."""
 OK: Final = 200
@@ -84,7 +84,7 @@ class Relay:
     """Streams from nodes."""
 
     def __init__(
-        self, bus: Bus, cluster: Cluster, nodes: Upstream, hosts: ResultHosts, timeouts: Timeouts = RESULT_PATIENCE
+        self, bus: Bus, cluster: Cluster, nodes: Upstream, hosts: ResultHosts, timeouts: Timeouts = RESULT_TIMEOUTS
     ) -> None:
         self._bus = bus
         self._cluster = cluster
@@ -116,7 +116,7 @@ class Relay:
         if node is None:
             raise NodeFailed(NO_NODES)
         call = NodeRequest(
-            wanted.method, wanted.path, PAGE_PATIENCE, with_token=False, headers=for_node(wanted.headers)
+            wanted.method, wanted.path, PAGE_TIMEOUTS, with_token=False, headers=for_node(wanted.headers)
         )
         async with self._nodes.ask(node, call) as reply:
             if reply.status >= SERVER_ERROR:

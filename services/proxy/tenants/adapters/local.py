@@ -103,7 +103,7 @@ class TokenFile(NothingToApprove):
         self._seen: Seen | None = None
         self._trouble: tuple[str, Seen | None] | None = None
         """What is wrong, and with which state of the file."""
-        self._told = Seldom(SAID_AGAIN_S)
+        self._repeats = Seldom(SAID_AGAIN_S)
         self.book = self._read()
 
     def __repr__(self) -> str:
@@ -157,8 +157,8 @@ class TokenFile(NothingToApprove):
             self._seen = None
         trouble = str(error), self._seen
         if trouble != self._trouble:
-            self._trouble, self._told = trouble, Seldom(SAID_AGAIN_S)
-        if count := self._told.passes(self._now_s()):
+            self._trouble, self._repeats = trouble, Seldom(SAID_AGAIN_S)
+        if count := self._repeats.passes(self._now_s()):
             log.error("tokens.refused", path=str(self._path), reason=str(error), count=count)
 
 

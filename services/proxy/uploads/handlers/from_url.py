@@ -23,7 +23,7 @@ from clusterodm.services.proxy.spool.core.upload import Draft
 from clusterodm.services.proxy.spool.ports import Spool
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
-LOOK_AGAIN_S: Final = 5.0
+RETRY_S: Final = 5.0
 """After so long those are tried again that could not be taken up: the disk was full, or nobody answered."""
 
 log = structlog.get_logger()
@@ -38,27 +38,27 @@ class TasksFromUrls:
         self._spool = spool
         self._forwarding = forwarding
         self._wanted: dict[TaskId, None] = {}
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def __repr__(self) -> str:
         """Show how many are to be taken up."""
         return f"TasksFromUrls({len(self._wanted)})"
 
-    def follow(self) -> None:
+    def watch(self) -> None:
         """Look at each record, those that are there and each one that changes."""
-        self._cluster.on_task(self._noticed)
+        self._cluster.on_task(self._on_change)
         for task in self._cluster.tasks():
-            self._look_at(task)
+            self._consider(task)
 
-    def _noticed(self, task: TaskId) -> None:
+    def _on_change(self, task: TaskId) -> None:
         record = self._cluster.task(task)
         if record is not None and record.task.from_url:
-            self._look_at(record.task)
+            self._consider(record.task)
 
-    def _look_at(self, task: Task) -> None:
+    def _consider(self, task: Task) -> None:
         if is_to_be_taken_up(task, self._spool.instance) and not self._is_here(task.id):
             self._wanted[task.id] = None
-            self._news.set()
+            self._changed.set()
 
     def _is_here(self, task: TaskId) -> bool:
         held = self._spool.find(task)
@@ -68,8 +68,8 @@ class TasksFromUrls:
         """Take up what comes, for ever."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LOOK_AGAIN_S if self._wanted else None)
-            self._news.clear()
+                await asyncio.wait_for(self._changed.wait(), RETRY_S if self._wanted else None)
+            self._changed.clear()
             await self.take_all()
 
     async def take_all(self) -> None:
@@ -138,6 +138,6 @@ def draft_of_record(task: Task) -> Draft:
 async def taking_up(bus: Bus, cluster: Cluster, spool: Spool, forwarding: Forwarding) -> AsyncIterator[None]:
     """Take up tasks from addresses while the context is open."""
     tasks = TasksFromUrls(bus, cluster, spool, forwarding)
-    tasks.follow()
+    tasks.watch()
     async with background(tasks.run, "take up tasks from URLs"):
         yield

@@ -109,7 +109,7 @@ class Foresight:
 
     def plan(self, busy: Callable[[], Iterable[BusySlot]], waiting_images_count: int, now: Instant) -> "DeferralPlan":
         """Begin a walk of the queue."""
-        for node_id, pace in list(self.paces.news()):
+        for node_id, pace in list(self.paces.changes()):
             if node := self._registry.get(node_id):
                 self._registry.set_pace(node, pace)
             else:

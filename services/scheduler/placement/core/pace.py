@@ -75,7 +75,7 @@ class Paces:
         del samples[:-KEPT_COUNT]
         self._learned.add(node)
 
-    def news(self) -> Iterator[tuple[NodeId, int]]:
+    def changes(self) -> Iterator[tuple[NodeId, int]]:
         """Give the paces of nodes, when anything was learned since this was last asked."""
         if not self._learned:
             return

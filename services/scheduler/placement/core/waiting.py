@@ -33,9 +33,9 @@ from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWA
 
 UPLOAD_OWNER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
 LEAD_COUNT: Final = 1
-LEAST_PATIENCE_S: Final = 3.0
+LEAST_WAIT_S: Final = 3.0
 """Executors look every three seconds."""
-LONGEST_PATIENCE_S: Final = 120.0
+LONGEST_WAIT_S: Final = 120.0
 ACTIVE: Final = frozenset((TaskState.WAITING, TaskState.FORWARDING, TaskState.RUNNING))
 
 
@@ -60,10 +60,10 @@ def free_of_others(node: NodeState, is_part: Callable[[TaskId], bool]) -> int:
     return max(0, node.slots_count - node.foreign_count - others_count)
 
 
-def patience_s(task: Task) -> float:
+def longest_wait_s(task: Task) -> float:
     """Say for how long one of the lead counts as running: as long as its upload has taken."""
     upload_s = (task.committed_at_ms - task.created_at_ms) / 1000
-    return min(max(LEAST_PATIENCE_S, upload_s), LONGEST_PATIENCE_S)
+    return min(max(LEAST_WAIT_S, upload_s), LONGEST_WAIT_S)
 
 
 def gone_beyond(task: Task) -> Task:

@@ -196,14 +196,14 @@ class PlacementLoop:
         self.heard(request.upload_owner)
         try:
             with self._polls.opened(poll):
-                poll.news.update(dict.fromkeys(self._state.unheard_of(request)))
+                poll.changed.update(dict.fromkeys(self._state.unheard_of(request)))
                 self._walk(poll)
                 said = await poll.wait(min(request.hold_s, PlaceTasks.HOLD_S))
         except BaseException:
             self._give_up(poll)
             raise
         placements = await self._begin_all(poll) if poll.reserved else {}
-        named = poll.news if said else self._first_waiting(request.upload_owner)
+        named = poll.changed if said else self._first_waiting(request.upload_owner)
         answers = placements | {
             task: await self._say(task, request.upload_owner) for task in named if task not in placements
         }

@@ -53,13 +53,13 @@ class PlacementPoll:
         """Whether it waits until there is something to say."""
         self.reserved: list[Reservation] = []
         self.ahead = {each.task: each.ahead for each in request.tasks if each.ahead}
-        self.news: dict[TaskId, None] = {each.task: None for each in request.tasks}
+        self.changed: dict[TaskId, None] = {each.task: None for each in request.tasks}
         """Tasks of which something is to be said."""
         self._woken = asyncio.Event()
 
     def __repr__(self) -> str:
         """Show whose it is and how much there is to say."""
-        return f"PlacementPoll({self.upload_owner} reserved={len(self.reserved)} news={len(self.news)})"
+        return f"PlacementPoll({self.upload_owner} reserved={len(self.reserved)} changed={len(self.changed)})"
 
     def take(self, made: Reservation, ahead: StagedFiles | None = None) -> None:
         """Answer with a placement."""
@@ -70,7 +70,7 @@ class PlacementPoll:
 
     def add(self, task: TaskId) -> None:
         """Answer with what has become of a task."""
-        self.news[task] = None
+        self.changed[task] = None
         self._woken.set()
 
     def end(self) -> None:
@@ -79,13 +79,13 @@ class PlacementPoll:
 
     async def wait(self, longest_s: float) -> bool:
         """Wait until there is something to say; False when there is not, so long after."""
-        if self.reserved or self.news or not self.held:
+        if self.reserved or self.changed or not self.held:
             return True
         try:
             async with asyncio.timeout(longest_s):
                 await self._woken.wait()
         except TimeoutError:
-            return bool(self.reserved or self.news)
+            return bool(self.reserved or self.changed)
         return True
 
 

@@ -18,7 +18,7 @@ from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.estimates import Estimates
 from clusterodm.services.scheduler.placement.core.supply import Rental, has_prospect, was_refused, why_unplaceable
-from clusterodm.services.scheduler.placement.core.waiting import UPLOAD_OWNER_BUSY, gone_beyond, patience_s
+from clusterodm.services.scheduler.placement.core.waiting import UPLOAD_OWNER_BUSY, gone_beyond, longest_wait_s
 from clusterodm.services.scheduler.records.core import Key, key_of
 from clusterodm.services.scheduler.records.handlers.node_store import announced_at, known_proxies
 from clusterodm.services.scheduler.records.handlers.recovery import Records
@@ -63,14 +63,14 @@ class WaitExplainer:
                 return
 
     async def _explain(self, task: Task) -> bool:
-        """Say why a task waits; whether that was news."""
+        """Say why a task waits; whether that is new."""
         if task.upload_owner in self._state.proxies.away:
             if task.waiting_because == UPLOAD_OWNER_AWAY:
                 return False
             await self._say_upload_owner_is_away(task)
             return True
         now = read(self._clock)
-        if self._has_lost_patience(task, now):
+        if self._has_waited_too_long(task, now):
             await self._tasks.change(task.id, gone_beyond)
             return True
         because, word = (
@@ -86,7 +86,7 @@ class WaitExplainer:
         await self._tasks.change(task.id, lambda known: waiting_because(known, because, now.wall_ms, word, start))
         return True
 
-    def _has_lost_patience(self, task: Task, now: Now) -> bool:
+    def _has_waited_too_long(self, task: Task, now: Now) -> bool:
         """Whether a sub-model has waited for as long as it counts as running. One that was tried is under way somehow."""
         if (
             task.id not in self._state.submodels.counted
@@ -94,7 +94,7 @@ class WaitExplainer:
             or self._state.supply.helps((task.id,), now.instant)
         ):
             return False
-        longest_s = patience_s(task)
+        longest_s = longest_wait_s(task)
         return now.instant - now.since(task.committed_at_ms, 2 * longest_s) > longest_s
 
     def _is_about_to_begin(self, task: Task, because: str, now: Instant) -> bool:

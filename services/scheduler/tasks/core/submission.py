@@ -89,9 +89,9 @@ def caught_up(task: Task, request: AdoptTask, now_ms: WallMs) -> Task:
 
 def followed(task: Task, request: AdoptTask, end: KnownEnd | None, now_ms: WallMs) -> Task:
     """Take one attempt in after the other, then the end."""
-    news = unrecorded(task, request.attempts)
-    for known in news:
-        task = with_known(task, known, now_ms, last=known is news[-1])
+    missing = unrecorded(task, request.attempts)
+    for known in missing:
+        task = with_known(task, known, now_ms, last=known is missing[-1])
     if end is not None and not task.state.ended:
         task = with_end(task, end)
     if task.state is TaskState.WAITING and not (request.inputs_kept and task.inputs_kept):

@@ -72,7 +72,7 @@ class TaskTracker:
         """Since when the node of a running task has not been registered."""
         self._under_way: set[TaskId] = set()
         self._hinted: set[TaskId] = set()
-        self._room: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
+        self._polls_free: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(settings.polls_per_node_count)
         )
         self._woken = asyncio.Event()
@@ -113,7 +113,7 @@ class TaskTracker:
         seen = self._index.observed.get(task_id)
         line = seen.console_count if seen else 0
         try:
-            async with self._room[node.id]:
+            async with self._polls_free[node.id]:
                 observation = await self._api.observe(
                     node.record, attempt.node_task_id, line, self._settings.poll_timeout_s
                 )

@@ -46,7 +46,7 @@ ONE = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 TWO = "6f9619aa-8b86-4011-b42d-00c04fc964aa"
 
 
-SOON = Pace(again_s=0.01, patience_s=0.0)
+SOON = Pace(again_s=0.01, timeout_s=0.0)
 
 
 def given(line: str) -> argparse.Namespace:

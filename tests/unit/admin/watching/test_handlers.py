@@ -14,7 +14,7 @@ from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishRep
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.admin.watching.handlers import PATIENCE_S, SILENT_S, Watched
+from clusterodm.services.admin.watching.handlers import SILENT_TIMEOUT_S, TIMEOUT_S, Watched
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: Memo
     assert watched.known_spools() == []
 
 
-class PatienceBus(MemoryBus):
+class TimeoutBus(MemoryBus):
     """Notes how long each answer is waited for; there is one while `answers`."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class PatienceBus(MemoryBus):
 
 
 async def test_pages_do_not_wait_for_an_autoscaler_that_has_not_answered_but_samples_do():
-    bus = PatienceBus()
+    bus = TimeoutBus()
     watched = Watched(bus, FakeClock())
     assert await watched.autoscaler() is None
     assert await watched.autoscaler() is None
@@ -99,4 +99,4 @@ async def test_pages_do_not_wait_for_an_autoscaler_that_has_not_answered_but_sam
     bus.answers = True
     assert await watched.autoscaler() is not None
     assert await watched.autoscaler() is not None
-    assert bus.waited_s == [PATIENCE_S, SILENT_S, PATIENCE_S, SILENT_S, PATIENCE_S]
+    assert bus.waited_s == [TIMEOUT_S, SILENT_TIMEOUT_S, TIMEOUT_S, SILENT_TIMEOUT_S, TIMEOUT_S]

@@ -34,7 +34,7 @@ def test_streams_are_gathered_into_one_line_per_reason():
 
 def test_nothing_is_said_when_all_have_as_many_as_they_should():
     with structlog.testing.capture_logs() as lines:
-        Replicas(3).tell()
+        Replicas(3).report()
     assert lines == []
 
 

@@ -37,7 +37,7 @@ async def test_what_comes_a_moment_later_is_no_line(capsys: pytest.CaptureFixtur
     assert "nats.awaited" not in capsys.readouterr().out
 
 
-async def test_patience_ends_with_the_last_reason():
+async def test_retries_end_with_the_last_reason():
     act = Opening(BusFailed("no leader"))
     with pytest.raises(BusFailed, match="no leader"):
         await retry(act, "it opens", wait_s=0)

@@ -553,7 +553,7 @@ async def test_an_application_that_wants_much_at_once_is_woken_once() -> None:
     async def patient(scope: Scope, receive: Receive, send: Send) -> None:
         del send
         cycle = scope["extensions"][REQUEST_CYCLE]
-        cycle.patience_bytes = 50_000
+        cycle.low_water_bytes = 50_000
         more = True
         while more:
             message = await receive()
@@ -575,7 +575,7 @@ async def test_an_application_that_wants_much_at_once_is_woken_once() -> None:
 
 async def test_a_body_that_ends_before_is_received_as_it_is() -> None:
     async def patient(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"][REQUEST_CYCLE].patience_bytes = 50_000
+        scope["extensions"][REQUEST_CYCLE].low_water_bytes = 50_000
         await echo(scope, receive, send)
 
     connection, transport = opened(app=patient)

@@ -23,7 +23,7 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from tests.waiting import until
 
 HASTY_AND_PATIENT = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0)
-HASTY = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0, patience_s=0.0, most_failures_count=3)
+HASTY = LoopPolicy(first_pause_s=0.0, longest_pause_s=0.0, failing_for_s=0.0, most_failures_count=3)
 
 
 async def test_a_loop_survives_what_it_raises():
@@ -191,7 +191,7 @@ def test_a_loop_has_failed_for_good_when_it_failed_often_and_for_long():
         loop.failed(ValueError())
 
 
-def test_a_loop_that_had_run_well_begins_its_patience_anew():
+def test_a_loop_that_had_run_well_begins_its_time_limit_anew():
     clock = FakeClock()
     loop = Loop("test", RESTART, clock, None)
     for _ in range(20):

@@ -65,7 +65,7 @@ async def scene() -> Scene:
 
 
 async def test_what_is_not_here_is_reported_once(scene: Scene):
-    scene.missing.follow()
+    scene.missing.watch()
     scene.writes(HERE)
     scene.writes(AWAY)
     assert await scene.reports() == [AWAY]
@@ -74,7 +74,7 @@ async def test_what_is_not_here_is_reported_once(scene: Scene):
 
 async def test_records_that_were_there_before_are_looked_at_too(scene: Scene):
     scene.writes(AWAY)
-    scene.missing.follow()
+    scene.missing.watch()
     assert await scene.reports() == [AWAY]
 
 
@@ -88,20 +88,20 @@ async def test_records_that_were_there_before_are_looked_at_too(scene: Scene):
     ],
 )
 async def test_other_records_are_of_no_interest(scene: Scene, fields: dict[str, object]):
-    scene.missing.follow()
+    scene.missing.watch()
     scene.writes(AWAY, **fields)
     assert await scene.reports() == []
 
 
 async def test_what_was_removed_meanwhile_is_not_reported(scene: Scene):
-    scene.missing.follow()
+    scene.missing.watch()
     scene.writes(AWAY)
     scene.records.clear()
     assert await scene.reports() == []
 
 
 async def test_it_is_reported_as_soon_as_somebody_answers(scene: Scene):
-    scene.missing.follow()
+    scene.missing.watch()
     scene.writes(AWAY)
     with pytest.raises(BusFailed):
         await scene.missing.report()

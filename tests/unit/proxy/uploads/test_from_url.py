@@ -74,7 +74,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def test_a_task_that_nobody_holds_becomes_one_of_ours(scene: Scene):
-    scene.tasks.follow()
+    scene.tasks.watch()
     scene.cluster.put(a_task())
     await scene.tasks.take_all()
     held = scene.spool.find(TASK)
@@ -94,7 +94,7 @@ async def test_a_task_that_nobody_holds_becomes_one_of_ours(scene: Scene):
 
 async def test_those_that_were_there_before_this_proxy_are_taken_up_too(scene: Scene):
     scene.cluster.put(a_task())
-    scene.tasks.follow()
+    scene.tasks.watch()
     await scene.tasks.take_all()
     assert scene.forwarding.adopted == [TASK]
 
@@ -102,7 +102,7 @@ async def test_those_that_were_there_before_this_proxy_are_taken_up_too(scene: S
 async def test_what_was_claimed_and_is_not_in_the_spool_is_made_of_its_record(scene: Scene):
     """The proxy went away between the claim and the spool, or its spool was lost."""
     scene.cluster.put(a_task(upload_owner=scene.spool.instance, state=TaskState.RUNNING))
-    scene.tasks.follow()
+    scene.tasks.watch()
     await scene.tasks.take_all()
     assert scene.forwarding.adopted == [TASK]
     assert scene.spool.find(TASK) is not None
@@ -112,7 +112,7 @@ async def test_a_draft_that_was_not_closed_is_closed(scene: Scene):
     draft = Draft(task=TASK, name="field", created_at_ms=5, owner=Owner("anne"), zip_url="https://photos.example/a.zip")
     await scene.spool.create(draft)
     scene.cluster.put(a_task(upload_owner=scene.spool.instance))
-    scene.tasks.follow()
+    scene.tasks.watch()
     await scene.tasks.take_all()
     held = scene.spool.find(TASK)
     assert held is not None
@@ -131,14 +131,14 @@ async def test_a_draft_that_was_not_closed_is_closed(scene: Scene):
     ],
 )
 async def test_others_are_left_alone(scene: Scene, more: dict[str, Any]):
-    scene.tasks.follow()
+    scene.tasks.watch()
     scene.cluster.put(a_task(**more))
     await scene.tasks.take_all()
     assert scene.claims == []
 
 
 async def test_when_another_was_first_it_is_forgotten(scene: Scene):
-    scene.tasks.follow()
+    scene.tasks.watch()
     scene.cluster.put(a_task())
     scene.fails = Refused("another was first")
     await scene.tasks.take_all()
@@ -148,7 +148,7 @@ async def test_when_another_was_first_it_is_forgotten(scene: Scene):
 
 
 async def test_it_is_claimed_as_soon_as_somebody_answers(scene: Scene):
-    scene.tasks.follow()
+    scene.tasks.watch()
     scene.cluster.put(a_task())
     scene.fails = BusFailed("nobody answers")
     with pytest.raises(BusFailed):
@@ -159,7 +159,7 @@ async def test_it_is_claimed_as_soon_as_somebody_answers(scene: Scene):
 
 
 async def test_a_proxy_without_room_claims_nothing(scene: Scene):
-    scene.tasks.follow()
+    scene.tasks.watch()
     scene.cluster.put(a_task())
     scene.spool.room = False
     await scene.tasks.take_all()
@@ -171,7 +171,7 @@ async def test_a_proxy_without_room_claims_nothing(scene: Scene):
 
 async def test_an_upload_that_is_open_under_the_same_id_is_left_to_its_client(scene: Scene):
     await scene.spool.create(Draft(task=TASK, name="mine", created_at_ms=1, owner=Owner("anne")))
-    scene.tasks.follow()
+    scene.tasks.watch()
     scene.cluster.put(a_task())
     await scene.tasks.take_all()
     held = scene.spool.find(TASK)

@@ -107,8 +107,8 @@ def test_how_fast_a_node_is_is_learned_from_what_it_completed(took_ms: dict[str,
     for name, times in took_ms.items():
         for at, time_ms in enumerate(times):
             learned.learn(NodeId(name), 1, time_ms, at)
-    assert {str(node): pace for node, pace in learned.news()} == paces
-    assert list(learned.news()) == []
+    assert {str(node): pace for node, pace in learned.changes()} == paces
+    assert list(learned.changes()) == []
     assert learned.typical_ms == pytest.approx(100, rel=0.06)
     assert learned.ms_per_image(4) == pytest.approx(learned.typical_ms * STEP**4)
 
@@ -117,7 +117,7 @@ def test_nothing_is_learned_from_a_task_without_images_or_time():
     learned = Paces()
     learned.learn(NodeId("a"), 0, 100, 1)
     learned.learn(NodeId("a"), 10, 0, 1)
-    assert (list(learned.news()), learned.typical_ms) == ([], 0.0)
+    assert (list(learned.changes()), learned.typical_ms) == ([], 0.0)
 
 
 def test_the_faster_node_is_preferred_and_among_the_alike_the_order_of_the_original_stands():
@@ -281,5 +281,5 @@ def test_nodes_that_are_alike_stay_alike_however_mixed_their_tasks_are(tasks_cou
         for name in "abcdef":
             for at in range(tasks_count):
                 learned.learn(NodeId(name), 1, round(100_000 * chance.lognormvariate(0, 0.8)), at)
-        farthest.append(max(abs(pace) for _, pace in learned.news()))
+        farthest.append(max(abs(pace) for _, pace in learned.changes()))
     assert statistics.median(farthest) <= 1

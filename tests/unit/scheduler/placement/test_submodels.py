@@ -11,10 +11,10 @@ from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.scheduler.placement.core.waiting import (
     LEAD_COUNT,
-    LEAST_PATIENCE_S,
-    LONGEST_PATIENCE_S,
+    LEAST_WAIT_S,
+    LONGEST_WAIT_S,
     is_beyond,
-    patience_s,
+    longest_wait_s,
 )
 from tests.scheduling import FakeNode, Play, a_play, task_id
 from tests.split_merge import STEP_S, Behind, Direct, Executor, Times
@@ -57,7 +57,7 @@ async def test_one_that_has_waited_for_as_long_as_its_upload_took_counts_no_more
         await play.passes(2)
         await play.scheduler.placement.explainer.explain()
         assert not play.task("waits").beyond
-        await play.passes(LEAST_PATIENCE_S)
+        await play.passes(LEAST_WAIT_S)
         await play.scheduler.placement.explainer.explain()
         assert play.task("waits").beyond
         assert play.task("waits").state is TaskState.WAITING
@@ -72,21 +72,19 @@ async def test_where_machines_come_there_is_room_until_one_is_refused():
         assert (await sends(play, "4")).beyond
 
 
-@pytest.mark.parametrize(
-    ("upload_ms", "expected_s"), [(0, LEAST_PATIENCE_S), (20_000, 20), (10**7, LONGEST_PATIENCE_S)]
-)
-async def test_patience_is_what_the_upload_took_within_bounds(upload_ms: int, expected_s: float):
+@pytest.mark.parametrize(("upload_ms", "expected_s"), [(0, LEAST_WAIT_S), (20_000, 20), (10**7, LONGEST_WAIT_S)])
+async def test_the_longest_wait_is_what_the_upload_took_within_bounds(upload_ms: int, expected_s: float):
     async with a_play(a=FakeNode()) as play:
         task = await sends(play, "0")
         slow = msgspec.structs.replace(task, committed_at_ms=task.created_at_ms + upload_ms)
-        assert patience_s(slow) == expected_s
+        assert longest_wait_s(slow) == expected_s
 
 
 # --- what it does to the executor ----------------------------------------------------------------------------------
 
 
 def behind(slots_count: int, times: Times) -> float:
-    rule = Behind(slots_count, times, is_beyond, max(LEAST_PATIENCE_S, times.upload_s))
+    rule = Behind(slots_count, times, is_beyond, max(LEAST_WAIT_S, times.upload_s))
     return Executor(rule, times).makespan_s()
 
 

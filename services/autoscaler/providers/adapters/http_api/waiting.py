@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class PollPolicy:
     """How often is asked, and for how long."""
 
     poll_s: float = 5.0

@@ -1,7 +1,7 @@
 """The way to an API server: lightkube (https://lightkube.readthedocs.io), and what its exceptions mean.
 
 It knows kubeconfigs, service accounts whose token changes, programs that give tokens, and pages of lists. What is added: a time limit for
-each call, patience when the server says to slow down, and a list that is read anew when its pages have expired (410).
+each call, a pause when the server says to slow down, and a list that is read anew when its pages have expired (410).
 """
 
 import asyncio

@@ -40,7 +40,7 @@ class LibcloudCalls:
         self._secrets = secrets
         self._limit_s = LIMITS_PER_CALL * answer_s
         self._free: list[Any] = []
-        self._room = asyncio.Semaphore(CALLS_AT_ONCE_COUNT)
+        self._semaphore = asyncio.Semaphore(CALLS_AT_ONCE_COUNT)
 
     def __repr__(self) -> str:
         """Show whose they are."""
@@ -49,7 +49,7 @@ class LibcloudCalls:
     async def call(self, do: Callable[[Any], Value], *, creates: bool = False, missing: Any = ...) -> Value:
         """Call a driver; `missing` is the answer where there is no such thing. Raises ProviderFailed."""
         unanswered = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
-        async with self._room:
+        async with self._semaphore:
             driver = self._free.pop() if self._free else None
             try:
                 async with asyncio.timeout(self._limit_s):
