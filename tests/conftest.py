@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from tests import order
 from tests.hanging import HangWatch
-from tests.nats import NatsServer
+from tests.nats import LEAVES_UNCLOSED, Interruptions, NatsServer
 
 hypothesis.settings.register_profile("clusterodm", deadline=None)  # a slow computer is no counter-example
 hypothesis.settings.load_profile("clusterodm")
@@ -59,6 +59,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> None:
         column = "unit" if order.folder_of(item.nodeid) == "unit" else "other"
         if os.environ.get("RAN_COLUMN", column) != column:
             measuring.mark_in(column)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Clear away what nats-py has left behind, where a server was cut off."""
+    Interruptions.happened |= any(mark.args == LEAVES_UNCLOSED.args for mark in item.iter_markers("filterwarnings"))
+    with Interruptions.cleared_away():
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

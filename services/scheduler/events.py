@@ -82,11 +82,12 @@ class EventPublisher:
         )
         await self._bus.publish(event, payload)
 
-    async def publish_end(self, task: Task, reason: str) -> None:
-        """Say that an attempt is over: another will follow, or the task has ended by that."""
-        count_end(task)
-        if Spans.told is not None:
-            tell_all(spans.attempt_ended(task))
+    async def publish_end(self, before: Task, task: Task, reason: str) -> None:
+        """Say that an attempt is over: another will follow, or the task has ended by that. A task may fail between attempts, too."""
+        if has_ended_last(before, task):
+            count_end(task)
+            if Spans.told is not None:
+                tell_all(spans.attempt_ended(task))
         if task.state is TaskState.WAITING:
             await self.publish_task(TASK_ATTEMPT_ENDED, task, reason=reason)
         if task.state.ended:
@@ -126,11 +127,17 @@ def count_event(event: Event[TaskEvent], task: Task) -> None:
             ATTEMPTS_ENDED.inc(CANCELED)
 
 
+def has_ended_last(before: Task, after: Task) -> bool:
+    """Whether the last attempt of a task has ended by a change, and not earlier."""
+    last = after.attempt
+    if last is None or last.ended_at_ms is None:
+        return False
+    return all(each.number != last.number or each.ended_at_ms is None for each in before.attempts)
+
+
 def count_end(task: Task) -> None:
-    """Count the end of its last attempt, if it had one: it may have failed before."""
-    last = task.attempts[-1] if task.attempts else None
-    if last is None:
-        return
+    """Count the end of its last attempt."""
+    last = task.attempts[-1]
     outcome = outcome_of(last, task.state)
     ATTEMPTS_ENDED.inc(outcome)
     if last.running_at_ms is not None and last.ended_at_ms is not None:

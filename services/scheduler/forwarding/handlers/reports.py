@@ -28,6 +28,7 @@ from clusterodm.services.scheduler.forwarding.core import (
 )
 from clusterodm.services.scheduler.records.core import site_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.records.handlers.task_store import Change
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
 from clusterodm.services.scheduler.task_life.life import without_inputs
@@ -105,7 +106,7 @@ class ForwardingReports:
     async def forwarded(self, request: ReportForwarded) -> TaskRecord:
         """Note that the node has taken the commit. One for an attempt that is over is cleaned up there."""
         self._proxies.heard(request.upload_owner)
-        before = await self._reported(request)
+        await self._reported(request)
 
         def decide(task: Task) -> Task:
             if is_current(task, request.attempt, AttemptState.FORWARDING, AttemptState.UNCERTAIN):
@@ -114,12 +115,12 @@ class ForwardingReports:
                 return to_clean(task, request.attempt, Cleanup.REMOVE)
             return task
 
-        record = await self._tasks.change(request.task, decide)
-        if over(record.task, request.attempt):
+        change = await self._tasks.change(request.task, decide)
+        if over(change.task, request.attempt):
             raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
-        if before.state is not TaskState.RUNNING and record.task.state is TaskState.RUNNING:
-            await self._events.publish_task(TASK_STARTED, record.task)
-        return record
+        if change.made and change.task.state is TaskState.RUNNING:
+            await self._events.publish_task(TASK_STARTED, change.task)
+        return change.record
 
     async def failed(self, request: ReportForwardFailed) -> TaskRecord:
         """Note that forwarding is over without success. An attempt that does not count any more changes nothing."""
@@ -136,15 +137,16 @@ class ForwardingReports:
                 return uncertain(task, request.reason)
             return self._outcomes.tried(task, failure_of(request, site_of(self._nodes, task.attempts[-1].node)))
 
-        record = await self._tasks.change(request.task, decide)
-        if record.task != before:
-            await self._after_failure(record.task, request.reason)
-        return record
+        change = await self._tasks.change(request.task, decide)
+        if change.made:
+            await self._after_failure(change, request.reason)
+        return change.record
 
-    async def _after_failure(self, task: Task, reason: str) -> None:
-        if task.attempt and (node := self._nodes.get(task.attempt.node)):
+    async def _after_failure(self, change: Change, reason: str) -> None:
+        attempt = change.task.attempt
+        if attempt and (node := self._nodes.get(attempt.node)):
             self._probes.soon(node)
-        await self._events.publish_end(task, reason)
+        await self._events.publish_end(change.before, change.task, reason)
 
     async def _reported(self, request: Report) -> Task:
         if not isinstance(request, ReportInputsGone):
@@ -162,8 +164,9 @@ class ForwardingReports:
         self._proxies.heard(request.upload_owner)
         await self._reported(request)
         try:
-            return await self._tasks.change(
+            change = await self._tasks.change(
                 request.task, lambda task: without_inputs(task, request.reason, self._clock.wall_ms())
             )
         except ImpossibleStep as error:
             raise Refused(str(error)) from None
+        return change.record

@@ -103,9 +103,9 @@ class UncertainAttempts:
                 return task
             return self._outcomes.tried(task, AttemptResult(reason))
 
-        record = await self._tasks.change(task_id, decide)
-        if record.task.state is TaskState.WAITING:
-            log.warning("slot.released", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
+        change = await self._tasks.change(task_id, decide)
+        if change.made:
+            log.warning("slot.released", task=task_id, attempt=change.task.attempts[-1].number, reason=reason)
 
     async def _suspect(self, task_id: TaskId, silent_s: float) -> None:
         reason = f"its proxy has been silent for {silent_s:g} s"
@@ -114,8 +114,9 @@ class UncertainAttempts:
             forwarding = task.attempt and task.attempt.state is AttemptState.FORWARDING
             return uncertain(task, reason) if forwarding and task.state is TaskState.FORWARDING else task
 
-        record = await self._tasks.change(task_id, decide)
-        log.warning("attempt.uncertain", task=task_id, attempt=record.task.attempts[-1].number, reason=reason)
+        change = await self._tasks.change(task_id, decide)
+        if change.made:
+            log.warning("attempt.uncertain", task=task_id, attempt=change.task.attempts[-1].number, reason=reason)
 
     async def _ask_once(self, limiter: TaskLimiter, task_id: TaskId) -> None:
         if task_id not in self._asking:
@@ -169,9 +170,9 @@ class UncertainAttempts:
         def decide(task: Task) -> Task:
             return self._outcomes.started(task) if is_current(task, number, AttemptState.UNCERTAIN) else task
 
-        record = await self._tasks.change(asked.id, decide)
-        if record.task.state is TaskState.RUNNING:
-            await self._events.publish_task(TASK_STARTED, record.task, reason="the node has it")
+        change = await self._tasks.change(asked.id, decide)
+        if change.made:
+            await self._events.publish_task(TASK_STARTED, change.task, reason="the node has it")
 
     async def _take_back(self, task: Task, node: NodeState) -> None:
         """Remove from its node a task of which nobody has proven that each image lies there once; asked again when that fails."""
@@ -191,5 +192,6 @@ class UncertainAttempts:
                 return task
             return self._outcomes.tried(task, result)
 
-        record = await self._tasks.change(asked.id, decide)
-        await self._events.publish_end(record.task, result.reason)
+        change = await self._tasks.change(asked.id, decide)
+        if change.made:
+            await self._events.publish_end(change.before, change.task, result.reason)

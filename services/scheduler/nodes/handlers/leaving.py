@@ -99,7 +99,7 @@ class Drainer:
             if not await self._taken_back(task, task.attempts[-1], node):
                 return
             record = await self._tasks.write(task_id, lambda now: self._moved(now, node))
-        await self._events.publish_end(record.task, DRAINED)
+        await self._events.publish_end(task, record.task, DRAINED)
 
     def _moved(self, task: Task, node: NodeState) -> Task:
         result = AttemptResult(DRAINED, MOVED)

@@ -299,7 +299,7 @@ class PlacementLoop:
                 return now
             return placed(now, node.record, node_task, now_ms, epoch, ahead=goes_on is not None)
 
-        record = await self._tasks.change(made.task, decide)
+        record = (await self._tasks.change(made.task, decide)).record
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:

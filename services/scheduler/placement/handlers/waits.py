@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.clocks import Instant, Now, read
-from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.scheduler.events import EventPublisher
@@ -111,8 +111,8 @@ class WaitExplainer:
         """Tell whose photos lie with a proxy that does not answer what its task waits for."""
         url, proxies = await announced_at(self._bus, task.id), await known_proxies(self._bus)
         line, now_ms = upload_owner_away(task.upload_owner, url, proxies), self._clock.wall_ms()
-        record = await self._tasks.change(task.id, lambda now: waiting_for_upload_owner(now, line, now_ms))
-        if record.task.state is TaskState.WAITING:
+        change = await self._tasks.change(task.id, lambda now: waiting_for_upload_owner(now, line, now_ms))
+        if change.made:
             log.warning("task.upload_owner_awaited", task=task.id, upload_owner=task.upload_owner, told=line)
 
 
@@ -167,10 +167,10 @@ class UnplaceableTasks:
         def decide(now: Task) -> Task:
             return abandoned(now, reason, now_ms) if was_refused(now) else now
 
-        record = await self._tasks.change(task.id, decide)
-        if record.task.state is TaskState.FAILED:
-            log.warning("task.deferred", task=task.id, reason=reason)
-            await self._events.publish_end(record.task, reason)
+        change = await self._tasks.change(task.id, decide)
+        if change.made:
+            log.warning("task.unplaceable", task=task.id, reason=reason)
+            await self._events.publish_end(change.before, change.task, reason)
 
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and was_refused(after):

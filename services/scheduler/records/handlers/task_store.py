@@ -20,6 +20,7 @@ as the bucket shows it (records/handlers/recovery.py); why that is enough is sai
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -41,6 +42,23 @@ from clusterodm.services.scheduler.task_life.attempts import compacted, is_settl
 log = structlog.get_logger()
 
 Decision = Callable[[Task], Task]
+
+
+class Change(NamedTuple):
+    """What a decision has done. Whoever tells of it tells only of his own: meanwhile another may have ended the task."""
+
+    before: Task
+    record: TaskRecord
+
+    @property
+    def task(self) -> Task:
+        """What the task is now."""
+        return self.record.task
+
+    @property
+    def made(self) -> bool:
+        """Whether this decision has changed it."""
+        return self.record.task != self.before
 
 
 class TaskStore:
@@ -122,20 +140,23 @@ class TaskStore:
         self.apply(None, task, revision)
         return self.record(task.id)
 
-    async def change(self, task: TaskId, decide: Decision) -> TaskRecord:
-        """Decide and write, under the task's lock."""
+    async def change(self, task: TaskId, decide: Decision) -> Change:
+        """Decide and write, under the task's lock. Raises NotFound, BusFailed and whatever `decide` raises."""
         async with self.holding(task):
-            return await self.write(task, decide)
+            return await self._decide(task, decide)
 
     async def write(self, task: TaskId, decide: Decision) -> TaskRecord:
         """Decide and write; the task's lock is held. Raises NotFound, BusFailed and whatever `decide` raises."""
+        return (await self._decide(task, decide)).record
+
+    async def _decide(self, task: TaskId, decide: Decision) -> Change:
         while True:
             before = await self.lookup(task)
             if before is None:
                 raise await self.missing(task)
             after = decide(before.task)
             if after == before.task:
-                return before
+                return Change(before.task, before)
             try:
                 revision = await self._put(before, after)
             except Conflict:
@@ -148,7 +169,7 @@ class TaskStore:
                 self.apply(before.task, after, revision)
                 if before.archived:
                     await self._left_archive(task)
-                return TaskRecord(task=after, revision=revision)
+                return Change(before.task, TaskRecord(task=after, revision=revision))
 
     async def _put(self, before: TaskRecord, after: Task) -> int:
         """Write a task's next value; one that is archived comes back by that."""

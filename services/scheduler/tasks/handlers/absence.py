@@ -84,11 +84,11 @@ class AbsentProxies:
         if known.upload_owner != request.upload_owner:
             raise Refused(f"{request.task} is held by another proxy")
         found = await self._where(known) if known.state is TaskState.WAITING else None
-        record = await self._tasks.change(request.task, lambda task: self._without(task, found))
-        if record.task.state is not known.state:
+        change = await self._tasks.change(request.task, lambda task: self._without(task, found))
+        if change.task.state is not change.before.state:
             log.warning("inputs.lost", task=request.task, found_on=found.node if found else None)
-            await self._events.publish_end(record.task, NOT_THERE)
-        return record
+            await self._events.publish_end(change.before, change.task, NOT_THERE)
+        return change.record
 
     def _without(self, task: Task, found: KnownAttempt | None) -> Task:
         now_ms = self._clock.wall_ms()
@@ -123,9 +123,10 @@ class AbsentProxies:
             still = now.state is TaskState.WAITING and now.waiting_because == UPLOAD_OWNER_AWAY
             return abandoned(now, reason, now_ms) if still else now
 
-        record = await self._tasks.change(task.id, decide)
-        log.error("photos.lost", task=task.id, upload_owner=task.upload_owner, reason=reason)
-        await self._events.publish_end(record.task, reason)
+        change = await self._tasks.change(task.id, decide)
+        if change.made:
+            log.error("photos.lost", task=task.id, upload_owner=task.upload_owner, reason=reason)
+            await self._events.publish_end(change.before, change.task, reason)
 
 
 def known_on(node: Node, node_task: NodeTaskId, now_ms: WallMs) -> KnownAttempt:

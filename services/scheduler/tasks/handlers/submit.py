@@ -126,9 +126,9 @@ class TaskSubmission:
         """Let a proxy hold a task that nobody holds. Raises Refused when another was first."""
         if not request.upload_owner:
             raise Refused("nobody claims it")
-        record = await self._tasks.change(request.task, lambda task: claimed(task, request.upload_owner))
+        change = await self._tasks.change(request.task, lambda task: claimed(task, request.upload_owner))
         self._queue.heard(request.upload_owner)
-        return record
+        return change.record
 
     async def adopt(self, request: AdoptTask) -> TaskRecord:
         """Take in what an upload owner knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""

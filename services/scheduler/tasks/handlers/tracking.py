@@ -158,12 +158,11 @@ class TaskTracker:
             after = next_of(task)
             return with_console(after, kept=kept) if after.state.ended else after
 
-        record = await self._tasks.change(looked_at.id, decide)
-        if not still(record.task, attempt):
-            if record.task.state is not TaskState.RUNNING:
-                await self._events.publish_end(record.task, known.error)
-        elif self._index.observed.get(record.task.id) is before:
-            await self._observer.note(record.task, known)
+        change = await self._tasks.change(looked_at.id, decide)
+        if change.made and change.task.state is not TaskState.RUNNING:
+            await self._events.publish_end(change.before, change.task, known.error)
+        elif still(change.task, attempt) and self._index.observed.get(change.task.id) is before:
+            await self._observer.note(change.task, known)
 
     async def _keep_console(self, task: Task, known: LastKnown, node: NodeState) -> bool:
         """Keep all of a console, or at least what was seen of it; whether that worked."""
@@ -179,18 +178,20 @@ class TaskTracker:
     async def _end(self, task_id: TaskId, attempt: Attempt, result: AttemptResult) -> None:
         where = self._nodes.name_of(attempt.node)
 
-        def decide(task: Task) -> Task:
+        def next_of(task: Task) -> Task:
             if not still(task, attempt):
                 return task
-            after = tried(self._index.final(task), result, where, self._policy, self._clock.wall_ms())
-            return with_console(after, kept=kept) if after.state.ended else after
+            return tried(self._index.final(task), result, where, self._policy, self._clock.wall_ms())
 
-        before, kept = self._tasks.record(task_id), False
-        if decide(before.task).state.ended:
-            kept = await self._consoles.keep_seen(task_id, self._index.observed.get(task_id))
-        record = await self._tasks.change(task_id, decide)
-        if record.task.state is not before.task.state:
-            await self._events.publish_end(record.task, result.reason)
+        def decide(task: Task) -> Task:
+            after = next_of(task)
+            return with_console(after, kept=kept) if after.state.ended and not task.state.ended else after
+
+        ends = next_of(self._tasks.record(task_id).task).state.ended
+        kept = ends and await self._consoles.keep_seen(task_id, self._index.observed.get(task_id))
+        change = await self._tasks.change(task_id, decide)
+        if change.made:
+            await self._events.publish_end(change.before, change.task, result.reason)
 
     async def _start_observing(self, limiter: TaskLimiter, task: TaskId) -> None:
         node = self._nodes.get(self._index.running[task]) if task in self._index.running else None

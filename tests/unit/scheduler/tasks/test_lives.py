@@ -4,11 +4,13 @@ import pytest
 
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.placement import FinishReported, Waiting
-from clusterodm.libs.common.messages.tasks import ListTasks, ReadConsole, TaskRef
+from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, ListTasks, ReadConsole, TaskRef
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, StatusCode, TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, Owner
+from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
+from clusterodm.services.scheduler.task_life.attempts import AttemptResult
 from clusterodm.services.scheduler.tasks.core.observation import known_of
 from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
@@ -440,6 +442,56 @@ async def test_a_look_that_was_under_way_during_a_restart_does_not_end_the_task(
         await tracker._seen(running, known_of(None, old_look, 0), play.state_of("a"), None)
         assert play.task("one").state is TaskState.RUNNING
         assert play.task("one").known is None
+
+
+@pytest.mark.parametrize("said", [StatusCode.COMPLETED, StatusCode.FAILED, StatusCode.RUNNING])
+async def test_a_look_that_was_under_way_during_a_cancel_tells_of_no_second_end(said: StatusCode):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        tracker, running = play.scheduler.tasks.tracker, play.task("one")
+        await play.cancels("one")
+        await tracker._seen(running, known_of(None, ObservedTask(said), 0), play.state_of("a"), None)
+        assert play.task("one").state is TaskState.CANCELED
+        assert [event.state for event in play.told(TASK_FINISHED.name)] == [TaskState.CANCELED]
+
+
+async def test_a_loss_that_was_noticed_during_a_cancel_tells_of_no_second_end():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        tracker, attempt = play.scheduler.tasks.tracker, play.task("one").attempts[-1]
+        await play.cancels("one")
+        await tracker._lost(task_id("one"), attempt, "the node does not know the task any more")
+        assert len(play.told(TASK_FINISHED.name)) == 1
+        assert play.told(TASK_ATTEMPT_ENDED.name) == []
+
+
+async def test_an_answer_about_an_uncertain_attempt_that_comes_after_a_cancel_tells_of_no_second_end():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        asked = play.task("one")
+        await play.cancels("one")
+        told = len(play.told(TASK_ATTEMPT_ENDED.name))
+        await play.scheduler.forwarding.uncertain._end(asked, AttemptResult("the node does not have the task"))
+        assert len(play.told(TASK_FINISHED.name)) == 1
+        assert len(play.told(TASK_ATTEMPT_ENDED.name)) == told
+
+
+async def test_each_attempt_is_counted_once():
+    async with a_play(a=FakeNode()) as play:
+        before = sum(ATTEMPTS_ENDED.values.values())
+        await play.commits("one")
+        placed = await play.is_placed("one")
+        await play.reports_failed("one", 1, commit_uncertain=True)
+        assert sum(ATTEMPTS_ENDED.values.values()) == before  # nobody knows whether it has ended
+        play.node("a").takes(placed.node_task_id)
+        await play.passes(1)
+        play.node("a").finishes(placed.node_task_id)
+        await play.looks()
+        assert sum(ATTEMPTS_ENDED.values.values()) == before + 1
 
 
 async def test_a_task_that_has_not_ended_cannot_be_restarted():
