@@ -28,7 +28,7 @@ from clusterodm.services.scheduler.forwarding.core import (
 )
 from clusterodm.services.scheduler.records.core import site_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
-from clusterodm.services.scheduler.records.handlers.task_store import Change
+from clusterodm.services.scheduler.records.handlers.task_store import TaskChange
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, to_clean
 from clusterodm.services.scheduler.task_life.life import without_inputs
@@ -142,7 +142,7 @@ class ForwardingReports:
             await self._after_failure(change, request.reason)
         return change.record
 
-    async def _after_failure(self, change: Change, reason: str) -> None:
+    async def _after_failure(self, change: TaskChange, reason: str) -> None:
         attempt = change.task.attempt
         if attempt and (node := self._nodes.get(attempt.node)):
             self._probes.soon(node)

@@ -44,7 +44,7 @@ log = structlog.get_logger()
 Decision = Callable[[Task], Task]
 
 
-class Change(NamedTuple):
+class TaskChange(NamedTuple):
     """What a decision has done. Whoever tells of it tells only of his own: meanwhile another may have ended the task."""
 
     before: Task
@@ -140,7 +140,7 @@ class TaskStore:
         self.apply(None, task, revision)
         return self.record(task.id)
 
-    async def change(self, task: TaskId, decide: Decision) -> Change:
+    async def change(self, task: TaskId, decide: Decision) -> TaskChange:
         """Decide and write, under the task's lock. Raises NotFound, BusFailed and whatever `decide` raises."""
         async with self.holding(task):
             return await self._decide(task, decide)
@@ -149,14 +149,14 @@ class TaskStore:
         """Decide and write; the task's lock is held. Raises NotFound, BusFailed and whatever `decide` raises."""
         return (await self._decide(task, decide)).record
 
-    async def _decide(self, task: TaskId, decide: Decision) -> Change:
+    async def _decide(self, task: TaskId, decide: Decision) -> TaskChange:
         while True:
             before = await self.lookup(task)
             if before is None:
                 raise await self.missing(task)
             after = decide(before.task)
             if after == before.task:
-                return Change(before.task, before)
+                return TaskChange(before.task, before)
             try:
                 revision = await self._put(before, after)
             except Conflict:
@@ -169,7 +169,7 @@ class TaskStore:
                 self.apply(before.task, after, revision)
                 if before.archived:
                     await self._left_archive(task)
-                return Change(before.task, TaskRecord(task=after, revision=revision))
+                return TaskChange(before.task, TaskRecord(task=after, revision=revision))
 
     async def _put(self, before: TaskRecord, after: Task) -> int:
         """Write a task's next value; one that is archived comes back by that."""
