@@ -25,7 +25,7 @@ def filled_state(
 ) -> ClusterState:
     """Fill a board with nodes that are free and tasks that wait. `uneven`: with nodes of four speeds that are known."""
     state = ClusterState(per_owner_count=per_owner_count)
-    state.proxies.ask(UPLOAD_OWNER, tasks_count)
+    state.proxies.open_poll(UPLOAD_OWNER, tasks_count)
     for number in range(nodes_count):
         record = Node(id=NodeId(f"n{number}"), hostname=f"n{number}", port=3000)
         node = state.nodes.put(record, clocks_at(0).instant)

@@ -4,10 +4,10 @@
 
 writes nats-users.conf, the part of nats-server's configuration that `clusterodm up` and Compose share, and kubernetes/nats-users.yaml, which
 holds the same; passwords are variables in it.
-The table below says who asks, tells and hears what, in the names of libs/common/messages; everything else follows from it: the subjects of
+The table below says who requests, publishes and subscribes what, in the names of libs/common/messages; everything else watches from it: the subjects of
 JetStream's interface behind each bucket and stream (docs.nats.io, "NATS API Reference"), and an inbox for each user, so that nobody reads
 the answers that another one gets. The user `operator` may do everything: it is for the operator's words and for backups. The user
-`integration` is for programs of others: it hears what happens to tasks, nodes and machines, and asks what is in its row; it reads no stream.
+`integration` is for programs of others: it subscribes what happens to tasks, nodes and machines, and requests what is in its row; it reads no stream.
 
 A bucket is written by its owner alone. Its stream is made, changed and emptied by one service alone, the `KEEPER` (libs/common/bus/layout.py): who
 may change a stream lets it copy from any other.
@@ -157,20 +157,20 @@ SERVICE_PINGS: Final = "$SRV.>"
 class Rights:
     """What a user needs."""
 
-    asks: Sequence[Request[Any, Any]] = ()
-    tells: Sequence[Event[Any]] = ()
-    hears: Sequence[Event[Any]] = ()
+    requests: Sequence[Request[Any, Any]] = ()
+    publishes: Sequence[Event[Any]] = ()
+    subscribes: Sequence[Event[Any]] = ()
     reads: Sequence[BucketName[Any]] = ()
     writes: Sequence[BucketName[Any]] = ()
     keeps: Sequence[str] = ()
     """Buckets of its own that nobody else knows."""
     objects: Sequence[ObjectsName] = ()
     sets: Sequence[Snapshot[Any]] = ()
-    follows: Sequence[Snapshot[Any]] = ()
+    watches: Sequence[Snapshot[Any]] = ()
     reads_events: bool = False
-    """It reads and follows the stream of all events."""
-    hears_of: Sequence[str] = ()
-    """Nouns: it hears every event of these."""
+    """It reads and watches the stream of all events."""
+    subscribes_to: Sequence[str] = ()
+    """Nouns: it subscribes every event of these."""
     leads: bool = False
     """It answers requests under its own name, and one of several does."""
     serves: bool = True
@@ -179,20 +179,20 @@ class Rights:
 
 RIGHTS: Final[dict[str, Rights]] = {
     "proxy": Rights(
-        asks=(
+        requests=(
             *(SUBMIT_TASK, ADOPT_TASK, PLAN_STAGE_IN, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
             *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
             *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
             *(FIND_RESULT, REPORT_BOOT_FAILURE, SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS, CLAIM_TASK),
         ),
-        tells=(FINISH_REPORTED,),
-        hears=(PLACEMENT_POSSIBLE,),
+        publishes=(FINISH_REPORTED,),
+        subscribes=(PLACEMENT_POSSIBLE,),
         reads=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, MACHINES),
         writes=(UPLOADS, PROXIES, PROGRESS, SPOOLS, SECRETS, CLUSTER),
     ),
     "scheduler": Rights(
-        asks=(SCHEDULER_HEALTH,),  # of the one that leads
-        tells=(
+        requests=(SCHEDULER_HEALTH,),  # of the one that leads
+        publishes=(
             *(
                 NODE_ADDED,
                 NODE_REMOVED,
@@ -206,7 +206,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(TASK_SUBMITTED, TASK_PLACED, TASK_STARTED, TASK_ATTEMPT_ENDED, TASK_FINISHED, TASK_REMOVED),
             *(TASK_RESTARTED, TASK_PRIORITIZED, TASK_MOVED_UP, PLACEMENT_POSSIBLE),
         ),
-        hears=(FINISH_REPORTED,),
+        subscribes=(FINISH_REPORTED,),
         reads=(UPLOADS, PROXIES, MACHINES),
         writes=(
             *(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, TENANTS, USAGE, MACHINE_SPANS),
@@ -214,12 +214,12 @@ RIGHTS: Final[dict[str, Rights]] = {
         ),
         objects=(CONSOLES,),
         sets=(DEMAND_CHANGED,),
-        follows=(SUPPLY_CHANGED,),
+        watches=(SUPPLY_CHANGED,),
         leads=True,
     ),
     "autoscaler": Rights(
-        asks=(ADD_NODE, LOCK_NODE, LOSE_NODE, LIST_NODES, SCHEDULER_HEALTH, AUTOSCALER_HEALTH),
-        tells=(
+        requests=(ADD_NODE, LOCK_NODE, LOSE_NODE, LIST_NODES, SCHEDULER_HEALTH, AUTOSCALER_HEALTH),
+        publishes=(
             *(MACHINE_REQUESTED, MACHINE_CREATED, MACHINE_ONLINE, MACHINE_DRAINED, MACHINE_CONDEMNED),
             *(MACHINE_DESTROYED, MACHINE_FAILED, MACHINE_LOST, MACHINE_LEAKED),
         ),
@@ -227,11 +227,11 @@ RIGHTS: Final[dict[str, Rights]] = {
         writes=(MACHINES, CLUSTER),
         keeps=tuple(bucket.name for bucket in PRIVATE),
         sets=(SUPPLY_CHANGED,),
-        follows=(DEMAND_CHANGED,),
+        watches=(DEMAND_CHANGED,),
         leads=True,
     ),
     "admin": Rights(
-        asks=(
+        requests=(
             *(
                 ADD_NODE,
                 REMOVE_NODE,
@@ -262,11 +262,11 @@ RIGHTS: Final[dict[str, Rights]] = {
         reads=(PROXIES, PROGRESS, SPOOLS),
         writes=(SAMPLES,),
         reads_events=True,
-        tells=(OPERATOR_ACTED, LOG_LEVEL_SET),
+        publishes=(OPERATOR_ACTED, LOG_LEVEL_SET),
     ),
 }
 INTEGRATIONS: Final = Rights(
-    asks=(
+    requests=(
         *(
             SUBMIT_FROM_URL,
             LIST_TASKS,
@@ -279,7 +279,7 @@ INTEGRATIONS: Final = Rights(
         ),
         *(LIST_NODES, GET_OVERVIEW, LIST_MACHINES, GET_AUTOSCALER_STATUS),
     ),
-    hears_of=("task", "node", "machine"),
+    subscribes_to=("task", "node", "machine"),
     serves=False,
 )
 """No answer to one of these holds a secret (decision 124)."""
@@ -289,8 +289,8 @@ USERS: Final[dict[str, Rights]] = {**RIGHTS, INTEGRATION: INTEGRATIONS}
 
 def published(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a user may write to."""
-    yield from (each.subject for each in rights.asks)
-    yield from (each.subject for each in rights.tells)
+    yield from (each.subject for each in rights.requests)
+    yield from (each.subject for each in rights.publishes)
     if rights.serves:
         yield f"{API}.STREAM.INFO.{EVENTS_STREAM}"
     yield from of_stores(rights)
@@ -298,7 +298,7 @@ def published(service: str, rights: Rights) -> Iterator[str]:
         yield from read(EVENTS_STREAM)
     for snapshot in rights.sets:
         yield from (f"{API}.STREAM.INFO.{snapshot.stream}", snapshot.subject)
-    for snapshot in rights.follows:
+    for snapshot in rights.watches:
         yield from (*read(snapshot.stream), *taken(snapshot.stream))
     if rights.leads:
         yield from (LEADER_ANSWERS.subject, *held(f"$KV.leases.{service}"))
@@ -333,8 +333,8 @@ def kept(rights: Rights) -> Iterator[str]:
 def subscribed(service: str, rights: Rights) -> Iterator[str]:
     """Name the subjects that a user may listen to."""
     yield f"_INBOX.{service}.>"
-    yield from (each.subject for each in rights.hears)
-    yield from (f"{PREFIX}.event.{noun}.*" for noun in rights.hears_of)
+    yield from (each.subject for each in rights.subscribes)
+    yield from (f"{PREFIX}.event.{noun}.*" for noun in rights.subscribes_to)
     if rights.serves:
         yield from (each.subject for each in (LEADER_ANSWERS, LOG_LEVEL_SET))
     if rights.reads_events:

@@ -164,13 +164,13 @@ def render() -> str:
 
 
 def permissions() -> str:
-    """Write who may ask and hear what."""
-    lines = ["| user | asks | tells | hears |", "|---|---|---|---|"]
+    """Write who may request, publish and subscribe to what."""
+    lines = ["| user | requests | publishes | subscribes to |", "|---|---|---|---|"]
     for user, rights in USERS.items():
-        hears = [*(each.name for each in rights.hears), *(f"{noun}.*" for noun in rights.hears_of)]
-        told = [*(each.name for each in rights.tells), *(each.name for each in rights.sets)]
-        heard = [*hears, *(each.name for each in rights.follows), *(["all events"] if rights.reads_events else [])]
-        asks = [each.name for each in rights.asks]
+        hears = [*(each.name for each in rights.subscribes), *(f"{noun}.*" for noun in rights.subscribes_to)]
+        told = [*(each.name for each in rights.publishes), *(each.name for each in rights.sets)]
+        heard = [*hears, *(each.name for each in rights.watches), *(["all events"] if rights.reads_events else [])]
+        asks = [each.name for each in rights.requests]
         lines.append(f"| `{user}` | {worded(asks)} | {worded(told)} | {worded(heard)} |")
     return "\n".join([*lines, "| `operator` | everything | everything | everything |"])
 

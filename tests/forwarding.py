@@ -470,7 +470,7 @@ class World:
                 inputs=inputs,
                 keep_failed_s=self.keep_failed_s,
                 clock=self.clock,
-                tell_end=self.tell_account,
+                notify_end=self.tell_account,
             )
             forwarder = Forwarder(
                 self.bus,

@@ -298,7 +298,7 @@ class Play:
             await self.scheduler.nodes.failures.check()
             await self.scheduler.forwarding.uncertain.check(limiter)
         async with TaskLimiter(10, grace_s=5) as limiter:
-            await self.scheduler.tasks.collector.tell_nodes(limiter)
+            await self.scheduler.tasks.collector.clean_nodes(limiter)
             await self.scheduler.nodes.drainer.check(limiter)
         await self.scheduler.records.sync.settle_doubts()
         await self.scheduler.placement.placement_loop.look_again()
@@ -383,7 +383,7 @@ class Play:
         """Hold a question open; what it is answered with."""
         async with asyncio.TaskGroup() as group:
             question = group.create_task(self.polls(upload_owner=upload_owner, hold_s=20, **more))
-            await until(lambda: self.scheduler.state.proxies.asks(upload_owner) or question.done())
+            await until(lambda: self.scheduler.state.proxies.polls(upload_owner) or question.done())
             yield question
             question.cancel()
 

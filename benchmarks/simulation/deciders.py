@@ -44,7 +44,7 @@ class Core:
 
     def __init__(self, *, foresees: bool = True, records_seed: int | None = None) -> None:
         self._state = ClusterState(foresees=foresees)
-        self._state.proxies.ask(UPLOAD_OWNER, 1_000_000)
+        self._state.proxies.open_poll(UPLOAD_OWNER, 1_000_000)
         self._chance = None if records_seed is None else random.Random(records_seed)
         """Makes what each node has on record; without it, nobody has ever run a task."""
 

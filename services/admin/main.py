@@ -12,7 +12,7 @@ import structlog
 
 from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.health.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.settings_in_force import settings_in_force
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.http_io.listening import listen, port_of
@@ -73,7 +73,7 @@ async def serve(settings: AdminSettings) -> None:
         needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, "autoscaler": AUTOSCALER_HEALTH})
         health = Health(SERVICE, lambda: {"nats": bus.connected}, needed)
         await opened.enter_async_context(
-            background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
+            background(lambda: every(CHECK_EVERY_S, needed.check, "ask services"), "ask services")
         )
         await opened.enter_async_context(measured(bus, health, metrics_port))
         if telnet:

@@ -12,7 +12,7 @@ from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.health.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.port import health_listener
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import MACHINES
@@ -117,7 +117,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
         health = Health(SERVICE, lambda: {"bus": bus.connected}, needed, may_lead=leads)
         await stack.enter_async_context(measured(bus, health, metrics_port, health_port))
         await stack.enter_async_context(
-            background(lambda: every(ASK_EVERY_S, needed.ask, "ask services"), "ask services")
+            background(lambda: every(CHECK_EVERY_S, needed.check, "ask services"), "ask services")
         )
         yield bus, health
 
@@ -188,7 +188,7 @@ async def lead(standby: Standby, term: Term) -> None:
             registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term, settings)
         )
         log.info("autoscaler.started", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
-        await standby.health.ask()
+        await standby.health.check()
         await term.over()
         log.warning("leadership.ended", epoch=term.epoch)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.bus.bus import connect
-from clusterodm.libs.common.health.health import ASK_EVERY_S
+from clusterodm.libs.common.health.health import CHECK_EVERY_S
 from clusterodm.libs.common.health.settings_in_force import settings_in_force
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import UPLOADS
@@ -66,7 +66,7 @@ from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_
 from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
 from clusterodm.services.proxy.uploads.handlers.expire import expiring
 from clusterodm.services.proxy.uploads.handlers.from_url import taking_up
-from clusterodm.services.proxy.uploads.handlers.progress import telling
+from clusterodm.services.proxy.uploads.handlers.progress import publishing_progress
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
 SERVICE: Final = "proxy"
@@ -164,19 +164,19 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 recovery.is_sure,
                 recovery.last_run.knows_more,
                 access,
-                traces_of(spool, cluster) if Spans.told is not None else None,
+                traces_of(spool, cluster) if Spans.export is not None else None,
             )
             async with (
                 expiring(bus, spool, settings.stale_uploads_timeout),
                 settling(uploading.commits),
                 taking_up(bus, cluster, spool, forwarder),
                 announced_shares(bus, checker),
-                telling(bus, spool, settings.spool_root, settings_in_force(settings)),
+                publishing_progress(bus, spool, settings.spool_root, settings_in_force(settings)),
                 background(
                     lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL
                 ),
                 background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
-                background(lambda: every(ASK_EVERY_S, health.needed.ask, "ask services"), "ask services"),
+                background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
                 measured(bus, health, metrics_port),
                 AsyncExitStack() as stack,
                 served(app, ports, limits(settings), access),
@@ -196,7 +196,7 @@ async def forwarding(
 ) -> AsyncIterator[Forwarder]:
     """Run the loops behind the spool."""
 
-    async def tell_end(token: str, info: Mapping[str, Any]) -> None:
+    async def notify_end(token: str, info: Mapping[str, Any]) -> None:
         results = {"s3Path": settings.downloads_from_s3} if settings.downloads_from_s3 else {}
         await checker.finished(token, {**info, **results})
 
@@ -217,7 +217,7 @@ async def forwarding(
             HttpWebhook(networks(settings.webhook_allow)),
             lambda task: known_info(task, now_ms()),
             keep_failed_s=settings.keep_failed_inputs_h * HOUR_S,
-            tell_end=tell_end if checker.is_told else None,
+            notify_end=notify_end if checker.is_told else None,
         ) as (finisher, inputs),
         open_forwarding(
             bus,

@@ -65,7 +65,7 @@ class EventPublisher:
     async def publish_task(self, event: Event[TaskEvent], task: Task, reason: str = "") -> None:
         """Say what happened to a task."""
         count_event(event, task)
-        tell_spans(event, task)
+        export_spans(event, task)
         last = task.attempt
         number, node = (last.number, last.node) if last else (0, None)
         log.info(
@@ -86,8 +86,8 @@ class EventPublisher:
         """Say that an attempt is over: another will follow, or the task has ended by that. A task may fail between attempts, too."""
         if has_ended_last(before, task):
             count_end(task)
-            if Spans.told is not None:
-                tell_all(spans.attempt_ended(task))
+            if Spans.export is not None:
+                export_all(spans.attempt_ended(task))
         if task.state is TaskState.WAITING:
             await self.publish_task(TASK_ATTEMPT_ENDED, task, reason=reason)
         if task.state.ended:
@@ -100,19 +100,19 @@ class EventPublisher:
         await self._bus.publish(event, NodeEvent(at_ms=self._clock.wall_ms(), node=node.id, reason=reason))
 
 
-def tell_spans(event: Event[TaskEvent], task: Task) -> None:
+def export_spans(event: Event[TaskEvent], task: Task) -> None:
     """Tell the long spans that end with an event, where somebody traces."""
-    if Spans.told is None:
+    if Spans.export is None:
         return
     if event is TASK_PLACED:
-        tell_all(spans.placed(task))
+        export_all(spans.placed(task))
     elif event is TASK_FINISHED:
         if task.attempts and task.attempts[-1].reason == CANCELED:
-            tell_all(spans.attempt_ended(task))
-        tell_all(spans.task_ended(task))
+            export_all(spans.attempt_ended(task))
+        export_all(spans.task_ended(task))
 
 
-def tell_all(found: Iterable[TraceSpan]) -> None:
+def export_all(found: Iterable[TraceSpan]) -> None:
     """Tell spans."""
     for each in found:
         emit(each)

@@ -9,7 +9,7 @@ term's is higher than those before. What keeps two terms from doing the same thi
    finds its term over as soon as it goes on. The bus looks again before it hands out an answer.
 3. A write that was on its way while its scheduler was frozen may still arrive. Either it is at an old revision, and NATS
    refuses it; or nothing has happened to the task since, and it counts: the new scheduler follows the records for as long as
-   its term lasts, and takes it in (`RecordSync.follow_others`).
+   its term lasts, and takes it in (`RecordSync.watch_others`).
 4. Before a proxy commits on a node, it has the attempt confirmed by whoever leads. A placement or hint of an
    older term than it has heard of, it does not even begin with.
 

@@ -20,7 +20,7 @@ from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock, read
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.health.health import ASK_EVERY_S, Health, NeededServices
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.port import health_listener
 from clusterodm.libs.common.health.settings_in_force import settings_handler
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
@@ -117,7 +117,7 @@ async def serve(settings: SchedulerSettings) -> None:
             health = Health(SERVICE, lambda: {"bus": bus.connected}, leader, may_lead=True)
             async with (
                 measured(bus, health, metrics_port, health_port),
-                background(lambda: every(ASK_EVERY_S, leader.ask, "ask the leader"), "ask the leader"),
+                background(lambda: every(CHECK_EVERY_S, leader.check, "ask the leader"), "ask the leader"),
                 background(lambda: every(LOOK_EVERY_S, bus.keep_laid_out, "keep streams"), "keep streams"),
             ):
                 await bus.lay_out()
@@ -161,7 +161,7 @@ async def while_leading(  # noqa: PLR0913, PLR0917 the world, who we are in it, 
             running(bus, api, settings, term, health, last_term=last_term) as scheduler,
         ):
             log.info("scheduler.started", epoch=term.epoch, tasks=len(scheduler.state.index.tasks))
-            await health.ask()
+            await health.check()
             await term.over()
             log.warning("leadership.ended", epoch=term.epoch)
     except BusFailed as error:

@@ -32,7 +32,7 @@ def root_of(task: Task) -> SpanContext:
 
 def exemplar(task: Task) -> int:
     """Say which trace shows how a figure of a task came about; 0, and no id is made, where nobody is told."""
-    return exemplar_of(root_of(task)) if Spans.told is not None else 0
+    return exemplar_of(root_of(task)) if Spans.export is not None else 0
 
 
 def placed(task: Task) -> Iterator[TraceSpan]:

@@ -174,7 +174,7 @@ class NatsBus:
         self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
     ) -> Reply:
         """Ask the owner; see ports.Bus."""
-        return await self._requests.ask(request, message, timeout_s)
+        return await self._requests.request(request, message, timeout_s)
 
     @asynccontextmanager
     async def serve(
@@ -271,7 +271,7 @@ class NatsBus:
         self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
     ) -> AsyncIterator[None]:
         """Call the handler with the last value and every new one; see ports.Bus."""
-        async with background(lambda: self._follow(snapshot, durable, handler), name=f"follow {snapshot.name}"):
+        async with background(lambda: self._consume(snapshot, durable, handler), name=f"follow {snapshot.name}"):
             yield
 
     async def bucket(self, name: BucketName[Value]) -> NatsBucket[Value]:
@@ -347,7 +347,7 @@ class NatsBus:
             return last.seq or 0
         return 0
 
-    async def _follow(
+    async def _consume(
         self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
     ) -> None:
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)

@@ -82,7 +82,7 @@ class Mirror(Generic[Value]):
             del self._gone[oldest]
             self._last.pop(oldest, None)
 
-    async def follow(self, bucket: Bucket[Value]) -> None:
+    async def watch(self, bucket: Bucket[Value]) -> None:
         """Take over every change, for ever."""
         async with bucket.watch() as changes:
             async for change in changes:

@@ -14,7 +14,7 @@ NS_PER_S: Final = 1_000_000_000
 @contextmanager
 def of_request(request: Request[Any, Any], header: str) -> Iterator[Callable[[str], None]]:
     """Make what is done a span below that of who asked, if there is one; what is given is told the error's name."""
-    parent = read(header) if header and Spans.told is not None else None
+    parent = read(header) if header and Spans.export is not None else None
     if parent is None:
         yield lambda _: None
         return

@@ -70,7 +70,9 @@ class Requests:
         for owner in list(self._leader_changed):
             self.leader_answers(owner)
 
-    async def ask(self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None) -> Reply:
+    async def request(
+        self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
+    ) -> Reply:
         """Ask the owner; see ports.Bus."""
         deadline = monotonic_s() + (request.timeout_s if timeout_s is None else timeout_s)
         payload = msgspec.json.encode(message)
@@ -80,8 +82,8 @@ class Requests:
         asked_s = monotonic_s()
         outcome = "failed"
         try:
-            ask = self._first_answer if request.idempotent else self._answer
-            reply = decode(request, await ask(request, payload, headers, deadline))
+            send = self._first_answer if request.idempotent else self._answer
+            reply = decode(request, await send(request, payload, headers, deadline))
             outcome = "answered"
         except BusFailed:
             raise
@@ -112,7 +114,7 @@ class Requests:
     async def _first_answer(
         self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant
     ) -> Msg:
-        """Ask, and ask again with each piece of news, until one is answered. Raises what the last one raised."""
+        """Send, and send again whenever another leader may answer, until one is answered. Raises what the last one raised."""
         loop = asyncio.get_running_loop()
         tries: set[asyncio.Task[Msg]] = set()
         again = True

@@ -21,7 +21,7 @@ from clusterodm.libs.common.ports import Bus, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import Loops, running_loops
 
-ASK_EVERY_S: Final = 5.0
+CHECK_EVERY_S: Final = 5.0
 SILENT_AFTER_S: Final = 15.0
 """A service that has not answered for so long hangs or is gone; a new leader is there sooner."""
 
@@ -53,7 +53,7 @@ class NeededServices:
         """Show who has answered lately."""
         return f"NeededServices({ {name: seen.ok for name, seen in self.seen().items()} })"
 
-    async def ask(self) -> None:
+    async def check(self) -> None:
         """Ask each of them how it is."""
         for name, request in self._requests.items():
             try:
@@ -132,10 +132,10 @@ class Health:
             services=services,
         )
 
-    async def ask(self) -> None:
+    async def check(self) -> None:
         """Ask the services that it needs now, not only when their turn comes."""
         if self._needed:
-            await self._needed.ask()
+            await self._needed.check()
 
     async def answer(self, _asked: ReportHealth) -> HealthReport:
         """Answer over the bus."""

@@ -48,7 +48,7 @@ def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Rec
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         del receive
-        traced = Spans.told is not None and OPENMETRICS in dict(scope["headers"]).get(b"accept", b"")
+        traced = Spans.export is not None and OPENMETRICS in dict(scope["headers"]).get(b"accept", b"")
         status, kind, body = await answered(health, scope["path"], errors=errors, traced=traced)
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -55,11 +55,11 @@ async def exported(service: str, endpoint: str) -> AsyncIterator[None]:
         SPANS.inc("told")
         processor.on_end(convert(span))
 
-    Spans.told = told
+    Spans.export = told
     try:
         yield
     finally:
-        Spans.told = None
+        Spans.export = None
         stopping = threading.Thread(target=processor.shutdown, name="send the last spans", daemon=True)
         stopping.start()
         until_s = monotonic() + STOP_S

@@ -12,7 +12,7 @@ proxy that was restarted, goes on with the trace of the one before, and a span o
         run                              from the node's commit to its end
 
 A client that has a trace of its own (header `traceparent` of init) gets all of this in its trace; the header is read as W3C Trace Context says
-and otherwise left alone. While nobody is told (`Spans.told` is None) nothing of this is made.
+and otherwise left alone. While nobody is told (`Spans.export` is None) nothing of this is made.
 """
 
 import os
@@ -72,7 +72,7 @@ class TraceSpan(NamedTuple):
 class Spans:
     """Whom spans are told to, in this process."""
 
-    told: Callable[[TraceSpan], None] | None = None
+    export: Callable[[TraceSpan], None] | None = None
     """None: nobody, and then none are made. Must neither wait nor raise."""
 
 
@@ -82,13 +82,13 @@ current: Final[ContextVar[SpanContext | None]] = ContextVar("span", default=None
 
 def emit(span: TraceSpan) -> None:
     """Tell a span, if somebody listens and its trace wants it."""
-    if Spans.told is not None and span.context.sampled:
-        Spans.told(span)
+    if Spans.export is not None and span.context.sampled:
+        Spans.export(span)
 
 
 def exemplar_of(context: SpanContext | None) -> int:
     """Say which trace shows how a figure came about; 0: none that is told."""
-    return context.trace_id if context and context.sampled and Spans.told is not None else 0
+    return context.trace_id if context and context.sampled and Spans.export is not None else 0
 
 
 def read(header: str) -> SpanContext | None:

@@ -47,7 +47,7 @@ class MemoryBus:
         self._handlers: dict[str, Handler] = {}
         self._listeners: dict[str, list[Callable[[Any], Awaitable[None]]]] = {}
         self._snapshots: dict[str, bytes] = {}
-        self._followers: dict[str, list[asyncio.Queue[bytes]]] = {}
+        self._watchers: dict[str, list[asyncio.Queue[bytes]]] = {}
         self._buckets: dict[str, MemoryBucket[Any]] = {}
         self._objects: dict[str, MemoryObjects] = {}
         self._leases: dict[str, asyncio.Lock] = {}
@@ -141,7 +141,7 @@ class MemoryBus:
         """Replace the last value."""
         self.require_connection()
         self._snapshots[snapshot.name] = msgspec.json.encode(message)
-        for follower in self._followers.get(snapshot.name, []):
+        for follower in self._watchers.get(snapshot.name, []):
             follower.put_nowait(self._snapshots[snapshot.name])
 
     @asynccontextmanager
@@ -152,15 +152,15 @@ class MemoryBus:
         values: asyncio.Queue[bytes] = asyncio.Queue()
         if snapshot.name in self._snapshots:
             values.put_nowait(self._snapshots[snapshot.name])
-        self._followers.setdefault(snapshot.name, []).append(values)
+        self._watchers.setdefault(snapshot.name, []).append(values)
 
-        async def follow() -> None:
+        async def consume() -> None:
             async for value in endless(values):
                 await handler(msgspec.json.decode(value, type=snapshot.payload))
 
-        async with background(follow, name=f"follow {snapshot.name} as {durable}"):
+        async with background(consume, name=f"follow {snapshot.name} as {durable}"):
             yield
-        self._followers[snapshot.name].remove(values)
+        self._watchers[snapshot.name].remove(values)
 
     async def bucket(self, name: BucketName[Value]) -> MemoryBucket[Value]:
         """Open a bucket."""

@@ -86,7 +86,7 @@ class SignIns:
         LOGINS.inc("web", "wrong" if role is None else "right")
         if role is None:
             self.logins.failed(address, monotonic_s())
-            await self._tell("", Role.VIEWER, address, "refused", "wrong user or password")
+            await self._publish("", Role.VIEWER, address, "refused", "wrong user or password")
         else:
             self.logins.succeeded(address)
         return role
@@ -130,12 +130,12 @@ class SignIns:
         try:
             claims = await self.provider.finish(code, pending.nonce, pending.verifier)
         except SignInFailed as failed:
-            await self._tell("", Role.VIEWER, address, "failed", str(failed))
+            await self._publish("", Role.VIEWER, address, "failed", str(failed))
             raise
         user, role = user_of(claims), role_of(claims, self.claim, self.rules)
         user = f"oidc:{user}" if user in ROLES else user  # nobody is called as the passwords' users are
         if role is None or not user:
-            await self._tell(user, Role.VIEWER, address, "refused", "no role")
+            await self._publish(user, Role.VIEWER, address, "refused", "no role")
             raise SignInFailed(NO_ROLE)
         return await self._begin(user, role, address), pending.wanted
 
@@ -153,8 +153,8 @@ class SignIns:
     async def _begin(self, user: str, role: Role, address: str) -> Begun:
         session_id = secrets.token_urlsafe(32)
         session = self.sessions.begin(session_id, secrets.token_urlsafe(32), user, role, monotonic_s())
-        await self._tell(user, role, address, "done", "")
+        await self._publish(user, role, address, "done", "")
         return Begun(session_id, session)
 
-    async def _tell(self, user: str, role: Role, address: str, outcome: str, reason: str) -> None:
+    async def _publish(self, user: str, role: Role, address: str, outcome: str, reason: str) -> None:
         await publish_act(self.bus, Principal(user, role, "web", address), "SIGN IN", "", outcome, reason)

@@ -99,9 +99,9 @@ class Watched:
         async with AsyncExitStack() as stack:
             uploads, spools = await self._bus.bucket(PROGRESS), await self._bus.bucket(SPOOLS)
             for start, name in (
-                (lambda: self.uploads.follow(uploads), "mirror progress"),
-                (lambda: self.spools.follow(spools), "mirror spools"),
-                (lambda: self.proxies.follow(proxies), "mirror proxies"),
+                (lambda: self.uploads.watch(uploads), "mirror progress"),
+                (lambda: self.spools.watch(spools), "mirror spools"),
+                (lambda: self.proxies.watch(proxies), "mirror proxies"),
                 (lambda: every(SAMPLE_S, self.sample, "sample"), "sample"),
             ):
                 await stack.enter_async_context(background(start, name))

@@ -217,8 +217,8 @@ class ClusterMirror:
         else:
             self._shown[key] = shown
 
-    async def follow(self, bus: Bus, stack: AsyncExitStack) -> None:
-        """Start to follow all buckets; they stop with the stack."""
+    async def watch(self, bus: Bus, stack: AsyncExitStack) -> None:
+        """Start to watch all buckets; they stop with the stack."""
         self._ended = await bus.bucket(ENDED)
         await self._start(bus, stack, TASKS, self._tasks)
         await self._start(bus, stack, OBSERVATIONS, self._observed)
@@ -229,7 +229,7 @@ class ClusterMirror:
 
     async def _start(self, bus: Bus, stack: AsyncExitStack, name: BucketName[Value], mirror: Mirror[Value]) -> None:
         bucket = await bus.bucket(name)
-        await stack.enter_async_context(background(lambda: mirror.follow(bucket), name=f"mirror {name.name}"))
+        await stack.enter_async_context(background(lambda: mirror.watch(bucket), name=f"mirror {name.name}"))
 
 
 def waits(task: Task | None) -> bool:
@@ -257,5 +257,5 @@ async def mirrored(bus: Bus) -> AsyncIterator[ClusterMirror]:
     """Follow the scheduler's buckets while the context is open."""
     cluster = ClusterMirror()
     async with AsyncExitStack() as stack:
-        await cluster.follow(bus, stack)
+        await cluster.watch(bus, stack)
         yield cluster

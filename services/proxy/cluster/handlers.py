@@ -90,7 +90,7 @@ class ConfirmationBatch:
         """Show how many."""
         return f"ConfirmationBatch({len(self.seen)}{' done' if self.outdated.done() else ''})"
 
-    def tell(self, outdated: frozenset[str] | None) -> None:
+    def notify(self, outdated: frozenset[str] | None) -> None:
         """Tell those who do without what is known now; None: nothing."""
         listeners, self.listeners = self.listeners, []
         for task, listener in listeners:
@@ -123,13 +123,13 @@ class Confirmer:
         """Whether the owner has answered lately, or nothing is known of it."""
         return self._bus.connected and self._clock.instant() >= self._owner_from
 
-    def tell(self, record: TaskRecord, listener: Listener) -> Coroutine[Any, Any, None] | None:
+    def notify(self, record: TaskRecord, listener: Listener) -> Coroutine[Any, Any, None] | None:
         """Call `listener` with whether a record is the last one, PROMPT_S later at most; what is returned is to be awaited for that."""
         batch, is_new = self._join(record)
         if not batch.listeners:
-            asyncio.get_running_loop().call_later(PROMPT_S, batch.tell, None)
+            asyncio.get_running_loop().call_later(PROMPT_S, batch.notify, None)
         batch.listeners.append((record.task.id, listener))
-        return self._ask_in_turn(batch) if is_new else None
+        return self._request_in_turn(batch) if is_new else None
 
     async def promptly(self, record: TaskRecord) -> bool:
         """Say whether a record is the last one for certain; False: it is not, or that takes too long."""
@@ -156,7 +156,7 @@ class Confirmer:
         while True:
             batch, is_new = self._join(record)
             if is_new:
-                await self._ask_in_turn(batch)
+                await self._request_in_turn(batch)
             if (outdated := await asyncio.shield(batch.outdated)) is not None:
                 return outdated
 
@@ -168,13 +168,13 @@ class Confirmer:
         batch.seen.add((record.task.id, record.revision))
         return batch, is_new
 
-    async def _ask_in_turn(self, batch: ConfirmationBatch) -> None:
+    async def _request_in_turn(self, batch: ConfirmationBatch) -> None:
         try:
             async with self._turn:
                 await asyncio.sleep(self._next_from - self._clock.instant())
                 self._next_from = self._clock.instant() + APART_S
                 self._open = None
-                batch.outdated.set_result(await self._ask(batch.seen))
+                batch.outdated.set_result(await self._request(batch.seen))
         except BusFailed as error:
             batch.outdated.set_exception(error)
         finally:
@@ -182,9 +182,9 @@ class Confirmer:
                 self._open = None
             if not batch.outdated.done():
                 batch.outdated.set_result(None)
-            batch.tell(None if batch.outdated.exception() else batch.outdated.result())
+            batch.notify(None if batch.outdated.exception() else batch.outdated.result())
 
-    async def _ask(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+    async def _request(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
         if self._clock.instant() >= self._owner_from:
             asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=revision) for task, revision in seen))
             try:
@@ -192,9 +192,9 @@ class Confirmer:
             except BusFailed as error:
                 self._owner_from = self._clock.instant() + OWNER_REST_S
                 log.debug("records.not_confirmed", reason=error.message)
-        return await self._ask_store(seen)
+        return await self._read_store(seen)
 
-    async def _ask_store(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+    async def _read_store(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
         try:
             async with asyncio.timeout(STORE_S):
                 stored = {task: (revision, await self._stored(task)) for task, revision in seen}
@@ -243,7 +243,7 @@ class TaskFinder:
             # another's goes the whole way of one that is unknown: its time must not tell
             record = await self._ended(task)
         if record is None or not may_touch(owner, record.task.owner):
-            record = await self._ask_for(task, owner, action)
+            record = await self._request_task(task, owner, action)
         if record.task.removed:
             raise NotFound(no_task(task, action))
         if self.is_behind(record.task):
@@ -285,7 +285,7 @@ class TaskFinder:
         except BusFailed:
             return None
 
-    async def _ask_for(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+    async def _request_task(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         asked = TaskRef(task=task, owner=owner)
         try:
             record = await retried(lambda: self._bus.request(GET_TASK, asked, timeout_s=0.9), self._clock)

@@ -49,7 +49,7 @@ RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
 """Between the six tries."""
 
 
-TellEnd = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+NotifyEnd = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 """Takes the token with which a task came, and how it has ended."""
 
 
@@ -125,7 +125,7 @@ class Finisher:
         inputs: Inputs,
         keep_failed_s: float = 0.0,
         clock: Clock | None = None,
-        tell_end: TellEnd | None = None,
+        notify_end: NotifyEnd | None = None,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -136,7 +136,7 @@ class Finisher:
         self._inputs = inputs
         self._keep_failed_s = keep_failed_s
         self._clock = clock or SystemClock()
-        self._tell_end = tell_end
+        self._notify_end = notify_end
         self._ended_at: InstantCache[TaskId] = InstantCache()
 
     async def finish(self, task: TaskId) -> float | None:
@@ -149,8 +149,8 @@ class Finisher:
             if record is None:
                 return None
             await self._note_end(record)
-            await self._tell_account(record)
-            await self._tell_client(record)
+            await self._notify_account(record)
+            await self._notify_client(record)
             if await self._ended(task) is None:
                 return None
         except NotFound as error:
@@ -221,14 +221,14 @@ class Finisher:
         if after != held.history:
             await self._spool.remember(record.id, after)
 
-    async def _tell_account(self, record: Task) -> None:
+    async def _notify_account(self, record: Task) -> None:
         """Tell whoever checks tokens that a task has ended, once for each end."""
         held = self._spool.find(record.id)
-        if held is not None and held.draft.account and self._tell_end and Mark.ACCOUNT_TOLD not in held.marks:
-            await self._tell_end(held.draft.account, self._describe(record))
+        if held is not None and held.draft.account and self._notify_end and Mark.ACCOUNT_TOLD not in held.marks:
+            await self._notify_end(held.draft.account, self._describe(record))
             await self._spool.mark(record.id, Mark.ACCOUNT_TOLD)
 
-    async def _tell_client(self, record: Task) -> None:
+    async def _notify_client(self, record: Task) -> None:
         held = self._spool.find(record.id)
         if held is not None and held.draft.webhook and Mark.WEBHOOK_DONE not in held.marks:
             await self._deliver(record, held.draft.webhook)
@@ -267,10 +267,12 @@ async def open_finishing(  # noqa: PLR0913 what it works with
     describe: Callable[[Task], Mapping[str, Any]],
     *,
     keep_failed_s: float,
-    tell_end: TellEnd | None = None,
+    notify_end: NotifyEnd | None = None,
 ) -> AsyncIterator[tuple[Finisher, Inputs]]:
     """Finish with tasks, and give kept inputs up where the disk gets scarce, while the context is open."""
     inputs = Inputs(bus, spool, cluster)
-    finisher = Finisher(bus, spool, webhook, describe, inputs=inputs, keep_failed_s=keep_failed_s, tell_end=tell_end)
+    finisher = Finisher(
+        bus, spool, webhook, describe, inputs=inputs, keep_failed_s=keep_failed_s, notify_end=notify_end
+    )
     async with background(lambda: every(RELIEVE_EVERY_S, inputs.relieve, "relieve the disk"), "relieve the disk"):
         yield finisher, inputs

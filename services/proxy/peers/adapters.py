@@ -145,7 +145,7 @@ async def known_locations(bus: Bus, us: InstanceId) -> AsyncIterator[MirroredLoc
     """Follow KV `uploads` while the context is open."""
     uploads = await bus.bucket(UPLOADS)
     mirror: Mirror[Upload] = Mirror(UPLOADS.name)
-    async with background(lambda: mirror.follow(uploads), name=f"mirror {UPLOADS.name}"):
+    async with background(lambda: mirror.watch(uploads), name=f"mirror {UPLOADS.name}"):
         yield MirroredLocations(bus, uploads, us, mirror)
 
 

@@ -73,7 +73,7 @@ class ClusterTotals:
 
     def loops(self) -> dict[str, Start]:
         """Name everything that goes on by itself."""
-        return {"tell totals": self.run, "fetch options": self.follow_options}
+        return {"tell totals": self.run, "fetch options": self.watch_options}
 
     async def run(self) -> None:
         """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
@@ -112,7 +112,7 @@ class ClusterTotals:
             await self._bus.publish_snapshot(DEMAND_CHANGED, demand)
             self._published_demand = demand
 
-    async def follow_options(self) -> None:
+    async def watch_options(self) -> None:
         """Fetch the list of options whenever that is due, and at once when a node comes online: uploads need it."""
         while True:
             with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Which proxies are there, which of them ask for placements at this moment, and how many more tasks each could send.
+"""Which proxies are there, which of them poll for placements at this moment, and how many more tasks each could send.
 
 An upload owner keeps a question open for as long as it holds tasks that wait (`scheduler.place_tasks`), whether it has room or not; while it
 sends, it renews its attempts. Who does neither for `silence_s` is *away*: nobody can place what it holds, and no machine helps. The
@@ -26,16 +26,16 @@ class ProxyRegistry:
 
     def __init__(self, silence_s: float = SILENCE_S) -> None:
         self.away: set[InstanceId] = set()
-        """Those that neither ask nor send."""
+        """Those that neither poll nor send."""
         self._silence_s = silence_s
-        self._asking: dict[InstanceId, int] = {}
-        """How many tasks those who ask now can send at once."""
+        self._polling: dict[InstanceId, int] = {}
+        """How many tasks those who poll now can send at once."""
         self._heard: dict[InstanceId, Instant] = {}
         self._sending: dict[InstanceId, set[TaskId]] = {}
 
     def __repr__(self) -> str:
-        """Show how many ask and how many are away."""
-        return f"ProxyRegistry(asking={len(self._asking)} away={len(self.away)})"
+        """Show how many poll and how many are away."""
+        return f"ProxyRegistry(polling={len(self._polling)} away={len(self.away)})"
 
     def heard(self, upload_owner: InstanceId, now: Instant) -> bool:
         """Note that an upload owner is there; whether it was away."""
@@ -44,28 +44,28 @@ class ProxyRegistry:
         self._heard[upload_owner] = now
         return was_away
 
-    def ask(self, upload_owner: InstanceId, places_count: int) -> None:
-        """Note that an upload owner asks now."""
-        self._asking[upload_owner] = places_count
+    def open_poll(self, upload_owner: InstanceId, places_count: int) -> None:
+        """Note that an upload owner polls now."""
+        self._polling[upload_owner] = places_count
 
     def rest(self, upload_owner: InstanceId) -> None:
-        """Note that it does not ask any more."""
-        self._asking.pop(upload_owner, None)
+        """Note that it does not poll any more."""
+        self._polling.pop(upload_owner, None)
 
-    def asking(self) -> tuple[InstanceId, ...]:
-        """Name those who ask now."""
-        return tuple(self._asking)
+    def polling(self) -> tuple[InstanceId, ...]:
+        """Name those who poll now."""
+        return tuple(self._polling)
 
-    def asks(self, upload_owner: InstanceId) -> bool:
-        """Whether an upload owner asks now."""
-        return upload_owner in self._asking
+    def polls(self, upload_owner: InstanceId) -> bool:
+        """Whether an upload owner polls now."""
+        return upload_owner in self._polling
 
     def places_count(self, upload_owner: InstanceId) -> int:
-        """Say how many tasks it can send at once; 0 when it does not ask."""
-        return self._asking.get(upload_owner, 0)
+        """Say how many tasks it can send at once; 0 when it does not poll."""
+        return self._polling.get(upload_owner, 0)
 
     def room_count(self, upload_owner: InstanceId) -> int:
-        """Say how many more tasks an upload owner asks for."""
+        """Say how many more tasks an upload owner polls for."""
         return max(0, self.places_count(upload_owner) - len(self._sending.get(upload_owner, ())))
 
     def sending(self, upload_owner: InstanceId) -> tuple[TaskId, ...]:
@@ -96,7 +96,7 @@ class ProxyRegistry:
         known = frozenset(upload_owners)
         went = []
         for upload_owner in known:
-            since = now if upload_owner in self._asking else self._heard.get(upload_owner, now)
+            since = now if upload_owner in self._polling else self._heard.get(upload_owner, now)
             self._heard[upload_owner] = since
             if upload_owner not in self.away and now - since > self._silence_s:
                 self.away.add(upload_owner)

@@ -97,10 +97,10 @@ class TasksStory:
         """Name everything that goes on by itself."""
         return {
             "track tasks": self.tracker.run,
-            "follow machines": self.machine_steps.follow,
+            "follow machines": self.machine_steps.watch,
             "archive tasks": self.archiver.run,
             "forget observations": repeated(self.observer.forget_over, "forget observations", OBSERVE_S),
-            "clean nodes": repeated(lambda: self.collector.tell_nodes(limiter), "clean nodes", clean_every_s),
+            "clean nodes": repeated(lambda: self.collector.clean_nodes(limiter), "clean nodes", clean_every_s),
             "forget nodes": repeated(self.collector.forget_retired, "forget nodes", clean_every_s),
             "forget tasks": repeated(self.collector.forget_old, "forget tasks", FORGET_S),
             "end lost tasks": repeated(self.absent_proxies.check, "end lost tasks", ABSENT_S),

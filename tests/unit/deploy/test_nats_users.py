@@ -32,11 +32,11 @@ def used(service: str) -> Iterator[Any]:
 @pytest.mark.parametrize("service", RIGHTS)
 def test_a_service_has_a_right_for_everything_that_its_code_names_and_for_nothing_else(service: str):
     rights = RIGHTS[service]
-    granted = (*rights.asks, *rights.tells, *rights.hears, *rights.reads, *rights.writes, *rights.objects)
-    granted = (*granted, *rights.sets, *rights.follows)
+    granted = (*rights.requests, *rights.publishes, *rights.subscribes, *rights.reads, *rights.writes, *rights.objects)
+    granted = (*granted, *rights.sets, *rights.watches)
     named = [each for each in used(service) if not (isinstance(each, Request) and each.owner == service)]
     indirectly = {CLUSTER.name, LEADER_ANSWERS.name}
-    own_health = {f"{service}.report_health"}  # one that stands by asks the one that leads
+    own_health = {f"{service}.report_health"}  # one that stands by requests the one that leads
     assert {each.name for each in named} - indirectly == {each.name for each in granted} - indirectly - own_health
 
 
@@ -52,7 +52,7 @@ def test_every_bucket_that_a_service_uses_is_made_by_the_keeper():
     for rights in RIGHTS.values():
         named = {*(each.name for each in (*rights.reads, *rights.writes)), *rights.keeps}
         assert named <= {bucket.name for bucket in BUCKETS}
-        assert {*rights.sets, *rights.follows} <= set(SNAPSHOTS)
+        assert {*rights.sets, *rights.watches} <= set(SNAPSHOTS)
 
 
 def declared(service: str) -> Iterator[tuple[str, set[str]]]:
@@ -89,8 +89,8 @@ def test_an_integration_asks_and_listens_and_does_nothing_else():
         f"_INBOX.{INTEGRATION}.>",
         *(f"clusterodm.event.{noun}.*" for noun in ("task", "node", "machine")),
     }
-    assert set(published(INTEGRATION, INTEGRATIONS)) == {each.subject for each in INTEGRATIONS.asks}
-    assert not {each.name for each in INTEGRATIONS.asks} & UNSHOWN
+    assert set(published(INTEGRATION, INTEGRATIONS)) == {each.subject for each in INTEGRATIONS.requests}
+    assert not {each.name for each in INTEGRATIONS.requests} & UNSHOWN
 
 
 UNSHOWN = {"scheduler.get_task", "scheduler.submit_task", "scheduler.adopt_task", "scheduler.claim_task"}

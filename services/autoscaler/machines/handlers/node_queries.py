@@ -34,7 +34,7 @@ from clusterodm.services.autoscaler.records import MachineStore
 
 log = structlog.get_logger()
 
-ASK_EVERY_S: Final = 10.0
+CHECK_EVERY_S: Final = 10.0
 """Where an answer is not expected, but possible."""
 
 
@@ -105,7 +105,7 @@ class NodeQueries:
             machine = await self.locate(machine)
             if await self.info(machine) is not None:
                 return machine
-            await self._sleep(min(ASK_EVERY_S, left_s))
+            await self._sleep(min(CHECK_EVERY_S, left_s))
         return None
 
     async def confirm(self, decisions: Sequence[MachineDecision]) -> list[MachineDecision]:

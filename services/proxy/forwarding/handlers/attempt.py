@@ -88,7 +88,7 @@ class AttemptOver(Exception):
     """The attempt no longer counts."""
 
 
-async def tell(bus: Bus, request: Request[Any, Any], message: Any, retry_s: float) -> None:
+async def report_until_heard(bus: Bus, request: Request[Any, Any], message: Any, retry_s: float) -> None:
     """Tell the scheduler something that it must hear, however long NATS is away. A refusal is an answer too."""
     while True:
         try:
@@ -247,7 +247,7 @@ class AttemptRun:
             with suppress(StepFailed):  # what is not noted here the node is asked for
                 await self._note(AttemptStage.COMMITTED)
             forwarded = ReportForwarded(task=task, attempt=attempt, upload_owner=upload_owner, epoch=self._placed.epoch)
-            await tell(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
+            await report_until_heard(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
             return
         self._log.warning("forwarding.failed", reason=decision.reason, uncertain=decision.commit_uncertain)
         failed = ReportForwardFailed(
@@ -260,7 +260,7 @@ class AttemptRun:
             doubtful=bool(self._delivery.doubted),
             epoch=self._placed.epoch,
         )
-        await tell(self._bus, REPORT_FORWARD_FAILED, failed, self._intervals.bus_retry_s)
+        await report_until_heard(self._bus, REPORT_FORWARD_FAILED, failed, self._intervals.bus_retry_s)
 
     # --- the node --------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,12 @@ from clusterodm.libs.common.messages.tasks import AttemptStage
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.forwarding.core.decisions import StepDecision
-from clusterodm.services.proxy.forwarding.handlers.attempt import AttemptRun, ForwardingIntervals, taken_up, tell
+from clusterodm.services.proxy.forwarding.handlers.attempt import (
+    AttemptRun,
+    ForwardingIntervals,
+    report_until_heard,
+    taken_up,
+)
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
 from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from clusterodm.services.proxy.forwarding.handlers.staging import Leftovers
@@ -183,4 +188,4 @@ class AttemptRunner:
             node_refused=untouched,
             commit_uncertain=not untouched,
         )
-        await tell(self._bus, REPORT_FORWARD_FAILED, message, self._intervals.bus_retry_s)
+        await report_until_heard(self._bus, REPORT_FORWARD_FAILED, message, self._intervals.bus_retry_s)

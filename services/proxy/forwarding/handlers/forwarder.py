@@ -123,7 +123,7 @@ class Forwarder:
             self._stage_in.running(),
             self._attempts.leftovers.running(),
             self._limiter,
-            self._asking(),
+            self._requesting(),
         ):
             for held in self._spool.held():
                 if held.committed:
@@ -131,9 +131,9 @@ class Forwarder:
             yield
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
+    async def _requesting(self) -> AsyncIterator[None]:
         async with (
-            background(self._placements.ask_about_named, "ask about tasks"),
+            background(self._placements.request_named, "ask about tasks"),
             background(self._placements.hold_open, "ask for slots"),
             background(self._held.sweep, "look at held tasks"),
         ):
@@ -178,7 +178,7 @@ class Forwarder:
     def look_again(self) -> None:
         """Ask about all tasks: what the scheduler knows of them may be another thing altogether."""
         self._placements.begin_anew()
-        self._held.ask_about_all()
+        self._held.request_all()
 
     def _forget(self, task: TaskId) -> None:
         self._held.forget(task)

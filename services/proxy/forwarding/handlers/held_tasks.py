@@ -57,10 +57,10 @@ class HeldTask(TaskLoop):
 class HeldTasks:
     """The tasks that this proxy holds, and when each is to be asked about."""
 
-    def __init__(self, cluster: ClusterView, intervals: ForwardingIntervals, ask: Callable[[TaskId], None]) -> None:
+    def __init__(self, cluster: ClusterView, intervals: ForwardingIntervals, request: Callable[[TaskId], None]) -> None:
         self._cluster = cluster
         self._intervals = intervals
-        self._ask = ask
+        self._request = request
         """Called with a task that is to be asked about."""
         self._held: dict[TaskId, HeldTask] = {}
 
@@ -90,13 +90,13 @@ class HeldTasks:
         for held in self._held.values():
             held.cancel_timer()
 
-    def ask_about_all(self) -> None:
+    def request_all(self) -> None:
         """Ask about those that rest; what is being done for the others ends with a question."""
         for task, held in self._held.items():
             if held.at_work:
                 held.woken.set()
             else:
-                self._ask(task)
+                self._request(task)
 
     def changed(self, task: TaskId) -> None:
         """Ask about a task of which the mirror shows something new."""
@@ -107,15 +107,15 @@ class HeldTasks:
             if not (held.sending and self._is(task, TaskState.FORWARDING)):
                 held.woken.set()
         elif not self._is_as_said(task, held):
-            self._ask(task)
+            self._request(task)
 
     def rest(self, task: TaskId, held: HeldTask, seconds: float) -> None:
         """Let a task be until it is woken, or for so long."""
         held.cancel_timer()
         if seconds == NOW:
-            self._ask(task)
+            self._request(task)
         elif seconds < inf:
-            held.timer = asyncio.get_running_loop().call_later(seconds, self._ask, task)
+            held.timer = asyncio.get_running_loop().call_later(seconds, self._request, task)
 
     def until_the_mirror_agrees_s(self, task: TaskId, held: HeldTask) -> float:
         """Say how long to rest; for ever when the mirror shows what the scheduler says.
@@ -138,7 +138,7 @@ class HeldTasks:
                 await asyncio.sleep(self._intervals.look_again_s / SWEEPS_COUNT)
                 for task in tasks[at : at + size]:
                     if task in self._held and not self._held[task].at_work:
-                        self._ask(task)
+                        self._request(task)
 
     def _is_as_said(self, task: TaskId, held: HeldTask) -> bool:
         """Whether the mirror shows what the scheduler has said, or is about to say: it is asked, or just places the task."""

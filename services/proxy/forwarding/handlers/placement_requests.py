@@ -111,20 +111,20 @@ class PlacementClient:
 
     # --- questions -------------------------------------------------------------------------------------------------
 
-    async def ask_about_named(self) -> None:
+    async def request_named(self) -> None:
         """Ask about the tasks that were named, for ever."""
         while True:
             await self._to_name.wait()
-            await self._ask_about_some()
+            await self._request_some()
 
-    async def _ask_about_some(self) -> None:
+    async def _request_some(self) -> None:
         names = tuple(islice(self._named, PlaceTasks.NAMED))
         for task in names:
             del self._named[task]
         if not self._named:
             self._to_name.clear()
         tasks = tuple([TaskQuery(task=task, ahead=await self._staged_of(task)) for task in names])
-        answer = await self._ask(self._question(tasks=tasks))
+        answer = await self._request(self._payload(tasks=tasks))
         if answer is None:
             await asyncio.sleep(self._intervals.bus_retry_s)
             for task in names:
@@ -147,7 +147,7 @@ class PlacementClient:
         """Ask a question that is held open; None when there is no answer, or it is to be asked of another."""
         try:
             async with asyncio.timeout(None) as self._timeout:
-                return await self._ask(self._question(hold_s=self._intervals.hold_s))
+                return await self._request(self._payload(hold_s=self._intervals.hold_s))
         except TimeoutError:
             log.info("scheduler.replaced", epoch=self._epochs.highest)
             return None
@@ -161,7 +161,7 @@ class PlacementClient:
                 PLACE_TASKS, PlaceTasks(upload_owner=self._upload_owner, places_count=0, run=self._run), STOP_S
             )
 
-    def _question(self, tasks: tuple[TaskQuery, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
+    def _payload(self, tasks: tuple[TaskQuery, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
         return PlaceTasks(
             upload_owner=self._upload_owner,
             places_count=self._places_count,
@@ -172,7 +172,7 @@ class PlacementClient:
             renews_first=True,
         )
 
-    async def _ask(self, question: PlaceTasks) -> Placements | None:
+    async def _request(self, question: PlaceTasks) -> Placements | None:
         """Ask; None when nobody answers whose word counts."""
         try:
             answer = await self._bus.request(

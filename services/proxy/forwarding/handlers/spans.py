@@ -25,7 +25,7 @@ class ForwardSpan:
     """Begins when it is made, and is told at its end; nothing of it where nobody traces."""
 
     def __init__(self, task: TaskId, placed: Placed) -> None:
-        parent = read(placed.trace) if Spans.told is not None else None
+        parent = read(placed.trace) if Spans.export is not None else None
         self._task = task
         self._placed = placed
         self._parent = parent

@@ -131,7 +131,7 @@ class PollCoalescer:
         def tell(is_last: bool) -> None:
             take(content if is_last and self._answers.holds(answer) else None)
 
-        return Again(self._confirmer.tell(record, tell))
+        return Again(self._confirmer.notify(record, tell))
 
     def _of_ended(self, task: Task) -> bytes | None:
         kept = self._ended.get(task.id)

@@ -55,22 +55,22 @@ class TaskLists:
     def __init__(self, bus: Bus, cluster: Cluster) -> None:
         self._bus = bus
         self._cluster = cluster
-        self._told: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
+        self._listed: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
 
     def __repr__(self) -> str:
         """Show how many lists are remembered."""
-        return f"TaskLists({len(self._told)})"
+        return f"TaskLists({len(self._listed)})"
 
     async def of(self, owner: Owner) -> list[TaskId]:
         """List an owner's committed tasks in the order of their commits. Raises BusFailed when nothing is known."""
         try:
-            listed = await self._ask(owner)
+            listed = await self._request(owner)
         except BusFailed:
             return self._last_known(owner)
         self._remember(owner, listed)
         return listed
 
-    async def _ask(self, owner: Owner) -> list[TaskId]:
+    async def _request(self, owner: Owner) -> list[TaskId]:
         listed: list[TaskId] = []
         more, after = True, None
         while more:
@@ -80,14 +80,14 @@ class TaskLists:
         return listed
 
     def _remember(self, owner: Owner, listed: list[TaskId]) -> None:
-        self._told.pop(owner, None)
+        self._listed.pop(owner, None)
         if len(listed) <= SHORT_COUNT:
-            self._told[owner] = tuple(listed)
-        while len(self._told) > OWNERS_COUNT:
-            self._told.popitem(last=False)
+            self._listed[owner] = tuple(listed)
+        while len(self._listed) > OWNERS_COUNT:
+            self._listed.popitem(last=False)
 
     def _last_known(self, owner: Owner) -> list[TaskId]:
-        told = self._told.get(owner)
+        told = self._listed.get(owner)
         if told is None or not self._cluster.ready:
             raise BusFailed("the scheduler cannot be asked for the tasks of this owner")
         active = {task.id: task for task in self._cluster.tasks() if task.owner == owner}

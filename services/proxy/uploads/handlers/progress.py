@@ -30,8 +30,8 @@ from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
-TELL_EVERY_S: Final = 2.0
-TELL_AGAIN_S: Final = 6 * 3600.0
+PUBLISH_EVERY_S: Final = 2.0
+PUBLISH_AGAIN_S: Final = 6 * 3600.0
 """What does not change is told again so often: long before it expires."""
 REPORT_EVERY_S: Final = 10.0
 NAME_LENGTH: Final = 300
@@ -58,39 +58,39 @@ class UploadReporter:
         self._usage = usage
         self._clock = clock
         self._settings = settings
-        self._told: dict[TaskId, tuple[UploadProgress, Instant]] = {}
+        self._published: dict[TaskId, tuple[UploadProgress, Instant]] = {}
         self._is_first = True
-        self._looked_at = clock.instant()
+        self._measured_at = clock.instant()
         self._reported_at: Instant | None = None
         self._rate_bytes_per_s = 0.0
 
     def __repr__(self) -> str:
         """Show how many uploads are told of."""
-        return f"UploadReporter({len(self._told)})"
+        return f"UploadReporter({len(self._published)})"
 
-    async def tell(self) -> None:
+    async def publish(self) -> None:
         """Write what has changed. Raises BusFailed."""
         if self._is_first:
             await self._forget_earlier()
             self._is_first = False
         now = self._clock.instant()
-        elapsed_s, self._looked_at = max(now - self._looked_at, 0.001), now
+        elapsed_s, self._measured_at = max(now - self._measured_at, 0.001), now
         held = {each.draft.task: each for each in self._spool.being_uploaded()}
         self._rate_bytes_per_s = 0.0
         for task, upload in held.items():
-            await self._tell_of(task, upload, elapsed_s, now)
-        for task in self._told.keys() - held.keys():
+            await self._publish_upload(task, upload, elapsed_s, now)
+        for task in self._published.keys() - held.keys():
             await self._progress.delete(task)
-            del self._told[task]
+            del self._published[task]
         await self._report(now, len(held))
 
-    async def _tell_of(self, task: TaskId, upload: SpooledUpload, elapsed_s: float, now: Instant) -> None:
-        before, told_at = self._told.get(task, (None, now))
+    async def _publish_upload(self, task: TaskId, upload: SpooledUpload, elapsed_s: float, now: Instant) -> None:
+        before, published_at = self._published.get(task, (None, now))
         progress = progress_of(upload, self._spool.instance, before, elapsed_s)
         self._rate_bytes_per_s += progress.rate_bytes_per_s
-        if before is None or has_changed(before, progress) or now - told_at > TELL_AGAIN_S:
+        if before is None or has_changed(before, progress) or now - published_at > PUBLISH_AGAIN_S:
             await self._progress.put(task, msgspec.structs.replace(progress, at_ms=self._clock.wall_ms()))
-            self._told[task] = progress, now
+            self._published[task] = progress, now
 
     async def _forget_earlier(self) -> None:
         for task, entry in (await self._progress.load()).items():
@@ -152,18 +152,18 @@ def usage_of(folder: Path) -> Usage:
 
 
 @asynccontextmanager
-async def telling(
+async def publishing_progress(
     bus: Bus, spool: Spool, folder: Path, settings: tuple[SettingInForce, ...] = ()
 ) -> AsyncIterator[None]:
     """Tell of uploads while the context is open."""
     buckets = await bus.bucket(PROGRESS), await bus.bucket(SPOOLS)
     reporter = UploadReporter(spool, *buckets, usage_of(folder), SystemClock(), settings)
 
-    async def tell() -> None:
+    async def publish() -> None:
         try:
-            await reporter.tell()
+            await reporter.publish()
         except BusFailed as error:
             log.debug("progress.not_written", reason=error.message)
 
-    async with background(lambda: every(TELL_EVERY_S, tell, "tell of uploads"), "tell of uploads"):
+    async with background(lambda: every(PUBLISH_EVERY_S, publish, "tell of uploads"), "tell of uploads"):
         yield

@@ -149,7 +149,7 @@ class Walk:
     def _heads(self, lanes: WaitingLanes) -> dict[Owner, Heads]:
         """Find the oldest task of each lane whose upload owner asks and can send; a heap for each owner."""
         found: dict[Owner, Heads] = {}
-        for upload_owner in self._proxies.asking():
+        for upload_owner in self._proxies.polling():
             if self._proxies.room_count(upload_owner):
                 for lane in lanes.of_upload_owner(upload_owner):
                     if key := lane.order.first():

@@ -139,7 +139,7 @@ class WaitReasons:
             return deferred.reason
         need, word = need_of(task), self._supply.word(task.id, now)
         because = self.why_not(need)
-        if not word and self._nodes.has_room and self._proxies.asks(task.upload_owner) and self._nodes.free_for(need):
+        if not word and self._nodes.has_room and self._proxies.polls(task.upload_owner) and self._nodes.free_for(need):
             because = UPLOAD_OWNER_BUSY
         return f"{because}; {word}" if word else because
 

@@ -327,7 +327,7 @@ class PlacementLoop:
             epoch=self._leadership.epoch,
             ahead=attempt.ahead,
             again=again,
-            trace=of_attempt(task, attempt.number).header if Spans.told is not None else "",
+            trace=of_attempt(task, attempt.number).header if Spans.export is not None else "",
         )
 
 

@@ -120,7 +120,7 @@ class PlacementPolls:
             before.end()
         if poll.held:
             self._open[poll.upload_owner] = poll
-        self._proxies.ask(poll.upload_owner, poll.places_count)
+        self._proxies.open_poll(poll.upload_owner, poll.places_count)
         try:
             yield
         finally:
@@ -131,7 +131,7 @@ class PlacementPolls:
     def _rest(self, upload_owner: InstanceId) -> None:
         self._proxies.heard(upload_owner, self._clock.instant())
         if still := self._open.get(upload_owner):
-            self._proxies.ask(upload_owner, still.places_count)
+            self._proxies.open_poll(upload_owner, still.places_count)
         else:
             self._proxies.rest(upload_owner)
 

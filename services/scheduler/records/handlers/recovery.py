@@ -92,7 +92,7 @@ class RecordSync:
 
     def loops(self) -> dict[str, Start]:
         """Name everything that goes on by itself."""
-        return {"follow others": self.follow_others, "settle doubts": repeated(self.settle_doubts, "settle doubts")}
+        return {"follow others": self.watch_others, "settle doubts": repeated(self.settle_doubts, "settle doubts")}
 
     async def read_all(self) -> None:
         """Read all nodes and active tasks. Raises BusFailed."""
@@ -157,16 +157,16 @@ class RecordSync:
         """Remove what deletions by older versions have left for ever; how many there were. Raises BusFailed."""
         return await self._tasks.records.forget_deleted() + await self._nodes.records.forget_deleted()
 
-    async def follow_others(self) -> None:
+    async def watch_others(self) -> None:
         """Take in what somebody else has written, for ever. Our own writes come by here too, and are known already."""
         async with self._tasks.records.watch_revisions() as changes:
             async for seen in changes:
                 task = TaskId(seen.key)
                 has_changed = task in self._index.tasks or not seen.gone
                 if has_changed and seen.revision > self._index.revisions.get(task, 0):
-                    await self._look_again(task, seen.revision)
+                    await self._read_changed(task, seen.revision)
 
-    async def _look_again(self, task: TaskId, revision: int) -> None:
+    async def _read_changed(self, task: TaskId, revision: int) -> None:
         async with self._tasks.holding(task):
             if revision > self._index.revisions.get(task, 0):
                 with contextlib.suppress(Unreadable):

@@ -116,9 +116,9 @@ class TaskActions:
         node = self._nodes.get(attempt.node)
         if node is None or not node.online:
             return Cleanup.CANCEL
-        return Cleanup.NONE if await self._told_to_stop(task.id, attempt, node) else Cleanup.CANCEL
+        return Cleanup.NONE if await self._canceled_on_node(task.id, attempt, node) else Cleanup.CANCEL
 
-    async def _told_to_stop(self, task: TaskId, attempt: Attempt, node: NodeState) -> bool:
+    async def _canceled_on_node(self, task: TaskId, attempt: Attempt, node: NodeState) -> bool:
         try:
             await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
         except ClusterError as error:

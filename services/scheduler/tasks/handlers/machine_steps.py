@@ -35,14 +35,14 @@ class MachineSteps:
         """Open the autoscaler's bucket, which is only read."""
         return cls(await bus.bucket(MACHINES), records)
 
-    async def follow(self) -> None:
+    async def watch(self) -> None:
         """Keep up with the records, for ever."""
         async with self._bucket.watch() as changes:
             async for change in changes:
                 if isinstance(change, Change) and change.value is not None:
-                    await self.tell(change.value)
+                    await self.write(change.value)
 
-    async def tell(self, machine: Machine) -> None:
+    async def write(self, machine: Machine) -> None:
         """Write what is new of a machine; tried again while records cannot be written."""
         while (task := self._index.tasks.get(machine.for_task) if machine.for_task else None) is not None:
             if not missing_steps(task, machine):

@@ -60,15 +60,15 @@ class GarbageCollector:
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def tell_nodes(self, limiter: TaskLimiter) -> None:
+    async def clean_nodes(self, limiter: TaskLimiter) -> None:
         """Tell every node that can be reached what it has still to be told; each one by itself."""
         for node_id, tasks in list(self._index.to_clean.items()):
             node = self._nodes.get(node_id)
             if tasks and (node is None or node.online) and node_id not in self._under_way:
                 self._under_way.add(node_id)
-                await limiter.start(self._tell_node(node_id, list(tasks)), name=f"clean {node_id}")
+                await limiter.start(self._clean_node(node_id, list(tasks)), name=f"clean {node_id}")
 
-    async def _tell_node(self, node: NodeId, tasks: list[TaskId]) -> None:
+    async def _clean_node(self, node: NodeId, tasks: list[TaskId]) -> None:
         try:
             for task in tasks:
                 async with self._tasks.holding(task):
@@ -82,7 +82,7 @@ class GarbageCollector:
         """Tell one node about one task, whose lock is held; forget a removed task when no node has to be told any more."""
         task = self._index.tasks.get(task_id)
         for attempt in task.attempts if task else ():
-            if attempt.node == node_id and attempt.cleanup is not Cleanup.NONE and await self._told(attempt):
+            if attempt.node == node_id and attempt.cleanup is not Cleanup.NONE and await self._delivered(attempt):
                 await self._tasks.write(task_id, cleaned(attempt.number))
         await self.forget_if_done(task_id)
 
@@ -92,12 +92,12 @@ class GarbageCollector:
         if task and is_done_with(task):
             await self._forget(task, "removed")
 
-    async def _told(self, attempt: Attempt) -> bool:
+    async def _delivered(self, attempt: Attempt) -> bool:
         node = self._nodes.get(attempt.node)
         if node is None:
             return not attempt.recovered  # its node is registered later than the task, if at all
         try:
-            found = await self._tell(node, attempt)
+            found = await self._deliver(node, attempt)
         except ClusterError as error:
             log.info("node.removal_not_delivered", node=node.id, attempt=attempt.node_task_id, error=error.message)
             return False
@@ -109,7 +109,7 @@ class GarbageCollector:
         )
         return True
 
-    async def _tell(self, node: NodeState, attempt: Attempt) -> bool:
+    async def _deliver(self, node: NodeState, attempt: Attempt) -> bool:
         if attempt.cleanup is Cleanup.CANCEL:
             return await self._api.cancel(node.record, attempt.node_task_id, self._timeout_s)
         found = await self._api.remove(node.record, attempt.node_task_id, self._timeout_s)

@@ -35,7 +35,7 @@ async def fails(server: SlowServer) -> str:
     requests, said = Requests(cast("Client", server)), ""
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(requests.ask(LIST_TASKS, ListTasks(), timeout_s=60))
+            group.create_task(requests.request(LIST_TASKS, ListTasks(), timeout_s=60))
             await until(lambda: len(server.sent) == 1)
             requests.leader_answers(LIST_TASKS.owner)
             await until(lambda: len(server.sent) == 2)

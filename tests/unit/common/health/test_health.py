@@ -93,9 +93,9 @@ async def test_a_service_that_hangs_is_seen_by_those_that_need_it():
         return HealthReport(ok=True, service="scheduler")
 
     async with bus.serve("scheduler", {SCHEDULER_HEALTH: fine}):
-        await needed.ask()
+        await needed.check()
     assert page(health, "/readyz")[0]
-    await needed.ask()  # nobody answers
+    await needed.check()  # nobody answers
     clock.pass_s(10)
     assert page(health, "/readyz")[0], "it may be about to be followed by another"
     clock.pass_s(6)
@@ -114,14 +114,14 @@ async def test_a_refusal_is_an_answer_too():
         raise Refused("not now")
 
     async with bus.serve("scheduler", {SCHEDULER_HEALTH: refuses}):
-        await needed.ask()
+        await needed.check()
     assert needed.seen()["scheduler"].ok
 
 
 async def test_texts_of_errors_stay_inside_where_everybody_may_ask():
     clock, bus = FakeClock(), MemoryBus()
     needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH}, clock)
-    await needed.ask()
+    await needed.check()
     health = Health("test", dict, needed, Loops(clock))
     assert health.page("/readyz", errors=True)[1]["services"]["scheduler"]["error"]  # type: ignore[index]
     assert "error" not in health.page("/readyz", errors=False)[1]["services"]["scheduler"]  # type: ignore[index]

@@ -22,7 +22,7 @@ async def test_a_span_comes_as_it_was_told():
     assert (seen.name, seen.service) == ("POST /x", "clusterodm-proxy")
     assert [int.from_bytes(each) for each in (seen.trace_id, seen.span_id, seen.parent_id)] == [7, 9, 8]
     assert (seen.begin_ns, seen.end_ns, seen.attributes) == (1_000, 2_000, {"clusterodm.task.id": "t"})
-    assert Spans.told is None
+    assert Spans.export is None
 
 
 @pytest.mark.parametrize("path", [pytest.param("/elsewhere", id="says no"), pytest.param("", id="away")])
@@ -42,4 +42,4 @@ async def test_a_collector_that_takes_nothing_costs_neither_time_nor_memory(path
 
 async def test_no_endpoint_no_spans():
     async with exported("proxy", ""):
-        assert Spans.told is None
+        assert Spans.export is None

@@ -64,12 +64,12 @@ def test_spans_go_to_whoever_listens_unless_the_client_wants_none():
     told: list[TraceSpan] = []
     span = TraceSpan("x", SpanContext(7, 9), None, 0, 1, {})
     emit(span)
-    Spans.told = told.append
+    Spans.export = told.append
     try:
         emit(span)
         emit(span._replace(context=SpanContext(7, 9, sampled=False)))
     finally:
-        Spans.told = None
+        Spans.export = None
     assert told == [span]
 
 

@@ -19,9 +19,9 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 @pytest.fixture
 def told() -> Iterator[list[TraceSpan]]:
     spans: list[TraceSpan] = []
-    Spans.told = spans.append
+    Spans.export = spans.append
     yield spans
-    Spans.told = None
+    Spans.export = None
 
 
 def exchange(path: str, method: str = "POST", trace: str = "", *, admitted: bool = True) -> RequestContext:

@@ -28,9 +28,9 @@ class Told:
     bus: MemoryBus
 
     async def now(self) -> dict[str, UploadProgress]:
-        """Let time pass, tell, and read it."""
+        """Let time pass, publish, and read it."""
         self.clock.pass_s(2)
-        await self.reporter.tell()
+        await self.reporter.publish()
         return {key: entry.value for key, entry in (await self.progress.load()).items()}
 
     async def revisions(self) -> dict[str, int]:

@@ -40,7 +40,7 @@ class Hears:
 def state() -> ClusterState:
     """One node with one slot, one upload owner that asks, one task that waits; its owner may have one under way."""
     made = ClusterState(per_owner_count=1)
-    made.proxies.ask(UPLOAD_OWNER, 5)
+    made.proxies.open_poll(UPLOAD_OWNER, 5)
     node = made.nodes.put(Node(id=NODE, hostname="a", port=1), NOW.instant)
     made.nodes.hit(node, NodeInfo(max_parallel_tasks=1), OurTasks(), NOW)
     asked = SubmitTask(

@@ -32,7 +32,7 @@ class Stage:
         self, *, foresees: bool = True, known: bool = True, limits: dict[str, int] | None = None, **speeds: float
     ) -> None:
         self.state = ClusterState(foresees=foresees)
-        self.state.proxies.ask(InstanceId("p"), 1_000_000)
+        self.state.proxies.open_poll(InstanceId("p"), 1_000_000)
         self.speeds = speeds
         self.now_ms = 1_000_000
         for name, speed in speeds.items():

@@ -98,7 +98,7 @@ class Life(RuleBasedStateMachine):
     def an_upload_owner_asks(self, upload_owner: InstanceId, places: int) -> None:
         """One with no place left asks, too: it is there. One that sends as many as it can is busy."""
         self.state.proxies.heard(upload_owner, self.now.instant)
-        self.state.proxies.ask(upload_owner, places)
+        self.state.proxies.open_poll(upload_owner, places)
         self.walks()
 
     @rule(upload_owner=st.sampled_from(UPLOAD_OWNERS))
@@ -167,7 +167,7 @@ class Life(RuleBasedStateMachine):
     def walks(self) -> None:
         """Reserve for those who ask; who gets something is answered by that, and asks no more."""
         upload_owners = self.state.proxies
-        asking = {upload_owner: upload_owners.room_count(upload_owner) for upload_owner in upload_owners.asking()}
+        asking = {upload_owner: upload_owners.room_count(upload_owner) for upload_owner in upload_owners.polling()}
         made = self.state.reservations.reserve_all(self.now.instant)
         for each in made:
             node, task = self.state.nodes.get(each.node), self.state.index.tasks[each.task]
@@ -489,7 +489,7 @@ class FirstComeFirstServed(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.state = ClusterState()
-        self.state.proxies.ask(UPLOAD_OWNERS[0], 1_000)
+        self.state.proxies.open_poll(UPLOAD_OWNERS[0], 1_000)
         self.names = 0
         self.served: list[int] = []
         node = self.state.nodes.put(Node(id=NodeId("a"), hostname="a", port=1), clocks_at(0).instant)

@@ -22,7 +22,7 @@ class Simulation:
 
     def __init__(self, speeds: dict[str, float], work: list[float]) -> None:
         self.state = ClusterState()
-        self.state.proxies.ask(InstanceId("p"), 1_000_000)
+        self.state.proxies.open_poll(InstanceId("p"), 1_000_000)
         self.speeds = {NodeId(name): speed for name, speed in speeds.items()}
         self.work = {task_id(str(number)): amount for number, amount in enumerate(work)}
         self._ends: list[tuple[float, TaskId, NodeId]] = []

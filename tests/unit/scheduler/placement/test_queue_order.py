@@ -56,7 +56,7 @@ def a_queue(tasks: list[tuple[str, int, int, InstanceId]], *tenants: TenantShare
 def served(state: ClusterState) -> list[TaskId]:
     """Give the slot to one task after the other."""
     for upload_owner in UPLOAD_OWNERS:
-        state.proxies.ask(upload_owner, 1_000)
+        state.proxies.open_poll(upload_owner, 1_000)
     order: list[TaskId] = []
     while made := state.reservations.reserve_all(NOW.instant):
         (each,) = made

@@ -30,7 +30,7 @@ class Queue:
     def __init__(self, slots_count: int, *shares: TenantShare) -> None:
         self.state = ClusterState()
         self.state.set_shares(shares)
-        self.state.proxies.ask(UPLOAD_OWNER, 1_000_000)
+        self.state.proxies.open_poll(UPLOAD_OWNER, 1_000_000)
         self.running: list[tuple[int, TaskId]] = []
         self.order: list[tuple[Owner, int]] = []
         """Who was served, and with how many images."""

@@ -122,11 +122,11 @@ async def test_a_scheduler_that_starts_again_tells_what_it_has_missed_and_nothin
         bucket = await play.bus.bucket(MACHINES)
         await bucket.put(M, a_machine(*STEPS[:1]))
         steps = play.scheduler.tasks.machine_steps
-        await steps.tell(a_machine())
-        await steps.tell(a_machine(*STEPS[:1]))
+        await steps.write(a_machine())
+        await steps.write(a_machine(*STEPS[:1]))
         await play.starts_up()
         for machine in (a_machine(*STEPS[:1]), a_machine(*STEPS), a_machine(*STEPS, MachineStep.STOP)):
-            await play.scheduler.tasks.machine_steps.tell(machine)
+            await play.scheduler.tasks.machine_steps.write(machine)
         told = [line for line in lines(play.task("t")) if line.startswith("Machine")]
         assert told == [ORDERED, CREATING, SETTING_UP, READY]
 
@@ -134,7 +134,7 @@ async def test_a_scheduler_that_starts_again_tells_what_it_has_missed_and_nothin
 async def test_what_a_line_of_its_own_has_told_is_not_told_as_a_reason_to_wait():
     async with a_play() as play:
         await play.commits("t", images=10)
-        await play.scheduler.tasks.machine_steps.tell(a_machine(*STEPS[:1]))
+        await play.scheduler.tasks.machine_steps.write(a_machine(*STEPS[:1]))
         word = TaskWaits(task=T, reason=f"machine {M} is being created")
         await play.scheduler.placement.placement_loop.take_supply(SupplyChanged(at_ms=0, comes=(word,), meant={T: M}))
         before = lines(play.task("t"))
