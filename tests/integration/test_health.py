@@ -87,7 +87,7 @@ async def test_a_frozen_scheduler_is_seen_by_whoever_needs_it(scheduler: Started
     needed = NeededServices(nats_bus, {"scheduler": SCHEDULER_HEALTH}, silent_after_s=3.0)
 
     async def is_seen() -> bool:
-        await needed.ask()
+        await needed.check()
         return needed.seen()["scheduler"].ok
 
     await until(is_seen, timeout_s=30)
