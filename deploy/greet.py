@@ -30,7 +30,7 @@ READY_S: Final = 60.0
 ONLINE_S: Final = 5.0
 """How long to wait for the nodes of this start to be seen online before the summary says how many are."""
 LOOPBACK: Final = "127.0.0.1"
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 
 
 async def greet(plan: GreetingPlan) -> str:
@@ -71,7 +71,7 @@ async def answering(plan: GreetingPlan) -> None:
     while not await asyncio.to_thread(all_answer, plan):
         if monotonic_s() > deadline_s:
             raise BusFailed(f"port {plan.port} does not answer after {READY_S:g} s; the lines above say why")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 def all_answer(plan: GreetingPlan) -> bool:
@@ -93,7 +93,7 @@ async def seen(bus: NatsBus, awaited: list[NodeAddress]) -> list[NodeView]:
         missing = wanted - {(node.hostname, node.port) for node in nodes if node.online}
         if not missing or monotonic_s() > deadline_s:
             return nodes
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def list_nodes(bus: NatsBus) -> list[NodeView]:

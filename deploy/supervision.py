@@ -153,7 +153,7 @@ class Supervision:
         else:
             self._wake_next(now)
         for name, unit in self.units.items():
-            yield from self._look(name, unit, now)
+            yield from self._tick_unit(name, unit, now)
 
     def started(self, name: str, now: Instant) -> None:
         """Learn that a process has begun."""
@@ -201,7 +201,7 @@ class Supervision:
         """Stop everything; the next tick begins with it."""
         self._stopping = True
 
-    def _look(self, name: str, unit: Unit, now: Instant) -> Iterator[Action]:
+    def _tick_unit(self, name: str, unit: Unit, now: Instant) -> Iterator[Action]:
         if unit.phase is Phase.RUNNING:
             yield from self._listen(name, unit, now)
         elif now < unit.due_at or unit.phase in {Phase.ASLEEP, Phase.OVER}:

@@ -24,7 +24,7 @@ from clusterodm.deploy.supervision import Action, Say, Send, Start, Supervision
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.process.watchdog import ALIVE, READY, notify
 
-LOOK_S: Final = 1.0
+TICK_S: Final = 1.0
 """The longest time between two looks."""
 NOTHING_S: Final = 0.001
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -104,7 +104,7 @@ class Supervisor:
             end.close()
         self._selector.close()
 
-    def step(self, timeout_s: float = LOOK_S) -> None:
+    def step(self, timeout_s: float = TICK_S) -> None:
         """Do what is due, then wait for what happens next, at most so long."""
         if self._told_to_stop:
             self._core.stop()

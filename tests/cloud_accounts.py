@@ -80,9 +80,7 @@ async def at_once(_address: str, _port: int) -> bool:
 
 
 def booted(vendor: Vendor) -> BootedProvider:
-    return BootedProvider(
-        vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, second_look_s=0.02, listens=at_once
-    )
+    return BootedProvider(vendor, poll_s=0.02, set_up_wait_s=5.0, removal_wait_s=5.0, recheck_s=0.02, listens=at_once)
 
 
 Vendors = Callable[[CloudSettings, httpx.AsyncBaseTransport | None, float], Vendor]

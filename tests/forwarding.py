@@ -70,7 +70,7 @@ SOON = RetryPolicy(tries_count=5, within_s=30.0, first_s=0.005, longest_s=0.02)
 OFTEN = RetryPolicy(tries_count=12, within_s=30.0, first_s=0.001, longest_s=0.01)
 RETRIES = Retries(unreached=SOON, erred=OFTEN, leftovers=SOON)
 QUICK = ForwardingIntervals(
-    renew_s=0.05, hold_s=5.0, look_again_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES
+    renew_s=0.05, hold_s=5.0, sweep_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES
 )
 FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
 

@@ -360,7 +360,7 @@ async def running_proxy(
             public_address=chosen.public_address,
         )
         health = ProxyHealth(bus, cluster, spool)
-        await health.needed.ask()
+        await health.needed.check()
         app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health, checker)
         async with served(app, ports, limits(chosen)):
             yield ProxyUnderTest(ports[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)

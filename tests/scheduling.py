@@ -301,7 +301,7 @@ class Play:
             await self.scheduler.tasks.collector.clean_nodes(limiter)
             await self.scheduler.nodes.drainer.check(limiter)
         await self.scheduler.records.sync.settle_doubts()
-        await self.scheduler.placement.placement_loop.look_again()
+        await self.scheduler.placement.placement_loop.recheck()
         await self.scheduler.placement.explainer.explain()
         await self.scheduler.placement.unplaceable.check()
         await self.scheduler.tasks.collector.forget_retired()

@@ -80,7 +80,7 @@ class Stage:
             poll_s=0.02,
             set_up_wait_s=10.0,
             removal_wait_s=10.0,
-            second_look_s=0.02,
+            recheck_s=0.02,
             listens=at_once,
         )
 

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 STAND_BY_S: Final = 0.5
 """How long to wait before standing for leadership again when NATS has just failed."""
-LOOK_EVERY_S: Final = 1.0
+OBSERVE_EVERY_S: Final = 1.0
 BETWEEN_TERMS_S: Final = 15.0
 """So long a take-over may last: the lease's time and the reading of all records."""
 
@@ -46,8 +46,8 @@ async def leading(bus: Bus, service: str, act: Callable[[Term], Awaitable[None]]
 async def while_nobody_leads(bus: Bus, service: str) -> AsyncIterator["NoLeader"]:
     """Keep looking whether anybody leads, while the context is open."""
     no_leader = NoLeader(bus, service)
-    await no_leader.look()
-    async with background(lambda: every(LOOK_EVERY_S, no_leader.look, "see who leads"), "see who leads"):
+    await no_leader.observe()
+    async with background(lambda: every(OBSERVE_EVERY_S, no_leader.observe, "see who leads"), "see who leads"):
         yield no_leader
 
 
@@ -76,7 +76,7 @@ class NoLeader:
         """Wait for ever: it comes and goes."""
         await asyncio.Event().wait()
 
-    async def look(self) -> None:
+    async def observe(self) -> None:
         """See whether somebody leads. Who cannot see leaves it at what was seen last."""
         try:
             led = await self._bus.led(self._service)

@@ -131,7 +131,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 cluster,
                 spool,
                 announcement(settings, spool, url),
-                look_again=forwarder.look_again,
+                on_records_lost=forwarder.request_all,
                 renew_secret=secret.renew,
                 wait_s=settings.nats_wait_s,
             ) as recovery,
@@ -175,7 +175,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
                 background(
                     lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL
                 ),
-                background(lambda: every(TRIM_EVERY_S, Trimmer().look, "trim"), "trim"),
+                background(lambda: every(TRIM_EVERY_S, Trimmer().trim, "trim"), "trim"),
                 background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
                 measured(bus, health, metrics_port),
                 AsyncExitStack() as stack,

@@ -74,7 +74,7 @@ from clusterodm.services.scheduler.usage.handlers import UsageAccount
 SERVICE: Final = "scheduler"
 PROG: Final = f"clusterodm {SERVICE}"
 LIMIT_COUNT: Final = 64
-LOOK_EVERY_S: Final = 2.0
+KEEP_EVERY_S: Final = 2.0
 """Whether a stream is missing is seen at once when NATS comes back, and so often otherwise."""
 STAND_BY_S: Final = 0.5
 """Before leadership is tried again when its records could not be read."""
@@ -118,7 +118,7 @@ async def serve(settings: SchedulerSettings) -> None:
             async with (
                 measured(bus, health, metrics_port, health_port),
                 background(lambda: every(CHECK_EVERY_S, leader.check, "ask the leader"), "ask the leader"),
-                background(lambda: every(LOOK_EVERY_S, bus.keep_laid_out, "keep streams"), "keep streams"),
+                background(lambda: every(KEEP_EVERY_S, bus.keep_laid_out, "keep streams"), "keep streams"),
             ):
                 await bus.lay_out()
                 await open_all(bus, settings)

@@ -307,7 +307,7 @@ async def test_a_bucket_that_began_anew_is_told_whole(nats_server: NatsServer, t
         bucket = await bus.bucket(NODES)
         await bucket.put("old", node(1))
         await bucket.put("both", node(1))
-        following = loops.create_task(mirror.watch(bucket))
+        following = loops.create_task(mirror.follow(bucket))
         await until(lambda: len(mirror.values) == 2)
         nats_server.stop()
         shutil.copytree(nats_server.store / "js", tmp_path / "backup")

@@ -48,7 +48,7 @@ async def provider(apptainer: Path, tmp_path: Path) -> AsyncIterator[BootedProvi
     _ = apptainer
     commands = {verb: (sys.executable, "-S", str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
     vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
-    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5) as found:
+    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, recheck_s=0.5) as found:
         yield found
 
 

@@ -321,7 +321,7 @@ async def test_a_rented_machine_boots_into_a_node_that_takes_its_token_only(kind
     with CloudApiProcess(kind, nodes=True, boot_s=0.2) as api:
         configured = CloudSettings(endpoint=api.url, **cloud)
         async with BootedProvider(
-            vendor(configured, None, PATIENT_S), poll_s=0.1, set_up_wait_s=30, removal_wait_s=10, second_look_s=0.1
+            vendor(configured, None, PATIENT_S), poll_s=0.1, set_up_wait_s=30, removal_wait_s=10, recheck_s=0.1
         ) as provider:
             wanted = order(region, Size(slug=size, max_images=50))
             up = await provider.set_up(wanted, await provider.create(wanted))
@@ -346,7 +346,7 @@ async def no_answer(address: str, port: int) -> bool:
 async def test_a_machine_that_never_comes_up_is_given_up_in_time():
     async with serving("hetzner", boot_s=0.0) as served:
         cloud = CloudSettings(endpoint=served.url, keys=KEYS["hetzner"], image="ubuntu-24.04")
-        async with BootedProvider(HetznerVendor(cloud), poll_s=0.05, set_up_wait_s=0.5, second_look_s=0.1) as provider:
+        async with BootedProvider(HetznerVendor(cloud), poll_s=0.05, set_up_wait_s=0.5, recheck_s=0.1) as provider:
             wanted = order("fsn1", Size(slug="cx21", max_images=50))
             made = await provider.create(wanted)
             with pytest.raises(ProviderFailed, match="nothing listens at"):

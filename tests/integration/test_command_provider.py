@@ -64,7 +64,7 @@ def provider(folder: Path, create: str = CREATE, **timeouts: int) -> BootedProvi
     programs = {"create": create, "list": LIST, "destroy": DESTROY}
     commands = {verb: (sys.executable, "-S", "-c", text, str(folder)) for verb, text in programs.items()}
     vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(**timeouts), folder / "locks")
-    return BootedProvider(vendor, poll_s=0.05, removal_wait_s=60, second_look_s=0.2)
+    return BootedProvider(vendor, poll_s=0.05, removal_wait_s=60, recheck_s=0.2)
 
 
 def killed_while_creating(folder: Path) -> None:

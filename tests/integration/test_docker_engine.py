@@ -68,7 +68,7 @@ async def provider() -> AsyncIterator[BootedProvider]:
         poll_s=0.2,
         set_up_wait_s=30,
         removal_wait_s=30,
-        second_look_s=0.5,
+        recheck_s=0.5,
     ) as found:
         yield found
 

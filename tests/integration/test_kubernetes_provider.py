@@ -35,7 +35,7 @@ def vendor(url: str, regions: tuple[str, ...] = ("",), **keys: Any) -> Kubernete
     content["imageSizeMapping"] = [{"slug": name, "maxImages": 50} for name in SIZES]
     outside = Outside({}, lambda _path: "", lambda _path: True, VendorKinds())
     settings = read(content, outside).own
-    return KubernetesVendor(settings, KubernetesCalls(settings, 15.0), regions, look_every_s=0.02)
+    return KubernetesVendor(settings, KubernetesCalls(settings, 15.0), regions, poll_every_s=0.02)
 
 
 @asynccontextmanager

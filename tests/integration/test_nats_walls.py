@@ -95,7 +95,7 @@ async def test_nobody_reads_a_stream_that_it_does_not_need(urls: dict[str, str],
     rights = RIGHTS_OF_USERS[user]
     read = {f"KV_{name}" for name in (*(each.name for each in (*rights.reads, *rights.writes)), *rights.keeps)}
     read |= {EVENTS_STREAM} if rights.reads_events else set()
-    read |= {snapshot.stream for snapshot in rights.follows} | {f"OBJ_{store.name}" for store in rights.objects}
+    read |= {snapshot.stream for snapshot in rights.watches} | {f"OBJ_{store.name}" for store in rights.objects}
     subjects = [
         f"$JS.API.{way}"
         for stream in STREAMS
@@ -140,7 +140,7 @@ ALLOWED_EVENTS = ("task", "node", "machine")
 
 async def test_an_integration_may_say_what_is_in_its_row_and_nothing_else(urls: dict[str, str]) -> None:
     """Every request, event, snapshot and store that there is, tried from outside."""
-    asks = {each.subject for each in INTEGRATIONS.asks}
+    asks = {each.subject for each in INTEGRATIONS.requests}
     there = [each for each in catalogue().values() if isinstance(each, (Request, Event, Snapshot))]
     forbidden = [each.subject for each in there if each.subject not in asks]
     forbidden += [f"$KV.{bucket.name}.key" for bucket in BUCKETS] + [f"$O.{CONSOLES.name}.x", "$KV.leases.scheduler"]

@@ -52,7 +52,7 @@ def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 async def provider(pbs: Path, tmp_path: Path) -> AsyncIterator[BootedProvider]:
     commands = {verb: (sys.executable, "-S", str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
     vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
-    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, second_look_s=0.5) as found:
+    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, recheck_s=0.5) as found:
         yield found
 
 

@@ -84,7 +84,7 @@ async def staged(kind: str, poll_policy: PollPolicy = POLL_POLICY) -> AsyncItera
     maker, key, _, _ = CLOUDS[kind]
     async with serving(kind) as served:
         vendor = maker(CloudSettings(endpoint=served.url, keys={key: Secret(TOKEN)}, image="ubuntu-24.04"))
-        made = BootedProvider(vendor, poll_s=0.01, removal_wait_s=5, second_look_s=0.01, listens=listens)
+        made = BootedProvider(vendor, poll_s=0.01, removal_wait_s=5, recheck_s=0.01, listens=listens)
         async with made as provider:
             yield Stage(kind, served, vendor, provider, poll_policy)
 
@@ -100,7 +100,7 @@ async def test_a_snapshot_is_made_listed_used_and_replaced(kind: str):
         await stage.snapshots.show()
         assert "2.5 GB, about 0." in stage.said[-1]
         cloud = CloudSettings(endpoint=stage.served.url, keys={key: Secret(TOKEN)}, image=NAME, snapshot=True)
-        async with BootedProvider(maker(cloud), poll_s=0.01, second_look_s=0.01) as provider:
+        async with BootedProvider(maker(cloud), poll_s=0.01, recheck_s=0.01) as provider:
             await provider.check()
             launch = Launch(image="odm/node", token=Secret("t"))
             offer = Offer(size=Size(slug=slug, max_images=5), region=region)

@@ -68,7 +68,7 @@ async def both(folder: Path, token: str = TOKEN) -> AsyncIterator[Both]:
         content = DIGITALOCEAN | {"accessToken": token, "endpoint": cloud.url}
         configuration = read(content, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
         watcher = BootedProvider(
-            DigitalOceanVendor(configuration.cloud), poll_s=0.02, removal_wait_s=5.0, second_look_s=0.02
+            DigitalOceanVendor(configuration.cloud), poll_s=0.02, removal_wait_s=5.0, recheck_s=0.02
         )
         with (
             DockerMachineSim(folder / "dm", network=10 + os.getpid() % 200) as machines,

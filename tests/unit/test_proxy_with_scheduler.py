@@ -75,7 +75,7 @@ class Together:
         self.clock.pass_s(seconds)
         now = self.clock.instant()
         await until(lambda: all(held.heard_at >= now for held in self.state.index.forwarding.values()), what="renewed")
-        await self.scheduler.placement.placement_loop.look_again()
+        await self.scheduler.placement.placement_loop.recheck()
 
 
 @asynccontextmanager

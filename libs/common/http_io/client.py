@@ -32,7 +32,7 @@ from clusterodm.libs.common.http_io.link import Heard, Link, Stale
 from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, Timeouts, in_words, within
 
 IDLE_S: Final = 4.0
-LOOK_SHARE: Final = 0.125
+IDLE_CHECK_SHARE: Final = 0.125
 """How long after its time an idle connection is closed, as a share of that. It is used no more from its time on."""
 POOLS_TIDIED_AT_COUNT: Final = 256
 """With so many pools, those of origins that nobody talks to any more are forgotten."""
@@ -236,7 +236,7 @@ class Client:
 
     def _has_idle(self) -> None:
         if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(self._idle_s * LOOK_SHARE, self._retire)
+            self._alarm = asyncio.get_running_loop().call_later(self._idle_s * IDLE_CHECK_SHARE, self._retire)
 
     def _retire(self) -> None:
         """Close what has been idle for too long, and come again while anything is idle."""

@@ -24,8 +24,8 @@ from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
 from clusterodm.libs.http1.server import ServerLimits
 
-LOOKS_PER_LIMIT: Final = 5
-LATEST_LOOK_S: Final = 1.0
+CHECKS_PER_LIMIT: Final = 5
+LONGEST_CHECK_S: Final = 1.0
 SILENT_S: Final = 1.0
 """What was opened later is not called silent yet: of a burst of connections all are there before the first request is read."""
 SPARE_DESCRIPTORS_COUNT: Final = 256
@@ -116,7 +116,7 @@ class Connections:
         self._silent_s = silent_s
         self._limit_count = admitted_count(connections_count)
         self._alarm: asyncio.TimerHandle | None = None
-        self._look_every_s = min(LATEST_LOOK_S, limits.head_s / LOOKS_PER_LIMIT)
+        self._check_every_s = min(LONGEST_CHECK_S, limits.head_s / CHECKS_PER_LIMIT)
         self._lines_of: Sequence[Header] | None = None
         self._heads = (b"", b"")
         self._refusals, self._crowds, self._floods = Seldom(), Seldom(), Seldom()
@@ -140,7 +140,7 @@ class Connections:
         self.present.add(connection)
         self._silent[connection] = account, connection.loop.time()
         if self._alarm is None:
-            self._alarm = connection.loop.call_later(self._look_every_s, self._look)
+            self._alarm = connection.loop.call_later(self._check_every_s, self._check)
         return True
 
     def begins(self, connection: TrackedConnection) -> None:
@@ -189,13 +189,13 @@ class Connections:
         if count := self._floods.passes(now_s):
             log.warning("connections.closed_waiting", reason=reason, count=count)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         """End those that have missed their time."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         for late in [connection for connection in self.present if connection.until_s <= now_s]:
             late.expire(now_s)
-        self._alarm = loop.call_later(self._look_every_s, self._look) if self.present else None
+        self._alarm = loop.call_later(self._check_every_s, self._check) if self.present else None
 
     def mention(self, bad: BadMessage, now_s: float) -> None:
         """Log what was no HTTP, now and then; nothing of it is said, there may be a token in it."""

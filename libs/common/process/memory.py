@@ -57,13 +57,13 @@ class Trimmer:
     def __init__(self) -> None:
         self._library = glibc()
         self._least_bytes = 0
-        """What it was after the last trim, or less since; the first look gives back what starting up has freed."""
+        """What it was after the last trim, or less since; the first trim gives back what starting up has freed."""
 
     def __repr__(self) -> str:
         """Show what it compares with."""
         return f"Trimmer(least={self._least_bytes >> 20} MiB)"
 
-    async def look(self) -> None:
+    async def trim(self) -> None:
         """Trim when the process has grown much. In a thread: it may take milliseconds."""
         now_bytes = resident_bytes()
         if self._library is not None and now_bytes > self._least_bytes + MUCH_BYTES:

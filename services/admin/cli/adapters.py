@@ -75,7 +75,7 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def look(*, wide: bool) -> TableStyle:
+def table_style(*, wide: bool) -> TableStyle:
     """Say how tables may look: as wide as the terminal, and in colour unless NO_COLOR (no-color.org) or TERM=dumb says otherwise."""
     if not is_terminal():
         return TableStyle()

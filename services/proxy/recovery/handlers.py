@@ -44,7 +44,7 @@ SETTLE_S: Final = 60.0
 FRESH_S: Final = 1.0
 """How old what is known of the incarnation may be when a client is about to hear that a task does not exist."""
 
-LOOK_EVERY_S: Final = 5.0
+COMPARE_EVERY_S: Final = 5.0
 PRESENT_EVERY_S: Final = 60.0
 NEEDED_IN: Final = frozenset((TaskState.WAITING, TaskState.RUNNING))
 """A task that is being forwarded is either, a little later."""
@@ -79,29 +79,29 @@ class LastRun:
 
 
 class Recovery:
-    """Watches over the incarnation. `look` is called every few seconds."""
+    """Watches over the incarnation. `compare` is called every few seconds."""
 
     def __init__(
         self,
         bus: Bus,
         spool: RecoveredSpool,
         clock: Clock,
-        look_again: Callable[[], None],
+        on_records_lost: Callable[[], None],
         renew_secret: Callable[[], Awaitable[None]],
     ) -> None:
         self._bus = bus
         self._spool = spool
         self._clock = clock
-        self._look_again = look_again
+        self._on_records_lost = on_records_lost
         self._renew_secret = renew_secret
-        self._looked_at: Instant | None = None
+        self._compared_at: Instant | None = None
         self._settled_at = clock.instant()
         self.last_run = LastRun(spool.held())
 
-    async def look(self, wait_s: float = 0.0) -> None:
+    async def compare(self, wait_s: float = 0.0) -> None:
         """Compare the incarnation with the spool's. Raises BusFailed."""
         current, known = await incarnation(self._bus, self._clock.wall_ms, wait_s), self._spool.incarnation
-        self._looked_at = self._clock.instant()
+        self._compared_at = self._clock.instant()
         if known is not None and known.id == current.id:
             return
         await self._spool.join(current)
@@ -110,7 +110,7 @@ class Recovery:
             return
         log.error("records.lost", was=known.id, incarnation=current.id)
         self._settled_at = self._clock.instant() + SETTLE_S
-        self._look_again()
+        self._on_records_lost()
         await self._renew_secret()
         await self._spool.announce()
 
@@ -120,8 +120,8 @@ class Recovery:
         if held is not None and Mark.SUBMITTED in held.marks and may_touch(owner, held.draft.owner):
             return False
         now = self._clock.instant()
-        if self._looked_at is None or now - self._looked_at > FRESH_S:
-            await self.look()
+        if self._compared_at is None or now - self._compared_at > FRESH_S:
+            await self.compare()
         return self._clock.instant() >= self._settled_at
 
 
@@ -198,18 +198,18 @@ async def open_recovery(  # noqa: PLR0913 all that may be another than this prox
     spool: WholeSpool,
     proxy: Proxy,
     *,
-    look_again: Callable[[], None],
+    on_records_lost: Callable[[], None],
     renew_secret: Callable[[], Awaitable[None]],
     wait_s: float,
 ) -> AsyncIterator[Recovery]:
     """Notice when records are lost, older than what was done, or speak of photos that are not here, while the context is open."""
-    recovery = Recovery(bus, spool, SystemClock(), look_again, renew_secret)
-    await recovery.look(wait_s)
+    recovery = Recovery(bus, spool, SystemClock(), on_records_lost, renew_secret)
+    await recovery.compare(wait_s)
     missing, presence = MissingInputs(bus, cluster, spool), Presence(bus, proxy)
     missing.watch()
     async with (
-        background(lambda: every(LOOK_EVERY_S, recovery.look, "compare incarnations"), "compare incarnations"),
+        background(lambda: every(COMPARE_EVERY_S, recovery.compare, "compare incarnations"), "compare incarnations"),
         background(lambda: every(PRESENT_EVERY_S, presence.announce, "announce proxy"), "announce proxy"),
-        background(lambda: every(LOOK_EVERY_S, missing.report, "report missing inputs"), "report missing inputs"),
+        background(lambda: every(COMPARE_EVERY_S, missing.report, "report missing inputs"), "report missing inputs"),
     ):
         yield recovery

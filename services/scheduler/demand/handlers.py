@@ -26,9 +26,9 @@ from clusterodm.services.scheduler.settings import SchedulerSettings
 log = structlog.get_logger()
 
 OPTIONS_CHECK_S: Final = 1.0
-LOOK_S: Final = 5.0
+MEMORY_CHECK_S: Final = 5.0
 """Memory that is used or given back is no news by itself; it is looked at so often."""
-TELL_AGAIN_COUNT: Final = 6
+PUBLISH_AGAIN_COUNT: Final = 6
 """What was told last is told again after so many looks without news."""
 Reference = tuple[str, str, str]
 """Engine, its version, NodeODM's version: as long as these stay, so do the options."""
@@ -77,12 +77,12 @@ class ClusterTotals:
 
     async def run(self) -> None:
         """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
-        looks_count = 0
+        unchanged_count = 0
         while True:
             beat()
-            looks_count = 0 if await self._has_changed() else looks_count + 1
-            if looks_count == TELL_AGAIN_COUNT:
-                looks_count = 0
+            unchanged_count = 0 if await self._has_changed() else unchanged_count + 1
+            if unchanged_count == PUBLISH_AGAIN_COUNT:
+                unchanged_count = 0
                 self._published_summary = self._published_demand = None
             self._signals.changed.clear()
             try:
@@ -94,7 +94,7 @@ class ClusterTotals:
 
     async def _has_changed(self) -> bool:
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(MEMORY_CHECK_S):
                 return await self._signals.changed.wait()
         except TimeoutError:
             return False

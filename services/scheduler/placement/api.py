@@ -44,7 +44,7 @@ class PlacementStory:
         """Name everything that goes on by itself."""
         return {
             "place tasks": self.placement_loop.run,
-            "look at the queue": repeated(self.placement_loop.look_again, "look at the queue"),
+            "look at the queue": repeated(self.placement_loop.recheck, "look at the queue"),
             "forecast starts": self.forecaster.run,
             "explain waits": repeated(self.explainer.explain, "explain waits"),
             "end refused tasks": repeated(self.unplaceable.check, "end refused tasks"),

@@ -16,7 +16,7 @@ from clusterodm.services.autoscaler.server import SERVICE, registered_without
 async def test_alone_it_says_that_there_is_none():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE)
-    await no_leader.look()
+    await no_leader.observe()
     async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader, Settings()):
         assert (await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus())).reason == NOT_CONFIGURED
 
@@ -25,7 +25,7 @@ async def test_beside_one_that_leads_it_is_silent():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
-        await no_leader.look()
+        await no_leader.observe()
         async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader, Settings()):
             with pytest.raises(BusFailed):
                 await bus.request(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
@@ -35,8 +35,8 @@ async def test_between_two_terms_it_stays_silent():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
-        await no_leader.look()
-    await no_leader.look()
+        await no_leader.observe()
+    await no_leader.observe()
     assert not no_leader.valid
 
 
@@ -44,8 +44,8 @@ async def test_when_nobody_has_led_for_a_while_it_answers_again():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE, between_terms_s=0.0)
     async with bus.lead(SERVICE, "another"):
-        await no_leader.look()
-    await no_leader.look()
+        await no_leader.observe()
+    await no_leader.observe()
     assert no_leader.valid
 
 
@@ -53,7 +53,7 @@ async def test_without_nats_it_goes_by_what_it_has_seen():
     bus = MemoryBus()
     no_leader = NoLeader(bus, SERVICE)
     async with bus.lead(SERVICE, "another"):
-        await no_leader.look()
+        await no_leader.observe()
         bus.connected = False
-        await no_leader.look()
+        await no_leader.observe()
         assert not no_leader.valid

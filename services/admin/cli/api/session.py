@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from clusterodm.libs.common.bus.short import NotShort, ShortBus
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.services.admin.access.roles import Principal, Role, acting
-from clusterodm.services.admin.cli.adapters import clear, look, nats_url, read, read_secret, say, user_name
+from clusterodm.services.admin.cli.adapters import clear, nats_url, read, read_secret, say, table_style, user_name
 from clusterodm.services.admin.cli.core.asking import takes_token
 from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.cli.handlers.once import ask, completions
@@ -144,7 +144,7 @@ def shower(given: argparse.Namespace) -> Callable[[Answer], int]:
 
             say(usage_csv(answer.rows).replace("\r\n", "\n").removesuffix("\n"))
         else:
-            say(human(answer, look(wide=given.output == "wide")), failed=bool(code))
+            say(human(answer, table_style(wide=given.output == "wide")), failed=bool(code))
         return code
 
     return show

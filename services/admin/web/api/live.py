@@ -17,7 +17,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.lists import event_row
 
-LOOK_EVERY_S: Final = 1.0
+POLL_EVERY_S: Final = 1.0
 TICK_EVERY_COUNT: Final = 3
 """Looks without news after which pages look again all the same."""
 MOST_COUNT: Final = 200
@@ -31,7 +31,7 @@ async def event_stream(watched: Watched) -> AsyncIterator[str]:
     quiet_count = 0
     yield "retry: 2000\n\n"
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_EVERY_S)
         try:
             await watched.events.read()
         except BusFailed:

@@ -40,7 +40,7 @@ POLL_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 5.0
 SET_UP_WAIT_S: Final = 900.0
 REMOVAL_WAIT_S: Final = 240.0
-LOOKS_APART: Final = 5.0
+RECHECK_POLLS: Final = 5.0
 """How many times longer than between two looks at what is there it is to the second look at what is not: a list may be behind."""
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
 
@@ -55,7 +55,7 @@ class BootedProvider:
         poll_s: float = POLL_S,
         set_up_wait_s: float = SET_UP_WAIT_S,
         removal_wait_s: float = REMOVAL_WAIT_S,
-        second_look_s: float = LOOKS_APART * POLL_S,
+        recheck_s: float = RECHECK_POLLS * POLL_S,
         listens: Callable[[str, int], Awaitable[bool]] | None = None,
         sleep: Sleep = asyncio.sleep,
         instant: Callable[[], Instant] = monotonic_s,
@@ -64,7 +64,7 @@ class BootedProvider:
         self._poll_s = poll_s
         self._set_up_wait_s = set_up_wait_s
         self._removal_wait_s = removal_wait_s
-        self._second_look_s = second_look_s
+        self._recheck_s = recheck_s
         self._sleep = sleep
         self._instant = instant
         self._listens = listens or listening
@@ -143,21 +143,21 @@ class BootedProvider:
         """See ports.Provider."""
         deadline_s = self._instant() + self._removal_wait_s
         asked: set[str] = set()
-        looked_before = False
+        checked_before = False
         while True:
             left = await self._named(name, ref)
-            if not left and (asked or looked_before):
+            if not left and (asked or checked_before):
                 return bool(asked)
             if self._instant() > deadline_s:
                 raise ProviderFailed(
                     f"{name} is still there after {self._removal_wait_s:g} s", ref=left[0].ref if left else ""
                 )
-            looked_before = not left
+            checked_before = not left
             for found in left:
                 if found.ref not in asked:
                     await self._remove(found)
                     asked.add(found.ref)
-            await self._sleep(self._poll_s if left else self._second_look_s)
+            await self._sleep(self._poll_s if left else self._recheck_s)
 
     async def _remove(self, found: ProviderMachine) -> None:
         """Ask for a removal. A failure says what was there: the removal may have been carried out all the same."""
@@ -184,7 +184,7 @@ class BootedProvider:
         """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
         if found := await self.inspect(name, ref):
             return found
-        await self._sleep(self._second_look_s)
+        await self._sleep(self._recheck_s)
         if found := await self.inspect(name, ref):
             return found
         raise ProviderFailed(f"{name} has vanished while it was starting")

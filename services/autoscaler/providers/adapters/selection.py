@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE, Configuration, StepTimeouts
 from clusterodm.services.autoscaler.orders import Order
-from clusterodm.services.autoscaler.providers.adapters.booted import LOOKS_APART, POLL_S, BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.booted import POLL_S, RECHECK_POLLS, BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
@@ -85,7 +85,7 @@ def booted(vendor: Vendor, timeouts: StepTimeouts, poll_s: float = POLL_S) -> Bo
         poll_s=poll_s,
         set_up_wait_s=timeouts.set_up_s,
         removal_wait_s=timeouts.destroy_s,
-        second_look_s=LOOKS_APART * poll_s,
+        recheck_s=RECHECK_POLLS * poll_s,
     )
 
 

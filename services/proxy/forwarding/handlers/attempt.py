@@ -71,7 +71,7 @@ class ForwardingIntervals:
     """How often things are asked again, in seconds."""
 
     renew_s: float = 5.0
-    look_again_s: float = 60.0
+    sweep_s: float = 60.0
     """A running task is looked at, even when the mirror says nothing."""
     hold_s: float = 4.0
     """How long a question for slots stays open when there is nothing to say: so long a proxy that was killed still seems to ask."""

@@ -175,7 +175,7 @@ class Forwarder:
             else:
                 self._placements.name(task)
 
-    def look_again(self) -> None:
+    def request_all(self) -> None:
         """Ask about all tasks: what the scheduler knows of them may be another thing altogether."""
         self._placements.begin_anew()
         self._held.request_all()

@@ -33,7 +33,7 @@ GONE: Final = -1.0
 NOW: Final = 0.0
 SWEPT_COUNT: Final = 100
 SWEEPS_COUNT: Final = 12
-"""So many times in `look_again_s` some tasks are asked about."""
+"""So many times in `sweep_s` some tasks are asked about."""
 
 
 @dataclass
@@ -127,7 +127,7 @@ class HeldTasks:
             held.doubts_count = 0
             return inf
         held.doubts_count = min(held.doubts_count + 1, 20)
-        return min(self._intervals.bus_retry_s * 2.0 ** (held.doubts_count - 1), self._intervals.look_again_s)
+        return min(self._intervals.bus_retry_s * 2.0 ** (held.doubts_count - 1), self._intervals.sweep_s)
 
     async def sweep(self) -> None:
         """Ask now and then about tasks of which nothing has been heard: a mirror may have missed something."""
@@ -135,7 +135,7 @@ class HeldTasks:
             tasks = list(self._held)
             size = min(SWEPT_COUNT, -(-len(tasks) // SWEEPS_COUNT)) or 1
             for at in range(0, max(len(tasks), 1), size):
-                await asyncio.sleep(self._intervals.look_again_s / SWEEPS_COUNT)
+                await asyncio.sleep(self._intervals.sweep_s / SWEEPS_COUNT)
                 for task in tasks[at : at + size]:
                     if task in self._held and not self._held[task].at_work:
                         self._request(task)

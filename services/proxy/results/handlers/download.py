@@ -73,7 +73,7 @@ class Results:
         """Open `download/<asset>` of a task. Raises NotFound, NoResult, NodeRefused, NodeFailed, BusFailed."""
         action = unquote_to_bytes(wanted.path).decode(errors="replace")
         task = await self._finder.find_result(task_id, owner, action)
-        found = await self._look(task, action.removeprefix(DOWNLOAD), wanted)
+        found = await self._find_in_bucket(task, action.removeprefix(DOWNLOAD), wanted)
         if found is None:
             async with self._relay.download(task, wanted) as relayed:
                 yield relayed
@@ -83,7 +83,7 @@ class Results:
         else:
             yield found
 
-    async def _look(self, task: Task, asset: str, wanted: RelayRequest) -> ResultLocation | None:
+    async def _find_in_bucket(self, task: Task, asset: str, wanted: RelayRequest) -> ResultLocation | None:
         """Find it in a bucket; None: the node is to be asked."""
         attempt = attempt_on_node(task)
         node_known = attempt is not None and await self._node_stays(attempt)

@@ -116,7 +116,7 @@ class DiskReceipt:
         self.files_folder = f"{folder}/{disk.FILES}"
         """Where they appear."""
         self._folder = folder
-        self._unlooked_bytes = 0
+        self._unchecked_bytes = 0
         """Whoever makes it has just looked for room."""
         self._splice_threads = splice_threads
         self._write = write
@@ -136,13 +136,13 @@ class DiskReceipt:
     async def open(self, filename: str) -> DiskPart:
         """Begin a file."""
         name = safe_name(filename)
-        self._look_for_room()
+        self._check_free_space()
         return self._begin(name)
 
     def keep(self, filename: str, content: bytes) -> None:
         """Take a small file, all of it."""
         name = safe_name(filename)
-        self._look_for_room()
+        self._check_free_space()
         if self._kept_room.take(len(content)):
             self._kept_bytes += len(content)
             self.parts.append(WholePart(self._fresh_path(), name, content, self._write))
@@ -162,12 +162,12 @@ class DiskReceipt:
     def _fresh_path(self) -> str:
         return f"{self._folder}/{disk.PARTS}/{next(NUMBERS):x}"
 
-    def _look_for_room(self) -> None:
+    def _check_free_space(self) -> None:
         """Raise SpoolFull before the disk is full; asked now and then, as files come."""
         if self.parts:
-            self._unlooked_bytes += self.parts[-1].size_bytes
-        if self._unlooked_bytes >= ROOM_EVERY_BYTES:
-            self._unlooked_bytes = 0
+            self._unchecked_bytes += self.parts[-1].size_bytes
+        if self._unchecked_bytes >= ROOM_EVERY_BYTES:
+            self._unchecked_bytes = 0
             self._require_room()
 
     @property

@@ -25,7 +25,7 @@ from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S: Final = 1.0
+REFRESH_EVERY_S: Final = 1.0
 SAID_AGAIN_S: Final = 600.0
 """So long the same trouble is not told again."""
 Seen = tuple[int, int, int, int]
@@ -127,7 +127,7 @@ class TokenFile(NothingToApprove):
         """List all that are in it."""
         return self.book.tenants.values()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the file if it is another one than before."""
         try:
             seen = await asyncio.to_thread(seen_of, self._path)
@@ -189,5 +189,5 @@ async def followed(path: Path, now_ms: Callable[[], WallMs]) -> AsyncIterator[To
     except (OSError, Refused) as error:
         reason = error.strerror if isinstance(error, OSError) else error.message
         raise Refused(f"--tokens {path}: {reason}") from None
-    async with background(lambda: every(LOOK_EVERY_S, file.look, "look at tokens"), "look at tokens"):
+    async with background(lambda: every(REFRESH_EVERY_S, file.refresh, "look at tokens"), "look at tokens"):
         yield file

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 JITTER: Final = 0.2
 UPDATE_LIMIT_S: Final = 12.0
 """Two probes that end by their time limit, and a little."""
-FIRST_LOOK_S: Final = 2.0
+FIRST_ROUND_S: Final = 2.0
 TOGETHER: Final = 0.05
 """Those that are due within such a part of the interval are asked together: the loop wakes for them a few times a second, not for each."""
 TOGETHER_S: Final = 0.1
@@ -101,7 +101,7 @@ class NodeProber:
     async def first_probe(self, node: NodeState) -> None:
         """Ask a node that has just been added, for a moment; whoever lists it next sees what is true. Then as all others."""
         try:
-            async with asyncio.timeout(FIRST_LOOK_S):
+            async with asyncio.timeout(FIRST_ROUND_S):
                 await self.probe(node)
         except TimeoutError:
             self.soon(node)

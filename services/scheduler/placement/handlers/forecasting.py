@@ -44,13 +44,13 @@ class Forecaster:
         """Walk when the queue has changed, and now and then, for ever."""
         while True:
             beat()
-            took_s = await self.look()
+            took_s = await self.refresh()
             await asyncio.sleep(max(LEAST_S, took_s * REST))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     await self._changed.wait()
 
-    async def look(self) -> float:
+    async def refresh(self) -> float:
         """Walk once; how long that took, seconds, without the turns of others as far as they were long."""
         self._changed.clear()
         slices, began, took_s = Slices(), self._clock.instant(), 0.0

@@ -95,7 +95,7 @@ class PlacementLoop:
             self._walk()
             await self._hints.publish()
 
-    async def look_again(self) -> None:
+    async def recheck(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were deferred for long enough."""
         now = self._clock.instant()
         for upload_owner in self._state.proxies.check(self._state.queue.upload_owners(), now):

@@ -33,7 +33,7 @@ from clusterodm.services.scheduler.task_life.transitions import (
 
 log = structlog.get_logger()
 
-LOOKED_AT_COUNT: Final = 100
+PAGE_COUNT: Final = 100
 WRITTEN_COUNT: Final = 25
 """So many in a round at most: looking is cheap, a record is a durable write."""
 
@@ -53,8 +53,8 @@ class WaitExplainer:
 
     async def explain(self) -> None:
         """Look at the next waiting tasks; after the last begin with the first."""
-        page = tuple(islice(self._index.waiting.behind(self._last), LOOKED_AT_COUNT))
-        self._last = key_of(self._index.tasks[page[-1]]) if len(page) == LOOKED_AT_COUNT else None
+        page = tuple(islice(self._index.waiting.behind(self._last), PAGE_COUNT))
+        self._last = key_of(self._index.tasks[page[-1]]) if len(page) == PAGE_COUNT else None
         written_count = 0
         for task in [self._index.tasks[task] for task in page if task in self._state.queue]:
             written_count += await self._explain(task)

@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LARGEST_BYTES: Final = 256 * 1024
-IMPORT_LOOK_S: Final = 3.0
+IMPORT_TIMEOUT_S: Final = 3.0
 """Shorter than whoever imports waits for an answer."""
 
 
@@ -180,7 +180,7 @@ class TaskSubmission:
         return record
 
     async def _take_over(self, request: ImportRoute, node: NodeState) -> TaskRecord:
-        observation = await self._api.observe(node.record, NodeTaskId(request.task), None, IMPORT_LOOK_S)
+        observation = await self._api.observe(node.record, NodeTaskId(request.task), None, IMPORT_TIMEOUT_S)
         if observation is None:
             raise NotFound(f"{request.task} not found on {node.record.name}")
         return await self._tasks.create(self._imported(request, observation))

@@ -143,14 +143,14 @@ class TaskTracker:
         if task is not None and task.state is TaskState.RUNNING:
             await self._end(task_id, task.attempts[-1], result)
 
-    async def _seen(self, looked_at: Task, known: LastKnown, node: NodeState, before: LastKnown | None) -> None:
-        attempt = looked_at.attempts[-1]
+    async def _seen(self, observed_task: Task, known: LastKnown, node: NodeState, before: LastKnown | None) -> None:
+        attempt = observed_task.attempts[-1]
 
         def next_of(task: Task) -> Task:
             return observed(task, known, site_of(self._nodes, node.id), self._policy, self._clock.wall_ms())
 
-        ends = next_of(looked_at).state.ended
-        kept = ends and await self._keep_console(looked_at, known, node)
+        ends = next_of(observed_task).state.ended
+        kept = ends and await self._keep_console(observed_task, known, node)
 
         def decide(task: Task) -> Task:
             if not still(task, attempt) or self._index.observed.get(task.id) is not before:
@@ -158,7 +158,7 @@ class TaskTracker:
             after = next_of(task)
             return with_console(after, kept=kept) if after.state.ended else after
 
-        change = await self._tasks.change(looked_at.id, decide)
+        change = await self._tasks.change(observed_task.id, decide)
         if change.made and change.task.state is not TaskState.RUNNING:
             await self._events.publish_end(change.before, change.task, known.error)
         elif still(change.task, attempt) and self._index.observed.get(change.task.id) is before:

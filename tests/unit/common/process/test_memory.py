@@ -14,13 +14,13 @@ from clusterodm.libs.common.process.memory import MUCH_BYTES, Trimmer, resident_
 settle()
 assert gc.get_freeze_count() > 1000, "what is imported is looked at no more"
 trimmer = Trimmer()
-asyncio.run(trimmer.look())
+asyncio.run(trimmer.trim())
 before = resident_bytes()
 pieces = [b"x" * (60_000 + number) for number in range(1000)]
 kept = pieces[::100]
 grown = resident_bytes()
 del pieces
-asyncio.run(trimmer.look())
+asyncio.run(trimmer.trim())
 after = resident_bytes()
 assert grown > before + 50_000_000, (before, grown)
 assert after < before + MUCH_BYTES, (before, grown, after)

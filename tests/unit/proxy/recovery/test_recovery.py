@@ -33,9 +33,9 @@ class Scene:
         self.spool, self.bus, self.clock = spool, bus, clock
         self.looks_count = 0
         self.secret = SharedSecret(bus, "ours")
-        self.recovery = Recovery(bus, spool, clock, self.look_again, self.secret.renew)
+        self.recovery = Recovery(bus, spool, clock, self.on_records_lost, self.secret.renew)
 
-    def look_again(self) -> None:
+    def on_records_lost(self) -> None:
         self.looks_count += 1
 
     async def loses_its_store(self) -> None:
@@ -58,37 +58,37 @@ async def scene() -> Scene:
 
 
 async def test_a_spool_that_knows_no_store_belongs_to_the_one_that_is_there(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     assert scene.spool.incarnation == await incarnation(scene.bus, scene.clock.wall_ms)
     assert (scene.looks_count, await scene.recovery.is_sure(OTHER, NOBODY)) == (0, True)
 
 
 async def test_another_store_makes_it_look_at_everything_again_and_announce_it(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     await scene.loses_its_store()
-    await scene.recovery.look()
-    await scene.recovery.look()
+    await scene.recovery.compare()
+    await scene.recovery.compare()
     assert scene.looks_count == 1
     assert set(await (await scene.bus.bucket(UPLOADS)).load()) == {TASK}
 
 
 async def test_proxies_that_were_there_before_the_loss_and_those_that_come_later_know_each_other(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     await scene.loses_its_store()
-    await scene.recovery.look()
+    await scene.recovery.compare()
     assert await shared_secret(scene.bus) == scene.secret.value == "ours"
 
 
 async def test_of_two_proxies_with_different_secrets_one_takes_over_the_others(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     await scene.loses_its_store()
     later = await shared_secret(scene.bus)
-    await scene.recovery.look()
+    await scene.recovery.compare()
     assert scene.secret.value == later
 
 
 async def test_for_a_while_nothing_is_said_not_to_exist(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     await scene.loses_its_store()
     scene.clock.pass_s(2)
     assert not await scene.recovery.is_sure(OTHER, NOBODY)
@@ -97,12 +97,12 @@ async def test_for_a_while_nothing_is_said_not_to_exist(scene: Scene):
 
 
 async def test_a_task_that_lies_here_is_never_said_not_to_exist(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     assert not await scene.recovery.is_sure(TASK, NOBODY)
 
 
 async def test_a_task_of_another_that_lies_here_is_like_one_that_nobody_has(scene: Scene):
-    await scene.recovery.look()
+    await scene.recovery.compare()
     theirs, anne, bert = TaskId("theirs"), Owner("anne"), Owner("bert")
     await scene.spool.create(Draft(task=theirs, name="t", created_at_ms=1, zip_url="http://x/a.zip", owner=anne))
     await scene.spool.commit(theirs, 2)
@@ -141,7 +141,7 @@ def record(*attempts: int, state: TaskState = TaskState.WAITING) -> Task:
 async def restarted(scene: Scene, *attempts: int) -> Recovery:
     await scene.spool.remember(TASK, History(attempts=tuple(map(known, attempts))))
     await scene.spool.mark(TASK, Mark.SUBMITTED)
-    return Recovery(scene.bus, scene.spool, scene.clock, scene.look_again, scene.secret.renew)
+    return Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew)
 
 
 async def test_a_record_of_an_older_store_is_no_answer_until_it_is_put_right(scene: Scene):
@@ -156,7 +156,7 @@ async def test_what_was_written_of_a_task_after_its_end_is_no_restart(scene: Sce
     end = KnownEnd(state=TaskState.CANCELED, at_ms=1_000)
     await scene.spool.remember(TASK, History(end=end))
     await scene.spool.mark(TASK, Mark.SUBMITTED)
-    last_run = Recovery(scene.bus, scene.spool, scene.clock, scene.look_again, scene.secret.renew).last_run
+    last_run = Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew).last_run
     written = task(TASK, TaskState.WAITING, timeline=(Moment(at_ms=2_000, text="Waiting for a node"),))
     assert last_run.knows_more(written)
     assert not last_run.knows_more(task(TASK, TaskState.WAITING, restarted_at_ms=1_001))

@@ -43,7 +43,7 @@ async def test_a_change_of_the_file_counts_at_the_next_look(tmp_path: Path) -> N
     assert is_known(tokens, "first")
     write_file(path, file_of("second"))
     with capture_logs([redact]) as lines:
-        await tokens.look()
+        await tokens.refresh()
     assert (is_known(tokens, "first"), is_known(tokens, "second")) == (False, True)
     assert [(line["event"], line["known_count"], line["tenants"]) for line in lines] == [("tokens.read", 1, 1)]
 
@@ -56,12 +56,12 @@ async def test_a_bad_file_is_told_once_and_the_one_before_goes_on_to_count(tmp_p
     path.write_bytes(content)
     os.utime(path, ns=(1, 1))
     with capture_logs() as lines:
-        await tokens.look()
-        await tokens.look()
+        await tokens.refresh()
+        await tokens.refresh()
     assert [line["event"] for line in lines] == ["tokens.refused"]
     assert is_known(tokens, "first")
     write_file(path, file_of("second"))
-    await tokens.look()
+    await tokens.refresh()
     assert is_known(tokens, "second")
 
 
@@ -75,13 +75,13 @@ async def test_what_is_no_file_for_a_moment_is_told_once_and_holds_up_nobody(
     path.unlink()
     make(path)
     with capture_logs() as lines:
-        await tokens.look()
-        await tokens.look()
+        await tokens.refresh()
+        await tokens.refresh()
     assert [(line["event"], line["reason"]) for line in lines] == [("tokens.refused", "it is no regular file")]
     assert is_known(tokens, "first")
     path.rename(tmp_path / "aside")
     write_file(path, file_of("second"))
-    await tokens.look()
+    await tokens.refresh()
     assert (is_known(tokens, "first"), is_known(tokens, "second")) == (False, True)
 
 
@@ -91,12 +91,12 @@ async def test_a_file_that_goes_away_is_told_once_and_counts_on(tmp_path: Path) 
     tokens = TokenFile(path, now_ms)
     path.unlink()
     with capture_logs() as lines:
-        await tokens.look()
-        await tokens.look()
+        await tokens.refresh()
+        await tokens.refresh()
     assert len(lines) == 1
     assert is_known(tokens, "first")
     write_file(path, file_of("first", "second"))
-    await tokens.look()
+    await tokens.refresh()
     assert is_known(tokens, "second")
 
 
@@ -109,7 +109,7 @@ async def test_a_file_that_is_there_and_cannot_be_read_is_told_once_and_then_sel
     path.symlink_to("/proc/self/mem")
     with capture_logs() as lines:
         for _ in range(int(SAID_AGAIN_S) + 100):
-            await tokens.look()
+            await tokens.refresh()
             now_s[0] += 1
     assert [(line["event"], line["count"]) for line in lines] == [
         ("tokens.refused", 1),
@@ -119,11 +119,11 @@ async def test_a_file_that_is_there_and_cannot_be_read_is_told_once_and_then_sel
     path.unlink()
     write_file(path, file_of("second"))
     with capture_logs() as lines:
-        await tokens.look()
+        await tokens.refresh()
     assert [line["event"] for line in lines] == ["tokens.read"], "as soon as it can be read"
     path.unlink()
     with capture_logs() as lines:
-        await tokens.look()
+        await tokens.refresh()
     assert [line["event"] for line in lines] == ["tokens.refused"], "other trouble is told at once"
 
 
@@ -175,5 +175,5 @@ async def test_a_file_that_lets_nobody_in_is_warned_of_at_the_start_and_when_it_
     write_file(path, file)
     os.utime(path, ns=(1, 1))
     with capture_logs() as lines:
-        await tokens.look()
+        await tokens.refresh()
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["tokens.none_valid"] * warns

@@ -319,7 +319,7 @@ async def test_a_user_is_told_when_to_expect_the_start_and_again_only_when_it_ha
         await play.commits("one", images=100)
         await play.asks("one")
         await play.commits("two", images=100)
-        await story.forecaster.look()
+        await story.forecaster.refresh()
         play.clock.pass_s(2)
         await story.explainer.explain()
         lines = [moment.text for moment in play.task("two").timeline]
@@ -328,11 +328,11 @@ async def test_a_user_is_told_when_to_expect_the_start_and_again_only_when_it_ha
         assert "lace 1, expected" in told[0]
         assert told[0].count(" UTC") == 1
         play.clock.pass_s(120)
-        await story.forecaster.look()
+        await story.forecaster.refresh()
         await story.explainer.explain()
         assert sum("expected to start" in moment.text for moment in play.task("two").timeline) == 1
         play.clock.pass_s(45 * 60)
-        await story.forecaster.look()
+        await story.forecaster.refresh()
         await story.explainer.explain()
         assert sum("xpected to start" in moment.text for moment in play.task("two").timeline) == 2
 
@@ -345,7 +345,7 @@ async def test_a_list_shows_what_is_expected_and_an_ended_task_nothing():
         await play.commits("one", images=100)
         await play.asks("one")
         await play.commits("two", images=100)
-        await play.scheduler.placement.forecaster.look()
+        await play.scheduler.placement.forecaster.refresh()
         reader = play.scheduler.tasks.reader
         one, two = (reader.summary(play.task(name)) for name in ("one", "two"))
         assert one.expected

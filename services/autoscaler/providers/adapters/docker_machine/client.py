@@ -57,7 +57,7 @@ NUMBERED: Final = {"digitalocean", "hetzner"}
 """Whose API knows a machine by the same id."""
 LONGEST_REMOVAL_S: Final = 120.0
 """Some drivers wait without end for a machine to vanish that they have failed to remove."""
-LONGEST_LOOK_S: Final = 120.0
+QUERY_TIMEOUT_S: Final = 120.0
 NO_REPORTS: Final = {"MACHINE_BUGSNAG_API_TOKEN": "no-report"}
 """Without it the program sends a report of each failure to a service of its makers (libmachine/crashreport)."""
 OTHERWISE: Final = (
@@ -134,14 +134,14 @@ class DockerMachineProvider:
         known = await self._inspected(name)
         if known is None or not self._has_id(known):
             return None
-        ended = await self._look("status", name)
+        ended = await self._query("status", name)
         if ended.code and vanished(ended.text):
             return None
         return self._read(name, known)
 
     async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """All of ours that docker-machine knows and the provider has; see ports.Provider."""
-        ended = await self._look("ls", "--filter", f"name=^{re.escape(prefix)}", "--format", LISTED)
+        ended = await self._query("ls", "--filter", f"name=^{re.escape(prefix)}", "--format", LISTED)
         if ended.code:
             raise ProviderFailed(f"docker-machine ls: {self._masked(ended.last_words)}")
         listed = [line.split("|", 2) for line in ended.lines if line.startswith(prefix) and line.count("|") > 1]
@@ -177,7 +177,7 @@ class DockerMachineProvider:
 
     async def _ask_driver(self) -> None:
         """Ask the installed driver once which flags it knows. Raises Refused where it is not installed."""
-        ended = await self._look(*help_words(self._configuration))
+        ended = await self._query(*help_words(self._configuration))
         if NO_DRIVER in ended.text:
             raise Refused(f"docker-machine: {ended.last_words} {OTHERWISE}")
         known = flags_in(ended.lines)
@@ -235,8 +235,8 @@ class DockerMachineProvider:
             [self._program, "rm", *options, name], environment=self._secrets(), limit_s=limit_s
         )
 
-    async def _look(self, *words: str) -> ProgramResult:
-        return await self._run_program([self._program, *words], environment=self._secrets(), limit_s=LONGEST_LOOK_S)
+    async def _query(self, *words: str) -> ProgramResult:
+        return await self._run_program([self._program, *words], environment=self._secrets(), limit_s=QUERY_TIMEOUT_S)
 
     async def _is_one(self, name: MachineId) -> bool:
         """Whether an entry is of a machine: the provider has given it an id."""
@@ -254,7 +254,7 @@ class DockerMachineProvider:
         return ProviderMachine(name=name, ref=ref, address=address if isinstance(address, str) else "")
 
     async def _inspected(self, name: MachineId) -> dict[str, object] | None:
-        ended = await self._look("inspect", name)
+        ended = await self._query("inspect", name)
         if ended.code:
             if absent(name, ended.text):
                 return None

@@ -31,7 +31,7 @@ NEEDS: Final = "provider 'kubernetes' needs more: pip install 'clusterodm[kubern
 RIGHTS: Final = (("list", "pods"), ("get", "pods"), ("create", "pods"), ("delete", "pods"), ("create", "secrets"))
 """All that is asked for, and no more: a Secret is written and never read."""
 TRIED: Final = "clusterodm-tried"
-LOOK_EVERY_S: Final = 2.0
+POLL_EVERY_S: Final = 2.0
 
 
 class KubernetesVendor:
@@ -42,12 +42,12 @@ class KubernetesVendor:
         settings: KubernetesSettings,
         calls: "KubernetesCalls",
         regions: Sequence[str] = ("",),
-        look_every_s: float = LOOK_EVERY_S,
+        poll_every_s: float = POLL_EVERY_S,
     ) -> None:
         self._settings = settings
         self._calls = calls
         self._regions = regions
-        self._look_every_s = look_every_s
+        self._poll_every_s = poll_every_s
 
     @staticmethod
     def read(keys: ObjectReader) -> KubernetesSettings:
@@ -150,7 +150,7 @@ class KubernetesVendor:
                 because = unschedulable(content) or "nobody has looked for a node"
                 sentence = f"kubernetes: no node takes {order.name} within {self._settings.scheduling_s} s: {because}"
                 raise ProviderFailed(sentence, Trouble.OUT_OF_CAPACITY, ref=made.ref)
-            await asyncio.sleep(self._look_every_s)
+            await asyncio.sleep(self._poll_every_s)
 
 
 def tried(slug: str, region: str) -> Order:
