@@ -6,7 +6,7 @@ import msgspec
 
 from clusterodm.libs.common.messages.kinds import Done, Event, LongPoll, Request
 from clusterodm.libs.common.messages.tasks import StagedFiles, TaskRecord
-from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.nodes import Node, OptionValue
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import Frozen, InstanceId, NodeId, NodeTaskId, Owner, TaskId
 
@@ -22,6 +22,8 @@ class PlanStageIn(Frozen, frozen=True, kw_only=True):
     owner: Owner = Owner("")
     images_count: int
     """Those that have come so far."""
+    options: tuple[OptionValue, ...] = ()
+    """As it will be committed with: some ask for a graphics card."""
     node: NodeId | None = None
     """Where its files go at present: the answer is this node, or none."""
 

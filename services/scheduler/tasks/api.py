@@ -33,7 +33,7 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
-from clusterodm.services.scheduler.tasks.core.graphics import listed
+from clusterodm.services.scheduler.task_life.graphics import listed
 from clusterodm.services.scheduler.tasks.core.observation import OBSERVE_S
 from clusterodm.services.scheduler.tasks.handlers.absence import AbsentProxies
 from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions

@@ -266,6 +266,7 @@ class UploadStageIn:
             upload_owner=self._spool.instance,
             owner=draft.owner,
             images_count=pending.images_count,
+            options=draft.options,
             node=at,
         )
         try:

@@ -13,7 +13,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
-from clusterodm.services.scheduler.registry.ranking import Need
+from clusterodm.services.scheduler.registry.ranking import Need, is_other_kind
 
 
 @dataclass
@@ -81,7 +81,9 @@ class StageIns:
         self._registry.stage(node, task)
 
     def _choose(self, need: Need) -> NodeState | NoStageIn:
-        found = self._registry.best(need, lambda node: self._room(node) > len(node.staged))
+        found = self._registry.best(
+            need, lambda node: self._room(node) > len(node.staged) and not is_other_kind(node, need)
+        )
         return found or NoStageIn("no node has a slot for it now")
 
     def _still(self, need: Need, task: TaskId, at: NodeId) -> NodeState | NoStageIn:
@@ -91,6 +93,8 @@ class StageIns:
             return NoStageIn("the node takes no tasks any more")
         if not node.admission.admits(need.owner):
             return NoStageIn("the node takes others' tasks only")
+        if is_other_kind(node, need):
+            return NoStageIn("the node has no graphics card, which the task asks for")
         if not node.fits(need.images_count):
             return NoStageIn(f"{need.images_count} images are too many for the node (limit {node.limit_count})")
         place_in_line = node.staged.index(task) if task in node.staged else len(node.staged)

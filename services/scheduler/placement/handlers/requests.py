@@ -39,6 +39,7 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
 from clusterodm.services.scheduler.registry.ranking import Need
 from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, listed
 
 
 class PlacementPoll:
@@ -212,6 +213,7 @@ class StageInPlanner:
         self._clock = records.clock
         self._signals = records.signals
         self._state = state
+        self._gpu_options = listed(settings.gpu_options)
         self.stage_ins = StageIns(self._nodes, settings.aim_s, settings.aims_per_node_count)
         self._signals.task_listeners.append(self._task_changed)
 
@@ -229,7 +231,8 @@ class StageInPlanner:
         if not self._state.quota.left_count(request.owner):
             self.stage_ins.drop(request.task)
             return NoStageIn("as many tasks of this user are under way as may be")
-        need = Need(images_count=request.images_count, task=request.task, owner=request.owner)
+        gpu = asks_for_gpu(request.options, self._gpu_options)
+        need = Need(images_count=request.images_count, task=request.task, owner=request.owner, gpu=gpu)
         return self.stage_ins.plan(need, request.node, self._clock.instant())
 
     async def expire(self) -> None:

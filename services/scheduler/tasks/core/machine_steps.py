@@ -1,6 +1,6 @@
 """What the console of a task says of the machine that is rented for it: each step of its life once, in its order.
 
-    Machine x (large in fsn1 at hetzner) is ordered: a task of 120 images waits; smaller is sold out: ...
+    Machine x (large in fsn1 at hetzner) is ordered: a task of 120 images waits; what comes before it is not to be had: ...
     Machine x is being created
     Machine x is being set up
     Machine x is ready

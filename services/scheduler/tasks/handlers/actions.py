@@ -28,9 +28,9 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, listed, with_demand
 from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over
 from clusterodm.services.scheduler.task_life.transitions import with_console
-from clusterodm.services.scheduler.tasks.core.graphics import asks_for_gpu, listed, with_demand
 from clusterodm.services.scheduler.tasks.core.masking import shown_record
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollector

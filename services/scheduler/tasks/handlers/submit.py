@@ -29,7 +29,7 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi, ObservedTas
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import Need
-from clusterodm.services.scheduler.tasks.core.graphics import asks_for_gpu, with_demand
+from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, with_demand
 from clusterodm.services.scheduler.tasks.core.submission import (
     adopted,
     caught_up,

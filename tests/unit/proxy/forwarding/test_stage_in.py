@@ -89,13 +89,15 @@ async def test_files_go_while_the_upload_runs_and_nothing_is_committed(world: Wo
 
 
 async def test_the_scheduler_is_asked_again_and_again_with_the_images_so_far(world: World) -> None:
+    sift = OptionValue("feature-type", "sift")
     async with world.proxy(ahead_from_bytes=1) as forwarder:
-        await begins(world)
+        await begins(world, options=(sift,))
         await uploads(world, forwarder, ONE_REQUEST)
         await until(lambda: len(world.scheduler.aims) >= 3, what="more questions")
         await uploads(world, forwarder, {"gcp.txt": b"x", **MORE})
         await until(lambda: world.scheduler.aims[-1].images_count == 3, what="a question with three images")
     first, second = world.scheduler.aims[:2]
+    assert {asked.options for asked in world.scheduler.aims} == {(sift,)}, "some options ask for a graphics card"
     assert (first.node, first.images_count, second.node) == (None, 2, NODE.id)
 
 

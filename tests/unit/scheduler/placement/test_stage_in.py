@@ -13,6 +13,7 @@ from clusterodm.libs.common.messages.placement import (
     StageInReply,
 )
 from clusterodm.libs.common.messages.tasks import StagedFiles
+from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
@@ -136,6 +137,29 @@ def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_upload_owner_sa
     assert aimed(aims, at="a") == "a"
 
 
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [pytest.param(True, "card", id="asks for one"), pytest.param(False, "usual", id="asks for none")],
+)
+def test_files_of_a_task_that_asks_for_a_graphics_card_go_where_there_is_one(gpu: bool, expected: str):
+    aims, _ = aims_over(card={"limit": 500, "labels": ("gpu",)}, usual={"limit": 50})
+    found = aims.plan(Need(images_count=5, task=X, gpu=gpu), None, NOW.instant)
+    assert not isinstance(found, NoStageIn)
+    assert found.id == expected
+
+
+def test_a_node_that_has_lost_its_graphics_card_ends_the_aim():
+    aims, registry = aims_over(card={"labels": ("gpu",)}, usual={})
+    need = Need(images_count=5, task=X, gpu=True)
+    node = aims.plan(need, None, NOW.instant)
+    assert not isinstance(node, NoStageIn)
+    node.record = msgspec.structs.replace(node.record, labels=())
+    found = aims.plan(need, node.id, NOW.instant)
+    assert found == NoStageIn("the node has no graphics card, which the task asks for")
+    assert [each.staged for each in registry] == [[], []]
+    assert aims.plan(need, None, NOW.instant) == NoStageIn(NO_SLOT)
+
+
 # --- what a placement makes of it ----------------------------------------------------------------------------------
 
 
@@ -255,6 +279,21 @@ async def test_nothing_goes_ahead_of_what_waits():
         await play.commits("two")
         await play.starts("one")
         assert await aims_at(play, "three") == StageInDeclined(reason=NO_SLOT)
+
+
+async def test_the_options_of_an_upload_say_whether_its_files_need_a_graphics_card():
+    async with a_play(None, settings(gpu_options="feature-type=sift"), a=FakeNode(limit=50), b=FakeNode()) as play:
+        await play.labels("b", "gpu")
+        asked = PlanStageIn(task=task_id("one"), upload_owner=UPLOAD_OWNER, images_count=3)
+        plain = await play.scheduler.placement.stage_in.plan(asked)
+        sift = msgspec.structs.replace(asked, task=task_id("two"), options=(OptionValue("feature-type", "sift"),))
+        found = await play.scheduler.placement.stage_in.plan(sift)
+        assert isinstance(plain, StageInPlanned)
+        assert isinstance(found, StageInPlanned)
+        assert (plain.node.hostname, found.node.hostname) == ("a", "b")
+        await play.labels("b")
+        still = msgspec.structs.replace(sift, node=NodeId("b-3000"))
+        assert isinstance(await play.scheduler.placement.stage_in.plan(still), StageInDeclined)
 
 
 async def test_an_owner_at_the_limit_sends_nothing_ahead():

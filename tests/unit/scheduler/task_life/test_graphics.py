@@ -3,7 +3,7 @@
 import pytest
 
 from clusterodm.libs.common.model.nodes import OptionValue
-from clusterodm.services.scheduler.tasks.core.graphics import asks_for_gpu, listed
+from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, listed
 
 SIFT = OptionValue("feature-type", "sift")
 
