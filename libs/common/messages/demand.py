@@ -21,7 +21,7 @@ class WaitingTask(Frozen, frozen=True, kw_only=True):
     barred: tuple[MachineId, ...] = ()
     """Machines whose nodes have refused it."""
     tenant: str = ""
-    """Whose it is, as labels of nodes name it; empty: nobody's in particular."""
+    """Whose it is, as labels of nodes and budgets name it: a tenant's name, else the owner as lists show it; empty: nobody's in particular."""
     labels: tuple[str, ...] = ()
     """Its node must have all of these."""
     interruptions_count: int = 0

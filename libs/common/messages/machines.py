@@ -30,6 +30,12 @@ class ImaginedTasks(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     gigabytes: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     gpu: bool = False
     """They ask for a graphics card."""
+    owner: str = ""
+    """Whose they are, as `budgets` and labels name it; empty: nobody's."""
+    labels: tuple[str, ...] = ()
+    """Their nodes must have all of these."""
+    interruptions: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """So many spot machines were taken away from each."""
     count: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1
 
 

@@ -145,7 +145,7 @@ def waiting(state: ClusterState, task: Task) -> WaitingTask:
         waiting_since_ms=task.committed_at_ms,
         min_memory_bytes=task.min_memory_bytes,
         barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
-        tenant=state.shares.name_of(task.owner),
+        tenant=state.shares.name_of(task.owner) or task.owner,
         labels=tuple(sorted(state.nodes.admissions.labels_of(task.owner))),
         interruptions_count=task.interruptions_count,
         gpu=task.gpu,

@@ -24,6 +24,9 @@ def waiting_of(demand: Sequence[ImaginedTasks], now_ms: WallMs) -> list[WaitingT
             size_bytes=round(each.gigabytes * GIGABYTE),
             waiting_since_ms=now_ms,
             gpu=each.gpu,
+            tenant=each.owner,
+            labels=each.labels,
+            interruptions_count=each.interruptions,
         )
         for number, each in enumerate(kinds, start=1)
     ]

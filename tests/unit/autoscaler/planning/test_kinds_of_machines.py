@@ -212,6 +212,12 @@ def test_one_owner_over_budget_keeps_no_other_from_a_machine():
     assert [wait.task for wait in found.waits] == ["b"]
 
 
+def test_a_tenant_goes_by_its_name_whatever_its_tasks_are_marked_with():
+    found = decide([waits("one", tenant="guest"), waits("two", tenant="guest")], owner="5f2a9c41d07e", **OWN)
+    assert [each.owner for each in found.create] == ["guest"]
+    assert "over budget of guest" in found.waits[0].reason
+
+
 def test_the_warm_pool_is_nobodys():
     found = decide([], owner="guest", **OWN, warm=(WarmPool(machines_count=1, max_images=10),))
     assert [each.owner for each in found.create] == [""]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from clusterodm.deploy.cli import main
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.machines import ImaginedTasks, PlanMachines, imagined
-from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
+from clusterodm.services.autoscaler.config.core.configuration import OwnerBudget, ScalingLimits
 from clusterodm.services.autoscaler.planning.core.preview import planned_alone
 from tests.autoscaler_world import SIZES, World
 
+GUEST_HAS_SPENT = "wait 1 x task: over budget of guest: machines cost 1 per hour, 1 more exceeds 1.5"
 REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
 SLURM = REPOSITORY / "docs" / "examples" / "slurm" / "asr-slurm.json"
@@ -44,6 +46,31 @@ def test_the_same_is_said_once_and_counted():
         "wait 1 x task: the limit of 3 machines is reached",
         "wait 1 x task: no machine size takes 900 images (the largest 500)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        pytest.param(
+            {"owner": "guest", "count": 2},
+            ["create small: a task of 10 images waits", GUEST_HAS_SPENT],
+            id="an owner with a budget",
+        ),
+        pytest.param({"owner": "survey", "count": 2}, ["create 2 x small: a task of 10 images waits"], id="another"),
+        pytest.param({"labels": ["gpu"]}, ["wait 1 x task: machines have no label gpu"], id="confined to other nodes"),
+        pytest.param(
+            {"interruptions": 1},
+            ["create small: a task of 10 images waits; on demand, since its machine was taken away"],
+            id="its spot machine was taken away",
+        ),
+    ],
+)
+def test_what_tells_tasks_apart_is_planned_with(tasks: dict[str, Any], told: list[str]):
+    (small, _) = SIZES
+    sizes = (replace(small, price_per_hour=1.0),)
+    limits = ScalingLimits(sizes=sizes, budgets={"guest": OwnerBudget(max_hourly_cost=1.5)})
+    demand = imagined(json.dumps([{"images": 10} | tasks]))
+    assert [str(step) for step in planned_alone(limits, demand, WallMs(10**9))] == told
 
 
 async def test_a_running_autoscaler_says_what_it_would_do_and_does_nothing():

@@ -82,6 +82,21 @@ async def test_a_node_without_the_label_does_not_count_as_a_slot_for_which_no_ma
         assert demanded(play) == []
 
 
+async def test_demand_says_whose_a_task_is_as_labels_and_budgets_name_it():
+    async with a_play() as play:
+        marked = Owner("5f2a9c41d07e")
+        share = TenantShare(owner=marked, name="survey")
+        await play.commits("theirs", owner=marked)
+        await play.commits("nobodys")
+
+        def told() -> list[str]:
+            return [each.tenant for each in demand_of(play.scheduler.state, read(play.clock)).waiting]
+
+        assert told() == ["5f2a9c41d07e", ""]
+        await play.scheduler.requests()[SET_TENANTS](SetTenants(tenants=(share,)))
+        assert told() == ["survey", ""]
+
+
 async def test_labels_and_what_tenants_are_confined_to_outlive_the_scheduler():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
         await play.labels("a", "tenant=anne")
