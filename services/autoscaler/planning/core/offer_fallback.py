@@ -6,8 +6,9 @@ provider's own, so one that is sold out, refuses or is out of reach holds nobody
 What is known of an offer is what became of the machines that were requested of it; nothing else is kept. Failures in a
 row are counted in *rounds*: machines that failed together are one round, so thirty requests that meet the same full region
 do not wait thirty times as long. After a failure an offer rests, twice as long with every round, and then one machine
-alone tries it (the others wait for how that goes), then two, then four. A larger size is tried only when the smaller is sold out everywhere.
-After `createRetries` rounds over all offers that would do for a task there is a longer pause.
+alone tries it (the others wait for how that goes), then two, then four. A larger size is tried only when the smaller is sold out, or refused,
+everywhere. After `createRetries` rounds over all offers that would do for a task there is a longer pause; what has not been tried as often as the
+others ends it.
 """
 
 from collections import Counter
@@ -34,6 +35,8 @@ LONGEST_REST_MS: Final = 15 * 60_000
 MOST_DOUBLINGS: Final = 20
 FIRST_PAUSE_MS: Final = 60_000
 HOPELESS_REST_MS: Final = 5 * 60_000
+OF_THE_SIZE: Final = {Trouble.OUT_OF_CAPACITY, Trouble.REFUSED}
+"""Another size may be had although this one is not; whatever else goes wrong would do so with any."""
 TRYING: Final = {MachineState.REQUESTED, MachineState.CREATING}
 SECONDS_PER_DAY: Final = 24 * 60 * 60
 
@@ -90,7 +93,7 @@ class OfferFallback:
         }
         self._exist = Counter(machine.provider for machine in machines)
         self._planned: Counter[OfferKey] = Counter()
-        self._by_sizes: dict[tuple[str, ...], OfferStatus] = {}
+        self._pauses: dict[tuple[str, ...], str] = {}
         self._order = {each.name: place for place, each in enumerate(limits.providers)}
 
     @property
@@ -111,27 +114,28 @@ class OfferFallback:
 
         Without `gpu` those with a graphics card come last.
 
-        Another provider is tried whatever this one's reason is; a further size of the same one only where it is sold out.
+        Another provider is tried whatever this one's reason is; a further size of the same one only where it is sold out or refused.
         """
         reasons: dict[str, str] = {}
         given_up: set[str] = set()
-        for size in self._in_order(sizes, largest_first=largest_first, gpu=gpu):
+        ordered = self._in_order(sizes, largest_first=largest_first, gpu=gpu)
+        for size in ordered:
             name = size.provider
             if name in given_up:
                 continue
-            if because := self._full(name) or self._paused(name, tuple(s.offered for s in sizes if s.provider == name)):
+            own = [each for each in ordered if each.provider == name]
+            if name not in reasons and (because := self._full(name) or self._paused(name, own)):
                 reasons[name] = because
                 given_up.add(name)
                 continue
-            offers = [Offer(size=size, region=region) for region in self._limits.of(name).regions]
-            open_offers = [offer for offer in offers if self._open(offer)]
-            if open_offers:
+            offers = self._offers(size)
+            if open_offers := [offer for offer in offers if self._open(offer)]:
                 chosen = min(open_offers, key=lambda offer: self._status(offer).rounds_count)
                 self._planned[chosen.key] += 1
                 self._exist[name] += 1
                 return OfferChoice(chosen, "; ".join(reasons.values()))
             reasons[name] = self._resting(offers)
-            if not all(self._status(offer).trouble == Trouble.OUT_OF_CAPACITY for offer in offers):
+            if not self._is_of_the_size(offers):
                 given_up.add(name)
         return OfferChoice(None, "; ".join(reasons.values()))
 
@@ -172,20 +176,44 @@ class OfferFallback:
             return found.most_trying_count is None or trying < found.most_trying_count
         return not trying and not found.rests(FIRST_REST_MS, self._now_ms)
 
-    def _paused(self, provider: str, slugs: tuple[str, ...]) -> str:
-        key = (provider, *slugs)
-        if key not in self._by_sizes:
-            self._by_sizes[key] = status_of(self._history.together(slugs, provider))
-        lately = self._by_sizes[key]
-        times = lately.rounds_count // self._limits.create_retries
-        if not times:
+    def _offers(self, size: Size) -> list[Offer]:
+        return [Offer(size=size, region=region) for region in self._limits.of(size.provider).regions]
+
+    def _is_of_the_size(self, offers: Sequence[Offer]) -> bool:
+        """Whether a further size of this provider may be had although this one is not."""
+        return all(self._status(offer).trouble in OF_THE_SIZE for offer in offers)
+
+    def _paused(self, provider: str, sizes: Sequence[Size]) -> str:
+        """Say until when nothing is tried at a provider, where `createRetries` rounds have failed over all that would be; empty: there is no pause."""
+        key = (provider, *(size.offered for size in sizes))
+        if key not in self._pauses:
+            self._pauses[key] = self._pause(provider, sizes)
+        return self._pauses[key]
+
+    def _pause(self, provider: str, sizes: Sequence[Size]) -> str:
+        tried = self._would_be_tried(sizes)
+        statuses = [self._status(offer) for offer in tried]
+        together = status_of(self._history.together({offer.size.offered for offer in tried}, provider))
+        times = together.rounds_count // max(self._limits.create_retries, len(tried))
+        fewest_count = min(status.rounds_count for status in statuses)
+        if not times or not fewest_count:
             return ""
-        pause = OfferStatus(times, lately.failed_at_ms, lately.trouble)
-        free_at_ms = pause.free_at_ms(FIRST_PAUSE_MS)
+        behind_ms = max(each.failed_at_ms for each in statuses if each.rounds_count == fewest_count)
+        pause = OfferStatus(times, behind_ms, together.trouble)
         if not pause.rests(FIRST_PAUSE_MS, self._now_ms):
             return ""
         where = f" at {provider}" if provider else ""
-        return f"no machine could be created{where} ({lately.failure}); next try at {clock_time(free_at_ms)}"
+        next_try = clock_time(pause.free_at_ms(FIRST_PAUSE_MS))
+        return f"no machine could be created{where} ({together.failure}); next try at {next_try}"
+
+    def _would_be_tried(self, sizes: Sequence[Size]) -> list[Offer]:
+        """List the offers of a provider in their order, up to a size whose failure would be that of any."""
+        found: list[Offer] = []
+        for size in sizes:
+            found += (offers := self._offers(size))
+            if not self._is_of_the_size(offers):
+                break
+        return found
 
     def _resting(self, offers: Sequence[Offer]) -> str:
         worst = max((self._status(offer) for offer in offers), key=lambda found: found.failed_at_ms)

@@ -123,7 +123,7 @@ class MachineRequests:
         size = choice.offer.size
         self._open(task, for_task, size)
         images_count = size.max_images if task.images_count is None else task.images_count
-        reason = f"{why(task, for_task)}{because_of(choice.reason, task, sizes)}"
+        reason = f"{why(task, for_task)}{because_of(choice.reason)}"
         if task.interruptions_count and not size.spot:
             reason = f"{reason}; on demand, {interrupted(task)}"
         self.creations.append(
@@ -132,7 +132,8 @@ class MachineRequests:
         return ""
 
     def _owner(self, task: WaitingTask) -> Owner:
-        return self._seen.workload(task).owner
+        """Say whose budget counts: a tenant goes by its name, whatever its tasks are marked with."""
+        return Owner(task.tenant) if task.tenant else self._seen.workload(task).owner
 
     def _open(self, task: WaitingTask, for_task: TaskId | None, size: Size) -> None:
         """Count on the machine that has just been requested, for the tasks behind this one."""
@@ -160,13 +161,9 @@ def why(task: WaitingTask, for_task: TaskId | None) -> str:
     return f"a task of {count} images waits"
 
 
-def because_of(reason: str, task: WaitingTask, sizes: Sequence[Size]) -> str:
+def because_of(reason: str) -> str:
     """Say what is not to be had before the offer that was chosen; nothing, where it was the first."""
-    if not reason:
-        return ""
-    if any(size.provider or size.spot for size in sizes):
-        return f"; what comes before it is not to be had: {reason}"
-    return f"; {'larger' if task.images_count is None else 'smaller'} is sold out: {reason}"
+    return f"; what comes before it is not to be had: {reason}" if reason else ""
 
 
 def interrupted(task: WaitingTask) -> str:

@@ -284,23 +284,50 @@ def test_one_machine_alone_tries_an_offer_that_has_failed():
     assert created(decide(known, tasks, regions=("here",), create_retries=9)) == [("small", "here")]
 
 
-def test_a_larger_size_is_tried_when_the_smaller_is_sold_out_everywhere():
-    sold_out = [
-        failed("a", 2000, Trouble.OUT_OF_CAPACITY),
-        failed("b", 1000, Trouble.OUT_OF_CAPACITY, region="there"),
-    ]
-    assert created(decide(sold_out, [waits("t")], create_retries=9)) == [("large", "here")]
+@pytest.mark.parametrize("retries", [1, 9])
+@pytest.mark.parametrize("trouble", [Trouble.OUT_OF_CAPACITY, Trouble.REFUSED])
+def test_a_larger_size_is_tried_when_the_smaller_is_sold_out_or_refused_everywhere(trouble: Trouble, retries: int):
+    here, there = failed("a", 2000, trouble), failed("b", 1000, trouble, region="there")
+    assert created(decide([here], [waits("t")], create_retries=retries)) == [("small", "there")]
+    (creation,) = decide([here, there], [waits("t")], create_retries=retries).create
+    assert (creation.offer.size.slug, creation.offer.region) == ("large", "here")
+    assert creation.reason.endswith(
+        "; what comes before it is not to be had: small in here and small in there: made to fail"
+    )
+
+
+def test_what_would_go_wrong_with_any_size_is_no_reason_for_a_larger_one():
     hiccups = [failed("a", 2000, Trouble.RETRYABLE), failed("b", 1000, Trouble.RETRYABLE, region="there")]
     assert created(decide(hiccups, [waits("t")], create_retries=9)) == []
 
 
-def test_after_all_retries_there_is_a_pause_that_says_when_it_ends():
-    known = [failed("b", 40_000, Trouble.RETRYABLE), failed("a", 20_000, Trouble.RETRYABLE)]
+def test_after_all_retries_in_each_region_there_is_a_pause_that_says_when_it_ends():
+    here = [failed("b", 40_000, Trouble.RETRYABLE), failed("a", 20_000, Trouble.RETRYABLE)]
+    assert created(decide(here, [waits("t")], create_retries=2)) == [("small", "there")]
+    there = [failed(f"{each.id} there", NOW - each.failed_at_ms, Trouble.RETRYABLE, region="there") for each in here]
+    known = [*here, *there]
     found = decide(known, [waits("t")], create_retries=2)
     assert found.create == ()
     assert found.waits[0].reason == "no machine could be created (made to fail); next try at 13:47:20 UTC"
     assert found.trouble == "made to fail"
     assert len(decide(known, [waits("t")], create_retries=2, now_ms=NOW + 41_000).create) == 1
+
+
+def sold_out(age_s: int, size: Size, region: str) -> Machine:
+    return failed(f"{size.slug} {region} {age_s}", age_s * 1000, Trouble.OUT_OF_CAPACITY, size, region=region)
+
+
+def test_the_pause_begins_when_all_that_would_do_has_failed_and_what_was_tried_less_often_than_the_rest_ends_it():
+    def once(age_s: int) -> list[Machine]:
+        places = [(SMALL, "here"), (SMALL, "there"), (LARGE, "here"), (LARGE, "there")]
+        return [sold_out(age_s - 2 * number, *place) for number, place in enumerate(places)]
+
+    assert created(decide(once(9)[:3], [waits("t")], create_retries=1)) == [("large", "there")]
+    paused = decide(once(58), [waits("t")], create_retries=1)
+    assert paused.waits[0].reason == "no machine could be created (made to fail); next try at 13:46:48 UTC"
+    assert created(decide(once(78), [waits("t")], create_retries=1)) == [("small", "here")]
+    again = [sold_out(4, SMALL, "here"), sold_out(2, SMALL, "there")]
+    assert created(decide([*once(78), *again], [waits("t")], create_retries=1)) == [("large", "here")]
 
 
 def test_thirty_machines_that_fail_together_are_one_failure():

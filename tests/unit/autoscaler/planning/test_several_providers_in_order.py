@@ -81,6 +81,12 @@ def rented(found: ScalingPlan) -> list[str]:
             id="both are sold out: larger of the first",
         ),
         pytest.param(
+            [failed(SIZES[0], Trouble.REFUSED), failed(SIZES[1], Trouble.REFUSED)],
+            {"create_retries": 1},
+            "l in here at first",
+            id="both are refused: larger of the first",
+        ),
+        pytest.param(
             [failed(SIZES[0], Trouble.UNAUTHORISED), failed(SIZES[1], Trouble.OUT_OF_CAPACITY)],
             {},
             "x in there at second",
@@ -116,7 +122,7 @@ def test_the_reason_travels_with_what_is_ordered_instead():
 
 
 def test_where_none_is_left_every_reason_is_told():
-    found = decide([failed(each, Trouble.REFUSED) for each in SIZES[:2]])
+    found = decide([failed(each, Trouble.UNAUTHORISED) for each in SIZES[:2]])
     (wait,) = found.waits
     assert "s said no" in wait.reason
     assert "m said no" in wait.reason
