@@ -12,6 +12,8 @@ from tests.asr_files import HETZNER
 
 pytestmark = pytest.mark.slow
 
+NO_BUCKET = "Cannot connect to S3. Check your S3 configuration: EndpointConnectionError"
+
 
 def checked(folder: Path, content: dict[str, Any]) -> int:
     path = folder / "asr.json"
@@ -35,17 +37,23 @@ def test_a_wrong_key_is_a_line_in_both_modes(mode: str, tmp_path: Path, capsys: 
     assert "not-this-one" not in said
 
 
-def test_a_bucket_that_cannot_be_written_to_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_bucket_that_does_not_answer_is_a_line_behind_the_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     with CloudApiProcess("hetzner") as cloud:
         content = {**HETZNER, "endpoint": cloud.url, "mode": "api", "apiToken": cloud.token}
         content["s3"] = {**HETZNER["s3"], "endpoint": "http://127.0.0.1:9"}
         content |= {"image": "ubuntu-24.04", "sshKey": {"fingerprint": "", "path": ""}, "snapshot": False}
         content |= {"imageSizeMapping": [{"maxImages": 5, "slug": "cx33"}]}
-        assert checked(tmp_path, content) == 2
-    assert "Cannot connect to S3" in capsys.readouterr().err
+        assert checked(tmp_path, content) == 1
+        assert capsys.readouterr().err == f"{NO_BUCKET}\n"
+        assert checked(tmp_path, content | {"imageSizeMapping": [{"maxImages": 5, "slug": "cx99"}]}) == 2
+        assert capsys.readouterr().err.splitlines() == ["hetzner: there is no size 'cx99'", NO_BUCKET]
 
 
-def test_a_cloud_that_cannot_be_reached_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_what_does_not_answer_is_a_line_each_and_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content = {**HETZNER, "endpoint": "http://127.0.0.1:9", "mode": "api", "apiToken": "token"}
-    assert checked(tmp_path, content) == 2
-    assert capsys.readouterr().err.startswith("not tried yet: hetzner: GET /v1/servers: no connection")
+    assert checked(tmp_path, content | {"s3": {**HETZNER["s3"], "endpoint": "http://127.0.0.1:9"}}) == 1
+    api, bucket = capsys.readouterr().err.splitlines()
+    assert api.startswith("no answer: hetzner: GET /v1/servers: no connection")
+    assert bucket == NO_BUCKET

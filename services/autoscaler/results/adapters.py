@@ -27,8 +27,14 @@ SIGNED_FOR_S: Final = 3600
 """A download may begin so long after its address was given; a running one goes on."""
 OK: Final = 200
 SERVER_ERROR: Final = 500
+NO_ANSWER: Final = frozenset(("HTTPClientError", "ConnectionError"))
+"""botocore's errors of the way to the server."""
 NOT_THERE: Final = frozenset(("404", "NoSuchKey", "NotFound"))
 DENIED: Final = frozenset(("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"))
+
+
+class StorageSilent(Refused):
+    """The storage did not answer, or not with a decision: another try may end otherwise."""
 
 
 class S3Storage:
@@ -45,14 +51,14 @@ class S3Storage:
         return f"S3Storage({self._target.bucket} at {self._target.endpoint})"
 
     async def check(self) -> None:
-        """Write a small file, as the original does; see handlers.ResultStorage."""
+        """Write a small file, as the original does; see handlers.ResultStorage. Raises StorageSilent where nobody has said no."""
         try:
             async with asyncio.timeout(self._check_s):
                 await threaded(self._write, "S3")
         except TimeoutError:
-            raise Refused(f"{CANNOT}: no answer in {self._check_s:g} s") from None
+            raise StorageSilent(f"{CANNOT}: no answer in {self._check_s:g} s") from None
         except Exception as error:  # noqa: BLE001 boto3 raises whatever its parts raise
-            raise Refused(f"{CANNOT}: {code_of(error)}") from None
+            raise (StorageSilent if is_silence(error) else Refused)(f"{CANNOT}: {code_of(error)}") from None
         log.info("Can write to S3")
 
     async def public_url(self, key: str) -> str | None:
@@ -136,6 +142,14 @@ def region_of(endpoint: str) -> str:
     """Read Amazon's region out of an endpoint; other providers take any."""
     found = REGION.search(endpoint)
     return found[1] if found else USUAL_REGION
+
+
+def is_silence(error: Exception) -> bool:
+    """Whether an error of boto3 is no answer, or one that says nothing about keys and bucket (5xx)."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= SERVER_ERROR
+    return any(kind.__name__ in NO_ANSWER for kind in type(error).__mro__)
 
 
 def code_of(error: Exception) -> str:
