@@ -8,7 +8,7 @@ from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.providers.adapters.kubernetes.client import KubernetesVendor
 from clusterodm.services.autoscaler.providers.core.kubernetes_pods import SIZE
 from clusterodm.services.autoscaler.providers.core.kubernetes_settings import KubernetesSettings, PodSize
-from tests.lying_provider import Estate, Faults, Lies, Rented
+from tests.lying_provider import NOTHING, Estate, Faults, Lies, Rented
 
 
 class LyingCluster:
@@ -48,6 +48,8 @@ class LyingCluster:
 
     async def delete_pod(self, name: str) -> None:
         how = self._faults.before("remove")
+        if how == NOTHING:
+            return
         if found := self._estate.machines.get(name):
             self._estate.delete(found.ref)
         if how:

@@ -9,8 +9,9 @@ All that makes it safe to call again is here, once:
   container started, which is what takes minutes. One that the provider is about to take away meanwhile, or that it says will not
   come up, is not waited for.
 - **destroy** looks for the name and the id, removes every machine that has it (two after a lost answer that came late), and
-  looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too. A list
-  may be behind: where nothing was found to remove, a second look some time later has to say the same.
+  looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too, and what is still
+  there a minute later is removed again: a call may succeed and do nothing. A list may be behind: where nothing was found to remove, a
+  second look some time later has to say the same.
 - A creation that failed half-way says so with the id of what is there (`ProviderFailed.ref`); whoever asked for it destroys it, so
   that its record is written before, and the trouble stays that of the creation.
 - **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
@@ -40,6 +41,8 @@ POLL_S: Final = 3.0
 CONNECT_TIMEOUT_S: Final = 5.0
 SET_UP_WAIT_S: Final = 900.0
 REMOVAL_WAIT_S: Final = 240.0
+REMOVE_AGAIN_POLLS: Final = 20
+"""After so many looks what is still there is removed again: a minute, since going may take that long."""
 RECHECK_POLLS: Final = 5.0
 """How many times longer than between two looks at what is there it is to the second look at what is not: a list may be behind."""
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
@@ -65,6 +68,7 @@ class BootedProvider:
         self._set_up_wait_s = set_up_wait_s
         self._removal_wait_s = removal_wait_s
         self._recheck_s = recheck_s
+        self._remove_again_s = REMOVE_AGAIN_POLLS * poll_s
         self._sleep = sleep
         self._instant = instant
         self._listens = listens or listening
@@ -142,7 +146,7 @@ class BootedProvider:
     async def destroy(self, name: MachineId, ref: str) -> bool:
         """See ports.Provider."""
         deadline_s = self._instant() + self._removal_wait_s
-        asked: set[str] = set()
+        asked: dict[str, Instant] = {}
         checked_before = False
         while True:
             left = await self._named(name, ref)
@@ -156,7 +160,11 @@ class BootedProvider:
             for found in left:
                 if found.ref not in asked:
                     await self._remove(found)
-                    asked.add(found.ref)
+                elif self._instant() - asked[found.ref] >= self._remove_again_s:
+                    await self._remove_again(found)
+                else:
+                    continue
+                asked[found.ref] = self._instant()
             await self._sleep(self._poll_s if left else self._recheck_s)
 
     async def _remove(self, found: ProviderMachine) -> None:
@@ -166,6 +174,14 @@ class BootedProvider:
                 await self._vendor.remove(found)
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
+
+    async def _remove_again(self, found: ProviderMachine) -> None:
+        """Ask once more for a removal that was taken and has had no effect so far. A refusal says nothing: it may be going just now."""
+        log.info("machine.removal_repeated", machine=found.name, ref=found.ref)
+        try:
+            await self._remove(found)
+        except ProviderFailed as error:
+            log.debug("machine.removal_refused", machine=found.name, ref=found.ref, reason=error.message)
 
     async def discard(self, found: ProviderMachine) -> None:
         """See ports.Provider."""

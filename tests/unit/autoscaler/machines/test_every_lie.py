@@ -34,7 +34,7 @@ from clusterodm.services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_cluster import LyingCluster, lying_kubernetes
 from tests.lying_driver import LyingDriver, lying_libcloud
-from tests.lying_provider import DockerMachineProgram, Estate, Faults, Lies, LyingVendor
+from tests.lying_provider import NOTHING, DockerMachineProgram, Estate, Faults, Lies, LyingVendor
 
 COMPARE_TURNS = 6
 """Half a minute."""
@@ -47,12 +47,19 @@ AT_WORK, SILENT = "is at work for others", "does not answer"
 NODES = [AT_WORK, SILENT, "has nothing to do"]
 TROUBLES = [str(trouble) for trouble in Trouble]
 
+NO_CREATION = [str(trouble) for trouble in (Trouble.RETRYABLE, Trouble.REFUSED, Trouble.UNAUTHORISED)]
+"""What calls fail with that create nothing."""
+
+ENDING_FAULTS = [
+    *(("named", how) for how in NO_CREATION),
+    *(("starting", how) for how in NO_CREATION),
+    *(("remove", how) for how in [*NO_CREATION, "after", NOTHING]),
+]
 API_FAULTS = [
     *(("begin", how) for how in [*TROUBLES, "after"]),
     *(("switch on", how) for how in TROUBLES),
-    *(("named", how) for how in ("retryable", "unauthorised")),
-    *(("starting", how) for how in ("retryable", "unauthorised")),
-    *(("remove", how) for how in ("retryable", "refused", "unauthorised", "after")),
+    *(("resume", how) for how in TROUBLES),
+    *ENDING_FAULTS,
 ]
 PROGRAM_FAULTS = [
     *(
@@ -142,7 +149,7 @@ KINDS = {
     "libcloud, which removes what it has listed": Kind(API_FAULTS, Stage.libcloud),
     "kubernetes, where a name is unique": Kind(API_FAULTS, Stage.kubernetes),
     "docker-machine beside an API": Kind(
-        API_FAULTS[-8:] + PROGRAM_FAULTS,
+        ENDING_FAULTS + PROGRAM_FAULTS,
         lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted()),
         DOCKER_MACHINE,
     ),

@@ -1,0 +1,60 @@
+"""Machines that boot by themselves: a removal that succeeds and does nothing is noticed, and asked for again."""
+
+from typing import Final
+
+import pytest
+
+from clusterodm.libs.common.errors import ProviderFailed
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from tests.lying_provider import NOTHING, Estate, Faults, Lies, LyingVendor
+
+NAME: Final = MachineId("clusterodm-c1-1")
+
+
+class Stage:
+    """A provider of one machine, in a time that passes only while somebody sleeps."""
+
+    def __init__(self, *removals: str) -> None:
+        self.clock = FakeClock()
+        self.estate = Estate(self.clock)
+        self.machine: ProviderMachine = self.estate.create(NAME, "small")
+        faults = Faults([("remove", how) for how in removals])
+        vendor = LyingVendor(self.estate, Lies(honest=True), faults)
+        self.provider = BootedProvider(vendor, sleep=self.sleep, instant=self.clock.instant)
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.pass_s(seconds)
+
+
+async def test_a_removal_without_effect_is_asked_for_again_after_a_minute():
+    stage = Stage(NOTHING)
+    began = stage.clock.instant()
+    assert await stage.provider.destroy(NAME, stage.machine.ref)
+    assert stage.estate.machines == {}
+    assert stage.clock.instant() - began < 70
+
+
+async def test_what_going_takes_is_not_disturbed_by_a_second_removal():
+    stage = Stage(NOTHING, "refused")
+    began = stage.clock.instant()
+    assert await stage.provider.destroy(NAME, stage.machine.ref)
+    assert stage.estate.machines == {}
+    assert 110 < stage.clock.instant() - began < 140, "the refusal of the second is no failure, and there is a third"
+
+
+async def test_what_stays_whatever_is_asked_is_a_failure_that_names_it():
+    stage = Stage(*[NOTHING] * 10)
+    with pytest.raises(ProviderFailed, match="still there after 240 s") as caught:
+        await stage.provider.destroy(NAME, stage.machine.ref)
+    assert caught.value.ref == stage.machine.ref
+
+
+async def test_a_first_removal_that_is_refused_is_a_failure_at_once():
+    stage = Stage("refused")
+    began = stage.clock.instant()
+    with pytest.raises(ProviderFailed):
+        await stage.provider.destroy(NAME, stage.machine.ref)
+    assert stage.clock.instant() == began
