@@ -115,6 +115,8 @@ class FakeNode:
     """Memory that is not left."""
     asked_count: int = 0
     """How often it was asked how it is, or how a task is."""
+    gate: asyncio.Event | None = None
+    """What it has to say of a task is under way until this is set."""
 
     def info(self) -> NodeInfo:
         """Say how it is."""
@@ -206,6 +208,8 @@ class FakeNodes:
         fake.asked_count += 1
         observation = fake.tasks.get(task)
         lines = () if from_line is None else tuple(fake.console.get(task, [])[from_line:])
+        if fake.gate:
+            await fake.gate.wait()
         return replace(observation, lines=lines) if observation else None
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:

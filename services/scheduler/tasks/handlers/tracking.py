@@ -211,6 +211,8 @@ class TaskTracker:
             if task in self._index.running:
                 again_s = 0.0 if task in self._hinted else self._interval_s(task)
                 self._delay_queue.set(task, self._clock.instant() + again_s)
+                if task in self._hinted:
+                    self._woken.set()
             self._hinted.discard(task)
 
     def _interval_s(self, task: TaskId) -> float:

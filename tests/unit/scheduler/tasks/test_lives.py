@@ -1,5 +1,7 @@
 """What becomes of tasks: forwarding, tracking, loss, the end; played with fake nodes."""
 
+import asyncio
+
 import pytest
 
 from clusterodm.libs.common.errors import NotFound, Refused
@@ -8,11 +10,13 @@ from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINIS
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import AttemptState, Cleanup, StatusCode, TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, Owner
+from clusterodm.libs.common.process.loops import background
 from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 from clusterodm.services.scheduler.task_life.attempts import AttemptResult
 from clusterodm.services.scheduler.tasks.core.observation import known_of
 from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
+from tests.waiting import until
 
 # --- forwarding ----------------------------------------------------------------------------------------------------
 
@@ -237,6 +241,22 @@ async def test_a_hint_makes_the_task_due_at_once_and_a_false_one_does_no_harm():
         await tracker.hint(FinishReported(node_task_id=NodeTaskId("nobody")))
         await play.looks()
         assert play.task("one").state is TaskState.RUNNING
+
+
+async def test_a_hint_during_a_look_has_the_task_looked_at_again_at_once():
+    async with a_play(a=FakeNode()) as play, background(play.scheduler.tasks.tracker.run, "track"):
+        node = play.node("a")
+        node.gate = asyncio.Event()
+        await play.commits("one")
+        asked_count = node.asked_count
+        placed = await play.starts("one")
+        await until(lambda: node.asked_count > asked_count, what="a look that is under way")
+        node.finishes(placed.node_task_id)
+        await play.scheduler.tasks.tracker.hint(FinishReported(node_task_id=placed.node_task_id))
+        node.gate.set()
+        for _ in range(300):
+            await asyncio.sleep(0)
+        assert play.task("one").state is TaskState.COMPLETED, "no timer has to run out first"
 
 
 # --- loss ----------------------------------------------------------------------------------------------------------
