@@ -8,6 +8,7 @@ import nats
 import nats.errors
 import nats.js.errors
 import pytest
+import structlog.testing
 
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed
@@ -65,6 +66,17 @@ async def test_a_bucket_that_nobody_has_read_can_be_written_at_once(bus: NatsBus
 
     await until(is_written, what="the bucket is written")
     assert await bucket.get(TASK) is not None
+
+
+async def test_what_is_made_again_is_said_once_whoever_asks_for_it_at_the_same_time(nats_server: NatsServer):
+    async with connect(nats_server.url, "maker") as bus:
+        await bus.lay_out()
+        await loses_its_store(bus, nats_server)
+        with structlog.testing.capture_logs() as lines:
+            await asyncio.gather(bus.keep_laid_out(), bus.keep_laid_out())
+        made = [line["stream"] for line in lines if line["event"] == "stream.recreated"]
+        assert "KV_tasks" in made
+        assert len(made) == len(set(made))
 
 
 async def test_objects_can_be_written(bus: NatsBus, nats_server: NatsServer):

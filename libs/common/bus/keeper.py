@@ -41,6 +41,7 @@ class StreamKeeper:
         self._open_bucket = open_bucket
         self._wait_s = wait_s
         self._buckets: dict[str, NatsBucket[Any]] = {}
+        self._keeping = asyncio.Lock()
 
     def __repr__(self) -> str:
         """Show how many buckets it keeps."""
@@ -60,7 +61,11 @@ class StreamKeeper:
         self._buckets[name.name] = await self._open_bucket(name)
 
     async def keep(self) -> None:
-        """Make again what NATS has lost. Raises BusFailed."""
+        """Make again what NATS has lost; whoever comes meanwhile waits, and finds it made. Raises BusFailed."""
+        async with self._keeping:
+            await self._make_again()
+
+    async def _make_again(self) -> None:
         try:
             async with try_timeout():
                 there = await cancellable(names_of(self._client))
