@@ -1,13 +1,14 @@
-"""The wall clock of a whole cluster steps by two hours, back and forth, while tasks run and wait that nobody polls.
+"""The wall clock of a whole cluster steps by two hours, back and forth, and its computer sleeps for one, while tasks run that nobody polls.
 
 Polls would hide the fault, since each makes the scheduler look at its task. The library that shifts the clock is preloaded into all
 services; nats-server is linked statically and keeps its clock (that leases hold when its clock steps is tested in tests/contract).
 """
 
-import asyncio
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,7 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-HOURS_S = 7200
+HOURS_S, HOUR_S = 7200, 3600
 READ_BOTH = "import time; print(int(time.time()), int(time.monotonic()))"
 
 
@@ -40,7 +41,7 @@ def test_only_the_wall_clock_is_shifted(tmp_path: Path):
     assert abs(time.monotonic() - monotonic_s) < 30
 
 
-async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_back_and_forth(tmp_path: Path):
+async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_nor_that_its_computer_sleeps(tmp_path: Path):
     clock = ShiftedClock(tmp_path / "clock")
     images = make_images(tmp_path / "images", 2)
     cluster = Cluster(tmp_path, lease_s=3, node_grace_s=20, forward_silence_s=35)
@@ -56,12 +57,15 @@ async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_back_and_fort
             await cluster.add_node(node)
         client, opened = Raw(cluster.url), Dataset(images)
         await client.upload(http, opened)
-        for shift_s in (-HOURS_S, HOURS_S, 0):
+        for shift_s, sleeps in ((-HOURS_S, False), (HOURS_S, False), (0, False), (HOUR_S, True)):
             begun = [Dataset(images) for _ in range(3)]  # two of them run now, and one waits
             for data in begun:
                 await client.commit(http, data)
             await until(lambda begun=begun: running(cluster, begun[0]), what="a task to run")
-            clock.step_to(shift_s)
+            if sleeps:
+                sleep(cluster, (first, second), clock, shift_s)
+            else:
+                clock.step_to(shift_s)
             await until(lambda shift_s=shift_s: probed(cluster, shift_s), timeout_s=8, what="nodes to be probed")
             late = Dataset(images)
             await client.commit(http, late)
@@ -85,6 +89,21 @@ async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_back_and_fort
             assert word not in cluster.log("scheduler") + cluster.log("proxy"), word
 
 
+def sleep(cluster: Cluster, nodes: Sequence[NodeSimProcess], clock: ShiftedClock, shift_s: int) -> None:
+    """Suspend everything for a moment: the monotonic clock of Linux stands still while a computer sleeps, the wall clock has gone on."""
+    for node in nodes:
+        node.freeze()
+    for service in SERVICES:
+        cluster.send(service, signal.SIGSTOP)
+    cluster.nats.send(signal.SIGSTOP)
+    clock.step_to(shift_s)
+    cluster.nats.send(signal.SIGCONT)
+    for service in SERVICES:
+        cluster.send(service, signal.SIGCONT)
+    for node in nodes:
+        node.thaw()
+
+
 async def record(cluster: Cluster, data: Dataset) -> Task:
     """Read what is recorded of a task; that makes nobody look at it."""
     return (await cluster.bus.request(GET_TASK, TaskRef(task=TaskId(data.task)))).task
@@ -97,7 +116,6 @@ async def running(cluster: Cluster, data: Dataset) -> bool:
 
 async def completed(cluster: Cluster, data: Dataset) -> bool:
     """Whether it is recorded as completed."""
-    await asyncio.sleep(0.1)
     return (await record(cluster, data)).state is TaskState.COMPLETED
 
 
