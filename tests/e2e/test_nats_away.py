@@ -130,7 +130,9 @@ async def test_an_init_and_a_commit_wait_for_nats_and_happen_once(site: Site, tm
         async with asyncio.TaskGroup() as group:
             commits = [group.create_task(site.commit(task)) for _ in range(3)]
             begun = group.create_task(site.upload(images))
-            await asyncio.sleep(2)
+            await until(
+                lambda: "leadership.term_ended" in site.cluster.log("scheduler"), what="the scheduler's term to be over"
+            )
             assert not any(request.done() for request in (*commits, begun))
             await site.with_nats()
         assert [commit.result().json() for commit in commits] == [{"uuid": task}] * 3

@@ -32,7 +32,6 @@ def test_every_operation_answers_as_its_schema_says(up: Up) -> None:
 
         @settings(
             max_examples=EXAMPLES_COUNT,
-            deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],

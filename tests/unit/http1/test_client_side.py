@@ -166,7 +166,7 @@ ANSWERS = st.lists(
 ).map(b"".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(ANSWERS, st.lists(st.integers(0, 10_000), max_size=12), st.booleans())
 def test_any_split_into_segments_gives_the_same_events(sent: bytes, cuts: list[int], head_only: bool) -> None:
     places = sorted({cut % (len(sent) + 1) for cut in cuts})
@@ -220,7 +220,7 @@ def test_the_answer_to_a_head_is_left_to_the_reader() -> None:
     assert asked(head_only=True).usual_body(USUAL) is None
 
 
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=600)
 @given(FIRST, st.lists(LINES, max_size=6), ENDINGS)
 def test_what_is_taken_at_once_is_what_the_reader_reads(first: bytes, lines: list[bytes], ending: bytes) -> None:
     sent = b"\r\n".join([first, *lines, b"", ending])

@@ -350,7 +350,7 @@ def in_pieces(sent: bytes, cuts: list[int]) -> list[bytes]:
     return [sent[begin:end] for begin, end in zip([0, *places], [*places, len(sent)], strict=True) if begin < end]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(MESSAGES, st.lists(st.integers(0, 10_000), max_size=12), st.booleans())
 def test_any_split_into_segments_gives_the_same_events(sent: bytes, cuts: list[int], keeps: bool) -> None:
     unbounded = ServerLimits(head_s=10, keep_alive_s=100, linger_bytes=1 << 30)

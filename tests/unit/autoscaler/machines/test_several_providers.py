@@ -137,7 +137,7 @@ FAULTS = [(cloud, call, trouble) for cloud in ("first", "second") for call in ("
           for trouble in (*Trouble, "lost answer")]  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(kill_at=st.integers(0, 90), faults=st.lists(st.sampled_from(FAULTS), max_size=4), tasks=st.integers(1, 3))
 async def test_killed_anywhere_and_whatever_fails_nothing_is_left_and_no_task_is_lost_or_doubled(
     kill_at: int, faults: list[tuple[str, str, Any]], tasks: int

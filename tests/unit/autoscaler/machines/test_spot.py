@@ -83,7 +83,7 @@ async def test_what_an_operator_destroys_is_no_interruption():
         assert [each.interrupted for each in task.attempts] == [False, False]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(kill_at=st.integers(0, 70), how=st.sampled_from(["a notice", "gone"]))
 async def test_killed_anywhere_the_task_is_run_once_more_and_nothing_is_left(kill_at: int, how: str):
     async with world() as played:
