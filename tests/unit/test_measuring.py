@@ -91,11 +91,20 @@ def test_what_tests_run_in_the_process_of_pytest_is_marked_as_of_unit_tests(tmp_
     assert all(each.in_unit for each in table.statements(tmp_path))
 
 
-def test_the_table_has_a_line_for_each_package_and_one_for_all():
+def test_the_table_has_a_line_for_each_package_one_for_the_handlers_of_each_service_and_one_for_all():
     found = [
         table.Statement("libs/common/a.py", 1, in_unit=True, in_any=True),
         table.Statement("services/proxy/core/deep/b.py", 1, in_unit=False, in_any=True),
         table.Statement("services/proxy/core/c.py", 1, in_unit=False, in_any=False),
+        table.Statement("services/proxy/uploads/handlers/create.py", 1, in_unit=True, in_any=True),
+        table.Statement("services/proxy/peers/handlers.py", 1, in_unit=False, in_any=True),
     ]
     lines = [" ".join(line.split()) for line in table.table(iter(found))]
-    assert lines[1:] == ["libs/common 1 100 % 100 %", "services/proxy/core 2 0 % 50 %", "all 3 33 % 67 %"]
+    assert lines[1:] == [
+        "libs/common 1 100 % 100 %",
+        "services/proxy/core 2 0 % 50 %",
+        "services/proxy/peers 1 0 % 100 %",
+        "services/proxy/uploads 1 100 % 100 %",
+        "handlers of proxy 2 50 % 100 %",
+        "all 5 40 % 80 %",
+    ]
