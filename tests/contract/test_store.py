@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import nats
 import pytest
+import structlog.testing
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.bus import NatsBus, connect
@@ -19,6 +20,7 @@ from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus, Change, Reset, Seen, Step, Unread
+from clusterodm.libs.common.telemetry import metrics
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from tests.nats import NatsServer
 from tests.waiting import until
@@ -151,6 +153,18 @@ async def test_a_value_that_cannot_be_read_is_there(bus: Bus, bucket: Bucket[Nod
         await bucket.get("b")
     with pytest.raises(Conflict):
         await bucket.create("b", node(2))
+
+
+async def test_a_value_that_cannot_be_read_is_said_once_with_its_key_and_counted(nats_bus: NatsBus):
+    bucket = await nats_bus.bucket(NODES)
+    await write_raw(nats_bus, "b", UNREADABLE)
+    counted = metrics.UNREADABLE.values.get((NODES.name,), 0)
+    with structlog.testing.capture_logs() as lines:
+        await bucket.load()
+        await bucket.load()
+    said = [(line["bucket"], line["key"]) for line in lines if line["event"] == "value.not_decoded"]
+    assert said == [(NODES.name, "b")]
+    assert metrics.UNREADABLE.values[NODES.name,] == counted + 2
 
 
 async def test_a_value_that_cannot_be_read_hides_no_other(bus: Bus, bucket: Bucket[Node]):
