@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from pyodm.types import TaskStatus
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.nodesim.testing import NodeSimProcess
+from clusterodm.services.proxy.spool.adapters.disk import HISTORY
 from tests.chaos.clients import Dataset, Raw
 from tests.cluster import Cluster, answers
 from tests.datasets import make_images, processed
@@ -145,6 +147,32 @@ class Scene:
             lines: list[str] = (await http.get(f"/task/{task.task}/output")).json()
             return lines
 
+    async def cancels(self, task: Dataset) -> None:
+        """Cancel a task, and wait until its proxy has noted that."""
+        async with self.client() as http:
+            assert (await http.post("/task/cancel", data={"uuid": task.task})).json() == {"success": True}
+        note = self.cluster.spool / task.task / HISTORY
+        await until(lambda: "canceled" in note.read_text(), what="the proxy has noted the end")
+
+    async def removes(self, task: Dataset) -> None:
+        """Remove a task."""
+        async with self.client() as http:
+            assert (await http.post("/task/remove", data={"uuid": task.task})).json() == {"success": True}
+
+    async def first_code(self, task: Dataset) -> int:
+        """Ask how a task stands until there is an answer."""
+
+        async def answer() -> dict[str, Any] | None:
+            async with self.client() as http:
+                try:
+                    told: dict[str, Any] = (await http.get(f"/task/{task.task}/info")).json()
+                except httpx.TransportError:
+                    return None
+            return told
+
+        told = await until(answer, timeout_s=60, step_s=0.2, what="an answer")
+        return int(told["status"]["code"])
+
     async def fails(self, task: Dataset) -> str:
         """Wait until a task has failed; what it says."""
 
@@ -194,17 +222,22 @@ async def test_a_store_of_nats_that_is_lost_while_the_services_run_costs_no_task
 
 async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(unregistered: Scene):
     scene, backup = unregistered, unregistered.folder / "backup"
-    await scene.commits(scene.running)
+    canceled = Dataset(make_images(scene.folder / "three", 1, seed=3))
+    await scene.commits(scene.running, canceled)
+    scene.tasks.remove(canceled)
     await asyncio.to_thread(scene.cluster.kill_all)
     await asyncio.to_thread(shutil.copytree, scene.cluster.nats.store / "js", backup)
     await scene.starts_again()
     await scene.runs(scene.running)
+    await scene.cancels(canceled)
     await scene.commits(scene.waiting)
     async with scene.watched():
         await asyncio.to_thread(scene.cluster.kill_all)
         scene.store_is_lost()
         await asyncio.to_thread(shutil.copytree, backup, scene.cluster.nats.store / "js")
         await scene.starts_again()
+        assert await scene.first_code(canceled) == TaskStatus.CANCELED.value
+        await scene.removes(canceled)
         await scene.complete()
 
 

@@ -6,7 +6,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.buckets import PROXIES, UPLOADS
 from clusterodm.libs.common.messages.placement import NotWaiting, ReportInputsLost
 from clusterodm.libs.common.model.cluster import Proxy
-from clusterodm.libs.common.model.tasks import TaskState, Upload
+from clusterodm.libs.common.model.tasks import StatusCode, TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
 from clusterodm.services.scheduler.registry.proxies import upload_owner_away, upload_owner_gone
 from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
@@ -155,6 +155,24 @@ async def test_a_task_that_was_completed_after_the_backup_is_found_on_its_node()
         await says_that_they_are_not_there(play)
         await play.looks()
         assert play.task("one").state is TaskState.COMPLETED
+
+
+@pytest.mark.parametrize("knows", ["that it runs", "that it waits"])
+async def test_a_task_that_was_canceled_on_its_node_after_the_backup_is_canceled(knows: str):
+    async with a_play() as play:
+        node, one = FakeNode(), NodeTaskId(task_id("one"))
+        await play.commits("one")
+        if knows == "that it runs":
+            await play.adds("a", node)
+            await play.starts("one")
+        else:
+            node.takes(one)
+        node.says(one, code=StatusCode.CANCELED)
+        if knows == "that it waits":
+            await play.adds("a", node)
+        await says_that_they_are_not_there(play)
+        await play.looks()
+        assert play.task("one").state is TaskState.CANCELED
 
 
 async def test_a_task_that_runs_goes_on_without_them_and_gets_no_other_attempt():
