@@ -79,7 +79,7 @@ Words for a running cluster:
                                            take over an existing ClusterODM
   clusterodm completion bash|zsh|fish      completion for your shell
   clusterodm hash-password                 for --admin-pass and the like
-  clusterodm copy-nats --nats-from URL     all records of one NATS into another (--nats-url), say of one server into three
+  clusterodm copy-nats --nats-from WHERE   all records of one NATS into another (--nats-url), say of one server into three
 
 One service by itself, for several computers (they meet at --nats-url):
   clusterodm proxy                         the HTTP API for clients, port 3000

@@ -1,12 +1,23 @@
-"""`clusterodm copy-nats`: everything of one NATS into another, for example of a single server into a cluster of three."""
+"""`clusterodm copy-nats`: everything of one NATS into another, for example of a single server into a cluster of three.
 
+The one may be the data directory of a `clusterodm up` that is stopped: its nats-server runs for as long as the copying takes, and the
+directory is locked meanwhile, so that no `up` begins on it.
+"""
+
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
+from clusterodm.deploy import children, datadir, nats
+from clusterodm.deploy.checks import free_port
 from clusterodm.libs.common.bus.connection import open_client
 from clusterodm.libs.common.bus.copying import copy_all
-from clusterodm.libs.common.process.lifecycle import run
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.process.lifecycle import EXIT_FAILED, run
 from clusterodm.libs.common.settings.fields import Field
 from clusterodm.libs.common.settings.settings import CommonSettings, parse
 from clusterodm.libs.common.telemetry.log import configure
@@ -17,19 +28,44 @@ PROG: Final = "clusterodm copy-nats"
 class CopySettings(CommonSettings):
     """Flags and environment (`CLUSTERODM_...`); addresses may hold a token, which then belongs into the environment."""
 
-    nats_from: str = Field(description="NATS server to copy from; nobody may write there meanwhile")
+    nats_from: str = Field(
+        description="NATS server to copy from, where nobody may write meanwhile; or the data directory of a clusterodm up that is stopped"
+    )
 
 
 def main(argv: Sequence[str]) -> int:
     """Copy; the exit code."""
     settings = parse(CopySettings, argv, PROG)
     configure("copy-nats", settings.log_level, as_json=settings.logs_json, debug=settings.debug)
-    return run(copied(settings), PROG)
+    try:
+        with served(settings.nats_from) as source:
+            return run(copied(source, settings), PROG)
+    except Refused as error:
+        print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 for the person who started it
+        return EXIT_FAILED
 
 
-async def copied(settings: CopySettings) -> None:
+@contextmanager
+def served(nats_from: str) -> Iterator[str]:
+    """Say at which URL the records are read; what lies in a data directory is served meanwhile. Raises Refused."""
+    folder = Path(nats_from)
+    if not (folder / "nats").is_dir():
+        yield nats_from
+        return
+    with datadir.locked(folder) as lock:
+        process, users = nats.process(folder / "nats", free_port, watchdog_s=0)
+        server = children.fork(process.recipe, lock)
+        try:
+            yield users[nats.OPERATOR]
+        finally:
+            os.kill(server.pid, signal.SIGTERM)
+            os.waitpid(server.pid, 0)
+            os.close(server.output)
+
+
+async def copied(nats_from: str, settings: CopySettings) -> None:
     """Copy from the one to the other."""
-    source = await open_client(settings.nats_from, PROG, settings.nats_wait_s)
+    source = await open_client(nats_from, PROG, settings.nats_wait_s)
     try:
         target = await open_client(settings.nats_url, PROG, settings.nats_wait_s)
         try:
