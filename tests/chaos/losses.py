@@ -1,6 +1,7 @@
 """What nobody plans for, done to a cluster that `clusterodm up` keeps.
 
-Processes and their keeper are killed, services frozen, loops cancelled from inside, the wall clock set by hours, the store of NATS lost.
+Processes and their keeper are killed, services frozen, loops cancelled from inside and made to raise exceptions, the wall clock set by
+hours, the store of NATS lost.
 Nodes and their links stay whole, so whatever runs twice was sent twice by the cluster. Each incident prints a line; a seed repeats them.
 """
 
@@ -90,7 +91,9 @@ class Losses:
     async def go_on(self, for_s: float) -> None:
         """Cause one incident after the other; at the end every process runs again."""
         until_s = time.monotonic() + for_s
-        acts: list[Callable[[], Awaitable[str]]] = [self._kill, self._freeze, self._kill_nats, self._step, self._cancel]
+        acts: list[Callable[[], Awaitable[str]]] = [
+            self._kill, self._freeze, self._kill_nats, self._step, self._cancel, self._break,
+        ]  # fmt: skip
         while time.monotonic() < until_s:
             await self._do(self._chance.choice(acts))
             await asyncio.sleep(self._chance.uniform(0.5, 2.5))
@@ -143,6 +146,10 @@ class Losses:
     async def _cancel(self) -> str:
         name = self._chance.choice(SERVICES)
         return f"{name}: a loop is cancelled{self._send(name, signal.SIGUSR2)}"
+
+    async def _break(self) -> str:
+        name = self._chance.choice(SERVICES)
+        return f"{name}: a loop raises an exception{self._send(name, signal.SIGUSR1)}"
 
     async def _kill_nats(self) -> str:
         killed = await until(self._nats, timeout_s=30, what="nats-server to run")

@@ -57,7 +57,7 @@ async def test_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, ch
             await until(
                 lambda: not any(map(held, spools)), timeout_s=60, what="all photos to be given up, each for a reason"
             )
-            say(f"{dict(losses.counts)}")
+            say(f"{dict(losses.counts)}; loops that raised: {up.history.count('made to fail')}")
     finally:
         for node in nodes:
             node.close()

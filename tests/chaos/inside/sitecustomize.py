@@ -1,7 +1,8 @@
-"""Python imports this at its start in processes whose PYTHONPATH is this folder: on SIGUSR1 they tell what they hold.
+"""Python imports this at its start in processes whose PYTHONPATH is this folder: signals make them do what nobody does to them from outside.
 
-asyncio tasks and memory blocks are counted after a collection, and free memory is given back first, so that what the kernel
-calls resident is in use. The figures go into the file CHAOS_INSIDE, in one step.
+With CHAOS_INSIDE: on SIGUSR1 they tell what they hold. asyncio tasks and memory blocks are counted after a collection, and free memory
+is given back first, so that what the kernel calls resident is in use. The figures go into the file CHAOS_INSIDE, in one step.
+With CHAOS_LOOPS: on SIGUSR2 one of their loops is cancelled, on SIGUSR1 the next that goes round raises an exception.
 """
 
 import asyncio
@@ -31,7 +32,23 @@ def cancel_a_loop(_number: int, _frame: object) -> None:
         random.choice(loops).cancel()
 
 
+def break_a_loop(_number: int, _frame: object) -> None:
+    """Let the next loop that has gone round raise what nobody expects there."""
+    loops = sys.modules.get("clusterodm.libs.common.process.loops")
+    if loops is None:
+        return
+    succeeded = loops.Loop.succeeded
+
+    def breaks(_loop: object) -> None:
+        loops.Loop.succeeded = succeeded
+        raise ArithmeticError("made to fail")
+
+    if succeeded.__name__ != breaks.__name__:
+        loops.Loop.succeeded = breaks
+
+
 if "CHAOS_LOOPS" in os.environ:
     signal.signal(signal.SIGUSR2, cancel_a_loop)
+    signal.signal(signal.SIGUSR1, break_a_loop)
 if "CHAOS_INSIDE" in os.environ:
     signal.signal(signal.SIGUSR1, tell)
