@@ -41,7 +41,7 @@ class StreamKeeper:
         self._open_bucket = open_bucket
         self._wait_s = wait_s
         self._buckets: dict[str, NatsBucket[Any]] = {}
-        self._keeping = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     def __repr__(self) -> str:
         """Show how many buckets it keeps."""
@@ -62,7 +62,7 @@ class StreamKeeper:
 
     async def keep(self) -> None:
         """Make again what NATS has lost; whoever comes meanwhile waits, and finds it made. Raises BusFailed."""
-        async with self._keeping:
+        async with self._one_at_a_time:
             await self._make_again()
 
     async def _make_again(self) -> None:
