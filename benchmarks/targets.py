@@ -158,6 +158,6 @@ def targets_table(results: Results, *, whole: bool = True) -> list[str]:
         if figure is None and not whole:
             continue
         shown = "not measured" if figure is None else f"{figure:,.{target.digits}f} {target.unit}"
-        verdict = "" if figure is None else "reached" if target.met(figure) else "**missed**"
-        rows.append([target.path, target.against, target.shown, shown, verdict])
+        outcome = "" if figure is None else "reached" if target.met(figure) else "**missed**"
+        rows.append([target.path, target.against, target.shown, shown, outcome])
     return table(["path", "against", "aim", "measured", ""], rows)

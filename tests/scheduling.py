@@ -502,8 +502,8 @@ class Play:
 
     def task(self, name: str) -> Task:
         """Find a task."""
-        board = self.scheduler.state
-        return board.index.shown(board.index.tasks[task_id(name)])
+        state = self.scheduler.state
+        return state.index.shown(state.index.tasks[task_id(name)])
 
     def has(self, name: str) -> bool:
         """Whether a task's record is there."""

@@ -37,7 +37,7 @@ STARTED_COUNT = 100
 WARM_COUNT = 50
 """Tasks before those that count: with the first ones come modules, connections and threads."""
 RUNNING_COUNT = 1_000
-CALM_S = 0.1
+SETTLED_S = 0.1
 """CPU seconds of all processes in one second."""
 READ_S = 90.0
 SERVICES = ("scheduler", "proxy")
@@ -113,7 +113,7 @@ class SmallTasks(Case[Bare]):
                 await until(
                     lambda: is_known(running.bus, waiting[-1].id), timeout_s=READ_S, what="the queue to be read"
                 )
-                await until(lambda: asyncio.to_thread(is_calm, running), timeout_s=READ_S, what="calm")
+                await until(lambda: asyncio.to_thread(is_settled, running), timeout_s=READ_S, what="calm")
                 return await committed(running)
 
 
@@ -146,7 +146,7 @@ class StartedTasks(Case[Bare]):
             async with running:
                 await until(lambda: all_online(running.bus), timeout_s=READ_S, what="the nodes to be online")
                 await self._start(running, port, WARM_COUNT, WARM_COUNT)
-                await until(lambda: asyncio.to_thread(is_calm, running), timeout_s=READ_S, what="calm")
+                await until(lambda: asyncio.to_thread(is_settled, running), timeout_s=READ_S, what="calm")
                 before_s = {name: cpu_s([running.pid(name)]) for name in SERVICES}
                 all_s = cpu_s(processes_of(running))
                 await self._start(running, port, STARTED_COUNT, WARM_COUNT + STARTED_COUNT)
@@ -184,11 +184,11 @@ async def is_known(bus: NatsBus, task: TaskId) -> bool:
     return False
 
 
-def is_calm(running: Cluster) -> bool:
+def is_settled(running: Cluster) -> bool:
     """Look for a second whether everything that a start brings is done."""
     before_s = cpu_s(processes_of(running))
     time.sleep(1)
-    return cpu_s(processes_of(running)) - before_s < CALM_S
+    return cpu_s(processes_of(running)) - before_s < SETTLED_S
 
 
 def processes_of(running: Cluster) -> list[int]:

@@ -277,12 +277,12 @@ class Simulation:
 
     def _carry_out(self, decided: ScalingPlan) -> None:
         self._supply.take(SupplyChanged(at_ms=self.now_ms, meant=decided.meant), clocks_at(self.now_ms).instant)
-        for verdict in decided.destroy:
-            self._step(verdict.machine, MachineStep.STOP, verdict.reason)
-            if verdict.machine in self._alive:
-                self._later(self._chance.uniform(*DESTROY_S), "gone", verdict.machine)
-        for verdict in decided.drain:
-            self._step(verdict.machine, MachineStep.DRAIN, verdict.reason)
+        for decision in decided.destroy:
+            self._step(decision.machine, MachineStep.STOP, decision.reason)
+            if decision.machine in self._alive:
+                self._later(self._chance.uniform(*DESTROY_S), "gone", decision.machine)
+        for decision in decided.drain:
+            self._step(decision.machine, MachineStep.DRAIN, decision.reason)
         for creation in decided.create:
             self._create(creation)
 

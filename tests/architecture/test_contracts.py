@@ -104,8 +104,8 @@ def test_every_contract_breaks_when_somebody_breaks_it(tmp_path: Path):
     for name, line in INTRUDERS.values():
         with (tmp_path / name).open("a") as file:
             file.write(f"\n{line}\n")
-    verdicts = re.findall(r"^(.+?) (KEPT|BROKEN)", lint(tmp_path), flags=re.MULTILINE)
-    kept = [contract for contract, verdict in verdicts if verdict == "KEPT"]
-    assert verdicts
+    outcomes = re.findall(r"^(.+?) (KEPT|BROKEN)", lint(tmp_path), flags=re.MULTILINE)
+    kept = [contract for contract, outcome in outcomes if outcome == "KEPT"]
+    assert outcomes
     assert not kept
-    assert len(verdicts) == len(INTRUDERS), "a contract without an intruder, or the other way round"
+    assert len(outcomes) == len(INTRUDERS), "a contract without an intruder, or the other way round"

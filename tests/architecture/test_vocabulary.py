@@ -25,23 +25,18 @@ TWICE: dict[str, str] = {}
 
 RETIRED = frozenset(
     (
-        *("vacancy", "heed", "reign", "voice", "notices", "ledger", "board", "unfile", "rota", "rhythm"),
-        *("allowance", "loser", "aimer", "cleaner", "actor", "teller", "trip", "trips", "pile", "wishes"),
-        *("verdict", "ladder", "porch", "bearing", "pour", "movers", "neighbours", "calm", "lives", "attend"),
-        *(
-            "keeping",
-            "promise",
-            "promised",
-            "office",
-            "aimed",
-            "patiently",
-            "tap",
-            "warmth",
-            "crew",
-            "heeding",
-            "placement_loop",
-            "wire",
-        ),
+        *("vacancy", "heed", "heeding", "reign", "office"),  # leader, leadership, is_leader
+        *("voice", "news", "noticed", "notices"),  # event publisher, changed, on_change
+        *("ledger", "board", "unfile"),  # task store, cluster state
+        *("rota", "rhythm"),  # delay queue, poll interval
+        *("promise", "promised", "allowance"),  # reservation, quota
+        *("loser", "aimer", "cleaner", "actor", "teller", "placement_loop"),  # what each of them is
+        *("aimed", "trip", "trips", "pile"),  # stage-in
+        *("wishes", "verdict", "ladder", "warmth"),  # actions, decision, fallback, warm pool
+        *("porch", "wire", "bearing", "tap", "pour", "movers"),  # fast path, protocol, context, move
+        *("neighbours",),  # peers
+        *("patience", "patiently", "calm", "crew"),  # retry policy, timeouts, task limiter
+        *("lives", "attend", "keeping"),  # controller, reconcile
     )
 )
 """Words that once were in this code; the field has others. They are in no name any more."""

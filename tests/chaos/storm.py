@@ -27,7 +27,7 @@ from tests.cluster import SERVICES, Cluster
 GRACE_S = 8.0
 SHORT_S = (0.3, 3.5)
 LONG_S = (GRACE_S + 3, GRACE_S + 5)
-CALM_BETWEEN_S = 4.0
+PAUSE_BETWEEN_S = 4.0
 """A node is left alone for so long between two outages, so that two short ones do not make a long one."""
 QUICK: dict[str, Any] = {
     "node_grace_s": GRACE_S,
@@ -205,6 +205,6 @@ class Storm:
                     how = await relay.suffer(chance, for_s)
         finally:
             self._town.outages.append(Outage(node.port, began_ms, now_ms(), killed=how == "kill"))
-        await asyncio.sleep(CALM_BETWEEN_S)
+        await asyncio.sleep(PAUSE_BETWEEN_S)
         free.append(number)
         return f"node {number}: {how}, {for_s:.1f} s"

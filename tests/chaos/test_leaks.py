@@ -156,8 +156,8 @@ async def settled(stage: Stage, service: str, idle: Figures | None) -> Figures:
     for _ in range(40):
         await asyncio.sleep(0.25)
         now = await stage.figures(service)
-        calm = (now.descriptors, now.tasks) == (last.descriptors, last.tasks)
-        if calm and (idle is None or not grown(idle, now)):
+        settled = (now.descriptors, now.tasks) == (last.descriptors, last.tasks)
+        if settled and (idle is None or not grown(idle, now)):
             return now
         last = now
     return last

@@ -150,38 +150,38 @@ def read_all(reader: socket.socket, count: int) -> bytes:
 
 
 def test_an_answer_passes_whole_and_no_further(client: Sockets, node: Sockets) -> None:
-    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), len(NOISE))
-    with moving(pour):
+    move = SocketToSocket(node[1].fileno(), client[1].fileno(), len(NOISE))
+    with moving(move):
         sender = threading.Thread(target=node[0].sendall, args=(NOISE + b"more",))
         sender.start()
         assert read_all(client[0], len(NOISE)) == NOISE
         sender.join()
 
-    assert (pour.drawn_bytes, pour.rest) == (len(NOISE), b"")
+    assert (move.drawn_bytes, move.rest) == (len(NOISE), b"")
     assert node[1].recv(100) == b"more"
 
 
 def test_a_node_that_breaks_off_is_noticed(client: Sockets, node: Sockets) -> None:
-    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), 1000)
-    with moving(pour):
+    move = SocketToSocket(node[1].fileno(), client[1].fileno(), 1000)
+    with moving(move):
         node[0].sendall(b"half")
         node[0].close()
 
-    assert (pour.drawn_bytes, pour.given_bytes) == (4, 4)
+    assert (move.drawn_bytes, move.given_bytes) == (4, 4)
 
 
 def test_what_a_client_does_not_read_is_handed_out(client: Sockets, node: Sockets) -> None:
     """The thread is free after a second, and every byte that was taken is either sent or handed out."""
-    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), 64 * len(NOISE))
-    with moving(pour):
+    move = SocketToSocket(node[1].fileno(), client[1].fileno(), 64 * len(NOISE))
+    with moving(move):
         sender = threading.Thread(target=send_what_goes, args=(node[0], NOISE * 8))
         sender.start()
-    given = read_all(client[0], pour.given_bytes)
+    given = read_all(client[0], move.given_bytes)
     sender.join()
 
-    assert len(pour.rest) <= PIPE_BYTES
-    assert pour.drawn_bytes < 64 * len(NOISE)
-    assert (NOISE * 8).startswith(given + pour.rest)
+    assert len(move.rest) <= PIPE_BYTES
+    assert move.drawn_bytes < 64 * len(NOISE)
+    assert (NOISE * 8).startswith(given + move.rest)
 
 
 def send_what_goes(writer: socket.socket, data: bytes) -> None:
@@ -194,10 +194,10 @@ def send_what_goes(writer: socket.socket, data: bytes) -> None:
 
 
 def test_a_move_that_is_stopped_ends_at_once(client: Sockets, node: Sockets) -> None:
-    pour = SocketToSocket(node[1].fileno(), client[1].fileno(), 1000)
-    with moving(pour):
+    move = SocketToSocket(node[1].fileno(), client[1].fileno(), 1000)
+    with moving(move):
         node[0].sendall(b"half")
         assert read_all(client[0], 4) == b"half"
-        pour.stop()
+        move.stop()
 
     assert node[0].recv(1) == b""

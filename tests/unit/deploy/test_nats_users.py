@@ -32,12 +32,19 @@ def used(service: str) -> Iterator[Any]:
 @pytest.mark.parametrize("service", RIGHTS)
 def test_a_service_has_a_right_for_everything_that_its_code_names_and_for_nothing_else(service: str):
     rights = RIGHTS[service]
-    granted = (*rights.requests, *rights.publishes, *rights.subscribes, *rights.reads, *rights.writes, *rights.objects)
-    granted = (*granted, *rights.sets, *rights.watches)
+    rights_given = (
+        *rights.requests,
+        *rights.publishes,
+        *rights.subscribes,
+        *rights.reads,
+        *rights.writes,
+        *rights.objects,
+    )
+    rights_given = (*rights_given, *rights.sets, *rights.watches)
     named = [each for each in used(service) if not (isinstance(each, Request) and each.owner == service)]
     indirectly = {CLUSTER.name, LEADER_ANSWERS.name}
     own_health = {f"{service}.report_health"}  # one that stands by requests the one that leads
-    assert {each.name for each in named} - indirectly == {each.name for each in granted} - indirectly - own_health
+    assert {each.name for each in named} - indirectly == {each.name for each in rights_given} - indirectly - own_health
 
 
 @pytest.mark.parametrize("service", RIGHTS)

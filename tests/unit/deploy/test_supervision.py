@@ -274,7 +274,7 @@ def test_not_even_a_process_that_cannot_be_killed_keeps_it_from_stopping():
     assert "not even SIGKILL has ended it" in play.said("proxy")
 
 
-def test_a_hung_process_that_does_not_heed_sigabrt_is_killed():
+def test_a_hung_process_that_ignores_sigabrt_is_killed():
     play = settled(deaf={"scheduler"})
     play.hung.add("scheduler")
     play.pass_s(SERVICE.silence_s + ABORT_S + 2)

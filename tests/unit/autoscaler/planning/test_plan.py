@@ -354,8 +354,8 @@ def test_a_full_region_opens_as_it_proves_to_have_room():
     ]
     tasks = [waits(f"t{number}") for number in range(20)]
     assert len(decide([full, *come], tasks, regions=("here",)).create) == 6
-    promised = machine("b", S.GONE, requested_at_ms=NOW - 110_000, created_at_ms=NOW - 40_000)
-    assert len(decide([full, promised], tasks, regions=("here",), sizes=(SMALL,), create_retries=9).create) == 1
+    gone = machine("b", S.GONE, requested_at_ms=NOW - 110_000, created_at_ms=NOW - 40_000)
+    assert len(decide([full, gone], tasks, regions=("here",), sizes=(SMALL,), create_retries=9).create) == 1
 
 
 def test_wrong_keys_rest_for_minutes():
@@ -402,7 +402,7 @@ def test_by_default_a_machine_goes_after_one_task():
 def test_a_machine_on_which_its_last_task_runs_takes_no_more():
     known = machine("a", S.BUSY, tasks=(TaskId("x"),))
     running = decide([known], loads={"a": Load(tasks=(TaskId("x"),), running_count=1)})
-    assert [verdict.machine for verdict in running.drain] == ["a"]
+    assert [decision.machine for decision in running.drain] == ["a"]
     uploading = decide([known], loads={"a": Load(tasks=(TaskId("x"),), uploading_since_ms=NOW)})
     assert uploading.drain == ()
 
@@ -507,7 +507,7 @@ MONDAY_NINE = (4 * 24 + 9) * 3_600_000
 
 
 @pytest.mark.parametrize(
-    ("warmth", "hour", "open_"),
+    ("warm_pool", "hour", "open_"),
     [
         pytest.param({}, 0, True, id="always"),
         pytest.param({"from_minute": 480, "to_minute": 600}, 0, True, id="within"),
@@ -519,8 +519,8 @@ MONDAY_NINE = (4 * 24 + 9) * 3_600_000
         pytest.param({"from_minute": 1320, "to_minute": 360, "days": (1,)}, 20, False, id="another night"),
     ],
 )
-def test_the_warm_pool_has_its_hours(warmth: dict[str, Any], hour: int, open_: bool):
-    window = WarmPool(machines_count=2, max_images=60, **warmth)
+def test_the_warm_pool_has_its_hours(warm_pool: dict[str, Any], hour: int, open_: bool):
+    window = WarmPool(machines_count=2, max_images=60, **warm_pool)
     found = decide(warm=(window,), now_ms=MONDAY_NINE + hour * 3_600_000)
     assert created(found) == ([("large", "here")] * 2 if open_ else [])
 

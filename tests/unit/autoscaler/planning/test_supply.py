@@ -114,7 +114,7 @@ TOLD = SupplyChanged(at_ms=NOW, coming_count=1)
 
 
 @pytest.mark.parametrize(
-    ("told", "now", "silent_s", "news"),
+    ("told", "now", "silent_s", "is_changed"),
     [
         pytest.param(None, TOLD, 0, True, id="nothing was told yet"),
         pytest.param(TOLD, SupplyChanged(at_ms=NOW + 29_999, coming_count=1), 29.9, False, id="the same"),
@@ -125,6 +125,6 @@ TOLD = SupplyChanged(at_ms=NOW, coming_count=1)
     ],
 )
 def test_supply_is_told_when_it_is_news_and_before_it_grows_old(
-    told: SupplyChanged | None, now: SupplyChanged, silent_s: float, news: bool
+    told: SupplyChanged | None, now: SupplyChanged, silent_s: float, is_changed: bool
 ):
-    assert has_changed(told, now, silent_s) is news
+    assert has_changed(told, now, silent_s) is is_changed

@@ -1,4 +1,4 @@
-"""Loops, crews and the end of a process."""
+"""Loops, task limiters and the end of a process."""
 
 import asyncio
 import os
@@ -103,7 +103,7 @@ async def test_what_blocks_is_left_behind_by_a_cancellation():
     assert await asyncio.to_thread(gone_on.wait, 20)
 
 
-async def test_a_crew_works_on_a_bounded_number_at_once():
+async def test_a_task_limiter_works_on_a_bounded_number_at_once():
     at_once: list[int] = []
     limiter = TaskLimiter(2, grace_s=5)
 
@@ -118,7 +118,7 @@ async def test_a_crew_works_on_a_bounded_number_at_once():
     assert len(at_once) == 10
 
 
-async def test_a_crew_goes_on_when_one_fails():
+async def test_a_task_limiter_goes_on_when_one_fails():
     done: list[int] = []
 
     async def fail() -> None:
@@ -133,7 +133,7 @@ async def test_a_crew_goes_on_when_one_fails():
     assert done == [1]
 
 
-async def test_leaving_a_crew_cancels_what_takes_too_long():
+async def test_leaving_a_task_limiter_cancels_what_takes_too_long():
     canceled: list[int] = []
 
     async def sleep() -> None:

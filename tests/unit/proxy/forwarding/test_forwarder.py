@@ -853,7 +853,7 @@ async def test_announcements_of_a_lost_proxy_go_unless_the_task_is_known(world: 
         assert set(await uploads.load()) == {"known", "young"}
 
 
-async def test_the_word_of_a_scheduler_that_is_out_of_office_is_not_acted_on(world: World):
+async def test_the_word_of_a_scheduler_that_leads_no_more_is_not_acted_on(world: World):
     world.scheduler.epoch = 8
     world.scheduler.epochs = [7, 7]
     async with world.proxy() as forwarder:

@@ -13,19 +13,19 @@ from clusterodm.services.proxy.forwarding.core.stage_in import (
 
 
 def test_files_are_taken_once_in_the_order_in_which_they_came():
-    pile = PendingFiles()
-    pile.add([("a.jpg", 1), ("gcp.txt", 2)])
-    pile.add([("a.jpg", 1), ("b.jpg", 3)])
-    assert [pile.take() for _ in range(4)] == ["a.jpg", "gcp.txt", "b.jpg", None]
-    assert (pile.sizes, pile.images_count) == ({"a.jpg": 1, "gcp.txt": 2, "b.jpg": 3}, 2)
+    pending = PendingFiles()
+    pending.add([("a.jpg", 1), ("gcp.txt", 2)])
+    pending.add([("a.jpg", 1), ("b.jpg", 3)])
+    assert [pending.take() for _ in range(4)] == ["a.jpg", "gcp.txt", "b.jpg", None]
+    assert (pending.sizes, pending.images_count) == ({"a.jpg": 1, "gcp.txt": 2, "b.jpg": 3}, 2)
 
 
 def test_another_node_begins_with_all_of_them():
-    pile = PendingFiles()
-    pile.add([("a.jpg", 1), ("b.jpg", 2)])
-    pile.take()
-    pile.put_back()
-    assert [pile.take() for _ in range(3)] == ["a.jpg", "b.jpg", None]
+    pending = PendingFiles()
+    pending.add([("a.jpg", 1), ("b.jpg", 2)])
+    pending.take()
+    pending.put_back()
+    assert [pending.take() for _ in range(3)] == ["a.jpg", "b.jpg", None]
 
 
 @pytest.mark.parametrize(

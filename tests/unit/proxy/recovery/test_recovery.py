@@ -121,10 +121,10 @@ async def test_an_action_on_a_task_whose_record_is_lost_is_to_be_tried_again(
     async def remove(_asked: TaskRef) -> Done:
         raise error
 
-    actor = ClientActions(scene.bus, FakeCluster(), splitmerge=False, is_sure=scene.recovery.is_sure)
+    actions = ClientActions(scene.bus, FakeCluster(), splitmerge=False, is_sure=scene.recovery.is_sure)
     async with scene.bus.serve("scheduler", {REMOVE_TASK: remove}):
         with pytest.raises(raised):
-            await actor.act("remove", {"uuid": TASK}, Caller(Owner(""), "", ""))
+            await actions.act("remove", {"uuid": TASK}, Caller(Owner(""), "", ""))
 
 
 def known(number: int) -> KnownAttempt:

@@ -428,8 +428,8 @@ def test_a_task_without_a_name_is_called_by_its_date() -> None:
 
 
 async def act(world: World, verb: str, client: Caller = ANNE, **form: str) -> None:
-    actor = ClientActions(world.bus, world.cluster, splitmerge=True)
-    await actor.act(verb, form, client)
+    actions = ClientActions(world.bus, world.cluster, splitmerge=True)
+    await actions.act(verb, form, client)
 
 
 async def test_what_was_done_shows_in_the_mirror_at_once(world: World) -> None:

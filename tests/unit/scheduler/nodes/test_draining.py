@@ -51,7 +51,7 @@ async def test_an_empty_node_leaves_at_once():
             await play.unlocks("a")
 
 
-async def test_a_promise_of_its_slot_is_taken_back():
+async def test_a_reservation_of_its_slot_is_taken_back():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.drains("a")

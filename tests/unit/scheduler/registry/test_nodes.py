@@ -80,7 +80,7 @@ def test_free_slots_are_never_negative():
     assert (node.used_count, node.free_count) == (5, 0)
 
 
-def test_promised_and_taken_slots_count_against_open():
+def test_reserved_and_taken_slots_count_against_open():
     made = registry()
     answers(made, "a", slots=2)
     made.reserve(NodeId("a"), TaskId("1"))

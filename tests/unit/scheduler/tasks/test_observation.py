@@ -136,7 +136,7 @@ def test_of_a_long_console_what_is_kept_is_its_tail():
     assert kept_lines(None, 0) == ()
 
 
-def test_a_rota_gives_what_is_due_in_order_and_once():
+def test_a_delay_queue_gives_what_is_due_in_order_and_once():
     delay_queue: DelayQueue[str] = DelayQueue()
     delay_queue.set("b", Instant(20))
     delay_queue.set("a", Instant(10))

@@ -73,19 +73,19 @@ async def test_the_time_in_which_the_scheduler_was_frozen_is_no_silence_of_a_nod
         await play.commits("one")
         placed = await play.starts("one")
         await play.goes_down(placed.node.hostname)
-        loser = play.scheduler.nodes.failures
-        await loser.watch()
+        failures = play.scheduler.nodes.failures
+        await failures.watch()
         for frozen_s in (100, 300):
             play.clock.pass_s(frozen_s)
-            await loser.watch()
+            await failures.watch()
         assert play.task("one").state is TaskState.RUNNING
         for _ in range(239):
             play.clock.pass_s(0.5)
-            await loser.watch()
+            await failures.watch()
         assert play.task("one").state is TaskState.RUNNING
         for _ in range(3):
             play.clock.pass_s(0.5)
-            await loser.watch()
+            await failures.watch()
         assert play.task("one").state is TaskState.WAITING
 
 
@@ -335,7 +335,7 @@ async def test_a_waiting_task_is_canceled_at_once():
         assert len(play.scheduler.state.index.waiting) == 0
 
 
-async def test_a_promised_slot_is_free_after_a_cancel():
+async def test_a_reserved_slot_is_free_after_a_cancel():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
         await play.cancels("one")

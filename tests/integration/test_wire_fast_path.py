@@ -1,4 +1,4 @@
-"""Connections that only poll: answered at the porch exactly as inside, and handed on with the first other request."""
+"""Connections that only poll: answered on the fast path exactly as by the router, and handed on with the first other request."""
 
 import asyncio
 import time
@@ -81,7 +81,7 @@ INFO = f"/task/{TASK}/info"
         f"/task/{str(TASK).replace('a', 'c')}/info",
     ],
 )
-async def test_the_porch_answers_byte_for_byte_as_inside(
+async def test_the_fast_path_answers_byte_for_byte_as_the_router(
     proxy: ProxyUnderTest, node: Node, target: str, ended: bool
 ) -> None:
     await put(proxy, node, ended=ended, token="mine")

@@ -226,8 +226,8 @@ async def test_the_user_hears_that_a_task_waits_for_the_proxy_that_holds_its_pho
     async with a_play() as play:
         await play.commits("one", upload_owner=GONE)
         await play.commits("two", upload_owner=UPLOAD_OWNER)
-        notices = await play.bus.bucket(UPLOADS)
-        await notices.put(
+        uploads = await play.bus.bucket(UPLOADS)
+        await uploads.put(
             task_id("one"), Upload(task=task_id("one"), instance=GONE, url="http://proxy-2:3000", created_at_ms=1)
         )
         await play.adds("a", FakeNode())
