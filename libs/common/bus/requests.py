@@ -62,8 +62,8 @@ class Requests:
 
     def leader_answers(self, owner: str) -> None:
         """Send again what waits for an owner."""
-        if news := self._leader_changed.pop(owner, None):
-            news.set_result(None)
+        if leader_changed := self._leader_changed.pop(owner, None):
+            leader_changed.set_result(None)
 
     def reconnected(self) -> None:
         """Send again whatever waits."""
@@ -124,10 +124,10 @@ class Requests:
                     trying = loop.create_task(self._answer(request, payload, headers, until), name=request.name)
                     trying.add_done_callback(note_failure)
                     tries.add(trying)
-                news = self._leader_changed.setdefault(request.owner, loop.create_future())
-                waiting: set[asyncio.Future[Any]] = {*tries, news}
+                leader_changed = self._leader_changed.setdefault(request.owner, loop.create_future())
+                waiting: set[asyncio.Future[Any]] = {*tries, leader_changed}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                again = news.done()
+                again = leader_changed.done()
                 over = {each for each in tries if each.done()}
                 tries -= over
                 for each in over:
