@@ -140,6 +140,13 @@ class Cluster:
             process.wait(timeout=30)
         self._processes.clear()
 
+    async def revive(self) -> None:
+        """Start everything anew, whatever state a test has left it in."""
+        await asyncio.to_thread(self.kill_all)
+        await asyncio.to_thread(self.nats.start)
+        self.start_all()
+        await self.ready()
+
     def stop(self, service: str) -> int:
         """End a service with SIGTERM; its exit code."""
         return self._end(service, signal.SIGTERM)

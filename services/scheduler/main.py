@@ -57,7 +57,7 @@ from clusterodm.services.scheduler.demand.handlers import ClusterTotals
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.api import ForwardingStory, open_forwarding
 from clusterodm.services.scheduler.leadership import Leadership
-from clusterodm.services.scheduler.node_client.adapters import LeaderOnlyNodes, NodeODMAdapter
+from clusterodm.services.scheduler.node_client.adapters import LeaderGuardedNodes, NodeODMAdapter
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.nodes.api import NodesStory, open_nodes
 from clusterodm.services.scheduler.placement.api import PlacementStory, cluster_state, open_placement
@@ -220,7 +220,7 @@ async def wired(  # noqa: PLR0913, PLR0917 the world, and who we are in it
 ) -> Scheduler:
     """Read the records and open one story after the other; where one needs another, it is given that."""
     leadership, events, policy = Leadership(term), EventPublisher(bus, clock), attempt_policy(settings)
-    api = LeaderOnlyNodes(nodes, leadership)
+    api = LeaderGuardedNodes(nodes, leadership)
     state = cluster_state(settings)
     records = await open_records(bus, state.index, state.nodes, SqliteIndex(), clock, leadership, state.learn)
     placement = await open_placement(state, records, bus, events, new_id, settings)

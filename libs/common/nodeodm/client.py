@@ -19,12 +19,11 @@ from clusterodm.libs.common.hosts import bracketed, is_host
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
 from clusterodm.libs.common.model.tasks import StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId
-from clusterodm.libs.common.nodeodm.calls import REDIRECTS, Calls
-from clusterodm.libs.common.nodeodm.calls import CallAnswer as Said
+from clusterodm.libs.common.nodeodm.calls import REDIRECTS, CallAnswer, Calls
 from clusterodm.libs.common.nodeodm.rounds import ask_all
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
-CallAnswer = TypeVar("CallAnswer")
+Payload = TypeVar("Payload")
 
 UNAUTHORIZED: Final = 401
 BOUNDARY: Final = "clusterodm"
@@ -104,7 +103,7 @@ class NodeClient:
     ) -> None:
         """Ask `GET /info` of many; see libs/common/nodeodm/rounds.py."""
 
-        def said(node: Node, answer: Said | ClusterError) -> None:
+        def said(node: Node, answer: CallAnswer | ClusterError) -> None:
             heard(node, answer if isinstance(answer, ClusterError) else info_or_failure(answer, node))
 
         await ask_all(
@@ -168,11 +167,11 @@ class NodeClient:
         self,
         node: Node,
         path: str,
-        answer: type[CallAnswer],
+        answer: type[Payload],
         timeout_s: float | None,
         query: dict[str, str] | None = None,
         limit_bytes: int = LIMIT_BYTES,
-    ) -> CallAnswer:
+    ) -> Payload:
         asked, limit_s = target(node, path, query), timeout_s or self._timeout_s
         return decode(await self._calls.get(node, asked, limit_s, limit_bytes=limit_bytes), answer, node, limit_bytes)
 
@@ -201,7 +200,7 @@ def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
     return f"{path}?{asked}"
 
 
-def decode(said: Said, answer: type[CallAnswer], node: Node, limit_bytes: int = LIMIT_BYTES) -> CallAnswer:
+def decode(said: CallAnswer, answer: type[Payload], node: Node, limit_bytes: int = LIMIT_BYTES) -> Payload:
     """Read an answer into its type. Raises NodeRefused for `{"error"}`, NodeFailed for nonsense."""
     if said.status == UNAUTHORIZED:
         raise NodeRefused(f"{node.name} refuses the token")
@@ -242,14 +241,14 @@ def not_json(content: bytes, error: Malformed) -> str:
     return f"answered something that NodeODM does not: {error}"
 
 
-def info_of(said: Said, node: Node) -> NodeInfo:
+def info_of(said: CallAnswer, node: Node) -> NodeInfo:
     """Read the answer to `GET /info`. Raises as `decode` does."""
     info = decode(said, NodeInfo, node)
     require_possible(info, node)
     return info
 
 
-def info_or_failure(said: Said, node: Node) -> NodeInfo | ClusterError:
+def info_or_failure(said: CallAnswer, node: Node) -> NodeInfo | ClusterError:
     """Read it, or give back why it cannot be read."""
     try:
         return info_of(said, node)

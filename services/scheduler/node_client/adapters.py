@@ -135,8 +135,8 @@ class NodeODMAdapter:
         return await if_found(done()) is not None
 
 
-class LeaderOnlyNodes:
-    """The nodes' API for a scheduler that may look at any time, but act only while it leads. Implements ports.NodeApi."""
+class LeaderGuardedNodes:
+    """The nodes' API of a scheduler: anybody may ask a node, only the leader may change something there. Implements ports.NodeApi."""
 
     def __init__(self, api: NodeApi, leadership: Leadership) -> None:
         self._api = api

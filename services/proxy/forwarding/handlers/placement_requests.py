@@ -137,13 +137,13 @@ class PlacementClient:
         while True:
             await self._to_hold.wait()
             began_s = monotonic_s()
-            answer = await self._request_with_retries()
+            answer = await self._request_held_open()
             if answer is not None:
                 await self._hand_on(answer, frozenset())
             if monotonic_s() - began_s < LEAST_PAUSE_S:
                 await asyncio.sleep(LEAST_PAUSE_S if answer else self._intervals.bus_retry_s)
 
-    async def _request_with_retries(self) -> Placements | None:
+    async def _request_held_open(self) -> Placements | None:
         """Ask a question that is held open; None when there is no answer, or it is to be asked of another."""
         try:
             async with asyncio.timeout(None) as self._timeout:

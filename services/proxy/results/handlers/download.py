@@ -20,7 +20,7 @@ from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.cluster.core import wanted as machine_wanted
+from clusterodm.services.proxy.cluster import core as rented
 from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.exchange.nodeodm_api import no_route
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
@@ -50,7 +50,7 @@ class ResultLocation:
 
     url: str = field(repr=False)
     stream: bool = False
-    """No: through us."""
+    """Whether it is to come through us; otherwise the client is sent there."""
 
 
 class Results:
@@ -103,7 +103,7 @@ class Results:
     async def _node_stays(self, attempt: Attempt) -> bool:
         """Whether its node can be asked: that of a machine goes with it, and another may get its address."""
         machine = await self._hosts.machine(attempt.machine) if attempt.machine else None
-        if attempt.machine and (machine is None or not machine_wanted(machine)):
+        if attempt.machine and (machine is None or not rented.wanted(machine)):
             return False
         return await self._hosts.node(attempt.node) is not None
 
