@@ -76,15 +76,15 @@ def task_ended(task: Task) -> Iterator[TraceSpan]:
 
 def about(task: Task, attempt: Attempt | None) -> dict[str, Value]:
     """Say what a span is about; no name, no option, no address that a client has given."""
-    of: dict[str, Value] = {"clusterodm.task.id": task.id, "clusterodm.tenant": task.owner}
-    of["clusterodm.task.size"] = task.size_bytes
+    attributes: dict[str, Value] = {"clusterodm.task.id": task.id, "clusterodm.tenant": task.owner}
+    attributes["clusterodm.task.size"] = task.size_bytes
     if task.images_count is not None:
-        of["clusterodm.task.images"] = task.images_count
+        attributes["clusterodm.task.images"] = task.images_count
     if attempt is None:
-        return of
-    of |= {"clusterodm.attempt": attempt.number, "clusterodm.node.id": attempt.node}
-    of |= {"clusterodm.machine.id": attempt.machine} if attempt.machine else {}
-    return of
+        return attributes
+    attributes |= {"clusterodm.attempt": attempt.number, "clusterodm.node.id": attempt.node}
+    attributes |= {"clusterodm.machine.id": attempt.machine} if attempt.machine else {}
+    return attributes
 
 
 def span(  # noqa: PLR0913, PLR0917 what a span is

@@ -47,15 +47,16 @@ FRESH_S: Final = 1.0
 COMPARE_EVERY_S: Final = 5.0
 PRESENT_EVERY_S: Final = 60.0
 NEEDED_IN: Final = frozenset((TaskState.WAITING, TaskState.RUNNING))
-"""A task that is being forwarded is either, a little later."""
+"""The states in which a task may need its photos again. One that is being forwarded is not compared: a little later it is one of these."""
 
 KEPT_S: Final = 90 * 24 * 3600
 
 
 class LastRun:
-    """What was done for held tasks before this start: a record that does not know of it is of an older store, and no answer to a poll.
+    """What the spool says was done for held tasks before this start.
 
-    It is put right as soon as the task is submitted again; from then on nothing is compared.
+    A record that knows less comes from an older backup of the store. Until the task has been submitted again, and its record is put right by that,
+    no poll is answered from it: the client would see an earlier state than before. Then nothing is compared any more.
     """
 
     def __init__(self, held: Iterable[SpooledUpload]) -> None:

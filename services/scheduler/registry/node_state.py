@@ -65,7 +65,7 @@ class NodeState:
 
     @property
     def usable(self) -> bool:
-        """Whether a task may be sent there at all."""
+        """Whether a task may be sent there at all. What it depends on and may change while the node is online belongs into `matters`, too."""
         record = self.record
         return self.online and not (record.locked or record.draining or record.retired)
 

@@ -12,8 +12,8 @@
 
 Whatever changes something needs a header `X-Requested-With`, with any value (web/core/visitors says why).
 `GET /r/task/list?last=<count>` cuts the list to what has not ended and the newest, and counts all by state in the header
-`X-Task-Counts`. A body that is not called JSON counts as empty (web/core/visitors says why); JSON that is none is a 400. When the scheduler
-does not answer, so say 503 and a sentence.
+`X-Task-Counts`. A body that is not called JSON counts as empty (web/core/visitors says why); what is called JSON and is none is a 400. When the
+scheduler does not answer, that is a 503 with a sentence. A `?` marks what may be left out.
 """
 
 from collections import Counter

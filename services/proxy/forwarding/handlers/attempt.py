@@ -240,7 +240,7 @@ class AttemptRun:
             await asyncio.sleep(self._intervals.bus_retry_s)
 
     async def _report(self, decision: StepDecision | None) -> None:
-        """Tell how it went, until it is heard."""
+        """Tell how it went, until it is heard. No decision: the node has taken the task."""
         task, attempt, upload_owner = self._task, self._placed.attempt, self._upload_owner
         if decision is None:
             self._log.info("forwarding.completed", sent_bytes=sum(self._delivery.sent.values()))

@@ -68,8 +68,8 @@ class TaskTracker:
             first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
         self._delay_queue: DelayQueue[TaskId] = DelayQueue()
-        self._missing: dict[TaskId, Instant] = {}
-        """Since when the node of a running task has not been registered."""
+        self._unregistered_since: dict[TaskId, Instant] = {}
+        """For tasks that run on a node which is not registered: since when it has not been."""
         self._under_way: set[TaskId] = set()
         self._hinted: set[TaskId] = set()
         self._polls_free: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
@@ -109,7 +109,7 @@ class TaskTracker:
         if node is None:
             await self._not_registered(task_id, attempt)
             return
-        self._missing.pop(task_id, None)
+        self._unregistered_since.pop(task_id, None)
         seen = self._index.observed.get(task_id)
         line = seen.console_count if seen else 0
         try:
@@ -133,7 +133,7 @@ class TaskTracker:
         if not attempt.recovered:
             await self._lost(task_id, attempt, reason)
             return
-        since = self._missing.setdefault(task_id, self._clock.instant())
+        since = self._unregistered_since.setdefault(task_id, self._clock.instant())
         if self._clock.instant() - since > self._settings.node_grace_s:
             await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
@@ -153,7 +153,7 @@ class TaskTracker:
         kept = ends and await self._keep_console(observed_task, known, node)
 
         def decide(task: Task) -> Task:
-            if not still(task, attempt) or self._index.observed.get(task.id) is not before:
+            if not is_same_run(task, attempt) or self._index.observed.get(task.id) is not before:
                 return task
             after = next_of(task)
             return with_console(after, kept=kept) if after.state.ended else after
@@ -161,7 +161,7 @@ class TaskTracker:
         change = await self._tasks.change(observed_task.id, decide)
         if change.made and change.task.state is not TaskState.RUNNING:
             await self._events.publish_end(change.before, change.task, known.error)
-        elif still(change.task, attempt) and self._index.observed.get(change.task.id) is before:
+        elif is_same_run(change.task, attempt) and self._index.observed.get(change.task.id) is before:
             await self._observer.note(change.task, known)
 
     async def _keep_console(self, task: Task, known: LastKnown, node: NodeState) -> bool:
@@ -179,7 +179,7 @@ class TaskTracker:
         where = self._nodes.name_of(attempt.node)
 
         def next_of(task: Task) -> Task:
-            if not still(task, attempt):
+            if not is_same_run(task, attempt):
                 return task
             return tried(self._index.final(task), result, where, self._policy, self._clock.wall_ms())
 
@@ -228,7 +228,7 @@ class TaskTracker:
                 self._woken.set()
         elif before is not None:
             self._delay_queue.discard(before.id)
-            self._missing.pop(before.id, None)
+            self._unregistered_since.pop(before.id, None)
 
     async def _pause(self) -> None:
         try:
@@ -239,7 +239,7 @@ class TaskTracker:
         self._woken.clear()
 
 
-def still(task: Task, attempt: Attempt) -> bool:
+def is_same_run(task: Task, attempt: Attempt) -> bool:
     """Whether this attempt is still running, and has not been restarted meanwhile."""
     return (
         task.state is TaskState.RUNNING
