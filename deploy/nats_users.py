@@ -21,7 +21,9 @@ from typing import Any, Final
 
 from clusterodm.libs.common.bus.layout import BUCKETS, KEEPER, PRIVATE, SNAPSHOTS
 from clusterodm.libs.common.messages.auth import CHECK_TOKEN
+from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG, REPORT_BOOT_OUTPUT
 from clusterodm.libs.common.messages.buckets import (
+    BOOT_LOGS,
     CLUSTER,
     CONSOLES,
     ENDED,
@@ -183,7 +185,8 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(SUBMIT_TASK, ADOPT_TASK, PLAN_STAGE_IN, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
             *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
             *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
-            *(FIND_RESULT, REPORT_BOOT_FAILURE, SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS, CLAIM_TASK),
+            *(FIND_RESULT, REPORT_BOOT_FAILURE, REPORT_BOOT_OUTPUT),
+            *(SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS, CLAIM_TASK),
         ),
         publishes=(FINISH_REPORTED,),
         subscribes=(PLACEMENT_POSSIBLE,),
@@ -224,7 +227,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(MACHINE_DESTROYED, MACHINE_FAILED, MACHINE_LOST, MACHINE_LEAKED),
         ),
         reads=(NODES, TASKS),
-        writes=(MACHINES, CLUSTER),
+        writes=(MACHINES, BOOT_LOGS, CLUSTER),
         keeps=tuple(bucket.name for bucket in PRIVATE),
         sets=(SUPPLY_CHANGED,),
         watches=(DEMAND_CHANGED,),
@@ -257,7 +260,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             ),
             *(SEARCH_TASKS, DESCRIBE_TASK, GET_USAGE, GET_OVERVIEW, SCHEDULER_SETTINGS, AUTOSCALER_SETTINGS),
             *(PLAN_MACHINES, VIEW_COMMAND, GET_AUTOSCALER_STATUS, LIST_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER),
-            *(RESUME_AUTOSCALER, AUTOSCALER_HEALTH),
+            *(RESUME_AUTOSCALER, READ_BOOT_LOG, AUTOSCALER_HEALTH),
         ),
         reads=(PROXIES, PROGRESS, SPOOLS),
         writes=(SAMPLES,),

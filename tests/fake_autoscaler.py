@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG, BootLogLines, ReadBootLog
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
@@ -50,6 +51,8 @@ class FakeAutoscaler:
         self.machines = [machine(1), machine(2, state=MachineState.CREATING, hostname="", tasks=())]
         self.paused: str | None = None
         self.destroyed: list[MachineId] = []
+        self.boot_logs: dict[MachineId, tuple[str, ...]] = {}
+        self.booting = True
 
     def handlers(self) -> Mapping[Request[Any, Any], Handler]:
         """Answer everything that operators ask."""
@@ -59,6 +62,7 @@ class FakeAutoscaler:
             DESTROY_MACHINE: self._destroy,
             PAUSE_AUTOSCALER: self._pause,
             RESUME_AUTOSCALER: self._resume,
+            READ_BOOT_LOG: self._boot_log,
         }
 
     def status(self) -> AutoscalerStatus:
@@ -76,6 +80,13 @@ class FakeAutoscaler:
                 BudgetStatus(owner=Owner("guest"), max_hourly_cost=0.75, max_daily_cost=2.0),
             ),
         )
+
+    async def _boot_log(self, asked: ReadBootLog) -> BootLogLines:
+        if asked.machine not in {view.machine.id for view in self.machines}:
+            raise NotFound(f"There is no machine {asked.machine}")
+        lines = self.boot_logs.get(asked.machine, ())
+        first = max(0, len(lines) + asked.from_line) if asked.from_line < 0 else min(asked.from_line, len(lines))
+        return BootLogLines(lines=lines[first:], from_line=first, next_line=len(lines), ended=not self.booting)
 
     async def _list(self, _asked: ListMachines) -> MachineList:
         return MachineList(machines=tuple(self.machines))

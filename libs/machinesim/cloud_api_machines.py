@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from clusterodm.libs.machinesim.boot_output import tell
 from clusterodm.libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
 
 NODE_PORT: Final = 3000
@@ -91,6 +92,7 @@ class Machines:
         machine.on_s = self._clock()
         if self._nodes:
             self._nodes.start(machine)
+            tell(files_of(machine.user_data), self._boot_s)
 
     def delete(self, machine: Machine) -> None:
         """Delete it; its node ends at once."""
@@ -174,14 +176,20 @@ class Nodes:
 
 def node_words(user_data: str) -> list[str]:
     """Find the flags of NodeODM in a cloud-config: the words after the image of `docker run` in its files. Raises WrongFlag."""
+    for line in (line for content in files_of(user_data).values() for line in content.splitlines()):
+        words = shlex.split(line) if line.startswith(" ".join(DOCKER_RUN)) else []
+        if words:
+            return container_of(words[len(DOCKER_RUN) :])[2]
+    return []
+
+
+def files_of(user_data: str) -> dict[str, str]:
+    """Give the files of a cloud-config: path to content; none where it is no such thing."""
     _, _, text = user_data.partition("#cloud-config\n")
     with contextlib.suppress(msgspec.DecodeError):
-        files = msgspec.json.decode(text.encode(), type=dict[str, Any]).get("write_files", ())
-        for line in (line for each in files for line in each["content"].splitlines()):
-            words = shlex.split(line) if line.startswith(" ".join(DOCKER_RUN)) else []
-            if words:
-                return container_of(words[len(DOCKER_RUN) :])[2]
-    return []
+        found = msgspec.json.decode(text.encode(), type=dict[str, Any]).get("write_files", ())
+        return {each["path"]: each["content"] for each in found}
+    return {}
 
 
 def free_address(port: int, taken: set[str]) -> str:

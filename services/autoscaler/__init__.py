@@ -6,7 +6,7 @@ written before it is done. What is at the provider is compared with what is writ
 
     main          wires
     server        which handler answers which request
-    commands      what operators ask
+    commands      what operators ask                                         boot_logs what machines say while they boot
     planning      the loop: look, plan, do
     machines      carries each machine through its life, and compares all with the provider's list
     providers     who rents machines out, a module or folder each            results   where results lie in a bucket

@@ -26,6 +26,7 @@ from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
+from clusterodm.services.autoscaler.boot_logs.handlers import BootLogs
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
 from clusterodm.services.autoscaler.config.adapters import AsrFile
@@ -47,7 +48,7 @@ from clusterodm.services.autoscaler.readings import Observed, readings
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
 from clusterodm.services.autoscaler.results.adapters import S3Storage
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
-from clusterodm.services.autoscaler.server import SERVICE, registered, registered_without
+from clusterodm.services.autoscaler.server import SERVICE, Answering, registered, registered_without
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
 
 ORIGINAL_NAMES: Final = {"digitalocean": "DigitalOcean", "aws": "AWS"}
@@ -185,7 +186,7 @@ async def lead(standby: Standby, term: Term) -> None:
         targets = dict.fromkeys(part.node.s3 for part in configuration.parts.values() if part.node.s3)
         results = ResultFinder(configuration.downloads, [(target, S3Storage(target)) for target in targets])
         await stack.enter_async_context(
-            registered(standby.bus, autoscaler.commands, autoscaler.planner, results, standby.health, term, settings)
+            registered(standby.bus, autoscaler.answering(results), standby.health, term, settings)
         )
         log.info("autoscaler.started", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await standby.health.check()
@@ -203,6 +204,7 @@ class Autoscaler:
     machines: MachineHandlers
     planner: Planner
     commands: Commands
+    boot_logs: BootLogs
 
     def observed(self, configuration: Configuration) -> Observed:
         """Say what is known now, for who scrapes."""
@@ -216,6 +218,10 @@ class Autoscaler:
             paused=bool(self.identity.paused),
             trouble=bool(self.planner.last.trouble),
         )
+
+    def answering(self, results: ResultFinder) -> Answering:
+        """Say who answers what is asked over the bus."""
+        return Answering(self.commands, self.boot_logs, self.planner, results)
 
     @asynccontextmanager
     async def at_work(self, compare_s: float, plan_s: float) -> AsyncIterator[None]:
@@ -294,5 +300,11 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         clock=clock,
     )
     return Autoscaler(
-        store=store, tasks=tasks, identity=identity, machines=machines, planner=planner, commands=commands
+        store=store,
+        tasks=tasks,
+        identity=identity,
+        machines=machines,
+        planner=planner,
+        commands=commands,
+        boot_logs=BootLogs(bus, configuration, store, machines.orders, clock),
     )

@@ -127,6 +127,8 @@ class Launch:
     """Answers 200 while the machine is wanted. Empty: there is no lease."""
     report_url: Secret = NO_SECRET
     """Takes the last lines of a boot that has failed. Empty: nobody does."""
+    output_url: Secret = NO_SECRET
+    """Takes what is said while it boots. Empty: nobody does."""
     lease_s: int = 0
     """The machine turns itself off after so long without a renewed lease; 0: never."""
     max_images: int | None = None

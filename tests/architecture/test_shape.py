@@ -29,6 +29,7 @@ LONG_MODULES = {
     "services/admin/web/api/v1.py": (450, "one function for each operation"),
     "services/admin/web/core/lists.py": (500, "one function for each row and view"),
     "services/admin/web/core/views.py": (500, "declarations: what pages and API show"),
+    "services/autoscaler/main.py": (350, "opens every part and decides nothing"),
     "services/autoscaler/providers/adapters/docker_machine/client.py": (350, "one class around one program"),
     "services/proxy/exchange/request.py": (350, "what a request can be asked, in one class"),
     "services/proxy/forwarding/handlers/stage_in.py": (350, "one loop a task, whose steps share its state"),

@@ -49,6 +49,8 @@ COMPARED: Final = {
     "services/autoscaler/planning/core/requests.py::_shares": "since when a task waits is restated with `targetWait`; else nothing depends on it",
     "services/autoscaler/planning/core/openings.py::starts_in_ms": AGED,
     "services/autoscaler/planning/core/openings.py::running_left_ms": "since when a task runs is restated",
+    "services/autoscaler/boot_logs/core.py::listened_to": "how long a machine that is there is still listened to; what it says decides nothing",
+    "services/autoscaler/boot_logs/core.py::lines_from": "whether a reader asks again: shown to people",
     "services/autoscaler/machines/core.py::newborn": "bounded on both sides",
     "services/autoscaler/planning/core/offer_fallback.py::rests": "bounded on both sides: a pause ends when the clock goes back",
     "services/autoscaler/machine_life/life.py::age_ms": "shown to people, at least 0; in plans its machine is restated",

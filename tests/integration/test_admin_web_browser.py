@@ -3,14 +3,12 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
 from msgspec.structs import replace
-from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright, expect
+from playwright.async_api import Page, Route, expect
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
@@ -26,20 +24,18 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.tokens.adapters import TokensFileKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
+from tests.browsing import CHROMIUM, PASSWORD, a_browser, visiting
 from tests.cluster import Cluster
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import INFO, FakeScheduler, admin_health, node, task
 from tests.waiting import until
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium"),
 ]
 
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-PASSWORD = "pass"
 PICTURES = os.environ.get("CLUSTERODM_TEST_PICTURES", "")
 """A directory: screenshots are left there."""
 AXE = AXE_FILE_PATH.read_text(encoding="utf-8")
@@ -65,11 +61,8 @@ PAGES = {
     "api": "/api/v1/docs",
 }
 LOOKS = [("light", 1400), ("dark", 1400), ("light", 800), ("dark", 360)]
-REFUSED = "409"
-"""Chromium and htmx say on the console what a server refuses, also what a test wants to be refused."""
 NOT_FOUND = "404"
 """Chromium also says that a task's console, which its page asks for every two seconds, has gone with the task."""
-expect.set_options(timeout=20_000)
 
 
 @pytest.fixture
@@ -114,48 +107,6 @@ async def scheduler(nats_bus: NatsBus) -> AsyncIterator[FakeScheduler]:
     fake.consoles = {IDS[2]: tuple(f"[INFO] running stage {number}" for number in range(80))}
     async with nats_bus.serve("scheduler", fake.handlers()), nats_bus.serve("autoscaler", FakeAutoscaler().handlers()):
         yield fake
-
-
-@asynccontextmanager
-async def a_browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
-        try:
-            yield browser
-        finally:
-            await browser.close()
-
-
-@asynccontextmanager
-async def visiting(
-    browser: Browser, url: str, *, scheme: Any = "light", width: int = 1400, let_be: str = REFUSED
-) -> AsyncIterator[Page]:
-    """Open a window; whatever goes wrong in its scripts, or is loaded from elsewhere, fails the test. `let_be`: what the browser may write."""
-    problems: list[str] = []
-    context = await browser.new_context(
-        base_url=url,
-        viewport={"width": width, "height": 900},
-        color_scheme=scheme,
-    )
-    context.set_default_navigation_timeout(90_000)  # the first page is slow where many tests run side by side
-
-    def note(line: ConsoleMessage) -> None:
-        if line.type == "error" and let_be not in line.text:
-            problems.append(line.text)
-
-    opened = await context.new_page()
-    await opened.goto("/")
-    if "/signin" in opened.url:
-        await opened.get_by_label("User").fill("admin")
-        await opened.get_by_label("Password").fill(PASSWORD)
-        await opened.get_by_role("button", name="Sign in").click()
-        await expect(opened.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", note)
-    opened.on("request", lambda asked: None if asked.url.startswith(url) else problems.append(asked.url))
-    yield opened
-    await context.close()
-    assert problems == []
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ what it opens.
 from typing import Any, Final
 
 from clusterodm.libs.common.messages.buckets import (
+    BOOT_LOGS,
     CLUSTER,
     ENDED,
     MACHINE_SPANS,
@@ -40,7 +41,7 @@ PRIVATE: Final = tuple(
 """Buckets whose values are their writer's own affair; what they look like does not matter here."""
 BUCKETS: Final[tuple[BucketName[Any], ...]] = (
     *(NODES, TASKS, ENDED, UPLOADS, PROXIES, SECRETS, CLUSTER, SUMMARY, OPTIONS, MACHINES),
-    *(OBSERVATIONS, TOMBSTONES, TENANTS, USAGE, MACHINE_SPANS, PROGRESS, SPOOLS, SAMPLES),
+    *(OBSERVATIONS, TOMBSTONES, TENANTS, USAGE, MACHINE_SPANS, PROGRESS, SPOOLS, SAMPLES, BOOT_LOGS),
     *PRIVATE,
 )
 """Those first that a proxy waits for before it answers its first client."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from clusterodm.libs.common.messages.boot_logs import BootLog
 from clusterodm.libs.common.messages.kinds import BucketName, ObjectsName
 from clusterodm.libs.common.messages.overview import Sample, SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tenants import TenantShare
@@ -51,3 +52,5 @@ CONSOLES: Final = ObjectsName("consoles", writer="scheduler")
 """The whole console of each ended task's last attempt: zlib over a JSON array of lines."""
 MACHINES: Final = BucketName("machines", Machine, writer="autoscaler")
 """Machines that exist, or did within the last day."""
+BOOT_LOGS: Final = BucketName("boot-logs", BootLog, writer="autoscaler", durable=False, expires_s=7 * 24 * 3600.0)
+"""What machines have said while they booted, by machine; read by asking the autoscaler."""

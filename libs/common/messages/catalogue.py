@@ -2,6 +2,7 @@
 
 from clusterodm.libs.common.messages import (
     auth,
+    boot_logs,
     buckets,
     demand,
     estimates,
@@ -31,6 +32,7 @@ MODULES = (
     demand,
     estimates,
     machines,
+    boot_logs,
     tenants,
     usage,
     overview,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Refused, Unreadable
+from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG, BootLogLines, ReadBootLog
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.messages.machines import (
@@ -68,7 +69,7 @@ from clusterodm.libs.common.messages.tasks import (
 )
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.process.wall_clock import now_ms
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.roles import Principal, acting, refusal
@@ -362,15 +363,7 @@ async def show_autoscaler(bus: "Bus", _command: commands.ShowAutoscalerCommand) 
 
 async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
-    machines = (await bus.request(LIST_MACHINES, ListMachines())).machines
-    found = next(
-        (
-            view.machine.id
-            for view in machines
-            if (view.number == command.number if command.machine is None else view.machine.id == command.machine)
-        ),
-        None,
-    )
+    found = await machine_of(bus, command.number, command.machine)
     if found is None or command.name not in {"", found}:
         return Declined("there is no such machine")
     try:
@@ -379,6 +372,29 @@ async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -
         return Declined(error.message)
     log.info("machine.destroy_requested", machine=found)
     return DoneWithNote(view.told) if view.told else Ok()
+
+
+async def show_boot_log(bus: "Bus", command: commands.ShowBootLogCommand) -> Answer:
+    """ASR OUTPUT."""
+    found = command.machine or await machine_of(bus, command.number, None)
+    if found is None:
+        return Invalid("there is no such machine")
+    try:
+        return ConsoleLines((await boot_log(bus, found, command.from_line)).lines)
+    except Refused as error:
+        return Invalid(error.message)
+
+
+async def boot_log(bus: "Bus", machine: MachineId, from_line: int) -> BootLogLines:
+    """Ask for what a machine has said while it booted. Raises NotFound, Refused without an autoscaler, and BusFailed."""
+    return await bus.request(READ_BOOT_LOG, ReadBootLog(machine=machine, from_line=from_line))
+
+
+async def machine_of(bus: "Bus", number: int, machine: MachineId | None) -> MachineId | None:
+    """Find the machine that is meant by its number, or see that the one that is named is there."""
+    views = (await bus.request(LIST_MACHINES, ListMachines())).machines
+    meant_ids = (view.machine.id for view in views if (view.number == number if machine is None else view.machine.id == machine))  # fmt: skip
+    return next(meant_ids, None)
 
 
 async def pause_autoscaler(bus: "Bus", command: commands.PauseAutoscalerCommand) -> Answer:
@@ -466,6 +482,7 @@ HANDLERS: Final[dict[type, Callable[["Bus", Any], Awaitable[Answer]]]] = {
     commands.ListMachinesCommand: list_machines,
     commands.ShowAutoscalerCommand: show_autoscaler,
     commands.DestroyMachineCommand: destroy_machine,
+    commands.ShowBootLogCommand: show_boot_log,
     commands.PauseAutoscalerCommand: pause_autoscaler,
     commands.SetLogLevelCommand: set_log_level,
     commands.ResumeAutoscalerCommand: resume_autoscaler,

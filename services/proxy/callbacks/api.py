@@ -1,4 +1,7 @@
-"""What nodes and machines send: `/commit` when a task has ended, `/machine/lease` to live on, `/machine/boot-log` when a boot has failed."""
+"""What nodes and machines send.
+
+`/commit` when a task has ended, `/machine/lease` to live on, `/machine/boot-output` while booting, `/machine/boot-log` when that has failed.
+"""
 
 from typing import Final
 
@@ -7,7 +10,7 @@ import msgspec
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_json
-from clusterodm.services.proxy.callbacks.core import CallbackDecision
+from clusterodm.services.proxy.callbacks.core import CallbackDecision, line_number
 from clusterodm.services.proxy.callbacks.handlers import MachineCallbacks
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
@@ -19,6 +22,7 @@ COMMIT_LIMIT_BYTES: Final = 1024 * 1024
 Anybody may send one, and what anybody may send is short.
 """
 BOOT_LOG_LIMIT_BYTES: Final = 4096
+BOOT_OUTPUT_LIMIT_BYTES: Final = 32 * 1024
 TOO_LARGE: Final = 413
 UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
@@ -57,12 +61,25 @@ class CallbackRoutes:
 
     async def boot_failed(self, exchange: RequestContext) -> None:
         """Take the last lines of a machine whose boot has failed."""
-        body = await exchange.body(BOOT_LOG_LIMIT_BYTES, self._stall_s)
+        body = await self._body(exchange, BOOT_LOG_LIMIT_BYTES)
+        if body is not None:
+            await answer(exchange, await self._callbacks.boot_failed(exchange.token, body), FORBIDDEN)
+
+    async def boot_output(self, exchange: RequestContext) -> None:
+        """Take the last lines of a machine that boots; `from_line` says which is the first of them."""
+        body = await self._body(exchange, BOOT_OUTPUT_LIMIT_BYTES)
+        if body is not None:
+            first_line = line_number(exchange.query.get("from_line", [""])[0])
+            decision = await self._callbacks.boot_output(exchange.token, body, first_line)
+            await answer(exchange, decision, FORBIDDEN)
+
+    async def _body(self, exchange: RequestContext, limit_bytes: int) -> bytes | None:
+        """Read a short body; None: it is longer, and that was answered."""
+        body = await exchange.body(limit_bytes, self._stall_s)
         if body is None:
             await exchange.drain()
-            await exchange.json({"error": f"at most {BOOT_LOG_LIMIT_BYTES} bytes"}, TOO_LARGE)
-            return
-        await answer(exchange, await self._callbacks.boot_failed(exchange.token, body), FORBIDDEN)
+            await exchange.json({"error": f"at most {limit_bytes} bytes"}, TOO_LARGE)
+        return body
 
     async def renew_lease(self, exchange: RequestContext) -> None:
         """Let a machine live on."""

@@ -41,6 +41,8 @@ def webhook(secret: str, machine: Machine | None, *, on_machine: bool) -> Callba
 
 
 LAST_WORDS_LENGTH: Final = 400
+LONGEST_NUMBER: Final = 10
+"""Digits."""
 LAST_LINES_COUNT: Final = 5
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -50,6 +52,38 @@ def last_words(said: bytes) -> str:
     text = ESCAPES.sub("", said.decode("utf-8", "replace"))
     lines = ["".join(letter for letter in line if letter.isprintable()).strip() for line in text.splitlines()]
     return " | ".join([line for line in lines if line][-LAST_LINES_COUNT:])[-LAST_WORDS_LENGTH:]
+
+
+OUTPUT_LINES_COUNT: Final = 400
+PART_BYTES: Final = 30_000
+"""A machine sends no more of its output at a time (autoscaler/providers/core/cloud_init.py); so much may begin in the middle of a line."""
+MOST_LINES_COUNT: Final = 10**9
+
+
+def boot_lines(said: bytes, first_line: int) -> tuple[int, tuple[str, ...]]:
+    """Make printable lines of the last bytes of a boot's output: the number of the first of them, and the lines.
+
+    `first_line`: the number of the line in which the bytes begin, from 0. Where something came before, they may begin in the middle of a line, and a
+    secret may be cut in two there, so that line is left out; so is a last line that has not ended yet.
+    """
+    text = ESCAPES.sub("", said.decode("utf-8", "replace"))
+    lines = text.split("\n")[:-1]
+    if first_line > 0 or len(said) >= PART_BYTES:
+        first_line, lines = first_line + 1, lines[1:]
+    kept = lines[-OUTPUT_LINES_COUNT:]
+    return first_line + len(lines) - len(kept), tuple(map(printable_line, kept))
+
+
+def printable_line(line: str) -> str:
+    """Make a line of output printable: of one that was written over again and again, as progress is, the last that was written."""
+    shown = line.rstrip("\r").rpartition("\r")[2].replace("\t", "    ")
+    return "".join(letter for letter in shown if letter.isprintable())
+
+
+def line_number(text: str) -> int:
+    """Read the number of a line; 0 where it is none."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER else 0
+    return min(number, MOST_LINES_COUNT)
 
 
 def reporting(secret: str, machines: Iterable[Machine]) -> Machine | None:

@@ -3,11 +3,20 @@
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.boot_logs import REPORT_BOOT_OUTPUT, ReportBootOutput
 from clusterodm.libs.common.messages.machines import REPORT_BOOT_FAILURE, ReportBootFailure
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.callbacks.core import CallbackDecision, last_words, lease, reporting, webhook
+from clusterodm.services.proxy.callbacks.core import (
+    CallbackDecision,
+    boot_lines,
+    last_words,
+    lease,
+    reporting,
+    webhook,
+)
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 
@@ -37,16 +46,31 @@ class MachineCallbacks:
 
     async def boot_failed(self, secret: str, said: bytes) -> CallbackDecision:
         """Pass on what a machine has said last whose boot has failed. Raises BusFailed: it asks again."""
+        decision, machine = self._reporting(secret)
+        if machine is not None:
+            failure = ReportBootFailure(machine=machine.id, last_words=last_words(said))
+            await self._bus.request(REPORT_BOOT_FAILURE, failure)
+        return decision
+
+    async def boot_output(self, secret: str, said: bytes, first_line: int) -> CallbackDecision:
+        """Pass on what a machine says while it boots. Raises BusFailed: it tells again."""
+        decision, machine = self._reporting(secret)
+        if machine is not None:
+            first_line, lines = boot_lines(said, first_line)
+            await self._bus.request(
+                REPORT_BOOT_OUTPUT, ReportBootOutput(machine=machine.id, first_line=first_line, lines=lines)
+            )
+        return decision
+
+    def _reporting(self, secret: str) -> tuple[CallbackDecision, Machine | None]:
+        """Say what to answer to a machine that tells of its boot, and which it is; None: it is not to be listened to. Raises BusFailed."""
         self._require_knowledge()
         decision = lease(secret, self._cluster.machines())
         machine = reporting(secret, self._cluster.machines())
         if machine is None:
             MACHINE_CALLS_REFUSED.inc("boot-log")
             log.warning("boot_log.refused", reason=decision.value)
-        elif decision is CallbackDecision.WELCOME:
-            failure = ReportBootFailure(machine=machine.id, last_words=last_words(said))
-            await self._bus.request(REPORT_BOOT_FAILURE, failure)
-        return decision
+        return decision, machine if decision is CallbackDecision.WELCOME else None
 
     def wanted(self, secret: str) -> CallbackDecision:
         """Say to a machine whether it should go on. Raises BusFailed."""

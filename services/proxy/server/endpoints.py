@@ -29,6 +29,7 @@ PLAIN: Final = frozenset(
             "/commit",
             "/machine/lease",
             "/machine/boot-log",
+            "/machine/boot-output",
             "/healthz",
             "/readyz",
             "/auth/info",

@@ -5,7 +5,7 @@ That is: to the proxy that holds its upload (peers), or to the story that answer
 original does, 200 with `{"error": "Cannot handle …"}`.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
-POST /commit and a machine's /machine/lease and /machine/boot-log, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
+POST /commit and a machine's /machine/lease, /machine/boot-log and /machine/boot-output, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
 NodeODM's words, which its page shows.
 """
 
@@ -49,7 +49,16 @@ from clusterodm.services.proxy.uploads.api import UploadRoutes
 log = structlog.get_logger()
 
 PUBLIC: Final = frozenset(
-    ("/auth/info", "/auth/login", "/auth/register", "/healthz", "/readyz", "/machine/lease", "/machine/boot-log")
+    (
+        "/auth/info",
+        "/auth/login",
+        "/auth/register",
+        "/healthz",
+        "/readyz",
+        "/machine/lease",
+        "/machine/boot-log",
+        "/machine/boot-output",
+    )
 )
 CREATING: Final = "/task/new/"
 NEW: Final = "/task/new"
@@ -114,6 +123,7 @@ class Router:
             "/commit": (POST, stories.callbacks.task_finished),
             "/machine/lease": (GET, stories.callbacks.renew_lease),
             "/machine/boot-log": (POST, stories.callbacks.boot_failed),
+            "/machine/boot-output": (POST, stories.callbacks.boot_output),
             "/healthz": (GET, self._health),
             "/readyz": (GET, self._health),
         }

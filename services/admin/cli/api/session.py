@@ -32,7 +32,7 @@ SHORT: Final = frozenset(
     {
         *(("node", "list"), ("node", "info"), ("node", "best"), ("route", "list"), ("route", "info")),
         *(("task", "list"), ("task", "info"), ("task", "output"), ("tenant", "usage")),
-        *(("asr", "list"), ("asr", "status"), ("asr", "viewcmd"), ("asr", "plan")),
+        *(("asr", "list"), ("asr", "status"), ("asr", "viewcmd"), ("asr", "plan"), ("asr", "output")),
     }
 )
 """What changes nothing, so that it may be asked again."""
@@ -124,8 +124,10 @@ def goes_on(given: argparse.Namespace) -> bool:
 
 async def long_answer(bus: "Bus", given: argparse.Namespace, show: Callable[[Answer], int]) -> Answer | None:
     """Carry out what is answered bit by bit; what went wrong in the end."""
-    from clusterodm.services.admin.cli.handlers.lasting import follow, wait_for
+    from clusterodm.services.admin.cli.handlers.lasting import follow, follow_boot, wait_for
 
+    if given.noun == "asr":
+        return await follow_boot(bus, given, show)
     return await (wait_for if given.verb == "wait" else follow)(bus, given, show)
 
 

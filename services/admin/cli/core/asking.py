@@ -9,8 +9,9 @@ from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
 from clusterodm.libs.common.model.nodes import labels_of
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.admin.commands.core import commands
-from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct, whole
 
 Arguments = argparse.Namespace
 Build = Callable[[Arguments], commands.Command]
@@ -37,6 +38,14 @@ def changing_node(act: NodeAct) -> Build:
 def changing_task(act: TaskAct) -> Build:
     """Make the reader of a command that changes a task."""
     return lambda given: commands.ChangeTaskCommand(act, given.task)
+
+
+def boot_log_of(given: Arguments) -> commands.Command:
+    """Make the command that shows a machine's boot log: by its number or its name."""
+    number = whole(given.machine)
+    if number is not None:
+        return commands.ShowBootLogCommand(number, given.line)
+    return commands.ShowBootLogCommand(from_line=given.line, machine=MachineId(given.machine))
 
 
 def snapshot_first(given: Arguments) -> NoReturn:
@@ -82,6 +91,7 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ("asr", "list"): lambda _: commands.ListMachinesCommand(),
     ("asr", "status"): lambda _: commands.ShowAutoscalerCommand(),
     ("asr", "destroy"): lambda given: commands.DestroyMachineCommand(given.number),
+    ("asr", "output"): boot_log_of,
     ("asr", "pause"): lambda given: commands.PauseAutoscalerCommand(given.reason),
     ("asr", "resume"): lambda _: commands.ResumeAutoscalerCommand(),
     ("asr", "check"): check_first,

@@ -64,6 +64,9 @@ ONLY_NODE: Final = Argument("number", "only this node's", "number", optional=Tru
 TASK: Final = Argument("task", "its id, or as much of its beginning as no other has", shown="TASK", completes="task")
 IMAGES: Final = Argument("images", "number of images", "count")
 MACHINE: Final = Argument("number", "its number in `asr list`", "number", completes="machine")
+ANY_MACHINE: Final = Argument(
+    "machine", "its number in `asr list`, or its name, also after it has ended", shown="MACHINE", completes="machine"
+)
 LINE: Final = Argument("line", "from this line on; negative: the last lines", "line", optional=True, otherwise=0)
 WATCH: Final = Argument(
     "--watch", "show it again every so many seconds", "seconds", short="-w", optional=True, otherwise=2, shown="SECONDS"
@@ -182,6 +185,12 @@ MACHINES: Final = (
     Verb("list", "list the machines with their numbers", (WATCH,)),
     Verb("status", "show what the autoscaler does, and why"),
     Verb("destroy", "destroy a machine; a task on it gets a new attempt", (MACHINE,)),
+    Verb(
+        "output",
+        "show what a machine has said while it booted",
+        (ANY_MACHINE, LINE, Argument("--follow", "go on until it has booted", short="-f", switch=True)),
+        (("asr output 1 -f", "why does it take so long?"),),
+    ),
     Verb("pause", "start no more machines", (Argument("reason", "shown in the status", optional=True, otherwise=""),)),
     Verb("resume", "start machines again"),
     Verb("viewcmd", "show the command that would start a machine", (IMAGES,)),

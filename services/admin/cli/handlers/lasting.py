@@ -14,7 +14,7 @@ from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.tasks import GET_TASK, READ_CONSOLE, ReadConsole, TaskRef
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.ports import Bus, StoredEvent
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.cli.core.events import matches, mistaken
@@ -28,6 +28,8 @@ from clusterodm.services.admin.commands.core.answers import (
     Invalid,
     Unavailable,
 )
+from clusterodm.services.admin.commands.core.numbers import whole
+from clusterodm.services.admin.commands.handlers import boot_log, machine_of
 
 EVENTS_COUNT: Final = 100
 EVENTS_PAGE_COUNT: Final = 5000
@@ -77,6 +79,28 @@ async def follow(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace = U
         return Invalid(error.message)
     except BusFailed:
         return Unavailable("The scheduler does not answer.")
+
+
+async def follow_boot(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace = USUAL) -> Answer | None:
+    """Show what a machine says while it boots until it has booted; what went wrong, or None."""
+    try:
+        number = whole(given.machine)
+        machine = MachineId(given.machine) if number is None else await machine_of(bus, number, None)
+        if machine is None:
+            return Invalid("there is no such machine")
+        at = given.line
+        while True:
+            log = await with_retries(partial(boot_log, bus, machine, at), pace)
+            if log.lines:
+                show(ConsoleLines(log.lines))
+            if log.ended:
+                return None
+            at = log.next_line
+            await asyncio.sleep(pace.again_s)
+    except (NotFound, Refused) as error:
+        return Invalid(error.message)
+    except BusFailed:
+        return Unavailable("The autoscaler does not answer.")
 
 
 async def new_lines(bus: Bus, task: Task, at: int, show: Show, pace: Pace) -> int:

@@ -174,6 +174,15 @@ class DestroyMachineCommand(Frozen, frozen=True):
     """When given, this machine, whatever its number is."""
 
 
+class ShowBootLogCommand(Frozen, frozen=True):
+    """ASR OUTPUT <n> [line]; a negative line means the last lines."""
+
+    number: int = NO_NUMBER
+    from_line: int = 0
+    machine: MachineId | None = None
+    """When given, this machine, whatever its number is; it may have ended."""
+
+
 class PauseAutoscalerCommand(Frozen, frozen=True):
     """ASR PAUSE [reason]."""
 
@@ -210,6 +219,7 @@ AutoscalerCommand = (
     | ListMachinesCommand
     | ShowAutoscalerCommand
     | DestroyMachineCommand
+    | ShowBootLogCommand
     | PauseAutoscalerCommand
     | ResumeAutoscalerCommand
 )

@@ -11,7 +11,7 @@ from typing import Final
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.nodes import labels_of
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.admin.commands.core.commands import (
     AddNodeCommand,
     BestNodeCommand,
@@ -30,6 +30,7 @@ from clusterodm.services.admin.commands.core.commands import (
     PrioritizeTaskCommand,
     ResumeAutoscalerCommand,
     ShowAutoscalerCommand,
+    ShowBootLogCommand,
     ShowConsoleCommand,
     ShowNodeCommand,
     ShowRouteCommand,
@@ -99,6 +100,16 @@ def read_output(arguments: Sequence[str]) -> Command:
     )
 
 
+def read_boot_log(arguments: Sequence[str]) -> Command:
+    """Read what follows ASR OUTPUT: a machine's number or name, and a line."""
+    line, number = line_number(arguments[1]) if len(arguments) > 1 else 0, whole(arguments[0])
+    if line is None:
+        return UnknownCommand(f"{arguments[1]} is no line")
+    if number is not None:
+        return ShowBootLogCommand(number, line)
+    return ShowBootLogCommand(from_line=line, machine=MachineId(arguments[0]))
+
+
 def read_priority(arguments: Sequence[str]) -> Command:
     """Read what follows TASK PRIORITY."""
     priority = line_number(arguments[1].removeprefix("+"))
@@ -144,6 +155,7 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("ASR", "LIST"): (0, lambda _: ListMachinesCommand()),
     ("ASR", "STATUS"): (0, lambda _: ShowAutoscalerCommand()),
     ("ASR", "DESTROY"): (1, lambda words: DestroyMachineCommand(node_number(words[0]))),
+    ("ASR", "OUTPUT"): (1, read_boot_log),
     ("ASR", "PAUSE"): (0, lambda words: PauseAutoscalerCommand(" ".join(words))),
     ("ASR", "RESUME"): (0, lambda _: ResumeAutoscalerCommand()),
     ("LOG", "LEVEL"): (1, lambda words: log_level_command(*words[:2])),
@@ -176,6 +188,7 @@ HELP: Final = (
     "ASR LIST - List the machines with their numbers",
     "ASR STATUS - Show what the autoscaler does, and why",
     "ASR DESTROY <machine number> - Destroy a machine; a task on it gets a new attempt",
+    "ASR OUTPUT <machine number or name> [line] - Show what a machine has said while it booted, from a line on or the last -n lines",
     "ASR PAUSE [reason] - Start no more machines",
     "ASR RESUME - Start machines again",
     "LOG LEVEL <debug|info|warning|error> [service] - Log more or less from now on, in all services or one",

@@ -5,6 +5,7 @@
                                                    POST services/log-level
     GET  tasks/{id}/console, tasks/{id}/console.txt
     POST tasks/{id}/cancel, tasks/{id}/restart, tasks/{id}/up, tasks/{id}/priority     DELETE tasks/{id}
+    GET  machines/{id}/boot-log, machines/{id}/boot-log.txt
     GET  nodes, nodes/{id}                         GET  machines, machines/{id}, autoscaler
     POST nodes, nodes/probe, nodes/{id}/lock, nodes/{id}/unlock, nodes/{id}/drain, nodes/{id}/labels    DELETE nodes/{id}
     POST autoscaler/pause, autoscaler/resume       DELETE machines/{id}
@@ -12,8 +13,7 @@
 What is about tenants is in tenants.py. What changes something is a command, as telnet and the command line give it (admin/commands).
 """
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
@@ -30,12 +30,12 @@ from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
+from clusterodm.services.admin.web.api.consoles import console_routes
 from clusterodm.services.admin.web.api.live import event_stream
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted, autoscaler_view
 from clusterodm.services.admin.web.core.views import (
     ActDone,
     AutoscalerView,
-    ConsoleView,
     EventRow,
     ListPage,
     MachineDetail,
@@ -59,8 +59,6 @@ Order = Literal["asc", "desc"]
 Text = Annotated[str, Query(max_length=200)]
 Page = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]
-LINES_COUNT: Final = 100_000_000
-CONSOLE_PAGES_COUNT: Final = 10_000
 
 
 class AddNodeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,7 +130,7 @@ def api_routes(bus: Bus, reader: ClusterReader, overviews: OverviewHandler, view
         overview_routes(reader, overviews, views),
         log_routes(bus, views),
         task_reading(reader, views),
-        console_routes(reader, views),
+        *console_routes(reader, views),
         task_acts(bus, views),
         node_reading(reader, views),
         node_acts(bus, views),
@@ -217,36 +215,6 @@ def task_reading(reader: ClusterReader, views: Views) -> APIRouter:
     @router.get("/tasks/{task}", summary="All that is known of a task", **views.described(TaskView, 404))
     async def one(task: str) -> Response:
         return said(await reader.task(task))
-
-    return router
-
-
-def console_routes(reader: ClusterReader, views: Views) -> APIRouter:
-    """Serve consoles."""
-    router = router_of("tasks")
-
-    @router.get(
-        "/tasks/{task}/console",
-        summary="A task's console from a line on; a negative number: the last lines",
-        **views.described(ConsoleView, 404),
-    )
-    async def console(task: str, from_line: Annotated[int, Query(ge=-LINES_COUNT, le=LINES_COUNT)] = 0) -> Response:
-        return said(await reader.console(task, from_line))
-
-    @router.get("/tasks/{task}/console.txt", summary="A task's whole console as text", include_in_schema=False)
-    async def console_text(task: str) -> Response:
-        first = await reader.console(task, 0)
-
-        async def lines() -> AsyncIterator[str]:
-            page = first
-            for _ in range(CONSOLE_PAGES_COUNT):
-                if not page.lines:
-                    return
-                yield "".join(f"{line}\n" for line in page.lines)
-                page = await reader.console(task, page.next_line)
-
-        headers = {"Content-Disposition": 'attachment; filename="console.txt"'}
-        return StreamingResponse(lines(), media_type="text/plain; charset=utf-8", headers=headers)
 
     return router
 

@@ -25,6 +25,7 @@ from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.commands.handlers import boot_log
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.lists import (
     MACHINE_SORTS,
@@ -168,6 +169,11 @@ class ClusterReader:
         if found is None:
             raise NotFound("there is no such machine")
         return machine_detail(found)
+
+    async def boot_log(self, machine: str, from_line: int) -> ConsoleView:
+        """Show what a machine has said while it booted, from a line on. Raises NotFound."""
+        log = await boot_log(self._bus, MachineId(machine), from_line)
+        return ConsoleView(lines=log.lines, from_line=log.from_line, next_line=log.next_line, ended=log.ended)
 
     async def _machines(self, *, ended: bool) -> tuple[MachineView, ...]:
         return (await self._bus.request(LIST_MACHINES, ListMachines(ended=ended))).machines

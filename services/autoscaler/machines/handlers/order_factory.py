@@ -33,6 +33,7 @@ CLUSTER_TAG: Final = "clusterodm-cluster"
 COMMIT: Final = "/commit"
 LEASE: Final = "/machine/lease"
 REPORT: Final = "/machine/boot-log"
+OUTPUT: Final = "/machine/boot-output"
 
 
 class OrderFactory:
@@ -144,6 +145,7 @@ class OrderFactory:
             webhook_url=self._url(COMMIT, machine),
             lease_url=self._url(LEASE, machine) if node.lease_s else NO_SECRET,
             report_url=self._url(REPORT, machine),
+            output_url=self._url(OUTPUT, machine),
             lease_s=node.lease_s if self._public_url else 0,
             max_images=machine.max_images,
             tasks_at_once_count=machine.tasks_at_once_count,

@@ -11,8 +11,8 @@ In this order, because each step may hang or fail and the first must hold whatev
     5. registry  log in, for a private image
     6. node      pull the image and start the container
 
-When it ends before its end, it sends the last lines of what it has said to the cluster, with the machine's own secret, so that the reason
-of the failure is known before the machine is gone.
+While it boots, it sends the last lines of what cloud-init has said to the cluster every few seconds, with the machine's own secret. When it ends before its
+end, it says so with its last words, so that the reason of the failure is known before the machine is gone.
 
 Every secret lies in a file of mode 0600 (0700 where it is a script) that only root reads; none is a word of a command
 but the node's own, whose flags are NodeODM's only door. The document is JSON, of which YAML is a superset: cloud-init
@@ -36,7 +36,11 @@ PASSWORD: Final = f"{FOLDER}/registry-password"
 LEASE: Final = f"{FOLDER}/lease.sh"
 LEASE_URL: Final = f"{FOLDER}/lease-url"
 REPORT_URL: Final = f"{FOLDER}/report-url"
+OUTPUT_URL: Final = f"{FOLDER}/output-url"
 LOG: Final = f"{FOLDER}/boot.log"
+CLOUD_INIT_LOG: Final = "/var/log/cloud-init-output.log"
+"""What cloud-init and all that it runs has said, this boot among it."""
+TELL_EVERY_S: Final = 5
 SERVICE: Final = "/etc/systemd/system/clusterodm-lease.service"
 TIMER: Final = "/etc/systemd/system/clusterodm-lease.timer"
 INSTALL_URL: Final = "https://get.docker.com"
@@ -100,17 +104,38 @@ REPORT: Final = """\
 log={log}
 (umask 077 && : >"$log")
 exec > >(exec tee "$log") 2>&1
+post() {{
+    if command -v curl >/dev/null; then
+        printf 'url = "%s"\\n' "$1" | curl -s -o /dev/null --max-time 20 --retry "$3" --data-binary "@$2" -K -
+    else
+        printf '%s\\n' "$1" | wget -q -O /dev/null --timeout=20 --tries="$3" --post-file="$2" -i -
+    fi
+}}
+tell() {{
+    whole={output}
+    [ -s "$whole" ] || whole="$log"
+    (umask 077 && cat "$whole" >"$log.whole$1")
+    tail -n 350 "$log.whole$1" | tail -c 30000 >"$log.part$1"
+    first="$(($(wc -l <"$log.whole$1") - $(wc -l <"$log.part$1")))"
+    post "$(cat {output_file})&from_line=$first" "$log.part$1" "$2"
+}}
+(
+    told=
+    while said="$(cat {output} "$log" 2>/dev/null | wc -c)"; do
+        if [ "$said" != "$told" ]; then tell .live 1 && told="$said"; fi
+        sleep {every_s}
+    done
+) >/dev/null 2>&1 &
+teller=$!
 report() {{
     code=$?
-    [ "$code" = 0 ] && return
+    echo "ended with code $code"
     sleep 1 # until tee has written what was said last
-    {{ tail -c 1500 "$log"; echo "ended with code $code"; }} >"$log.last"
-    url="$(cat {url_file})"
-    if command -v curl >/dev/null; then
-        printf 'url = "%s"\\n' "$url" | curl -s -o /dev/null --max-time 20 --retry 5 --data-binary "@$log.last" -K -
-    else
-        printf '%s\\n' "$url" | wget -q -O /dev/null --timeout=20 --tries=5 --post-file="$log.last" -i -
-    fi
+    kill "$teller"
+    tell .end 5
+    [ "$code" = 0 ] && return
+    tail -c 1500 "$log" >"$log.last"
+    post "$(cat {url_file})" "$log.last" 5
 }}
 trap report EXIT
 """
@@ -150,6 +175,7 @@ def files(launch: Launch, engine_install_url: str, deletion: SelfDeletion | None
         found.append(file(PASSWORD, launch.registry.password.reveal(), "0600"))
     if launch.report_url:
         found.append(file(REPORT_URL, launch.report_url.reveal(), "0600"))
+        found.append(file(OUTPUT_URL, launch.output_url.reveal(), "0600"))
     if has_lease(launch):
         found += lease_files(launch, deletion)
     return found
@@ -189,7 +215,11 @@ def boot_script(launch: Launch, engine_install_url: str) -> str:
         return snapshot_script(launch, engine_install_url)
     steps = [HEAD]
     if launch.report_url:
-        steps.append(REPORT.format(log=LOG, url_file=REPORT_URL))
+        steps.append(
+            REPORT.format(
+                log=LOG, url_file=REPORT_URL, output_file=OUTPUT_URL, output=CLOUD_INIT_LOG, every_s=TELL_EVERY_S
+            )
+        )
     if has_lease(launch):
         steps.append("systemctl daemon-reload && systemctl enable --now clusterodm-lease.timer\n")
     if launch.swap_ratio > 0:

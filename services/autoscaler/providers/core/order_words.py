@@ -112,7 +112,7 @@ def label(text: str) -> str:
 
 def secrets_of(launch: Launch) -> list[Secret]:
     """Give everything in a launch that must not be shown."""
-    found = [launch.token, launch.webhook_url, launch.lease_url, launch.report_url]
+    found = [launch.token, launch.webhook_url, launch.lease_url, launch.report_url, launch.output_url]
     if launch.s3:
         found += [launch.s3.access_key, launch.s3.secret_key]
     if launch.registry:

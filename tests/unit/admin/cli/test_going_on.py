@@ -25,7 +25,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.cli.core import events
 from clusterodm.services.admin.cli.core.grammar import read
 from clusterodm.services.admin.cli.core.tables import human
-from clusterodm.services.admin.cli.handlers.lasting import Pace, follow, show_events, wait_for
+from clusterodm.services.admin.cli.handlers.lasting import Pace, follow, follow_boot, show_events, wait_for
 from clusterodm.services.admin.cli.handlers.once import ask, completions
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
@@ -39,6 +39,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
 )
 from clusterodm.services.admin.rendering.json_objects import document
+from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, node, task
 from tests.waiting import until
 
@@ -318,3 +319,27 @@ async def test_shells_are_offered_what_there_is(bus: MemoryBus, scheduler: FakeS
     assert await completions(bus, "node") == [("1", "127.0.0.1:4001")]
     assert (TWO, "failed task 6f96") in await completions(bus, "task")
     assert await completions(bus, "what") == []
+
+
+async def test_a_boot_log_is_followed_until_the_machine_has_booted(bus: MemoryBus) -> None:
+    fake, shown = FakeAutoscaler(), list[Answer]()
+    name = fake.machines[1].machine.id
+    fake.boot_logs[name] = ("one", "two", "three")
+    async with bus.serve("autoscaler", fake.handlers()):
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(follow_boot(bus, given("asr output 2 -1 -f"), shown.append, SOON))
+            await until(lambda: shown)
+            fake.boot_logs[name] += ("four",)
+            await until(lambda: len(shown) > 1)
+            fake.booting = False
+        assert following.result() is None
+        assert shown == [ConsoleLines(("three",)), ConsoleLines(("four",))]
+        assert await follow_boot(bus, given("asr output nobody -f"), shown.append, SOON) == Invalid(
+            "There is no machine nobody"
+        )
+        assert await follow_boot(bus, given("asr output 9 -f"), shown.append, SOON) == Invalid(
+            "there is no such machine"
+        )
+    assert await follow_boot(bus, given("asr output 2 -f"), shown.append, SOON) == Unavailable(
+        "The autoscaler does not answer."
+    )

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG
 from clusterodm.libs.common.messages.machines import (
     LIST_MACHINES,
     PAUSE_AUTOSCALER,
@@ -17,7 +18,15 @@ from clusterodm.libs.common.messages.machines import (
 from clusterodm.libs.common.model.machines import MachineState
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.cli.core.tables import human
-from clusterodm.services.admin.commands.core.answers import AutoscalerReport, Declined, MachineListing, Ok, Unavailable
+from clusterodm.services.admin.commands.core.answers import (
+    AutoscalerReport,
+    ConsoleLines,
+    Declined,
+    Invalid,
+    MachineListing,
+    Ok,
+    Unavailable,
+)
 from clusterodm.services.admin.commands.core.commands import DestroyMachineCommand
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.rendering.json_objects import document
@@ -146,3 +155,22 @@ async def test_a_line_says_why_a_machine_stays_and_why_it_cannot_be_destroyed(
     one, two = document(answer)
     assert (one["reason"], one["keptUntil"]) == ("it stays until 11:00:00 UTC", 5)
     assert (two["removalFailure"], two["keptUntil"]) == ("the cloud says no", None)
+
+
+async def test_a_boot_log_is_read_by_the_machines_number_or_name(bus: MemoryBus, autoscaler: FakeAutoscaler):
+    name = autoscaler.machines[1].machine.id
+    autoscaler.boot_logs[name] = ("one", "two", "three")
+    for line in ("ASR OUTPUT 2", f"ASR OUTPUT {name}", "ASR OUTPUT 2 0"):
+        assert await execute(bus, parse(line)) == ConsoleLines(("one", "two", "three"))
+    assert await execute(bus, parse("ASR OUTPUT 2 -1")) == ConsoleLines(("three",))
+    assert await execute(bus, parse("ASR OUTPUT 1")) == ConsoleLines(())
+    for line in ("ASR OUTPUT 9", "ASR OUTPUT nobody", "ASR OUTPUT 1 x"):
+        assert isinstance(await execute(bus, parse(line)), Invalid), line
+
+
+async def test_without_an_autoscaler_there_is_no_boot_log(bus: MemoryBus):
+    async def refuse(_asked: object) -> None:
+        raise Refused("no autoscaler is configured")
+
+    async with bus.serve("autoscaler", {READ_BOOT_LOG: refuse}):
+        assert await execute(bus, parse("ASR OUTPUT m")) == Invalid("no autoscaler is configured")

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import threading
@@ -22,6 +23,7 @@ from clusterodm.services.autoscaler.providers.core.cloud_init import (
     LEASE_SCRIPT,
     LEASE_URL,
     LOG,
+    OUTPUT_URL,
     PASSWORD,
     REPORT,
     REPORT_URL,
@@ -350,39 +352,74 @@ def test_a_node_runs_as_many_tasks_at_a_time_as_its_size_says():
 
 def booted(cluster: Cluster, folder: Path, steps: str, path: str = os.environ["PATH"]) -> int:
     """Run a boot script with these steps; its exit code."""
-    (folder / "url").write_text(f"http://127.0.0.1:{cluster.server.server_port}/machine/boot-log?token=s3cret")
-    script = folder / "boot.sh"
+    for name in ("log", "output"):
+        (folder / name).write_text(f"http://127.0.0.1:{cluster.server.server_port}/machine/boot-{name}?token=s3cret")
+    script, whole = folder / "boot.sh", folder / "cloud-init.log"
+    files = {"url_file": folder / "log", "output_file": folder / "output", "output": whole}
     script.write_text(
-        REPORT.format(log=folder / "boot.log", url_file=folder / "url").replace("sleep 1", "sleep 0.2") + steps
+        REPORT.format(log=folder / "boot.log", every_s=0.1, **files).replace("sleep 1", "sleep 0.3") + steps
     )
     ran = subprocess.run(["bash", script], env={"PATH": path}, capture_output=True, text=True, timeout=30, check=False)
     assert "s3cret" not in ran.stdout + ran.stderr
     return ran.returncode
 
 
-@pytest.mark.parametrize("without", [pytest.param("", id="curl"), pytest.param("curl", id="wget")])
+WITH_AND_WITHOUT_CURL = pytest.mark.parametrize(
+    "without",
+    [
+        pytest.param("", id="curl"),
+        pytest.param(
+            "curl", id="wget", marks=pytest.mark.skipif(not shutil.which("wget"), reason="this computer has no wget")
+        ),
+    ],
+)
+
+
+@WITH_AND_WITHOUT_CURL
 def test_a_boot_that_fails_sends_its_last_words_home(cluster: Cluster, tmp_path: Path, without: str):
-    if without and not any(Path(folder, "wget").exists() for folder in ("/usr/bin", "/bin")):
-        pytest.skip("this computer has no wget")
     path = Rented(tmp_path, "http://127.0.0.1:9", without).path
     steps = "head -c 100000 /dev/zero | tr '\\0' x; echo\necho 'E: no such package' >&2\nexit 7\n"
     assert booted(cluster, tmp_path, steps, path) == 7
-    [(where, said)] = cluster.told
+    *output, (where, said) = cluster.told
     assert where == "/machine/boot-log?token=s3cret"
     assert said.splitlines()[-2:] == ["E: no such package", "ended with code 7"]
     assert len(said) < 2000
+    assert {where.partition("?")[0] for where, _ in output} == {"/machine/boot-output"}
+    assert output[-1][1].splitlines()[-1] == "ended with code 7"
     assert stat.S_IMODE((tmp_path / "boot.log").stat().st_mode) == 0o600
 
 
-def test_a_boot_that_works_sends_nothing(cluster: Cluster, tmp_path: Path):
+@WITH_AND_WITHOUT_CURL
+def test_a_machine_tells_what_it_says_while_it_boots(cluster: Cluster, tmp_path: Path, without: str):
+    path = Rented(tmp_path, "http://127.0.0.1:9", without).path
+    steps = "for each in $(seq 500); do echo line $each; done; sleep 1; echo and the last\n"
+    assert booted(cluster, tmp_path, steps, path) == 0
+    assert {where.partition("?")[0] for where, _ in cluster.told} == {"/machine/boot-output"}, "no failure"
+    (while_booting, early), (at_the_end, late) = cluster.told[-2:]
+    assert while_booting == "/machine/boot-output?token=s3cret&from_line=150"
+    assert early.splitlines()[::349] == ["line 151", "line 500"]
+    assert at_the_end == "/machine/boot-output?token=s3cret&from_line=152"
+    assert late.splitlines()[-3:] == ["line 500", "and the last", "ended with code 0"]
+    assert len(cluster.told) < 10, "it tells only what is new"
+
+
+def test_a_machine_tells_all_that_cloud_init_has_said(cluster: Cluster, tmp_path: Path):
+    (tmp_path / "cloud-init.log").write_text("Cloud-init v. 25.1\n" + "y" * 40_000 + "\n")
     assert booted(cluster, tmp_path, "echo fine\n") == 0
-    assert cluster.told == []
+    where, said = cluster.told[-1]
+    assert where == "/machine/boot-output?token=s3cret&from_line=1"
+    assert len(said) == 30_000
 
 
 def test_the_address_for_last_words_lies_in_a_file_that_only_root_reads():
-    told = replace(PLAIN, report_url=Secret("https://cluster.example.org/machine/boot-log?token=hook"))
+    told = replace(
+        PLAIN,
+        report_url=Secret("https://cluster.example.org/machine/boot-log?token=hook"),
+        output_url=Secret("https://cluster.example.org/machine/boot-output?token=hook"),
+    )
     found = files(told)
     assert (found[REPORT_URL]["permissions"], found[REPORT_URL]["content"]) == ("0600", told.report_url.reveal())
+    assert (found[OUTPUT_URL]["permissions"], found[OUTPUT_URL]["content"]) == ("0600", told.output_url.reveal())
     assert "hook" not in found[BOOT]["content"]
     assert "trap report EXIT" in found[BOOT]["content"]
     assert LOG in found[BOOT]["content"]

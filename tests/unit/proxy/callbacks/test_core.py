@@ -7,7 +7,15 @@ import pytest
 
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.services.proxy.callbacks.core import CallbackDecision, last_words, lease, reporting, webhook
+from clusterodm.services.proxy.callbacks.core import (
+    CallbackDecision,
+    boot_lines,
+    last_words,
+    lease,
+    line_number,
+    reporting,
+    webhook,
+)
 from clusterodm.services.proxy.cluster.core import wanted
 
 OWN, OTHER = "own-secret", "others-secret"
@@ -86,3 +94,33 @@ def test_a_report_is_of_the_machine_whose_secret_it_shows():
 )
 def test_last_words_are_one_short_line_that_can_be_printed(said: bytes, line: str):
     assert last_words(said) == line
+
+
+@pytest.mark.parametrize(
+    ("said", "first_line", "found"),
+    [
+        pytest.param(b"one\n\ntwo\n", 0, (0, ("one", "", "two")), id="lines, empty ones too"),
+        pytest.param(b"one\ntw", 0, (0, ("one",)), id="a line that has not ended"),
+        pytest.param(b"ret\nfour\nfive\n", 3, (4, ("four", "five")), id="it begins in the middle of a line"),
+        pytest.param(b"10%\r50%\r100%\r\nok\n", 0, (0, ("100%", "ok")), id="progress"),
+        pytest.param(b"\x1b[31mred\x1b[0m\tx\x00\xff\n", 0, (0, ("red    x\ufffd",)), id="signs that nobody sees"),
+        pytest.param(b"", 7, (8, ()), id="nothing"),
+        pytest.param(b"x" * 30_000 + b"\nend\n", 0, (1, ("end",)), id="a first line that was cut"),
+    ],
+)
+def test_the_output_of_a_boot_becomes_numbered_lines_that_can_be_printed(
+    said: bytes, first_line: int, found: tuple[int, tuple[str, ...]]
+):
+    assert boot_lines(said, first_line) == found
+
+
+def test_of_many_lines_the_last_are_taken():
+    first, lines = boot_lines(b"".join(b"%d\n" % number for number in range(1000)), 0)
+    assert (first, lines[0], lines[-1], len(lines)) == (600, "600", "999", 400)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("12", 12), ("", 0), ("-3", 0), ("x", 0), ("9" * 11, 0), ("9999999999", 10**9)]
+)
+def test_the_number_of_a_line_is_a_number_or_none(text: str, number: int):
+    assert line_number(text) == number

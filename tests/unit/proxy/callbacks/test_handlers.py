@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.boot_logs import REPORT_BOOT_OUTPUT, BootOutputHeard, ReportBootOutput
 from clusterodm.libs.common.messages.machines import REPORT_BOOT_FAILURE, BootFailureHeard, ReportBootFailure
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.model.machines import Machine, MachineState
@@ -99,3 +100,32 @@ async def test_the_last_words_of_a_boot_need_the_machines_secret(
     async with bus.serve("autoscaler", {REPORT_BOOT_FAILURE: hear}):
         assert await MachineCallbacks(bus, cluster).boot_failed(secret, b"no room\n") is decision
     assert [(each.machine, each.last_words) for each in heard] == [("m", words) for words in told]
+
+
+@pytest.mark.parametrize(
+    ("secret", "state", "decision", "told"),
+    [
+        pytest.param("s3cret", MachineState.SETTING_UP, CallbackDecision.WELCOME, [(3, ("pulling",))], id="its own"),
+        pytest.param("s3cret", MachineState.DESTROYING, CallbackDecision.OVER, [], id="of one that goes already"),
+        pytest.param("another", MachineState.SETTING_UP, CallbackDecision.WRONG, [], id="wrong"),
+        pytest.param("", MachineState.SETTING_UP, CallbackDecision.NAMELESS, [], id="none"),
+    ],
+)
+async def test_the_output_of_a_boot_needs_the_machines_secret(
+    bus: MemoryBus,
+    cluster: FakeCluster,
+    secret: str,
+    state: MachineState,
+    decision: CallbackDecision,
+    told: list[object],
+) -> None:
+    heard: list[ReportBootOutput] = []
+
+    async def hear(report: ReportBootOutput) -> BootOutputHeard:
+        heard.append(report)
+        return BootOutputHeard(kept=True)
+
+    rent(cluster, state)
+    async with bus.serve("autoscaler", {REPORT_BOOT_OUTPUT: hear}):
+        assert await MachineCallbacks(bus, cluster).boot_output(secret, b"ng\npulling\n", 2) is decision
+    assert [(each.first_line, each.lines) for each in heard] == told

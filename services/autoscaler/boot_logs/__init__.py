@@ -1,0 +1,1 @@
+"""Boot logs: what machines say while they boot, kept for operators."""
