@@ -53,12 +53,13 @@ docs: $(VENV)/.dev ## Write anew the documents that are made from the code (test
 	@$(BIN)/python docs/write_metrics.py
 	@$(BIN)/python docs/write_decisions.py
 
-check: $(VENV)/.dev ## Format, lint, types, the architecture's contracts, dead code; changes nothing
+check: $(VENV)/.dev ## Format, lint, types, the architecture's contracts, dead code, stale generated documents; changes nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/vulture
+	@$(PYTEST) -q -n 0 -k "list_of or map_of or drawings_of or index_of" tests/architecture/test_docs.py
 
 test: $(VENV)/.dev ## Run every test (browser and compose tests too, where the machine can); COVERAGE=yes: see coverage
 	@$(if $(COVERAGE),$(call measured,$(ALL_TESTS)),$(ALL_TESTS) $(ARGS))

@@ -42,12 +42,13 @@ from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, 
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
-from clusterodm.services.proxy.main import intake, open_router
+from clusterodm.services.proxy.main import intake
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
 from clusterodm.services.proxy.peers.api import open_peers
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
+from clusterodm.services.proxy.server.opening import open_router
 from clusterodm.services.proxy.settings import ProxySettings
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.upload import StoredFile

@@ -5,7 +5,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
@@ -17,7 +17,7 @@ from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms, run
+from clusterodm.libs.common.process.lifecycle import now_ms, run
 from clusterodm.libs.common.process.loops import FATAL, background, every
 from clusterodm.libs.common.process.memory import Trimmer
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
@@ -26,13 +26,9 @@ from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.libs.common.telemetry.tracing import Spans
-from clusterodm.services.proxy.actions.api import open_actions
-from clusterodm.services.proxy.callbacks.api import open_callbacks
 from clusterodm.services.proxy.cluster.adapters import mirrored
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
-from clusterodm.services.proxy.cluster.ports import Cluster, IsBehind, IsSure, always, never
+from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.destinations import networks
-from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from clusterodm.services.proxy.finishing.adapters import HttpWebhook
 from clusterodm.services.proxy.finishing.handlers import open_finishing
 from clusterodm.services.proxy.forwarding.adapters.sender import open_sender
@@ -41,28 +37,25 @@ from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
 from clusterodm.services.proxy.forwarding.handlers.opening import open_forwarding
 from clusterodm.services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
-from clusterodm.services.proxy.nodes.ports import Upstream
 from clusterodm.services.proxy.peers.adapters import PeerClient, SharedSecret, known_locations, shared_secret
 from clusterodm.services.proxy.peers.api import PeerRoutes, open_peers
-from clusterodm.services.proxy.polling.api import open_polling
+from clusterodm.services.proxy.peers.ports import UploadLocations
 from clusterodm.services.proxy.polling.core.task_info import known_info
-from clusterodm.services.proxy.recovery.handlers import open_recovery
-from clusterodm.services.proxy.results.api import open_results
+from clusterodm.services.proxy.recovery.handlers import Recovery, open_recovery
 from clusterodm.services.proxy.server.access_log import AccessLog, written
-from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
-from clusterodm.services.proxy.server.meter import RequestMeter
+from clusterodm.services.proxy.server.opening import open_router
 from clusterodm.services.proxy.server.readings import of_spool, of_uploads
-from clusterodm.services.proxy.server.router import Router, Stories
-from clusterodm.services.proxy.server.spans import TraceOf, traces_of
+from clusterodm.services.proxy.server.router import Router
+from clusterodm.services.proxy.server.spans import traces_of
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
-from clusterodm.services.proxy.spool.adapters.spool import open_spool
-from clusterodm.services.proxy.spool.ports import Spool
+from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.ports import Spool, WholeSpool
 from clusterodm.services.proxy.tenants.adapters.choice import token_checker
 from clusterodm.services.proxy.tenants.handlers import announced_shares
 from clusterodm.services.proxy.tenants.ports import TokenChecker
-from clusterodm.services.proxy.uploads.api import Uploading, UploadRoutes, open_uploads
+from clusterodm.services.proxy.uploads.api import Uploading, open_uploads
 from clusterodm.services.proxy.uploads.handlers.create import UploadPolicy, settling
 from clusterodm.services.proxy.uploads.handlers.expire import expiring
 from clusterodm.services.proxy.uploads.handlers.from_url import taking_up
@@ -123,71 +116,105 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
         mirrored(bus) as cluster,
         open_spool(settings.spool_root, await bus.bucket(UPLOADS), url, reserve_bytes=reserve_bytes(settings)) as spool,
         forwarding(settings, bus, spool, cluster, checker) as forwarder,
+        recovering(settings, bus, cluster, spool, url, forwarder) as (recovery, secret),
+        known_locations(bus, spool.instance) as locations,
+        NodeConnections(POLLS_PER_NODE_COUNT) as polls,
+        NodeConnections(STREAMS_PER_NODE_COUNT) as streams,
     ):
-        secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
+        uploading = intake(settings, bus, cluster, spool, forwarder, checker)
+        peers = peering(settings, bus, cluster, spool, locations, secret)
+        health = ProxyHealth(bus, cluster, spool)
+        app = open_router(
+            settings,
+            bus,
+            cluster,
+            polls,
+            streams,
+            uploading.routes,
+            peers,
+            health,
+            checker,
+            recovery.is_sure,
+            recovery.last_run.knows_more,
+            access,
+            traces_of(spool, cluster) if Spans.export is not None else None,
+        )
         async with (
-            open_recovery(
-                bus,
-                cluster,
-                spool,
-                announcement(settings, spool, url),
-                on_records_lost=forwarder.request_all,
-                renew_secret=secret.renew,
-                wait_s=settings.nats_wait_s,
-            ) as recovery,
-            known_locations(bus, spool.instance) as locations,
-            NodeConnections(POLLS_PER_NODE_COUNT) as polls,
-            NodeConnections(STREAMS_PER_NODE_COUNT) as streams,
+            kept_up(settings, bus, cluster, spool, forwarder, checker, uploading),
+            background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
+            measured(bus, health, metrics_port),
+            figures_read(spool, forwarder, app),
+            served(app, ports, limits(settings), access),
         ):
-            uploading = intake(settings, bus, cluster, spool, forwarder, checker)
-            peers = open_peers(
-                bus,
-                cluster,
-                spool,
-                locations,
-                PeerClient(),
-                secret=lambda: secret.value,
-                stall_s=settings.upload_stall_timeout_s,
-                public_address=settings.public_address,
-            )
-            health = ProxyHealth(bus, cluster, spool)
-            app = open_router(
-                settings,
-                bus,
-                cluster,
-                polls,
-                streams,
-                uploading.routes,
-                peers,
-                health,
-                checker,
-                recovery.is_sure,
-                recovery.last_run.knows_more,
-                access,
-                traces_of(spool, cluster) if Spans.export is not None else None,
-            )
-            async with (
-                expiring(bus, spool, settings.stale_uploads_timeout),
-                settling(uploading.commits),
-                taking_up(bus, cluster, spool, forwarder),
-                announced_shares(bus, checker),
-                publishing_progress(bus, spool, settings.spool_root, settings_in_force(settings)),
-                background(
-                    lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL
-                ),
-                background(lambda: every(TRIM_EVERY_S, Trimmer().trim, "trim"), "trim"),
-                background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
-                measured(bus, health, metrics_port),
-                AsyncExitStack() as stack,
-                served(app, ports, limits(settings), access),
-            ):
-                stack.enter_context(read_by(lambda: of_spool(spool.figures(), forwarder.sending_count)))
-                stack.enter_context(read_by(lambda: of_uploads(app.limiter)))
-                try:
-                    yield
-                finally:
-                    health.stopping = True
-                    await asyncio.sleep(settings.drain_s)
+            try:
+                yield
+            finally:
+                health.stopping = True
+                await asyncio.sleep(settings.drain_s)
+
+
+@asynccontextmanager
+async def recovering(  # noqa: PLR0913, PLR0917 what it compares
+    settings: ProxySettings, bus: Bus, cluster: Cluster, spool: WholeSpool, url: str, forwarder: Forwarder
+) -> AsyncIterator[tuple[Recovery, SharedSecret]]:
+    """Compare the spool with the records, and share the proxies' secret, which is another one when records were lost."""
+    secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
+    async with open_recovery(
+        bus,
+        cluster,
+        spool,
+        announcement(settings, spool, url),
+        on_records_lost=forwarder.request_all,
+        renew_secret=secret.renew,
+        wait_s=settings.nats_wait_s,
+    ) as recovery:
+        yield recovery, secret
+
+
+def peering(  # noqa: PLR0913, PLR0917 what it is made of
+    settings: ProxySettings, bus: Bus, cluster: Cluster, spool: Spool, locations: UploadLocations, secret: SharedSecret
+) -> PeerRoutes:
+    """Put together how requests are passed on to other proxies."""
+    return open_peers(
+        bus,
+        cluster,
+        spool,
+        locations,
+        PeerClient(),
+        secret=lambda: secret.value,
+        stall_s=settings.upload_stall_timeout_s,
+        public_address=settings.public_address,
+    )
+
+
+@asynccontextmanager
+async def figures_read(spool: DiskSpool, forwarder: Forwarder, app: Router) -> AsyncIterator[None]:
+    """Let whoever scrapes read the figures of the spool and of what uploads wait for, while the context is open."""
+    with read_by(lambda: of_spool(spool.figures(), forwarder.sending_count)), read_by(lambda: of_uploads(app.limiter)):
+        yield
+
+
+@asynccontextmanager
+async def kept_up(  # noqa: PLR0913, PLR0917 what the loops are about
+    settings: ProxySettings,
+    bus: Bus,
+    cluster: Cluster,
+    spool: DiskSpool,
+    forwarder: Forwarder,
+    checker: TokenChecker,
+    uploading: Uploading,
+) -> AsyncIterator[None]:
+    """Run what goes on by itself, asked by nobody."""
+    async with (
+        expiring(bus, spool, settings.stale_uploads_timeout),
+        settling(uploading.commits),
+        taking_up(bus, cluster, spool, forwarder),
+        announced_shares(bus, checker),
+        publishing_progress(bus, spool, settings.spool_root, settings_in_force(settings)),
+        background(lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL),
+        background(lambda: every(TRIM_EVERY_S, Trimmer().trim, "trim"), "trim"),
+    ):
+        yield
 
 
 @asynccontextmanager
@@ -264,57 +291,6 @@ def intake(  # noqa: PLR0913, PLR0917 what it is made of
         stall_s=settings.upload_stall_timeout_s,
         fresh_id=new_uuid,
     )
-
-
-def open_router(  # noqa: PLR0913, PLR0917 everything that answers
-    settings: ProxySettings,
-    bus: Bus,
-    cluster: Cluster,
-    polls: Upstream,
-    streams: Upstream,
-    uploads: UploadRoutes,
-    peers: PeerRoutes,
-    health: ProxyHealth,
-    checker: TokenChecker,
-    is_sure: IsSure = always,
-    is_behind: IsBehind = never,
-    access: AccessLog | None = None,
-    trace_of: TraceOf | None = None,
-) -> Router:
-    """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
-    clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
-    finder = TaskFinder(bus, cluster, clock, is_sure=is_sure, is_behind=is_behind)
-    polling = open_polling(bus, cluster, polls, finder, clock, fresh_s=settings.poll_fresh_ms / 1000)
-    stories = Stories(
-        uploads=uploads,
-        polls=polling.routes,
-        results=open_results(
-            bus,
-            cluster,
-            finder,
-            streams,
-            prefix=settings.downloads_from_s3,
-            answer_s=settings.node_answer_timeout_s,
-            stall_s=settings.download_stall_timeout_s,
-        ),
-        actions=open_actions(
-            bus,
-            cluster,
-            is_sure,
-            splitmerge=settings.splitmerge,
-            public_address=settings.public_address,
-            stall_s=stall_s,
-        ),
-        callbacks=open_callbacks(bus, cluster, stall_s),
-        peers=peers,
-        health=health,
-    )
-    meter = RequestMeter()
-    fast_path = PollFastPath(polling.polls, checker, meter)
-    limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
-    bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
-    answered = access.answered if access and access.form != "plain" else None
-    return Router(stories, fast_path, limiter, bounds, checker, meter, answered, trace_of)
 
 
 def reserve_bytes(settings: ProxySettings) -> int:
