@@ -72,6 +72,11 @@ class Estate:
         if rented and rented.deleted_ms is None:
             rented.deleted_ms = self.clock.wall_ms()
 
+    @property
+    def left(self) -> list[str]:
+        """Everything that costs."""
+        return [*self.machines]
+
     def caused_ms(self, name: str) -> int | None:
         """For how long all machines of a name have existed; None: none ever did."""
         now_ms = self.clock.wall_ms()
@@ -96,19 +101,24 @@ class Lies:
     honest: bool = False
 
     def shown(self, estate: Estate) -> list[Rented]:
-        return [each for each in estate.book.values() if self._is_shown(each, estate.clock.wall_ms())]
+        now_ms = estate.clock.wall_ms()
+        return [each for each in estate.book.values() if self.shows(each.created_ms, each.deleted_ms, now_ms)]
 
     def knows(self, rented: Rented, now_ms: int) -> bool:
-        """Whether a look by id finds it."""
-        late = self.late_by_id and not self.honest and now_ms - rented.created_ms < self.late_s * 1000
-        return rented.deleted_ms is None and not late
+        return self.finds(rented.created_ms, rented.deleted_ms, now_ms)
 
-    def _is_shown(self, rented: Rented, now_ms: int) -> bool:
+    def finds(self, created_ms: int, deleted_ms: int | None, now_ms: int) -> bool:
+        """Whether a look by id finds it."""
+        late = self.late_by_id and not self.honest and now_ms - created_ms < self.late_s * 1000
+        return deleted_ms is None and not late
+
+    def shows(self, created_ms: int, deleted_ms: int | None, now_ms: int) -> bool:
+        """Whether a list has it."""
         if self.honest:
-            return rented.deleted_ms is None
-        if rented.deleted_ms is not None:
-            return now_ms - rented.deleted_ms < self.stale_s * 1000
-        if now_ms - rented.created_ms < self.late_s * 1000:
+            return deleted_ms is None
+        if deleted_ms is not None:
+            return now_ms - deleted_ms < self.stale_s * 1000
+        if now_ms - created_ms < self.late_s * 1000:
             return False
         return not (self.missing and self.missing.popleft())
 
