@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import time
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 import nats
 import pytest
 import structlog.testing
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.bus import NatsBus, connect
@@ -145,6 +147,34 @@ async def test_a_watch_tells_what_is_there_then_none_then_changes(bucket: Bucket
         assert isinstance(third, Change)
         assert (second.key, second.value) == ("b", node(2))
         assert (third.key, third.value) == ("a", None)
+
+
+async def test_what_is_compared_and_set_is_read_from_the_leader_and_never_from_a_replica(nats_bus: NatsBus):
+    bucket, asked = await nats_bus.bucket(NODES), set()
+
+    async def note(message: Msg) -> None:
+        asked.add(message.subject.removeprefix("$JS.API."))
+
+    listening = await nats.connect(nats_bus.url)
+    await listening.subscribe("$JS.API.>", cb=note)
+    await listening.flush()
+    revision = await bucket.put("a", node(1))
+    with pytest.raises(Conflict):
+        await bucket.create("a", node(2))
+    assert await bucket.get("a") is not None
+    await bucket.update("a", node(2), revision)
+    async with nats_bus.lead("contract", "first"), asyncio.TaskGroup() as group:
+        second = group.create_task(enters(nats_bus.lead("contract", "second")))
+        await until(lambda: any("MSG.GET.KV_leases" in each for each in asked), what="the lease to be looked at")
+        second.cancel()
+    assert "STREAM.MSG.GET.KV_contract_nodes" in asked
+    assert [each for each in asked if each.startswith("DIRECT.GET")] == []
+    await listening.close()
+
+
+async def enters(context: AbstractAsyncContextManager[object]) -> None:
+    async with context:
+        pass
 
 
 async def test_a_value_that_cannot_be_read_is_there(bus: Bus, bucket: Bucket[Node]):

@@ -31,6 +31,7 @@ from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvi
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
+from clusterodm.services.autoscaler.providers.adapters.kinds import OURS
 from clusterodm.services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_apis import SLUGS, LyingApi, faults_of
@@ -190,6 +191,19 @@ def configuration(mode: str, sizes: tuple[Size, ...] = SIZES, region: str = "") 
         cloud=CloudSettings(keys={"accessToken": Secret("made-up")}),
         timeouts=StepTimeouts(set_up_s=BOOT_S),
     )
+
+
+ELSEWHERE = {
+    "libcloud": "over a driver whose list lies, above",
+    "kubernetes": "over a lying API server, above",
+    "aws": "by the contract suite",
+    "command": "by the contract suite",
+}
+"""How the other kinds of ours are tried."""
+
+
+def test_every_kind_of_provider_of_ours_is_tried():
+    assert set(OURS) == {*OWN_APIS, *ELSEWHERE}
 
 
 lies = st.builds(
