@@ -1,6 +1,7 @@
 """Rules about the shape of the code that neither ruff nor import-linter can express."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,13 @@ def test_no_function_grows_without_end():
 
 def test_no_module_has_a_name_that_says_nothing():
     assert [where(path) for path in MODULES if path.stem in NAMELESS or path.parent.name in NAMELESS] == []
+
+
+def test_no_module_is_called_as_one_of_the_standard_library():
+    ours = [
+        where(path) for path in MODULES for name in (path.stem, path.parent.name) if name in sys.stdlib_module_names
+    ]
+    assert ours == []
 
 
 def test_a_core_never_waits():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from clusterodm.services.proxy.splice.kernel_pipes import PIPE_BYTES, Splice, SpliceSlots
 from clusterodm.services.proxy.splice.moves import SocketToFile, SocketToSocket
-from clusterodm.services.proxy.splice.pipes import PIPE_BYTES, Splice, SpliceSlots
 from tests.waiting import until_sync
 
 DELIMITER = b"\r\n--boundary"

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from clusterodm.libs.common.http_io.link import HIGH_WATER_BYTES
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from clusterodm.services.proxy.splice.kernel_pipes import PIPE_BYTES
 from clusterodm.services.proxy.splice.moves import SCAN_BYTES
-from clusterodm.services.proxy.splice.pipes import PIPE_BYTES
 from clusterodm.services.proxy.uploads.api import FILL_FROM_BYTES
 from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, running_proxy
 from tests.waiting import until

@@ -30,7 +30,7 @@ from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.keeper import StreamKeeper
 from clusterodm.libs.common.bus.layout import SERVICES, makes_streams
 from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.replies import CAUSE
@@ -127,7 +127,7 @@ class NatsBus:
         began = monotonic_s()
         try:  # a ping that is cancelled breaks nats-py's reading at the next pong
             await asyncio.shield(self._client.flush(timeout=PING_TIMEOUT_S))
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise BusFailed(f"no answer to a ping: {type(error).__name__}") from None
         return monotonic_s() - began
 
@@ -205,7 +205,7 @@ class NatsBus:
                 yield
             finally:
                 self._answering.pop(service, None)
-                with contextlib.suppress(*LOST):
+                with contextlib.suppress(*NATS_ERRORS):
                     async with asyncio.timeout(STOP_GRACE_S):
                         await cancellable(micro.stop())
 
@@ -216,7 +216,7 @@ class NatsBus:
             headers[TRACEPARENT] = span.header
         try:
             await cancellable(self._client.publish(event.subject, msgspec.json.encode(message), headers=headers))
-        except LOST as error:
+        except NATS_ERRORS as error:
             EVENTS_LOST.inc(event.name)
             log.warning("event.publish_failed", message=event.name, error=type(error).__name__)
 
@@ -241,14 +241,14 @@ class NatsBus:
         try:
             yield
         finally:
-            with contextlib.suppress(*LOST):
+            with contextlib.suppress(*NATS_ERRORS):
                 await cancellable(subscription.unsubscribe())
 
     async def stored_events(self, after: int, most_count: int) -> StoredEvents:
         """Read the last events; see ports.Bus."""
         try:
             return await events_after(self._js, after, most_count)
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise BusFailed(f"events cannot be read: {why(error)}") from None
 
     async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
@@ -263,7 +263,7 @@ class NatsBus:
             except nats.js.errors.NoStreamResponseError:
                 await self._open_snapshot(snapshot)
                 await cancellable(self._js.publish(snapshot.subject, payload))
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
 
     @asynccontextmanager
@@ -369,7 +369,7 @@ class NatsBus:
                                 sequence = message.metadata.sequence.stream
                                 await hand_over(snapshot, message.data, handler)
                             await cancellable(message.ack())
-            except (BusFailed, *LOST) as error:
+            except (BusFailed, *NATS_ERRORS) as error:
                 tries_count += 1
                 log.debug("snapshot.not_found", snapshot=snapshot.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
@@ -434,7 +434,7 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     finally:
         closing.set()
         bus.report_replicas()
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*NATS_ERRORS):
             await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
 
 
@@ -445,7 +445,7 @@ async def until_ready(bus: NatsBus) -> None:
         try:
             async with try_timeout(tries_count):
                 return await cancellable(bus.prepare())
-        except LOST as error:
+        except NATS_ERRORS as error:
             tries_count += 1
             log.debug("jetstream.not_ready", error=repr(error))
             await asyncio.sleep(RETRY_S)

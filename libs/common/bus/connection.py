@@ -27,7 +27,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
@@ -176,6 +176,6 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
                 **callbacks,
             )
             return await cancellable(connecting)
-    except LOST as error:
+    except NATS_ERRORS as error:
         failed = BusDenied if denials.reason else BusFailed
         raise failed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None

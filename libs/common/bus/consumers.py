@@ -29,7 +29,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.process.lifecycle import cancellable
 
 HEARTBEAT_S: Final = 1.0
@@ -124,7 +124,7 @@ class Consumer:
 
         Nothing is waited for: NATS may be away.
         """
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*NATS_ERRORS):
             if self._subscription is not None:
                 await cancellable(self._subscription.unsubscribe())
                 await cancellable(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))

@@ -16,7 +16,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.retrying import retry
 from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.errors import BusFailed, Refused
@@ -38,7 +38,7 @@ async def copy_all(source: Client, target: Client, replicas_count: int) -> dict[
         if both := sorted(there.intersection(names)):
             raise Refused(f"the target has {', '.join(both)} already: it must be empty")
         return {name: await copy(source, target, name, replicas_count) for name in sorted(names)}
-    except LOST as error:
+    except NATS_ERRORS as error:
         raise BusFailed(f"not copied: {why(error)}") from None
 
 

@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from clusterodm.libs.common.bus.layout import BUCKETS, SNAPSHOTS
 from clusterodm.libs.common.bus.leases import STREAM as LEASES
 from clusterodm.libs.common.bus.leases import open_store
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import retry, try_timeout
 from clusterodm.libs.common.bus.store import NatsBucket
@@ -69,7 +69,7 @@ class StreamKeeper:
         try:
             async with try_timeout():
                 there = await cancellable(names_of(self._client))
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise BusFailed(f"streams not seen: {why(error)}") from None
         for stream, make in self._makers():
             if stream not in there:

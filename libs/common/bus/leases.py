@@ -37,7 +37,7 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import try_timeout
 from clusterodm.libs.common.bus.store import opened
@@ -128,7 +128,7 @@ async def is_held(js: JetStreamContext, name: str) -> bool:
         return bool((await cancellable(store.get(name))).value)
     except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
         return False
-    except LOST as error:
+    except NATS_ERRORS as error:
         raise BusFailed(f"lease {name} not seen: {why(error)}") from None
 
 
@@ -142,7 +142,7 @@ async def open_store(js: JetStreamContext, replicas: Replicas | None) -> KeyValu
         try:
             async with try_timeout(tries_count):
                 return await cancellable(opened(js, config, replicas))
-        except LOST as error:
+        except NATS_ERRORS as error:
             tries_count += 1
             log.debug("leases.not_found", error=repr(error))
             await asyncio.sleep(RETRY_S)
@@ -171,7 +171,7 @@ class Lease:
             try:
                 async with try_timeout():
                     await cancellable(self._create_or_inherit())
-            except LOST:
+            except NATS_ERRORS:
                 await asyncio.sleep(RETRY_S)
             else:
                 return LeaseTerm(self._revision, began + self._ttl_s, self._clock)
@@ -222,7 +222,7 @@ class Lease:
             except LeadershipTaken as error:
                 log.warning("leadership.lost", lease=self._name, epoch=term.epoch, reason=str(error))
                 return
-            except LOST as error:
+            except NATS_ERRORS as error:
                 pause_s = AGAIN_S
                 log.debug("lease.renewal_failed", lease=self._name, error=type(error).__name__)
 
@@ -231,7 +231,7 @@ class Lease:
         was_valid = term.valid
         term.end()
         if was_valid:
-            with contextlib.suppress(*LOST):
+            with contextlib.suppress(*NATS_ERRORS):
                 await cancellable(self._store.purge(self._name))
 
     async def _write_again(self, term: LeaseTerm) -> None:

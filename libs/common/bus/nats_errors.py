@@ -6,4 +6,4 @@ from typing import Final
 import nats.errors
 import nats.js.errors
 
-LOST: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+NATS_ERRORS: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)

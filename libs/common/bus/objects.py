@@ -15,7 +15,7 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.object_store import ObjectStore
 
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import try_timeout
 from clusterodm.libs.common.bus.streams import conform, why
@@ -35,7 +35,7 @@ async def open_objects(js: JetStreamContext, name: ObjectsName, replicas: Replic
     try:
         async with try_timeout():
             store = await cancellable(opened(js, name.name, config, replicas))
-    except LOST as error:
+    except NATS_ERRORS as error:
         raise BusFailed(f"object store {name.name} cannot be opened: {why(error)}") from None
     return NatsObjects(js, store, name, config, replicas)
 
@@ -77,7 +77,7 @@ class NatsObjects:
         try:
             async with asyncio.timeout(LONGEST_S):
                 await cancellable(self._put(key, content))
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed("written", key, error) from None
 
     async def _put(self, key: str, content: bytes) -> None:
@@ -95,7 +95,7 @@ class NatsObjects:
                 return (await cancellable(self._store.get(key))).data or b""
         except nats.js.errors.NotFoundError:
             return None
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed("read", key, error) from None
 
     async def delete(self, key: str) -> None:
@@ -104,7 +104,7 @@ class NatsObjects:
             with contextlib.suppress(nats.js.errors.NotFoundError):
                 async with asyncio.timeout(LONGEST_S):
                     await cancellable(self._store.delete(key))
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed("deleted", key, error) from None
 
     def _failed(self, what: str, key: str, error: BaseException) -> BusFailed:

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.process.lifecycle import cancellable
 
 PAGE_COUNT: Final = 200
@@ -56,7 +56,7 @@ async def consuming(
     try:
         yield pull, made.num_pending or 0
     finally:
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*NATS_ERRORS):
             await cancellable(pull.unsubscribe())
             await cancellable(js.delete_consumer(stream, made.name))
 

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError
@@ -108,7 +108,7 @@ class Requests:
                 if monotonic_s() + RETRY_S >= until:
                     raise BusFailed(f"nobody answers {request.name}") from None
                 await asyncio.sleep(RETRY_S)
-            except LOST as error:
+            except NATS_ERRORS as error:
                 raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
 
     async def _first_answer(

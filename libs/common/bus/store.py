@@ -30,7 +30,7 @@ from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.pages import pages_of
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import try_timeout
@@ -158,7 +158,7 @@ class NatsBucket(Generic[Value]):
             await cancellable(self.open())
         except nats.js.errors.NotFoundError:
             raise BusFailed(f"bucket {self.name} is not there yet: {NOT_MADE}") from None
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise BusFailed(f"bucket {self.name} cannot be opened: {why(error)}") from None
 
     async def open(self) -> None:
@@ -166,7 +166,7 @@ class NatsBucket(Generic[Value]):
         try:
             async with try_timeout():
                 fits = await self._conform()
-        except LOST:
+        except NATS_ERRORS:
             if self._of.durable or not self._makes or not self._has_no_leader():
                 raise
             fits = False
@@ -195,12 +195,12 @@ class NatsBucket(Generic[Value]):
             async with try_timeout():
                 await cancellable(self._js.stream_info(self._stream))
             self._closed_since = None
-        except LOST as error:
+        except NATS_ERRORS as error:
             if not self._has_no_leader():
                 raise BusFailed(f"bucket {self.name} does not answer: {why(error)}") from None
             try:
                 await cancellable(self._make_anew())
-            except LOST as again:
+            except NATS_ERRORS as again:
                 raise BusFailed(f"bucket {self.name} cannot be made anew: {why(again)}") from None
             self._closed_since = None
 
@@ -213,13 +213,13 @@ class NatsBucket(Generic[Value]):
     async def _make_anew(self) -> None:
         """Remove it with what it holds, which may be lost, and make it again. Raises what nats-py raises."""
         log.warning("bucket.recreated", bucket=self.name)
-        with contextlib.suppress(*LOST):  # who would answer may be the one that is gone
+        with contextlib.suppress(*NATS_ERRORS):  # who would answer may be the one that is gone
             async with asyncio.timeout(REMOVED_IN_S):
                 await self._js.delete_stream(self._stream)
         try:
             async with try_timeout():
                 await self._replicas.made(self._stream, self._make)
-        except LOST as error:  # as long as a server is away NATS may refuse to plan with it
+        except NATS_ERRORS as error:  # as long as a server is away NATS may refuse to plan with it
             async with try_timeout():
                 await self._make(1)
             self._replicas.has_fewer(self._stream, 1, str(error))
@@ -257,7 +257,7 @@ class NatsBucket(Generic[Value]):
         try:
             async for page in pages_of(self._js, self._stream, f"{self._prefix}>"):
                 yield [entry for message in page if (entry := self._entry_of(message)) is not None]
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed("read", "all keys", error) from None
 
     def _entry_of(self, message: Msg) -> Entry[Value] | None:
@@ -305,7 +305,7 @@ class NatsBucket(Generic[Value]):
             old = await self._old_markers()
             for told in old:
                 await cancellable(self._js.purge_stream(self._stream, seq=told.sequence + 1, subject=told.subject))
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed("forgotten", "deleted keys", error) from None
         return len(old)
 
@@ -346,7 +346,7 @@ class NatsBucket(Generic[Value]):
     async def _revisions(self) -> AsyncGenerator[Seen]:
         while True:
             async with self.consuming(headers_only=True) as consumer:
-                with contextlib.suppress(Interrupted, *LOST):
+                with contextlib.suppress(Interrupted, *NATS_ERRORS):
                     while True:
                         if told := await consumer.next():
                             gone = OPERATION in told.headers or MARKER in told.headers
@@ -383,7 +383,7 @@ class NatsBucket(Generic[Value]):
             try:
                 async with try_timeout(tries_count):
                     await cancellable(self._begin(consumer))
-            except LOST as error:
+            except NATS_ERRORS as error:
                 tries_count += 1
                 log.debug("watch.start_failed", bucket=self.name, error=repr(error))
                 await consumer.end()
@@ -400,7 +400,7 @@ class NatsBucket(Generic[Value]):
         except nats.js.errors.NotFoundError:  # NATS began anew while we ran
             await self.open()
             await consumer.begin()
-        except LOST:
+        except NATS_ERRORS:
             if self._of.durable:
                 raise
             await self.open()
@@ -416,7 +416,7 @@ class NatsBucket(Generic[Value]):
             if error.err_code == NO_STREAM:
                 await self._begin_anew("read", key)
             return None
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed("read", key, error) from None
 
     async def _publish(
@@ -436,7 +436,7 @@ class NatsBucket(Generic[Value]):
                 raise self._failed(what, key, error) from None
             expected = headers.get(EXPECTED)
             raise Conflict(f"{self.name}/{key} is no longer at revision {expected}") from None
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed(what, key, error) from None
 
     async def _begin_anew(self, what: str, key: str) -> None:
@@ -444,7 +444,7 @@ class NatsBucket(Generic[Value]):
         log.warning("bucket.disappeared", bucket=self.name)
         try:
             await cancellable(self.open())
-        except LOST as error:
+        except NATS_ERRORS as error:
             raise self._failed(what, key, error) from None
 
     def _notice(self, key: str, headers: Mapping[str, str] | None) -> None:

@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import try_timeout
 from clusterodm.libs.common.errors import BusFailed
@@ -68,7 +68,7 @@ async def open_snapshot(
             await cancellable(add_stream(js, config, replicas) if makes else js.stream_info(snapshot.stream))
     except nats.js.errors.NotFoundError:
         raise BusFailed(f"snapshot {snapshot.name} is not there yet: {NOT_MADE}") from None
-    except LOST as error:
+    except NATS_ERRORS as error:
         raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {why(error)}") from None
 
 

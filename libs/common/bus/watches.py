@@ -12,7 +12,7 @@ from typing import Generic, Self, TypeVar
 import structlog
 
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
-from clusterodm.libs.common.bus.nats_errors import LOST
+from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.ports import Change, Reset, Step
 
@@ -72,7 +72,7 @@ class NatsWatch(Generic[Value]):
                 try:
                     async for step in self._steps_of(consumer):
                         yield step
-                except (Interrupted, *LOST) as error:
+                except (Interrupted, *NATS_ERRORS) as error:
                     log.debug("watch.interrupted", bucket=self._name, reason=str(error) or type(error).__name__)
                 self._consumer = None
 

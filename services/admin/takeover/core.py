@@ -17,7 +17,7 @@ from clusterodm.libs.common.hosts import FORMS, bare, is_host, shown
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.untrusted import read_json
-from clusterodm.services.admin.commands.core.commands import port as port_of
+from clusterodm.services.admin.commands.core.command_numbers import port as port_of
 
 UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 ROUTE_LIFE_MS: Final = 5 * 24 * 3600 * 1000

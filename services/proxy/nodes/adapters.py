@@ -19,8 +19,8 @@ from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.nodeodm.calls import named_origin
 from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Spliced
+from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.splice.moves import SocketToSocket
-from clusterodm.services.proxy.splice.pipes import SpliceThreads
 
 SPLICE_FROM_BYTES: Final = 256 * 1024
 """With less to come a thread is not worth it."""

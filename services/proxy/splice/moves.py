@@ -19,7 +19,7 @@ import select
 from typing import Final
 
 from clusterodm.services.proxy.exchange.multipart import held_back
-from clusterodm.services.proxy.splice.pipes import Pipe, RateMeter, Source, SpliceSlots, ready
+from clusterodm.services.proxy.splice.kernel_pipes import Pipe, RateMeter, Source, SpliceSlots, ready
 
 SCAN_BYTES: Final = 64 * 1024
 GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.ENOTCONN, errno.ETIMEDOUT})

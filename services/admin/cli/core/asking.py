@@ -11,7 +11,8 @@ from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
 from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.admin.commands.core import commands
-from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct, whole
+from clusterodm.services.admin.commands.core.command_numbers import whole
+from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 
 Arguments = argparse.Namespace
 Build = Callable[[Arguments], commands.Command]

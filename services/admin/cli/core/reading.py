@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clusterodm.libs.common.settings.wording import hint
 from clusterodm.services.admin.cli.core.words import STATES
-from clusterodm.services.admin.commands.core import numbers
+from clusterodm.services.admin.commands.core import command_numbers
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,42 +21,42 @@ UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 def number(text: str) -> int:
     """Read the number of a node or of a machine."""
-    if not (found := numbers.node_number(text)):
+    if not (found := command_numbers.node_number(text)):
         raise ValueError(f"{text!r} is no number of the list")
     return found
 
 
 def seconds(text: str) -> int:
     """Read a number of seconds."""
-    if (found := numbers.whole(text)) is None:
+    if (found := command_numbers.whole(text)) is None:
         raise ValueError(f"{text!r} is no number of seconds")
     return found
 
 
 def count(text: str) -> int:
     """Read a number of images, or of what is listed."""
-    if (found := numbers.whole(text)) is None:
+    if (found := command_numbers.whole(text)) is None:
         raise ValueError(f"{text!r} is no number")
     return found
 
 
 def port(text: str) -> int:
     """Read a port."""
-    if (found := numbers.port(text)) is None:
+    if (found := command_numbers.port(text)) is None:
         raise ValueError(f"{text!r} is no port (1 to 65535)")
     return found
 
 
 def line(text: str) -> int:
     """Read a line of a console."""
-    if (found := numbers.line_number(text)) is None:
+    if (found := command_numbers.line_number(text)) is None:
         raise ValueError(f"{text!r} is no line")
     return found
 
 
 def priority(text: str) -> int:
     """Read the priority of a task."""
-    found = numbers.line_number(text.removeprefix("+"))
+    found = command_numbers.line_number(text.removeprefix("+"))
     if found is None or abs(found) > HIGHEST_PRIORITY:
         raise ValueError(f"{text!r} is no priority ({-HIGHEST_PRIORITY} to {HIGHEST_PRIORITY})")
     return found
@@ -65,7 +65,7 @@ def priority(text: str) -> int:
 def duration(text: str) -> int:
     """Read a time span, in seconds: 90, 90s, 30m, 12h, 7d."""
     found = re.fullmatch(DURATION, text.strip().lower())
-    if found is None or len(found[1]) > numbers.LONGEST_NUMBER:
+    if found is None or len(found[1]) > command_numbers.LONGEST_NUMBER:
         raise ValueError(f"{text!r} is no time span such as 90s, 30m, 12h or 7d")
     return int(found[1]) * UNITS_S[found[2]]
 

@@ -28,7 +28,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Invalid,
     Unavailable,
 )
-from clusterodm.services.admin.commands.core.numbers import whole
+from clusterodm.services.admin.commands.core.command_numbers import whole
 from clusterodm.services.admin.commands.handlers import boot_log, machine_of
 
 EVENTS_COUNT: Final = 100

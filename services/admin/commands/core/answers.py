@@ -19,12 +19,12 @@ from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Frozen, NodeId, TaskId
+from clusterodm.services.admin.commands.core.command_numbers import port as port_number
 from clusterodm.services.admin.commands.core.commands import (
     ChangeNodeCommand,
     DrainNodeCommand,
     LabelNodeCommand,
 )
-from clusterodm.services.admin.commands.core.commands import port as port_number
 
 UPLOADING: Final = "uploading"
 """What an upload is that is not committed, where tasks are listed."""

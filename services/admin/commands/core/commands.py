@@ -1,6 +1,6 @@
 """What operators can ask for, whichever way a command comes.
 
-A node number that is none becomes `NO_NUMBER` (numbers.py), which no node has, so that the answer is the one for a node that does not
+A node number that is none becomes `NO_NUMBER` (command_numbers.py), which no node has, so that the answer is the one for a node that does not
 exist.
 """
 
@@ -11,9 +11,7 @@ from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.messages.machines import ImaginedTasks
 from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, TaskId
-from clusterodm.services.admin.commands.core.numbers import NO_NUMBER, line_number, node_number, port, whole
-
-__all__ = ["NO_NUMBER", "line_number", "node_number", "port", "whole"]  # who reads commands reads their numbers
+from clusterodm.services.admin.commands.core.command_numbers import NO_NUMBER
 
 
 class NodeAct(StrEnum):

@@ -12,6 +12,7 @@ from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.services.admin.commands.core.command_numbers import line_number, node_number, port, whole
 from clusterodm.services.admin.commands.core.commands import (
     AddNodeCommand,
     BestNodeCommand,
@@ -40,11 +41,7 @@ from clusterodm.services.admin.commands.core.commands import (
     UnknownCommand,
     UpdateNodesCommand,
     ViewMachineCommand,
-    line_number,
     log_level_command,
-    node_number,
-    port,
-    whole,
 )
 
 Read = Callable[[Sequence[str]], Command]

@@ -31,6 +31,8 @@ from clusterodm.libs.common.untrusted import Malformed, decode_any_json
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import Answer, Declined, Ok, TaskListing, Unavailable
+from clusterodm.services.admin.commands.core.command_numbers import node_number
+from clusterodm.services.admin.commands.core.command_numbers import port as port_number
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.commands.handlers import execute
 from clusterodm.services.admin.rendering.json_objects import document, newest
@@ -148,7 +150,7 @@ def autoscaler_routes(bus: Bus) -> APIRouter:
     @router.delete("/r/machine")
     async def destroy(request: Request) -> Response:
         fields = await json_fields(request)
-        number = commands.node_number(str(fields.get("number")))
+        number = node_number(str(fields.get("number")))
         return respond(await execute(bus, commands.DestroyMachineCommand(number, str(fields.get("name") or ""))))
 
     return router
@@ -161,7 +163,7 @@ async def change_node(bus: Bus, act: NodeAct, request: Request) -> Response:
     if not number:
         return Response(status_code=403)
     answer = await execute(
-        bus, commands.ChangeNodeCommand(act, commands.node_number(str(number)), str(fields.get("name") or ""))
+        bus, commands.ChangeNodeCommand(act, node_number(str(number)), str(fields.get("name") or ""))
     )
     return respond(answer) if isinstance(answer, Unavailable) else JSONResponse(isinstance(answer, Ok))
 
@@ -176,7 +178,7 @@ async def change_task(bus: Bus, act: TaskAct, request: Request) -> Response:
 
 def node_to_add(fields: dict[str, Any]) -> commands.AddNodeCommand | None:
     """Read a node to be added; None when it is none."""
-    hostname, port, token = fields.get("hostname"), commands.port(str(fields.get("port"))), fields.get("token") or ""
+    hostname, port, token = fields.get("hostname"), port_number(str(fields.get("port"))), fields.get("token") or ""
     if not isinstance(hostname, str) or not hostname.strip() or port is None or not isinstance(token, str):
         return None
     return commands.AddNodeCommand(bare(hostname), port, token)

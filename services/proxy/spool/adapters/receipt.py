@@ -14,8 +14,8 @@ from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.http_io.lending import LentSocket
+from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.splice.moves import SocketToFile
-from clusterodm.services.proxy.splice.pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name

@@ -29,7 +29,7 @@ from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.process.lifecycle import SystemClock
-from clusterodm.services.proxy.splice.pipes import SpliceThreads
+from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.announcements import UploadAnnouncements
 from clusterodm.services.proxy.spool.adapters.directory import SpoolDirectory

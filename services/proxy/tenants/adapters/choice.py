@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms
-from clusterodm.services.proxy.tenants.adapters.http import LIGHTNING_URL, HttpAuthority
+from clusterodm.services.proxy.tenants.adapters.http_authority import LIGHTNING_URL, HttpAuthority
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
 from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority
 from clusterodm.services.proxy.tenants.adapters.remote import Authority, RemoteChecker, RemoteCheckPolicy, remembered

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from clusterodm.services.proxy.splice.pipes import SpliceSlots, SpliceThreads
+from clusterodm.services.proxy.splice.kernel_pipes import SpliceSlots, SpliceThreads
 from tests.waiting import until
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.services.proxy.errors import SpoolFull
-from clusterodm.services.proxy.splice.pipes import SpliceThreads
+from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.publishing import (
     FEW_COUNT,
