@@ -16,7 +16,7 @@ PAUSES: Final = {
     "chaos/test_two_leaders.py::client": "when a client comes",
     "chaos/test_two_leaders.py::depose": "for how long a leader is away, by chance",
     "e2e/test_nats_away.py::test_a_forward_under_way_goes_on_and_no_file_is_doubled": "for how long NATS is away",
-    "integration/test_wire_porch.py::test_what_comes_while_an_answer_is_under_way_waits": "when the rest of a request comes",
+    "integration/test_wire_fast_path.py::test_what_comes_while_an_answer_is_under_way_waits": "when the rest of a request comes",
     "unit/common/process/test_lifecycle.py::work": "how long work takes",
     "unit/proxy/forwarding/test_stage_in.py::pause": "how long the world has, as hypothesis draws it",
     "unit/proxy/forwarding/test_stage_in.py::ends": "the same",

@@ -42,6 +42,7 @@ UNANSWERED_PINGS_COUNT: Final = 2
 CONNECT_S: Final = 2
 RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
+CLOSED: Final = (ConnectionResetError, BrokenPipeError, nats.errors.UnexpectedEOF)
 AUTHORIZATION: Final = "authorization violation"
 PERMISSIONS: Final = "permissions violation"
 
@@ -110,7 +111,12 @@ class NatsDenials:
         return BusDenied(f"{message}{self.told}") if self.reason else BusFailed(message)
 
     def heard(self, error: Exception) -> None:
-        """Take note of what the server says of us. What it says last counts: it may have been out of reach meanwhile."""
+        """Take note of what the server says of us. What it says last counts: it may have been out of reach meanwhile.
+
+        A connection that breaks says nothing: a server closes it after a refusal, which that may even overtake.
+        """
+        if isinstance(error, CLOSED):
+            return
         said = str(error).removeprefix("nats: ").strip("'")
         self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
         if PERMISSIONS in said.lower():

@@ -1,8 +1,9 @@
-"""How long NATS is known to be away."""
+"""How long NATS is known to be away, and what it says of us."""
 
+import nats.errors
 import pytest
 
-from clusterodm.libs.common.bus.connection import Absence
+from clusterodm.libs.common.bus.connection import Absence, NatsDenials
 from clusterodm.libs.common.testing.clock import FakeClock
 
 
@@ -28,3 +29,22 @@ def test_an_absence_lasts_from_its_notice_to_the_last_try_that_failed(steps: str
         else:
             getattr(absence, step)()
     assert absence.lasts_s == lasts_s
+
+
+REFUSED = nats.errors.Error("nats: 'Authorization Violation'")
+
+
+@pytest.mark.parametrize("broken", [ConnectionResetError(104, "reset"), BrokenPipeError(), nats.errors.UnexpectedEOF()])
+def test_a_connection_that_breaks_after_a_refusal_takes_nothing_of_it_back(broken: Exception):
+    denials = NatsDenials()
+    denials.heard(REFUSED)
+    denials.heard(broken)
+    assert denials.reason == "it refuses the user or the password"
+
+
+@pytest.mark.parametrize("away", [ConnectionRefusedError(111, "refused"), TimeoutError(), nats.errors.TimeoutError()])
+def test_a_server_that_is_out_of_reach_now_is_not_said_to_refuse(away: Exception):
+    denials = NatsDenials()
+    denials.heard(REFUSED)
+    denials.heard(away)
+    assert denials.reason == ""
