@@ -104,9 +104,9 @@ class Scheduler:
         self.places_on = NODE
         self.nodes: dict[NodeId, Node] = dict(NODES)
         self.attempt_id: Callable[[TaskId, int], str] = lambda task, number: f"{task}#{number}"
-        self.aims_at: Node | None = None
+        self.planned_node: Node | None = None
         """Where files of uploads may go ahead to."""
-        self.aims: list[PlanStageIn] = []
+        self.plan_requests: list[PlanStageIn] = []
 
     # the mirror: ports.ClusterView
 
@@ -162,7 +162,7 @@ class Scheduler:
     def handlers(self) -> dict[Any, Any]:
         return {
             ADOPT_TASK: self.adopt,
-            PLAN_STAGE_IN: self.aim,
+            PLAN_STAGE_IN: self.plan_stage_in,
             PLACE_TASKS: self.place_tasks,
             RENEW_ATTEMPT: self.renew,
             REPORT_FORWARDED: self.on_forwarded,
@@ -252,11 +252,11 @@ class Scheduler:
             self.put(caught_up(self.tasks[submission.task], asked, 1))
         return await self.get(TaskRef(task=submission.task))
 
-    async def aim(self, asked: PlanStageIn) -> StageInReply:
-        self.aims.append(asked)
-        if self.aims_at is None or asked.node not in {None, self.aims_at.id}:
+    async def plan_stage_in(self, asked: PlanStageIn) -> StageInReply:
+        self.plan_requests.append(asked)
+        if self.planned_node is None or asked.node not in {None, self.planned_node.id}:
             return StageInDeclined(reason="no node has a slot for it now")
-        return StageInPlanned(node=self.aims_at)
+        return StageInPlanned(node=self.planned_node)
 
     async def renew(self, asked: RenewAttempt) -> Done:
         self.renewed.append(asked)
@@ -491,7 +491,7 @@ class World:
                     uploads_count=2,
                     parallel_count=2,
                     one_link=one_link,
-                    ask_every_s=0.02,
+                    plan_every_s=0.02,
                     clock=self.clock,
                     fresh_id=lambda: f"ahead-{next(self.ids)}",
                     retries=RETRIES,

@@ -48,31 +48,31 @@ class TableStyle(NamedTuple):
 PLAIN: Final = TableStyle()
 
 
-def human(answer: Answer, look: TableStyle = PLAIN) -> str:
+def human(answer: Answer, style: TableStyle = PLAIN) -> str:
     """Write an answer for a person: a list as a table."""
     found = listing(answer)
     if found is None:
         return sentence(answer)
-    return table(found.head, found.rows, look) if found.rows else found.empty
+    return table(found.head, found.rows, style) if found.rows else found.empty
 
 
-def table(head: Row, rows: Sequence[Row], look: TableStyle) -> str:
+def table(head: Row, rows: Sequence[Row], style: TableStyle) -> str:
     """Align columns; the last one is not padded."""
-    short = ids_shortened(head, rows) if look.width is not None else rows
-    widths = fitted(head, short, look.width)
-    if look.width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > look.width:
-        return blocks(head, short, look)
+    short = ids_shortened(head, rows) if style.width is not None else rows
+    widths = fitted(head, short, style.width)
+    if style.width is not None and sum(widths) + len(GAP) * (len(widths) - 1) > style.width:
+        return blocks(head, short, style)
     lines = [line(head, widths)]
-    place = head.index("STATE") if "STATE" in head and look.colour else None
+    place = head.index("STATE") if "STATE" in head and style.colour else None
     lines += [coloured(line(row, widths), row, widths, place) for row in short]
     return "\n".join(lines)
 
 
-def blocks(head: Row, rows: Sequence[Row], look: TableStyle) -> str:
+def blocks(head: Row, rows: Sequence[Row], style: TableStyle) -> str:
     """Write a block of lines for each row, where a terminal is too narrow for its columns; what says nothing is left out."""
     label = max(map(len, head))
-    width = max(LEAST, (look.width or 0) - label - len(GAP))
-    return "\n\n".join("\n".join(block(head, row, label, width, colour=look.colour)) for row in rows)
+    width = max(LEAST, (style.width or 0) - label - len(GAP))
+    return "\n\n".join("\n".join(block(head, row, label, width, colour=style.colour)) for row in rows)
 
 
 def block(head: Row, row: Row, label: int, width: int, *, colour: bool) -> Iterator[str]:

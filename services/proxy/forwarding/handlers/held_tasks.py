@@ -175,7 +175,7 @@ class TaskSteps:
         self._intervals = intervals
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
-        self._room = asyncio.Semaphore(tasks_count)
+        self._semaphore = asyncio.Semaphore(tasks_count)
 
     async def send(self, task: TaskId, loop: TaskLoop, placed: Placed) -> float:
         """Go where it is placed."""
@@ -183,7 +183,7 @@ class TaskSteps:
             log.warning("placement.outdated", task=task, attempt=placed.attempt)
             after_s = await self.submit_again(task)
             return after_s if after_s == GONE else max(after_s, self._intervals.bus_retry_s)
-        async with self._room:
+        async with self._semaphore:
             await self._attempts.run(task, placed, loop)
         return NOW
 
@@ -194,7 +194,7 @@ class TaskSteps:
     async def submit_again(self, task: TaskId) -> float:
         """Tell the scheduler of what its records do not know."""
         try:
-            async with self._resumer.room:
+            async with self._resumer.semaphore:
                 await self._adopter.submit_again(task)
         except Removed:
             return await self.drop(task)

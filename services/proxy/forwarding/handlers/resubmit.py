@@ -77,7 +77,7 @@ class Resumer:
         self._spool = spool
         self._attempts = attempts
         self._intervals = intervals
-        self.room = asyncio.Semaphore(AT_ONCE_COUNT)
+        self.semaphore = asyncio.Semaphore(AT_ONCE_COUNT)
         """For what is asked and told of all tasks after a start, or after a store was lost."""
 
     async def resume(self, task: TaskId) -> NextStep | None:
@@ -102,7 +102,7 @@ class Resumer:
         """Ask for the task until there is an answer; None: it is unknown. Raises Removed."""
         while True:
             try:
-                async with self.room:
+                async with self.semaphore:
                     return (await self._bus.request(GET_TASK, TaskRef(task=task))).task
             except Removed:
                 raise

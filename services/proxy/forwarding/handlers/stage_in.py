@@ -56,7 +56,7 @@ log = structlog.get_logger()
 
 AHEAD_COUNT: Final = 4
 """Uploads of which files go ahead at the same time."""
-AIM_EVERY_S: Final = 5.0
+PLAN_EVERY_S: Final = 5.0
 """A third of the time after which the scheduler forgets an upload that nobody asks about."""
 LOOPS_COUNT: Final = 1_000_000
 """A loop that waits costs a few kilobytes; what is bounded is how many send."""
@@ -79,7 +79,7 @@ class UploadStageIn:
         fresh_id: Callable[[], str],
         retries: Retries | None = None,
         uploads_count: int = AHEAD_COUNT,
-        ask_every_s: float = AIM_EVERY_S,
+        plan_every_s: float = PLAN_EVERY_S,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -90,14 +90,14 @@ class UploadStageIn:
         self._parallel_count = parallel_count
         self._one_link = one_link
         """All transfers share one limit of speed."""
-        self._ask_every_s = ask_every_s
+        self._plan_every_s = plan_every_s
         self.clock = clock
         self._fresh_id = fresh_id
         self._retries = retries or Retries()
         self._leftovers = Leftovers(sender, self._retries.leftovers)
         self.distrust = Distrust()
         """Attempts share it."""
-        self._room = asyncio.Semaphore(uploads_count)
+        self._semaphore = asyncio.Semaphore(uploads_count)
         self._limiter = TaskLimiter(LOOPS_COUNT)
         self._pending: dict[TaskId, PendingFiles] = {}
         self._transfers: dict[TaskId, StageInTransfer] = {}
@@ -124,7 +124,7 @@ class UploadStageIn:
         if pending is not None:
             pending.add((file.name, file.size_bytes) for file in files)
             if transfer := self._transfers.get(task):
-                transfer.look_again()
+                transfer.resume()
         elif self._from_bytes is not None and held and held.arrived_bytes >= self._from_bytes:
             await self._start(task)
 
@@ -175,15 +175,15 @@ class UploadStageIn:
         finally:
             self._attempts_count -= 1
             for transfer in self._transfers.values():
-                transfer.look_again()
+                transfer.resume()
 
     # --- one upload ------------------------------------------------------------------------------------------------
 
     async def _start(self, task: TaskId) -> None:
         self._pending[task] = PendingFiles()
-        await self._limiter.start(self._look_after(task, self._pending[task]), name=f"ahead {task}")
+        await self._limiter.start(self._see_through(task, self._pending[task]), name=f"ahead {task}")
 
-    async def _look_after(self, task: TaskId, pending: PendingFiles) -> None:
+    async def _see_through(self, task: TaskId, pending: PendingFiles) -> None:
         """See an upload through until it is placed, gone, or has cost enough."""
         try:
             await self._remove_leftovers(task)
@@ -191,9 +191,9 @@ class UploadStageIn:
             tries_count = 0
             while self._is_open(task):
                 if tries_count < TRIES_COUNT:
-                    async with self._room:
+                    async with self._semaphore:
                         tries_count += await self._try(task, pending)
-                await asyncio.sleep(self._ask_every_s)
+                await asyncio.sleep(self._plan_every_s)
         except NotFound:
             log.debug("upload.gone", task=task)
         finally:
@@ -204,7 +204,7 @@ class UploadStageIn:
         draft = self._spool.draft(task)
         if self._from_bytes is None or draft.zip_url or self._why_end(draft):
             return False
-        answer = await self._ask(draft, pending, None)
+        answer = await self._request_plan(draft, pending, None)
         if not isinstance(answer, StageInPlanned) or not self._is_open(task):
             return False
         await self._transfer(task, pending, answer.node)
@@ -236,7 +236,7 @@ class UploadStageIn:
         STAGE_IN.inc("begun")
         try:
             await transfer.run(
-                lambda: self._check(pending, draft, node.id), self._ask_every_s, self._parallel_count, self._gives_way
+                lambda: self._check(pending, draft, node.id), self._plan_every_s, self._parallel_count, self._gives_way
             )
         finally:
             del self._transfers[task]
@@ -253,13 +253,13 @@ class UploadStageIn:
         """Say why nothing more should go to a node; empty: it will still do."""
         if (why := self._why_end(draft)) or not self._is_open(draft.task):
             return why
-        answer = await self._ask(draft, pending, at)
+        answer = await self._request_plan(draft, pending, at)
         return answer.reason if isinstance(answer, StageInDeclined) and self._is_open(draft.task) else ""
 
     def _gives_way(self) -> bool:
         return self._one_link and self._attempts_count > 0
 
-    async def _ask(self, draft: Draft, pending: PendingFiles, at: NodeId | None) -> StageInReply | None:
+    async def _request_plan(self, draft: Draft, pending: PendingFiles, at: NodeId | None) -> StageInReply | None:
         """Ask where to; None when nobody answers, and then all stays as it is."""
         asked = PlanStageIn(
             task=draft.task,

@@ -60,7 +60,7 @@ class StageInTransfer:
         """Nothing of it is under way any more."""
         self._pending = pending
         self._more = asyncio.Event()
-        self._told = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._dropped = asyncio.Event()
         self._confirmed = False
         self._given_up = ""
@@ -78,15 +78,15 @@ class StageInTransfer:
         """End with the files that are under way."""
         self._confirmed = True
         self._more.set()
-        self._told.set()
+        self._stopped.set()
 
     def give_up(self, reason: str) -> None:
         """End at once."""
         self._given_up = self._given_up or reason
-        self._told.set()
+        self._stopped.set()
         self._dropped.set()
 
-    def look_again(self) -> None:
+    def resume(self) -> None:
         """Take note that there may be something to send."""
         self._more.set()
 
@@ -126,10 +126,10 @@ class StageInTransfer:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(check_every_s):
-                    await self._told.wait()
-            if self._told.is_set():
+                    await self._stopped.wait()
+            if self._stopped.is_set():
                 break
-            if (why := await check()) and not self._told.is_set():
+            if (why := await check()) and not self._stopped.is_set():
                 raise GivenUp(why)
         await self._dropped.wait()
         raise GivenUp(self._given_up)

@@ -101,8 +101,8 @@ class AbsentProxies:
     async def _where(self, task: Task) -> KnownAttempt | None:
         """Ask all nodes that are there whether they have it under its own id."""
         asked = [node for node in self._nodes.listed() if node.online]
-        looks = await asyncio.gather(*(self._has(node, task) for node in asked))
-        return next((observation for observation in looks if observation), None)
+        answers = await asyncio.gather(*(self._has(node, task) for node in asked))
+        return next((observation for observation in answers if observation), None)
 
     async def _has(self, node: NodeState, task: Task) -> KnownAttempt | None:
         node_task = NodeTaskId(task.id)

@@ -193,7 +193,7 @@ async def test_a_commit_in_doubt_is_never_discarded(world: World) -> None:
 async def test_files_that_go_ahead_follow_the_same_policy(world: World) -> None:
     world.nodes.errors = {"a.jpg": errors(3)}
     world.nodes.trouble("begin", *errors(2))
-    world.scheduler.aims_at = world.scheduler.places_on
+    world.scheduler.planned_node = world.scheduler.places_on
     async with world.proxy(ahead_from_bytes=1) as forwarder:
         await everything_arrives(world, forwarder)
         await until(lambda: len(world.nodes.sent) == len(FILES), what="everything went ahead")
@@ -207,7 +207,7 @@ async def test_files_that_go_ahead_follow_the_same_policy(world: World) -> None:
 
 async def test_what_went_ahead_twice_is_found_by_the_attempt(world: World) -> None:
     world.nodes.late_errors = {"a.jpg": errors()}
-    world.scheduler.aims_at = world.scheduler.places_on
+    world.scheduler.planned_node = world.scheduler.places_on
     async with world.proxy(ahead_from_bytes=1) as forwarder:
         await everything_arrives(world, forwarder)
         await until(lambda: len(world.nodes.sent) == len(FILES) + 1, what="everything went ahead")

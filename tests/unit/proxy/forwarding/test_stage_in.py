@@ -30,7 +30,7 @@ MORE = {"c.jpg": b"333"}
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
-    made.scheduler.aims_at = NODE
+    made.scheduler.planned_node = NODE
     async with made.bus.serve("scheduler", made.scheduler.handlers):
         yield made
 
@@ -93,11 +93,13 @@ async def test_the_scheduler_is_asked_again_and_again_with_the_images_so_far(wor
     async with world.proxy(ahead_from_bytes=1) as forwarder:
         await begins(world, options=(sift,))
         await uploads(world, forwarder, ONE_REQUEST)
-        await until(lambda: len(world.scheduler.aims) >= 3, what="more questions")
+        await until(lambda: len(world.scheduler.plan_requests) >= 3, what="more questions")
         await uploads(world, forwarder, {"gcp.txt": b"x", **MORE})
-        await until(lambda: world.scheduler.aims[-1].images_count == 3, what="a question with three images")
-    first, second = world.scheduler.aims[:2]
-    assert {asked.options for asked in world.scheduler.aims} == {(sift,)}, "some options ask for a graphics card"
+        await until(lambda: world.scheduler.plan_requests[-1].images_count == 3, what="a question with three images")
+    first, second = world.scheduler.plan_requests[:2]
+    assert {asked.options for asked in world.scheduler.plan_requests} == {(sift,)}, (
+        "some options ask for a graphics card"
+    )
     assert (first.node, first.images_count, second.node) == (None, 2, NODE.id)
 
 
@@ -106,7 +108,7 @@ async def test_an_upload_that_is_too_small_is_left_alone(world: World) -> None:
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
         await passed()
-        assert world.scheduler.aims == []
+        assert world.scheduler.plan_requests == []
         await uploads(world, forwarder, MORE)
         await has(world, FIRST, ONE_REQUEST | MORE)
 
@@ -120,7 +122,7 @@ async def test_nothing_goes_ahead_where_that_is_switched_off_or_has_no_files(wor
         await begins(world, zip_url="http://x/y.zip")
         await uploads(world, forwarder, MORE)
         await passed()
-    assert world.scheduler.aims == world.nodes.begun == []
+    assert world.scheduler.plan_requests == world.nodes.begun == []
 
 
 async def test_no_more_uploads_go_ahead_at_once_than_the_limit(world: World) -> None:
@@ -134,13 +136,13 @@ async def test_no_more_uploads_go_ahead_at_once_than_the_limit(world: World) -> 
 
 
 async def test_an_upload_waits_until_there_is_a_node_for_it(world: World) -> None:
-    world.scheduler.aims_at = None
+    world.scheduler.planned_node = None
     async with world.proxy(ahead_from_bytes=1) as forwarder:
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
-        await until(lambda: len(world.scheduler.aims) >= 3, what="more questions")
+        await until(lambda: len(world.scheduler.plan_requests) >= 3, what="more questions")
         assert world.nodes.begun == []
-        world.scheduler.aims_at = NODE
+        world.scheduler.planned_node = NODE
         await has(world, FIRST, ONE_REQUEST)
 
 
@@ -152,7 +154,7 @@ async def test_when_the_node_will_not_do_any_more_everything_goes_to_another(wor
         await begins(world)
         await uploads(world, forwarder, ONE_REQUEST)
         await has(world, FIRST, ONE_REQUEST)
-        world.scheduler.aims_at = OTHER_NODE
+        world.scheduler.planned_node = OTHER_NODE
         await is_gone(world, FIRST)
         await has(world, SECOND, ONE_REQUEST)
         assert noted(world) == StagedFiles(node=OTHER_NODE.id, node_task_id=SECOND)
@@ -175,9 +177,9 @@ async def test_an_upload_that_nobody_goes_on_with_holds_no_room_and_may_go_on_la
         await has(world, FIRST, ONE_REQUEST)
         world.clock.pass_s(IDLE_S + 0.001)
         await is_gone(world, FIRST)
-        asked_count = len(world.scheduler.aims)
+        asked_count = len(world.scheduler.plan_requests)
         await passed()
-        assert len(world.scheduler.aims) == asked_count
+        assert len(world.scheduler.plan_requests) == asked_count
         await uploads(world, forwarder, MORE)
         await has(world, SECOND, ONE_REQUEST | MORE)
 
@@ -315,7 +317,7 @@ async def test_a_commit_that_never_reached_the_scheduler_keeps_what_went_ahead(w
         await uploads(world, forwarder, ONE_REQUEST)
         await has(world, FIRST, ONE_REQUEST)
         await world.spool.commit(TASK, at_ms=2)
-        world.scheduler.aims_at = None  # the slot may be its own by now
+        world.scheduler.planned_node = None  # the slot may be its own by now
         await passed()
         world.scheduler.submit(TASK)
         await forwarder.adopt(TASK)
@@ -474,7 +476,7 @@ steps = st.one_of(
     st.tuples(st.just("request"), requests),
     st.tuples(st.just("pause"), st.just(0.005)),
     st.tuples(st.just("aborted"), requests),
-    st.tuples(st.just("aim"), st.sampled_from([NODE, OTHER_NODE, None])),
+    st.tuples(st.just("plan_stage_in"), st.sampled_from([NODE, OTHER_NODE, None])),
     st.tuples(st.just("down"), st.sampled_from(["n1", "n2"])),
     st.tuples(st.just("up"), st.sampled_from(["n1", "n2"])),
     st.tuples(st.just("init"), st.booleans()),
@@ -514,8 +516,8 @@ class Client:
         self.dsm = how
         await begins(self.world, options=(OptionValue("dsm", how),))
 
-    async def aim(self, _forwarder: Forwarder, how: Node | None) -> None:
-        self.world.scheduler.aims_at = how
+    async def plan_stage_in(self, _forwarder: Forwarder, how: Node | None) -> None:
+        self.world.scheduler.planned_node = how
 
     async def down(self, _forwarder: Forwarder, how: str) -> None:
         self.world.nodes.down.add(how)
@@ -547,7 +549,7 @@ class End:
 async def plays(*, ahead: bool, script: list[tuple[str, Any]], end: End) -> None:
     """Play an upload to its end; the node must have exactly what the client sent."""
     world = World()
-    world.scheduler.aims_at = NODE
+    world.scheduler.planned_node = NODE
     client = Client(world)
     acts = [("init", False), *script, ("request", [("z.jpg", b"last")])]
     async with world.bus.serve("scheduler", world.scheduler.handlers):
@@ -598,7 +600,12 @@ endings = st.builds(
     script=[("hold", None), ("request", [("a.jpg", b"1"), ("b.jpg", b"22")])], end=End(NODE, 0.03, ("n1",), 2)
 )
 @example(  # the node goes, and files have other names on the next one
-    script=[("request", [("a.jpg", b"1")]), ("pause", 0.03), ("aim", OTHER_NODE), ("request", [("a.jpg", b"3")])],
+    script=[
+        ("request", [("a.jpg", b"1")]),
+        ("pause", 0.03),
+        ("plan_stage_in", OTHER_NODE),
+        ("request", [("a.jpg", b"3")]),
+    ],
     end=End(OTHER_NODE, 0.03, ()),
 )
 def test_the_dataset_on_the_node_is_the_same_with_and_without(

@@ -25,7 +25,7 @@ X = TaskId("x")
 AHEAD_ID = NodeTaskId("77777777-7777-4777-8777-777777777777")
 
 
-def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, NodeRegistry]:
+def stage_ins_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, NodeRegistry]:
     registry = NodeRegistry()
     for name, values in nodes.items():
         state = node_state(name, **values)  # type: ignore[arg-type]
@@ -34,10 +34,12 @@ def aims_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[StageIns, 
     return StageIns(registry, LEASE_S, per_node), registry
 
 
-def aimed(aims: StageIns, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant) -> str:
+def planned(
+    stage_ins: StageIns, task: str = "x", images: int = 5, at: str | None = None, now: Instant = NOW.instant
+) -> str:
     """Say where, or why nowhere."""
     need = Need(images_count=images, task=TaskId(task))
-    found = aims.plan(need, NodeId(at) if at else None, now)
+    found = stage_ins.plan(need, NodeId(at) if at else None, now)
     return found.reason if isinstance(found, NoStageIn) else found.id
 
 
@@ -60,8 +62,8 @@ NO_SLOT = "no node has a slot for it now"
     ],
 )
 def test_files_go_where_the_task_would_go_now(nodes: dict[str, dict[str, object]], images: int, expected: str):
-    aims, _ = aims_over(**nodes)
-    assert aimed(aims, images=images) == expected
+    stage_ins, _ = stage_ins_over(**nodes)
+    assert planned(stage_ins, images=images) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,67 +76,67 @@ def test_files_go_where_the_task_would_go_now(nodes: dict[str, dict[str, object]
         pytest.param({}, 51, "51 images are too many for the node (limit 50)", id="it has become too small"),
     ],
 )
-def test_an_aim_stays_where_it_is_as_long_as_that_will_do(change: dict[str, int], images: int, expected: str):
-    aims, registry = aims_over(a={"slots": 2, "limit": 50}, b={"slots": 2, "limit": 50, "turn": 1})
-    assert aimed(aims) == "a"
+def test_a_stage_in_stays_where_it_is_as_long_as_that_will_do(change: dict[str, int], images: int, expected: str):
+    stage_ins, registry = stage_ins_over(a={"slots": 2, "limit": 50}, b={"slots": 2, "limit": 50, "turn": 1})
+    assert planned(stage_ins) == "a"
     node = registry.get(NodeId("a"))
     assert node
     for name, value in change.items():
         setattr(node, name, value)
-    assert aimed(aims, images=images, at="a") == expected
-    assert len(aims) == (expected == "a")
+    assert planned(stage_ins, images=images, at="a") == expected
+    assert len(stage_ins) == (expected == "a")
     assert node.staged == ([X] if expected == "a" else [])
 
 
-def test_a_node_that_is_gone_ends_the_aim():
-    aims, registry = aims_over(a={})
-    assert aimed(aims) == "a"
+def test_a_node_that_is_gone_ends_the_stage_in():
+    stage_ins, registry = stage_ins_over(a={})
+    assert planned(stage_ins) == "a"
     registry.drop(NodeId("a"))
-    assert aimed(aims, at="a") == "the node takes no tasks any more"
+    assert planned(stage_ins, at="a") == "the node takes no tasks any more"
 
 
 def test_uploads_at_once_spread_over_nodes_and_no_more_go_ahead_than_slots_are_free():
-    aims, _ = aims_over(per_node=5, a={"slots": 2}, b={"slots": 2})
-    assert [aimed(aims, name) for name in "uvwxy"] == ["a", "b", "a", "b", NO_SLOT]
+    stage_ins, _ = stage_ins_over(per_node=5, a={"slots": 2}, b={"slots": 2})
+    assert [planned(stage_ins, name) for name in "uvwxy"] == ["a", "b", "a", "b", NO_SLOT]
 
 
 def test_no_more_uploads_go_ahead_to_a_node_than_the_setting_says():
-    aims, _ = aims_over(per_node=1, a={"slots": 8})
-    assert [aimed(aims, name) for name in "uv"] == ["a", NO_SLOT]
-    aims, _ = aims_over(per_node=0, a={"slots": 8})
-    assert aimed(aims) == NO_SLOT
+    stage_ins, _ = stage_ins_over(per_node=1, a={"slots": 8})
+    assert [planned(stage_ins, name) for name in "uv"] == ["a", NO_SLOT]
+    stage_ins, _ = stage_ins_over(per_node=0, a={"slots": 8})
+    assert planned(stage_ins) == NO_SLOT
 
 
 def test_where_slots_become_fewer_the_upload_that_came_last_gives_way():
-    aims, registry = aims_over(a={"slots": 2})
-    assert [aimed(aims, name) for name in "uv"] == ["a", "a"]
+    stage_ins, registry = stage_ins_over(a={"slots": 2})
+    assert [planned(stage_ins, name) for name in "uv"] == ["a", "a"]
     registry.occupy(NodeId("a"), TaskId("a committed task"))
-    assert aimed(aims, "u", at="a") == "a"
-    assert aimed(aims, "v", at="a") == "the node has no free slot any more"
+    assert planned(stage_ins, "u", at="a") == "a"
+    assert planned(stage_ins, "v", at="a") == "the node has no free slot any more"
 
 
-def test_an_aim_expires_when_nobody_asks_again():
-    aims, registry = aims_over(a={})
-    aimed(aims)
-    assert aimed(aims, at="a", now=NOW.instant + (LEASE_S - 1)) == "a"
-    assert aims.expire(NOW.instant + LEASE_S) == []
-    assert [aim.task for aim in aims.expire(NOW.instant + 2 * LEASE_S)] == [X]
+def test_a_stage_in_expires_when_nobody_asks_again():
+    stage_ins, registry = stage_ins_over(a={})
+    planned(stage_ins)
+    assert planned(stage_ins, at="a", now=NOW.instant + (LEASE_S - 1)) == "a"
+    assert stage_ins.expire(NOW.instant + LEASE_S) == []
+    assert [stage_in.task for stage_in in stage_ins.expire(NOW.instant + 2 * LEASE_S)] == [X]
     node = registry.get(NodeId("a"))
     assert node
     assert node.staged == []
 
 
 def test_one_that_begins_anew_may_go_elsewhere_and_leaves_nothing_behind():
-    aims, registry = aims_over(a={}, b={"turn": 1})
-    assert aimed(aims) == "a"
+    stage_ins, registry = stage_ins_over(a={}, b={"turn": 1})
+    assert planned(stage_ins) == "a"
     registry.occupy(NodeId("a"), TaskId("a committed task"))
-    assert aimed(aims) == "b"
+    assert planned(stage_ins) == "b"
     assert [node.staged for node in registry] == [[], [X]]
 
 
-def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_upload_owner_says_it_is():
-    aims, _ = aims_over(a={}, b={"turn": -1})
-    assert aimed(aims, at="a") == "a"
+def test_after_a_restart_of_the_scheduler_a_stage_in_stays_where_its_upload_owner_says_it_is():
+    stage_ins, _ = stage_ins_over(a={}, b={"turn": -1})
+    assert planned(stage_ins, at="a") == "a"
 
 
 @pytest.mark.parametrize(
@@ -142,22 +144,22 @@ def test_after_a_restart_of_the_scheduler_an_aim_stays_where_its_upload_owner_sa
     [pytest.param(True, "card", id="asks for one"), pytest.param(False, "usual", id="asks for none")],
 )
 def test_files_of_a_task_that_asks_for_a_graphics_card_go_where_there_is_one(gpu: bool, expected: str):
-    aims, _ = aims_over(card={"limit": 500, "labels": ("gpu",)}, usual={"limit": 50})
-    found = aims.plan(Need(images_count=5, task=X, gpu=gpu), None, NOW.instant)
+    stage_ins, _ = stage_ins_over(card={"limit": 500, "labels": ("gpu",)}, usual={"limit": 50})
+    found = stage_ins.plan(Need(images_count=5, task=X, gpu=gpu), None, NOW.instant)
     assert not isinstance(found, NoStageIn)
     assert found.id == expected
 
 
 def test_a_node_that_has_lost_its_graphics_card_ends_the_aim():
-    aims, registry = aims_over(card={"labels": ("gpu",)}, usual={})
+    stage_ins, registry = stage_ins_over(card={"labels": ("gpu",)}, usual={})
     need = Need(images_count=5, task=X, gpu=True)
-    node = aims.plan(need, None, NOW.instant)
+    node = stage_ins.plan(need, None, NOW.instant)
     assert not isinstance(node, NoStageIn)
     node.record = msgspec.structs.replace(node.record, labels=())
-    found = aims.plan(need, node.id, NOW.instant)
+    found = stage_ins.plan(need, node.id, NOW.instant)
     assert found == NoStageIn("the node has no graphics card, which the task asks for")
     assert [each.staged for each in registry] == [[], []]
-    assert aims.plan(need, None, NOW.instant) == NoStageIn(NO_SLOT)
+    assert stage_ins.plan(need, None, NOW.instant) == NoStageIn(NO_SLOT)
 
 
 # --- what a placement makes of it ----------------------------------------------------------------------------------
@@ -202,7 +204,7 @@ def test_other_tasks_leave_such_a_node_alone_where_that_costs_them_nothing(
 # --- the scheduler -------------------------------------------------------------------------------------------------
 
 
-async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3, owner: str = "") -> StageInReply:
+async def plan_of(play: Play, name: str, at: str | None = None, images: int = 3, owner: str = "") -> StageInReply:
     asked = PlanStageIn(
         task=task_id(name),
         upload_owner=UPLOAD_OWNER,
@@ -213,8 +215,8 @@ async def aims_at(play: Play, name: str, at: str | None = None, images: int = 3,
     return await play.scheduler.placement.stage_in.plan(asked)
 
 
-async def is_aimed(play: Play, name: str, **more: str) -> str:
-    answer = await aims_at(play, name, **more)
+async def is_planned(play: Play, name: str, **more: str) -> str:
+    answer = await plan_of(play, name, **more)
     assert isinstance(answer, StageInPlanned), answer
     return answer.node.hostname
 
@@ -229,7 +231,7 @@ async def placed(play: Play, name: str, ahead_on: str) -> Placed:
 
 async def test_a_commit_confirms_the_node_and_the_id_under_which_the_files_are_there():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
-        assert await is_aimed(play, "one") == "a"
+        assert await is_planned(play, "one") == "a"
         await play.commits("another")
         assert (await play.is_placed("another")).node.hostname == "b"
         await play.commits("one")
@@ -240,7 +242,7 @@ async def test_a_commit_confirms_the_node_and_the_id_under_which_the_files_are_t
 
 async def test_uploads_that_are_committed_in_another_order_go_where_their_files_are():
     async with a_play(a=FakeNode(), b=FakeNode()) as play:
-        assert [await is_aimed(play, name) for name in ("one", "two")] == ["a", "b"]
+        assert [await is_planned(play, name) for name in ("one", "two")] == ["a", "b"]
         await play.commits("two")
         await play.commits("one")
         assert (await placed(play, "two", ahead_on="b")).node.hostname == "b"
@@ -267,10 +269,10 @@ async def test_no_two_attempts_have_one_id():
 
 async def test_a_committed_task_takes_the_last_slot_from_an_upload():
     async with a_play(a=FakeNode()) as play:
-        assert await is_aimed(play, "one") == "a"
+        assert await is_planned(play, "one") == "a"
         await play.commits("two")
         assert isinstance(await play.asks("two"), Placed)
-        assert await aims_at(play, "one", at="a") == StageInDeclined(reason="the node has no free slot any more")
+        assert await plan_of(play, "one", at="a") == StageInDeclined(reason="the node has no free slot any more")
 
 
 async def test_nothing_goes_ahead_of_what_waits():
@@ -278,7 +280,7 @@ async def test_nothing_goes_ahead_of_what_waits():
         await play.commits("one")
         await play.commits("two")
         await play.starts("one")
-        assert await aims_at(play, "three") == StageInDeclined(reason=NO_SLOT)
+        assert await plan_of(play, "three") == StageInDeclined(reason=NO_SLOT)
 
 
 async def test_the_options_of_an_upload_say_whether_its_files_need_a_graphics_card():
@@ -300,16 +302,16 @@ async def test_an_owner_at_the_limit_sends_nothing_ahead():
     async with a_play(None, settings(tasks_per_owner_count=1), a=FakeNode(slots=4)) as play:
         await play.commits("one", owner=Owner("o"))
         await play.asks("one")
-        answer = await aims_at(play, "two", owner="o")
+        answer = await plan_of(play, "two", owner="o")
         assert isinstance(answer, StageInDeclined)
-        assert isinstance(await aims_at(play, "three", owner="p"), StageInPlanned)
+        assert isinstance(await plan_of(play, "three", owner="p"), StageInPlanned)
 
 
-async def test_a_committed_task_needs_no_aim_and_one_that_has_its_place_has_none():
+async def test_a_committed_task_needs_no_stage_in_and_one_that_has_its_place_has_none():
     async with a_play(a=FakeNode(slots=2)) as play:
-        await is_aimed(play, "one")
+        await is_planned(play, "one")
         await play.commits("one")
-        assert await aims_at(play, "one", at="a") == StageInDeclined(reason="it is committed")
+        assert await plan_of(play, "one", at="a") == StageInDeclined(reason="it is committed")
         assert play.state_of("a").staged == [task_id("one")]
         await placed(play, "one", ahead_on="a")
         assert play.state_of("a").staged == []
@@ -317,7 +319,7 @@ async def test_a_committed_task_needs_no_aim_and_one_that_has_its_place_has_none
 
 async def test_an_upload_whose_proxy_is_dead_is_forgotten():
     async with a_play(a=FakeNode()) as play:
-        await is_aimed(play, "one")
+        await is_planned(play, "one")
         play.clock.pass_s(20)
         await play.scheduler.placement.stage_in.expire()
         assert play.state_of("a").staged == []
