@@ -53,6 +53,14 @@ class Composition:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
+    def is_gone(self) -> bool:
+        """Take everything away; whether that worked. An engine may count a container as an end of its network for a moment after it has removed it."""
+        try:
+            self.docker.stop()
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
     def health(self) -> dict[str, str]:
         """Say what the health check of each service says."""
         return {str(each.Service): str(each.Health) for each in self.docker.get_containers()}
@@ -81,8 +89,11 @@ def composed(*files: str, build: Sequence[str] = ("proxy",)) -> Iterator[Composi
             environment.delenv(name)  # it would be stronger than what the test sets
         composition = Composition(Path(folder), *files)
         composition.run("build", "--quiet", *build, timeout_s=500)
-        with composition.docker:
+        try:
+            composition.docker.start()
             yield composition
+        finally:
+            until_sync(composition.is_gone, timeout_s=30, step_s=1, what="the engine to let go of everything")
 
 
 def demo_node(composition: Composition) -> pyodm.Node:
