@@ -318,7 +318,7 @@ async def test_a_frozen_node_delays_only_its_own_tasks_and_loses_them_after_its_
     nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path
 ):
     async with (
-        NodeSimProcess(task_time_s=0.5) as frozen,
+        NodeSimProcess(task_time_s=600) as frozen,  # no task of its ends before it is frozen
         NodeSimProcess(task_time_s=0.5) as healthy,
         a_stage(nats_bus, nats_server, tmp_path, probe_timeout_s=0.5, poll_timeout_s=0.5, node_grace_s=3) as stage,
     ):
