@@ -14,7 +14,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import ROLES, Principal, Role
-from clusterodm.services.admin.commands.handlers import publish_act
+from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.signin.core import WebSession, WebSessions, digest, equal, role_of, user_of

@@ -13,7 +13,7 @@ from clusterodm.libs.common.messages.nodes import ADD_NODE, AddNode
 from clusterodm.libs.common.messages.tasks import GET_TASK, IMPORT_ROUTE, ImportRoute, TaskRef
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.admin.commands.handlers import nodes_of
+from clusterodm.services.admin.commands.handlers.queries import nodes_of
 from clusterodm.services.admin.takeover.core import Address, OldNode, OldRoute
 
 Say = Callable[[str], None]

@@ -26,7 +26,7 @@ from clusterodm.libs.common.telemetry.metrics import Reading, read_by
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Principal, Role, acting
-from clusterodm.services.admin.commands.handlers import execute, publish_act
+from clusterodm.services.admin.commands.handlers.execute import execute, publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS, SESSIONS
 from clusterodm.services.admin.rendering.text import END, render

@@ -12,7 +12,7 @@ from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import needed_role
 from clusterodm.services.admin.commands.core.answers import Declined, Ok
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.signin.core import (
     IDLE_S,
     SESSIONS_COUNT,

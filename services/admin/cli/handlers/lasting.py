@@ -29,7 +29,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
 )
 from clusterodm.services.admin.commands.core.command_numbers import whole
-from clusterodm.services.admin.commands.handlers import boot_log, machine_of
+from clusterodm.services.admin.commands.handlers.machines import boot_log, machine_of
 
 EVENTS_COUNT: Final = 100
 EVENTS_PAGE_COUNT: Final = 5000

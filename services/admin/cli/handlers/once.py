@@ -26,7 +26,8 @@ from clusterodm.services.admin.commands.core.answers import (
     name_of,
     numbered,
 )
-from clusterodm.services.admin.commands.handlers import execute, nodes_of
+from clusterodm.services.admin.commands.handlers.execute import execute
+from clusterodm.services.admin.commands.handlers.queries import nodes_of
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus

@@ -30,7 +30,7 @@ from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.refused import ReportedRefusals
 from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal
-from clusterodm.services.admin.commands.handlers import publish_act
+from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
 from clusterodm.services.admin.signin.handlers import SignIns

@@ -34,7 +34,7 @@ from clusterodm.services.admin.commands.core.answers import Answer, Declined, Ok
 from clusterodm.services.admin.commands.core.command_numbers import node_number
 from clusterodm.services.admin.commands.core.command_numbers import port as port_number
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.json_objects import document, newest
 from clusterodm.services.admin.web.core.visitors import is_json
 

@@ -20,7 +20,7 @@ from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import UsageReport
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.usage import usage_csv
 from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted

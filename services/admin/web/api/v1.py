@@ -28,7 +28,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.tenancy import HIGHEST_PRIORITY
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
 from clusterodm.services.admin.web.api.consoles import console_routes
 from clusterodm.services.admin.web.api.live import event_stream

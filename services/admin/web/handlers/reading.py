@@ -25,7 +25,7 @@ from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.admin.commands.handlers import boot_log
+from clusterodm.services.admin.commands.handlers.machines import boot_log
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.lists import (
     MACHINE_SORTS,

@@ -8,7 +8,7 @@ from clusterodm.libs.common.errors import ClusterError, NotFound, Refused
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageBy, UsageRow
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.access.roles import Role, acting, refusal
-from clusterodm.services.admin.commands.handlers import publish_act
+from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.web.core.lists import (
     TENANT_SORTS,
     Wanted,

@@ -43,7 +43,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
 )
 from clusterodm.services.admin.commands.core.commands import NodeAct, PlanMachinesCommand, TaskAct
-from clusterodm.services.admin.commands.handlers import HANDLERS, execute
+from clusterodm.services.admin.commands.handlers.execute import HANDLERS, execute
 from clusterodm.services.admin.takeover.core import OldNode, OldRoute
 from clusterodm.services.admin.takeover.handlers import Takeover
 from clusterodm.services.admin.telnet.core.grammar import parse

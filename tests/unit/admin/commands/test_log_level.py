@@ -8,7 +8,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.commands.core.answers import Ok, Unavailable
 from clusterodm.services.admin.commands.core.commands import SetLogLevelCommand
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 
 
 async def test_a_level_is_told_to_every_process():

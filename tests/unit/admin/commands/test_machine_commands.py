@@ -28,7 +28,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
 )
 from clusterodm.services.admin.commands.core.commands import DestroyMachineCommand
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.json_objects import document
 from clusterodm.services.admin.rendering.text import exit_code, render
 from clusterodm.services.admin.telnet.core.grammar import parse

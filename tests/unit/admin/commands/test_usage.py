@@ -14,7 +14,7 @@ from clusterodm.services.admin.cli.core.grammar import read
 from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.commands.core.answers import Failed, UsageReport
 from clusterodm.services.admin.commands.core.commands import ShowUsageCommand
-from clusterodm.services.admin.commands.handlers import execute
+from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.json_objects import document
 from clusterodm.services.admin.rendering.text import render
 from clusterodm.services.admin.rendering.usage import usage_csv

@@ -1,0 +1,1 @@
+"""Carries out commands over the bus; each kind of thing that commands are about has a module."""

@@ -1,0 +1,121 @@
+"""The commands about machines and the autoscaler."""
+
+from typing import TYPE_CHECKING
+
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG, BootLogLines, ReadBootLog
+from clusterodm.libs.common.messages.machines import (
+    DESTROY_MACHINE,
+    GET_AUTOSCALER_STATUS,
+    LIST_MACHINES,
+    PAUSE_AUTOSCALER,
+    PLAN_MACHINES,
+    RESUME_AUTOSCALER,
+    VIEW_COMMAND,
+    DestroyMachine,
+    GetAutoscalerStatus,
+    ListMachines,
+    PauseAutoscaler,
+    PlanMachines,
+    ResumeAutoscaler,
+    ViewCommand,
+)
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.telemetry.lazy_log import log
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.answers import (
+    Answer,
+    AutoscalerReport,
+    ConsoleLines,
+    Declined,
+    DoneWithNote,
+    Invalid,
+    MachineCommandLine,
+    MachineListing,
+    MachinePlan,
+    Ok,
+)
+from clusterodm.services.admin.commands.handlers.queries import refusal_of
+
+if TYPE_CHECKING:
+    from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
+
+
+async def view_machine_command(bus: "Bus", command: commands.ViewMachineCommand) -> Answer:
+    """ASR VIEWCMD."""
+    wanted = ViewCommand(images_count=command.images_count)
+    try:
+        return MachineCommandLine((await bus.request(VIEW_COMMAND, wanted)).command)
+    except Refused as error:
+        return Invalid(error.message)
+
+
+async def plan_machines(bus: "Bus", command: commands.PlanMachinesCommand) -> Answer:
+    """Say what would be done."""
+    try:
+        return MachinePlan((await bus.request(PLAN_MACHINES, PlanMachines(demand=command.demand))).steps)
+    except Refused as error:
+        return Invalid(error.message)
+
+
+async def list_machines(bus: "Bus", _command: commands.ListMachinesCommand) -> Answer:
+    """ASR LIST."""
+    return MachineListing((await bus.request(LIST_MACHINES, ListMachines())).machines)
+
+
+async def show_autoscaler(bus: "Bus", _command: commands.ShowAutoscalerCommand) -> Answer:
+    """ASR STATUS."""
+    return AutoscalerReport(await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
+
+
+async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -> Answer:
+    """ASR DESTROY."""
+    found = await machine_of(bus, command.number, command.machine)
+    if found is None or command.name not in {"", found}:
+        return Declined("there is no such machine")
+    try:
+        view = await bus.request(DESTROY_MACHINE, DestroyMachine(machine=found))
+    except Refused as error:
+        return Declined(error.message)
+    log.info("machine.destroy_requested", machine=found)
+    return DoneWithNote(view.told) if view.told else Ok()
+
+
+async def show_boot_log(bus: "Bus", command: commands.ShowBootLogCommand) -> Answer:
+    """ASR OUTPUT."""
+    found = command.machine or await machine_of(bus, command.number, None)
+    if found is None:
+        return Invalid("there is no such machine")
+    try:
+        return ConsoleLines((await boot_log(bus, found, command.from_line)).lines)
+    except Refused as error:
+        return Invalid(error.message)
+
+
+async def boot_log(bus: "Bus", machine: MachineId, from_line: int) -> BootLogLines:
+    """Ask for what a machine has said while it booted. Raises NotFound, Refused without an autoscaler, and BusFailed."""
+    return await bus.request(READ_BOOT_LOG, ReadBootLog(machine=machine, from_line=from_line))
+
+
+async def machine_of(bus: "Bus", number: int, machine: MachineId | None) -> MachineId | None:
+    """Find the machine that is meant by its number, or see that the one that is named is there."""
+    views = (await bus.request(LIST_MACHINES, ListMachines())).machines
+    meant_ids = (view.machine.id for view in views if (view.number == number if machine is None else view.machine.id == machine))  # fmt: skip
+    return next(meant_ids, None)
+
+
+async def pause_autoscaler(bus: "Bus", command: commands.PauseAutoscalerCommand) -> Answer:
+    """ASR PAUSE."""
+    wanted = PauseAutoscaler(reason=command.reason)
+    if refusal := await refusal_of(bus.request(PAUSE_AUTOSCALER, wanted), Refused):
+        return refusal
+    log.info("autoscaler.pause_requested", reason=command.reason)
+    return Ok()
+
+
+async def resume_autoscaler(bus: "Bus", _command: commands.ResumeAutoscalerCommand) -> Answer:
+    """ASR RESUME."""
+    if refusal := await refusal_of(bus.request(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
+        return refusal
+    log.info("autoscaler.resume_requested")
+    return Ok()

@@ -1,0 +1,130 @@
+"""The commands about nodes. The node that is meant is found first: by its number in the list, or by its id."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.nodes import (
+    ADD_NODE,
+    BEST_NODE,
+    DRAIN_NODE,
+    LABEL_NODE,
+    LOCK_NODE,
+    REMOVE_NODE,
+    UNLOCK_NODE,
+    UPDATE_NODES,
+    AddNode,
+    BestNode,
+    DrainNode,
+    LabelNode,
+    LockNode,
+    NodeRef,
+    UpdateNodes,
+)
+from clusterodm.libs.common.telemetry.lazy_log import log
+from clusterodm.services.admin.commands.core import commands
+from clusterodm.services.admin.commands.core.answers import (
+    Answer,
+    Declined,
+    Invalid,
+    NodeChoice,
+    NodeDetail,
+    NodeListing,
+    Ok,
+    meant,
+    name_of,
+    numbered,
+)
+from clusterodm.services.admin.commands.core.commands import NodeAct
+from clusterodm.services.admin.commands.handlers.queries import nodes_of, refusal_of
+
+if TYPE_CHECKING:
+    from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
+
+
+NODE_REQUESTS: Final[dict[NodeAct, tuple[Request[Any, Any], Callable[..., NodeRef]]]] = {
+    NodeAct.DEL: (REMOVE_NODE, NodeRef),
+    NodeAct.LOCK: (LOCK_NODE, LockNode),
+    NodeAct.UNLOCK: (UNLOCK_NODE, NodeRef),
+}
+
+
+async def add_node(bus: "Bus", command: commands.AddNodeCommand) -> Answer:
+    """NODE ADD."""
+    try:
+        node = await bus.request(
+            ADD_NODE,
+            AddNode(
+                hostname=command.hostname,
+                port=command.port,
+                token=command.token,
+                labels=command.labels,
+                locked=command.locked,
+            ),
+        )
+    except BusFailed:
+        raise
+    except ClusterError as error:
+        return Declined(error.message)
+    log.info("node.add_requested", node=name_of(node), node_id=node.id)
+    return Ok()
+
+
+async def change_node(bus: "Bus", command: commands.ChangeNodeCommand) -> Answer:
+    """NODE DEL, LOCK, UNLOCK."""
+    node = meant(await nodes_of(bus), command)
+    if node is None or command.name not in {"", name_of(node)}:
+        return Declined("there is no such node")
+    request, asked = NODE_REQUESTS[command.act]
+    if refusal := await refusal_of(bus.request(request, asked(node=node.id))):
+        return refusal
+    log.info("node.change_requested", act=command.act.value, node=name_of(node), node_id=node.id)
+    return Ok()
+
+
+async def drain_node(bus: "Bus", command: commands.DrainNodeCommand) -> Answer:
+    """NODE DRAIN."""
+    node = meant(await nodes_of(bus), command)
+    if node is None:
+        return Declined("there is no such node")
+    wanted = DrainNode(node=node.id, deadline_s=command.deadline_s)
+    if refusal := await refusal_of(bus.request(DRAIN_NODE, wanted)):
+        return refusal
+    log.info("node.drain_requested", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
+    return Ok()
+
+
+async def label_node(bus: "Bus", command: commands.LabelNodeCommand) -> Answer:
+    """NODE LABEL."""
+    node = meant(await nodes_of(bus), command)
+    if node is None:
+        return Declined("there is no such node")
+    wanted = LabelNode(node=node.id, labels=command.labels)
+    if refusal := await refusal_of(bus.request(LABEL_NODE, wanted)):
+        return refusal
+    log.info("node.label_requested", node=name_of(node), node_id=node.id, labels=command.labels)
+    return Ok()
+
+
+async def show_node(bus: "Bus", command: commands.ShowNodeCommand) -> Answer:
+    """NODE INFO."""
+    node = numbered(await nodes_of(bus), command.number)
+    return Invalid("there is no such node") if node is None else NodeDetail(node)
+
+
+async def list_nodes(bus: "Bus", _command: commands.ListNodesCommand) -> Answer:
+    """NODE LIST."""
+    return NodeListing(await nodes_of(bus))
+
+
+async def update_nodes(bus: "Bus", _command: commands.UpdateNodesCommand) -> Answer:
+    """NODE UPDATE."""
+    await bus.request(UPDATE_NODES, UpdateNodes())
+    return Ok()
+
+
+async def best_node(bus: "Bus", command: commands.BestNodeCommand) -> Answer:
+    """NODE BEST."""
+    found = await bus.request(BEST_NODE, BestNode(images_count=command.images_count))
+    return NodeChoice(found.node)
