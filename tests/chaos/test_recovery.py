@@ -50,6 +50,13 @@ class Scene:
                 await Raw(self.cluster.url).commit(http, task)
                 self.tasks.append(task)
 
+    async def opens(self) -> Dataset:
+        """Begin an upload, and do not commit it."""
+        task = Dataset(self.waiting.images)
+        async with self.client() as http:
+            await Raw(self.cluster.url).upload(http, task)
+        return task
+
     async def runs(self, task: Dataset) -> None:
         """Wait until the node works on a task."""
         await until(lambda: self.node.events("task_started", task=task.task), timeout_s=60, what="it runs on the node")
@@ -260,9 +267,13 @@ async def test_a_lost_spool_is_named_and_its_tasks_fail_with_a_reason_in_the_end
 ):
     await scene.commits(scene.running, scene.waiting)
     await scene.runs(scene.running)
+    opened = await scene.opens()
     await lost(scene)
     scene.cluster.start("proxy")
     await scene.cluster.ready()
+    async with scene.client() as http:
+        answer = await http.post(f"/task/new/commit/{opened.task}")
+    assert "no longer exists" in answer.json()["error"], answer.text
 
     async def named() -> bool:
         lines = await scene.console(scene.waiting)
