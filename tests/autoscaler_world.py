@@ -134,6 +134,13 @@ class Scheduler:
             )
         )
 
+    async def cancel_all(self) -> None:
+        """Let their users cancel all tasks, and forget them."""
+        for task in [each for each in self.tasks.values() if not each.state.ended]:
+            canceled = msgspec.structs.replace(task, state=TaskState.CANCELED, ended_at_ms=self._world.now_ms)
+            await self._write(end(canceled, TaskState.CANCELED) if task.state is TaskState.RUNNING else canceled)
+        self.tasks.clear()
+
     async def turn(self) -> None:
         """Finish what is done, place what waits, tell the demand."""
         for task in list(self.tasks.values()):

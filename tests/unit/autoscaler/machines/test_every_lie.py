@@ -244,7 +244,7 @@ async def play(kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_cou
             for number in range(tasks_count):
                 await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
             await stage.turn(6 * COMPARE_TURNS)
-            world.scheduler.tasks.clear()
+            await world.scheduler.cancel_all()
             lies.honest = True
             for _ in range(HONEST_COMPARISONS):
                 await stage.turn(COMPARE_TURNS)
