@@ -197,6 +197,15 @@ def beat() -> None:
         loop.succeeded()
 
 
+async def wait_for_event(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait until an event is set; False: it was not within that time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
     """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). It goes on whatever that raises.
 

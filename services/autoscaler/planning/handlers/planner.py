@@ -5,7 +5,6 @@ holds where two overlap for a moment.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -29,7 +28,7 @@ from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.process.loops import background, beat
+from clusterodm.libs.common.process.loops import background, beat, wait_for_event
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
@@ -114,9 +113,7 @@ class Planner:
     async def run(self, every_s: float) -> None:
         """Look, plan and do, for ever."""
         await self._tasks.complete.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_COMPARISON_S):
-                await self._compared.wait()
+        await wait_for_event(self._compared, FIRST_COMPARISON_S)
         while True:
             try:
                 await self.tick()

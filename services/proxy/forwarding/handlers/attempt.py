@@ -37,6 +37,7 @@ from clusterodm.libs.common.messages.tasks import AttemptStage
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import leaves, monotonic_s
+from clusterodm.libs.common.process.loops import wait_for_event
 from clusterodm.services.proxy.forwarding.core.decisions import Retries, StepDecision
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
 from clusterodm.services.proxy.forwarding.handlers.spans import ForwardSpan
@@ -199,11 +200,7 @@ class AttemptRun:
         Once the commit is on its way there is no way back: it is sent to the end, and the report says so.
         """
         while not self._committing:
-            try:
-                async with asyncio.timeout(self._intervals.renew_s):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
+            await wait_for_event(self._woken, self._intervals.renew_s)
             self._woken.clear()
             if not self._committing:
                 await self._renew_once()

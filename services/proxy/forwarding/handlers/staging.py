@@ -16,7 +16,7 @@ Never called for a commit that may be on its way: NodeODM would delete files tha
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
 
@@ -27,6 +27,7 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, leaves, monotonic_s
+from clusterodm.libs.common.process.loops import wait_for_event
 from clusterodm.libs.common.retry import RetryPolicy
 from clusterodm.services.proxy.forwarding.core.stage_in import PendingFiles
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed, chance
@@ -124,10 +125,7 @@ class StageInTransfer:
     async def _watch(self, check: Check, check_every_s: float) -> None:
         """Look again and again whether it should go on. Raises GivenUp."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(check_every_s):
-                    await self._stopped.wait()
-            if self._stopped.is_set():
+            if await wait_for_event(self._stopped, check_every_s):
                 break
             if (why := await check()) and not self._stopped.is_set():
                 raise GivenUp(why)

@@ -21,7 +21,7 @@ from clusterodm.libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, Nod
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.loops import beat, wait_for_event
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import PROBE_SECONDS, PROBES
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -200,14 +200,9 @@ class NodeProber:
             await self._events.publish_node(event, record, reason=reason)
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(
-                self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
-            ):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-        self._woken.clear()
+        left_s = self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
+        if await wait_for_event(self._woken, left_s):
+            self._woken.clear()
 
 
 class ProbeInFlight:

@@ -31,6 +31,7 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.loops import wait_for_event
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation
 from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns
@@ -82,12 +83,7 @@ class PlacementPoll:
         """Wait until there is something to say; False when there is not, so long after."""
         if self.reserved or self.changed or not self.held:
             return True
-        try:
-            async with asyncio.timeout(longest_s):
-                await self._woken.wait()
-        except TimeoutError:
-            return bool(self.reserved or self.changed)
-        return True
+        return await wait_for_event(self._woken, longest_s) or bool(self.reserved or self.changed)
 
 
 class PlacementPolls:

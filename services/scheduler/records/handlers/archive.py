@@ -21,6 +21,7 @@ from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Ended, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bucket
+from clusterodm.libs.common.process.loops import wait_for_event
 from clusterodm.services.scheduler.records.core import Key, TaskIndex
 from clusterodm.services.scheduler.records.ports import EndedIndex, EndedRow, row_of
 from clusterodm.services.scheduler.registry.node_state import NodeState
@@ -132,11 +133,8 @@ class Archive:
 
     async def until_loaded(self) -> None:
         """Wait until the index knows all of them. Raises BusFailed when that takes too long."""
-        try:
-            async with asyncio.timeout(LOADED_WITHIN_S):
-                await self._loaded.wait()
-        except TimeoutError:
-            raise BusFailed("the ended tasks are still being read") from None
+        if not await wait_for_event(self._loaded, LOADED_WITHIN_S):
+            raise BusFailed("the ended tasks are still being read")
 
     def key_of(self, task: TaskId) -> Key | None:
         """Find a task's place in the order of commits."""

@@ -20,7 +20,7 @@ from clusterodm.libs.common.messages.placement import FinishReported
 from clusterodm.libs.common.model.tasks import Attempt, Cleanup, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.loops import beat, wait_for_event
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -231,12 +231,8 @@ class TaskTracker:
             self._unregistered_since.pop(before.id, None)
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-        self._woken.clear()
+        if await wait_for_event(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):
+            self._woken.clear()
 
 
 def is_same_run(task: Task, attempt: Attempt) -> bool:
