@@ -439,6 +439,7 @@ class World:
         self.spool: DiskSpool | MemorySpool
         self.memory: MemorySpool | None = None
         self.inputs: Inputs
+        self.finisher: Finisher
         self.ids = count(1)
 
     @property
@@ -497,7 +498,7 @@ class World:
                     retries=RETRIES,
                 ),
             )
-            self.inputs = inputs
+            self.inputs, self.finisher = inputs, finisher
             if start:
                 await stack.enter_async_context(forwarder.running())
             yield forwarder

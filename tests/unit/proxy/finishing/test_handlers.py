@@ -90,6 +90,16 @@ async def test_a_removed_task_leaves_at_once_without_a_webhook(world: World) -> 
     assert world.client.told == []
 
 
+async def test_inputs_go_when_their_task_is_said_to_be_removed_and_not_because_nobody_knows_it(world: World) -> None:
+    async with world.proxy(start=False):
+        await world.commit()
+        assert await world.finisher.finish(TASK) is None
+        assert set(world.stored()) == set(FILES), "that its record is not there says nothing"
+        world.scheduler.removed.add(TASK)
+        assert await world.finisher.finish(TASK) == 0
+        assert world.spool.find(TASK) is None
+
+
 async def test_a_task_restarted_while_its_client_is_told_keeps_its_inputs(world: World) -> None:
     async with world.proxy() as forwarder:
         await world.forwarded(forwarder, webhook="https://client.example/")
