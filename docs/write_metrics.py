@@ -18,6 +18,7 @@ DECLARING: Final[Mapping[str, tuple[str, ...]]] = {
         "libs.common.bus.requests",
         "libs.common.bus.bus",
         "libs.common.bus.endpoints",
+        "libs.common.bus.serving",
         "libs.common.telemetry.log",
         "libs.common.telemetry.otlp",
     ),

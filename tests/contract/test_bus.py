@@ -10,7 +10,8 @@ from typing import Any
 import nats
 import pytest
 
-from clusterodm.libs.common.bus.bus import HANDLERS_AT_ONCE, NatsBus, connect
+from clusterodm.libs.common.bus.bus import NatsBus, connect
+from clusterodm.libs.common.bus.serving import SERVICES
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from clusterodm.libs.common.messages.kinds import Done
@@ -163,7 +164,7 @@ async def test_questions_that_are_held_open_take_no_other_request_s_turn(bus: Bu
     async def place(asked: PlaceTask) -> Waiting:
         return Waiting(position=1, reason="")
 
-    count = HANDLERS_AT_ONCE + 10
+    count = SERVICES.at_once_count + 10
     async with bus.serve("scheduler", {PLACE_TASKS: hold, PLACE_TASK: place}), asyncio.TaskGroup() as group:
         for number in range(count):
             asked = PlaceTasks(upload_owner=InstanceId(f"p{number}"), places_count=1, hold_s=20)

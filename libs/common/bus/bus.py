@@ -1,6 +1,6 @@
 """The bus over NATS: requests, events, snapshots. With `store`, what the other modules of this room are for.
 
-Requests are served through nats.micro, so that `nats micro ls|info|stats` shows every service and endpoint. nats-py runs
+Requests are served through nats.micro (serving.py), so that `nats micro ls|info|stats` shows every service and endpoint. nats-py runs
 the handlers of one subscription one at a time, so each request gets an asyncio task of its own from a bounded limiter. A
 ClusterError crosses the bus by its wire name (errors.ERROR_NAMES); anything else is logged here with its trace and
 reaches the caller as BusFailed without its text.
@@ -12,8 +12,8 @@ logs show it. A message that cannot be decoded, as a later version may send it, 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar, cast
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeVar
 
 import msgspec
 import nats.errors
@@ -22,10 +22,9 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
-from nats.micro.service import Service, ServiceConfig
 
-from clusterodm.libs.common.bus.connection import Absence, NatsDenials, open_client, shutting_down
-from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, AnsweringClient, decoded, endpoint, hand_over
+from clusterodm.libs.common.bus.connection import Absence, NatsDenials, close, open_client, shutting_down
+from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, decoded, hand_over
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.keeper import StreamKeeper
 from clusterodm.libs.common.bus.layout import SERVICES, makes_streams
@@ -36,16 +35,19 @@ from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.replies import CAUSE
 from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.bus.retrying import retry, try_timeout
+from clusterodm.libs.common.bus.serving import PROGRAMS as PROGRAMS_ROOM
+from clusterodm.libs.common.bus.serving import SERVICES as SERVICES_ROOM
+from clusterodm.libs.common.bus.serving import STOP_GRACE_S, ProgramsConnection, parted, served
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.stored_events import events_after
 from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM as EVENTS
-from clusterodm.libs.common.messages.kinds import BucketName, Event, LongPoll, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
-from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, cancellable, monotonic_s
+from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable, monotonic_s
 from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.common.telemetry.log import hide, set_level
 from clusterodm.libs.common.telemetry.metrics import counter
@@ -58,15 +60,10 @@ Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
 Value = TypeVar("Value")
 
-HANDLERS_AT_ONCE: Final = 256
-"""Requests that one service works on at the same time; the rest waits in NATS' buffers."""
-POLLS_AT_ONCE: Final = 4096
-"""Questions that are held open at the same time (messages.LongPoll). They cost memory and no work, and have room of their own."""
 NOT_NEEDED_WAIT_S: Final = 1.0
 """For a bucket that may be lost, and that another service makes: nothing is kept waiting for it, as by a scheduler of an earlier version."""
 RETRY_S: Final = 0.1
 PING_TIMEOUT_S: Final = 5
-STOP_GRACE_S: Final = 5.0
 EVENTS_LOST: Final = counter(
     "clusterodm_bus_events_lost_total", "Events that could not be published: NATS was away", "event"
 )
@@ -75,8 +72,18 @@ EVENTS_LOST: Final = counter(
 class NatsBus:
     """The bus of one process. `clusterodm.libs.common.ports.Bus` says what each method promises."""
 
-    def __init__(self, client: Client, replicas_count: int, wait_s: float, absence: Absence, service: str = "") -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 its connections, and whose they are
+        self,
+        client: Client,
+        for_programs: ProgramsConnection,
+        replicas_count: int,
+        wait_s: float,
+        absence: Absence,
+        service: str = "",
+    ) -> None:
         self._client = client
+        self._for_programs = for_programs
+        """Another one, for the requests of programs (serving.py)."""
         self._service = service
         self._makes = makes_streams(service)
         self._keeper: StreamKeeper | None = None
@@ -181,33 +188,19 @@ class NatsBus:
         self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
     ) -> AsyncIterator[None]:
         """Answer requests; see ports.Bus."""
-        from clusterodm.libs.common.version import VERSION
-
-        group = service if term is None else f"{service}-{term.epoch}"
-        config = ServiceConfig(name=f"clusterodm-{service}", version=VERSION, queue_group=group)
-        async with (
-            TaskLimiter(HANDLERS_AT_ONCE, grace_s=STOP_GRACE_S) as limiter,
-            TaskLimiter(POLLS_AT_ONCE, grace_s=1.0) as polls,
-        ):
-            micro = Service(cast("Client", AnsweringClient(self._client)), config)
-            await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
+        own, programs = parted(handlers)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(served(self._client, service, own, term, SERVICES_ROOM))
+            if programs:
+                client = await self._for_programs.opened()
+                await stack.enter_async_context(served(client, service, programs, term, PROGRAMS_ROOM))
             try:
-                for request, handler in handlers.items():
-                    offered = micro.add_endpoint(
-                        name=request.name.replace(".", "-"),
-                        subject=request.subject,
-                        handler=endpoint(polls if isinstance(request, LongPoll) else limiter, request, handler, term),
-                    )
-                    await cancellable(offered)
                 if term is not None:
                     self._answering[service] = term
                     await self._announce(service, term)
                 yield
             finally:
                 self._answering.pop(service, None)
-                with contextlib.suppress(*NATS_ERRORS):
-                    async with asyncio.timeout(STOP_GRACE_S):
-                        await cancellable(micro.stop())
 
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event; see ports.Bus."""
@@ -414,7 +407,8 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     client = await open_client(
         url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
     )
-    bus = NatsBus(client, replicas_count, wait_s, absence, name)
+    for_programs = ProgramsConnection(url, name, wait_s)
+    bus = NatsBus(client, for_programs, replicas_count, wait_s, absence, name)
     bus.denials = denials
     try:
         try:
@@ -434,8 +428,8 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
     finally:
         closing.set()
         bus.report_replicas()
-        with contextlib.suppress(*NATS_ERRORS):
-            await asyncio.wait_for(client.close(), timeout=STOP_GRACE_S)
+        await for_programs.close()
+        await close(client, STOP_GRACE_S)
 
 
 async def until_ready(bus: NatsBus) -> None:

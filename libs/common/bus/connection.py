@@ -185,3 +185,12 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
     except NATS_ERRORS as error:
         failed = BusDenied if denials.reason else BusFailed
         raise failed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None
+
+
+async def close(client: Client, limit_s: float) -> None:
+    """Close a connection, whatever state it is in; it has so many seconds for what is still to be written.
+
+    nats-py writes that into the socket also when that was lost, which is an error of uvloop's.
+    """
+    with contextlib.suppress(RuntimeError, *NATS_ERRORS):
+        await asyncio.wait_for(client.close(), timeout=limit_s)

@@ -1,5 +1,6 @@
 """Requests as they are answered: an endpoint each, with its errors and figures."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -16,9 +17,11 @@ from clusterodm.libs.common.errors import ClusterError, error_name
 from clusterodm.libs.common.messages.kinds import LongPoll, Request, Snapshot
 from clusterodm.libs.common.ports import Handler, Term
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancellable, monotonic_s
+from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
 from clusterodm.libs.common.telemetry.request_context import cause
 from clusterodm.libs.common.telemetry.tracing import TRACEPARENT
+from clusterodm.libs.common.untrusted import Malformed, decode_json
 
 log = structlog.get_logger()
 
@@ -29,6 +32,7 @@ ANSWERED_TO: Final = "_INBOX."
 LONGEST_CAUSE: Final = 100
 """So much of it goes into logs and events."""
 NO_INBOX: Final = "its answer would not go to an inbox"
+UNREADABLE_AS_JSON: Final = (Malformed, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Payload = TypeVar("Payload")
 
 
@@ -45,11 +49,35 @@ ANSWER_SECONDS: Final = histogram(
 )
 
 
-class AnsweringClient:
-    """A connection for nats.micro, which hears nothing whose answer would not go to an inbox."""
+class Refusals:
+    """What is not even read, in the log now and then: others cause it as often as they like."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self) -> None:
+        self._refused, self._left = Seldom(), Seldom()
+
+    def mention(self, request: str, reason: str) -> None:
+        """Say that a request is refused."""
+        if count := self._refused.passes(asyncio.get_running_loop().time()):
+            log.warning("request.refused", request=request, reason=reason, count=count)
+
+    def mention_left(self, request: str) -> None:
+        """Say that it is for another leader to answer."""
+        if count := self._left.passes(asyncio.get_running_loop().time()):
+            log.info("request.left_to_leader", request=request, reason="the term is over", count=count)
+
+
+class AnsweringClient:
+    """A connection for nats.micro, which hears nothing whose answer would not go to an inbox.
+
+    `waiting`: how many requests of one subject may wait here, and how many bytes of them; what comes beyond that is dropped by nats-py.
+    """
+
+    def __init__(self, client: Client, waiting: tuple[int, int] | None = None) -> None:
         self._client = client
+        self._limits: dict[str, Any] = (
+            {} if waiting is None else {"pending_msgs_limit": waiting[0], "pending_bytes_limit": waiting[1]}
+        )
+        self._refusals = Refusals()
 
     def __getattr__(self, name: str) -> Any:
         """Be the connection in everything else."""
@@ -62,11 +90,11 @@ class AnsweringClient:
 
         async def heard(message: Msg) -> None:
             if not message.reply.startswith(ANSWERED_TO):
-                log.warning("request.refused", request=message.subject[:100], reason=NO_INBOX)
+                self._refusals.mention(message.subject[:100], NO_INBOX)
             elif cb is not None:
                 await cb(message)
 
-        return await self._client.subscribe(subject, queue=queue, cb=heard)
+        return await self._client.subscribe(subject, queue=queue, cb=heard, **self._limits)
 
 
 async def hand_over(snapshot: Snapshot[Payload], data: bytes, handler: Callable[[Payload], Awaitable[None]]) -> None:
@@ -80,7 +108,7 @@ def decoded(name: str, data: bytes, kind: type[Payload]) -> Payload | None:
     """Read a message; None when this version cannot."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE_AS_JSON as error:
         UNREADABLE.inc(name)
         log.warning("message.not_decoded", message=name, reason=str(error))
         return None
@@ -90,16 +118,17 @@ def endpoint(
     limiter: TaskLimiter, request: Request[Any, Any], handler: Handler, term: Term | None
 ) -> Callable[[MicroRequest], Awaitable[None]]:
     """Make the micro endpoint of one request: each call in a task of the limiter; silent when the term is over."""
-    decoder = msgspec.json.Decoder(request.payload)
+    decode = decoding(request)
+    refusals = Refusals()
 
     async def answer(asked: MicroRequest) -> None:
         cause.set((asked.headers or {}).get(CAUSE, "")[:LONGEST_CAUSE])
         if term is not None and not term.valid:
-            log.info("request.left_to_leader", request=request.name, reason="the term is over")
+            refusals.mention_left(request.name)
             return
         began = monotonic_s()
         with of_request(request, (asked.headers or {}).get(TRACEPARENT, "")) as outcome:
-            error, payload = await worked_out(request, handler, decoder, asked.data)
+            error, payload = await worked_out(request, handler, decode, asked.data)
             outcome(error)
         ANSWERS.inc(request.name, error or "ok")
         if not isinstance(request, LongPoll):
@@ -111,23 +140,32 @@ def endpoint(
 
     async def handle(asked: MicroRequest) -> None:
         if asked.subject != request.subject:
-            log.warning("request.refused", request=request.name, reason=OUT_OF_A_STREAM)
+            refusals.mention(request.name, OUT_OF_A_STREAM)
             return
         await limiter.start(answer(asked), name=request.name)
 
     return handle
 
 
+def decoding(request: Request[Any, Any]) -> Callable[[bytes], Any]:
+    """Choose how a request is read; one of a program of others as whatever comes from outside."""
+    if request.for_programs:
+        return lambda data: decode_json(data, request.payload)
+    return msgspec.json.Decoder(request.payload).decode
+
+
 async def worked_out(
-    request: Request[Any, Any], handler: Handler, decoder: msgspec.json.Decoder[Any], data: bytes
+    request: Request[Any, Any], handler: Handler, decode: Callable[[bytes], Any], data: bytes
 ) -> tuple[str, bytes]:
     """Have a request answered; the error's name if it is one, and the answer."""
     try:
-        return "", msgspec.json.encode(await handler(decoder.decode(data)))
+        message = decode(data)
+    except UNREADABLE_AS_JSON as error:
+        return "refused", f"not a {request.payload.__name__}: {error}".encode()
+    try:
+        return "", msgspec.json.encode(await handler(message))
     except ClusterError as error:
         return error_name(error), error.message.encode()
-    except msgspec.DecodeError as error:
-        return "refused", f"not a {request.payload.__name__}: {error}".encode()
     except Exception:
         log.exception("request.failed", request=request.name)
         return "bus-failed", f"{request.owner} failed".encode()

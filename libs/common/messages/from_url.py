@@ -34,5 +34,7 @@ class ClaimTask(Frozen, frozen=True, kw_only=True):
     upload_owner: InstanceId
 
 
-SUBMIT_FROM_URL: Final = Request("scheduler.submit_from_url", SubmitFromUrl, TaskSummary, idempotent=True)
+SUBMIT_FROM_URL: Final = Request(
+    "scheduler.submit_from_url", SubmitFromUrl, TaskSummary, idempotent=True, for_programs=True
+)
 CLAIM_TASK: Final = Request("scheduler.claim_task", ClaimTask, TaskRecord, idempotent=True)

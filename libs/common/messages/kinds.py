@@ -27,6 +27,8 @@ class Request(Frozen, Generic[Payload, Reply], frozen=True):
     """How long the caller waits before it takes the owner for absent."""
     idempotent: bool = False
     """Asked twice it does what it does once, and is answered the same: it may be sent again to the next leader of its owner."""
+    for_programs: bool = False
+    """Programs of others may ask it, too (the user `integration` of NATS), as often as they like: such requests have a connection of their own."""
 
     @property
     def subject(self) -> str:

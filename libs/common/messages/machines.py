@@ -245,9 +245,13 @@ REPORT_BOOT_FAILURE: Final = Request(
 )
 FIND_RESULT: Final = Request("autoscaler.find_result", FindResult, ResultFound, timeout_s=15.0, idempotent=True)
 VIEW_COMMAND: Final = Request("autoscaler.view_command", ViewCommand, CommandView, idempotent=True)
-GET_AUTOSCALER_STATUS: Final = Request("autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus, idempotent=True)
+GET_AUTOSCALER_STATUS: Final = Request(
+    "autoscaler.get_status", GetAutoscalerStatus, AutoscalerStatus, idempotent=True, for_programs=True
+)
 PLAN_MACHINES: Final = Request("autoscaler.plan", PlanMachines, PlannedMachines, idempotent=True)
-LIST_MACHINES: Final = Request("autoscaler.list_machines", ListMachines, MachineList, idempotent=True)
+LIST_MACHINES: Final = Request(
+    "autoscaler.list_machines", ListMachines, MachineList, idempotent=True, for_programs=True
+)
 DESTROY_MACHINE: Final = Request("autoscaler.destroy_machine", DestroyMachine, MachineView)
 PAUSE_AUTOSCALER: Final = Request("autoscaler.pause", PauseAutoscaler, AutoscalerStatus, idempotent=True)
 RESUME_AUTOSCALER: Final = Request("autoscaler.resume", ResumeAutoscaler, AutoscalerStatus, idempotent=True)

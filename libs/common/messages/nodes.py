@@ -145,7 +145,7 @@ LOCK_NODE: Final = Request("scheduler.lock_node", LockNode, NodeView, idempotent
 DRAIN_NODE: Final = Request("scheduler.drain_node", DrainNode, NodeView, idempotent=True)
 UNLOCK_NODE: Final = Request("scheduler.unlock_node", NodeRef, NodeView, idempotent=True)
 LABEL_NODE: Final = Request("scheduler.label_node", LabelNode, NodeView, idempotent=True)
-LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList, idempotent=True)
+LIST_NODES: Final = Request("scheduler.list_nodes", ListNodes, NodeList, idempotent=True, for_programs=True)
 UPDATE_NODES: Final = Request("scheduler.update_nodes", UpdateNodes, NodeList, timeout_s=15.0)
 BEST_NODE: Final = Request("scheduler.best_node", BestNode, BestNodeFound, idempotent=True)
 FIND_UI_NODE: Final = Request("scheduler.find_ui_node", FindUiNode, UiNode, idempotent=True)

@@ -47,7 +47,9 @@ class ClusterOverview(Frozen, frozen=True, kw_only=True):
     longest_run_s: float = 0.0
 
 
-GET_OVERVIEW: Final = Request("scheduler.get_overview", GetOverview, ClusterOverview, idempotent=True)
+GET_OVERVIEW: Final = Request(
+    "scheduler.get_overview", GetOverview, ClusterOverview, idempotent=True, for_programs=True
+)
 
 
 class UploadProgress(Frozen, frozen=True, kw_only=True):

@@ -287,17 +287,21 @@ SUBMIT_TASK: Final = Request("scheduler.submit_task", SubmitTask, TaskRecord, id
 ADOPT_TASK: Final = Request("scheduler.adopt_task", AdoptTask, TaskRecord, idempotent=True)
 GET_TASK: Final = Request("scheduler.get_task", TaskRef, TaskRecord, idempotent=True)
 CONFIRM_TASKS: Final = Request("scheduler.confirm_tasks", ConfirmTasks, TasksConfirmed, idempotent=True)
-LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList, idempotent=True)
-SEARCH_TASKS: Final = Request("scheduler.search_tasks", SearchTasks, TaskPage, idempotent=True)
-DESCRIBE_TASK: Final = Request("scheduler.describe_task", TaskRef, TaskDescription, idempotent=True)
+LIST_TASKS: Final = Request("scheduler.list_tasks", ListTasks, TaskList, idempotent=True, for_programs=True)
+SEARCH_TASKS: Final = Request("scheduler.search_tasks", SearchTasks, TaskPage, idempotent=True, for_programs=True)
+DESCRIBE_TASK: Final = Request("scheduler.describe_task", TaskRef, TaskDescription, idempotent=True, for_programs=True)
 LIST_TASK_IDS: Final = Request("scheduler.list_task_ids", ListTaskIds, TaskIds, idempotent=True)
-READ_CONSOLE: Final = Request("scheduler.read_console", ReadConsole, Console, timeout_s=15.0, idempotent=True)
-CANCEL_TASK: Final = Request("scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0, idempotent=True)
-REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0)
+READ_CONSOLE: Final = Request(
+    "scheduler.read_console", ReadConsole, Console, timeout_s=15.0, idempotent=True, for_programs=True
+)
+CANCEL_TASK: Final = Request(
+    "scheduler.cancel_task", TaskRef, TaskRecord, timeout_s=15.0, idempotent=True, for_programs=True
+)
+REMOVE_TASK: Final = Request("scheduler.remove_task", TaskRef, Done, timeout_s=15.0, for_programs=True)
 SET_TASK_PRIORITY: Final = Request("scheduler.set_task_priority", SetTaskPriority, TaskRecord, idempotent=True)
 MOVE_TASK_UP: Final = Request("scheduler.move_task_up", TaskRef, TaskRecord, idempotent=True)
 """It goes in front of its owner's other waiting tasks of its priority. Refused where it does not wait."""
-RESTART_TASK: Final = Request("scheduler.restart_task", RestartTask, TaskRecord, timeout_s=15.0)
+RESTART_TASK: Final = Request("scheduler.restart_task", RestartTask, TaskRecord, timeout_s=15.0, for_programs=True)
 IMPORT_ROUTE: Final = Request("scheduler.import_route", ImportRoute, TaskRecord)
 
 
