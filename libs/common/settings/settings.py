@@ -58,6 +58,7 @@ OTHER_NAMES: Final = {
 """Other names of settings, as flag, in the environment and in a file; all but the first are those of early versions of the original."""
 UNRECOGNIZED: Final = "unrecognized arguments: "
 
+SWITCH_WORDS: Final = ("true", "false")
 ENVIRONMENT_PREFIX: Final = "CLUSTERODM_"
 SERVICE_LINK: Final = "tcp://"
 """What Kubernetes puts into the environment for each Service of a namespace (`<NAME>_PORT=tcp://address:port`)."""
@@ -148,7 +149,7 @@ def load(
 
     `shortcuts`: setting to one-letter flag.
     """
-    words = [proper_flag(cls, word) for word in argv]
+    words = switched(cls, [proper_flag(cls, word) for word in argv])
     try:
         told = Help(prog, cls.__doc__ or "", cls.examples, cls.everyday)
         flags = flags_given(cls.settings, words, told, shortcuts or {}) if words else {}
@@ -207,6 +208,26 @@ def proper_flag(cls: type[CommonSettings], word: str) -> str:
     if not flag.startswith("--") or name not in cls.settings:
         return word
     return f"--{no}{name.replace('_', '-')}{equals}{value}"
+
+
+def switched(cls: type[CommonSettings], words: Sequence[str]) -> list[str]:
+    """Write `--debug=false` and `--debug false` as `--no-debug`: the original takes all three (its parser is minimist)."""
+    found: list[str] = []
+    for word in words:
+        name, _, value = (f"{found[-1]}={word}" if found and word in SWITCH_WORDS else word).partition("=")
+        if value not in SWITCH_WORDS or not is_switch(cls, name):
+            found.append(word)
+            continue
+        if word in SWITCH_WORDS:
+            found.pop()
+        found.append(name if value == "true" else f"--{NEGATION}{name.removeprefix('--')}")
+    return found
+
+
+def is_switch(cls: type[CommonSettings], word: str) -> bool:
+    """Whether a word is a flag that is on or off."""
+    setting = cls.settings.get(word.removeprefix("--").replace("-", "_")) if word.startswith("--") else None
+    return setting is not None and setting.kind is bool
 
 
 def unknown_flags(cls: type[CommonSettings], said: str) -> str:

@@ -18,8 +18,9 @@ ORIGINAL = [
     "--port=3001", "-p=3001", "--secure-port=0", "--admin-cli-port=0", "--admin-web-port=0", "--admin-pass=x",
     "--log-level=debug", "--cloud-provider=local", "-c=local", "--upload-max-speed=1000",
     "--downloads-from-s3=https://bucket.example", "--no-splitmerge", "--public-address=http://here:3000",
-    "--flood-limit=3", "--stale-uploads-timeout=2", "--token=t", "--debug", "--asr=asr.json",
+    "--flood-limit=3", "--stale-uploads-timeout=2", "--token=t", "--debug", "--asr=asr.json", "--access-log=access.log",
 ]  # fmt: skip
+"""Of ClusterODM 1.5.3 (November 2025) and ClusterODX (April 2026), whose only other one is --access-log; --config has tests of its own."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,26 @@ def clean(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("flag", ORIGINAL)
 def test_every_flag_of_the_original_is_accepted(flag: str):
     assert read(flag.split("=") if flag.startswith(("-p=", "-c=")) else [flag])
+
+
+@pytest.mark.parametrize(
+    ("words", "splitmerge", "debug"),
+    [
+        pytest.param(["--splitmerge=false"], False, False, id="off"),
+        pytest.param(["--splitmerge", "false", "--debug", "true"], False, True, id="a word of its own"),
+        pytest.param(["--no-splitmerge", "--debug=true"], False, True, id="on"),
+        pytest.param(["--debug", "--token", "true"], True, True, id="a token that looks like one"),
+    ],
+)
+def test_a_switch_is_turned_as_for_the_original(words: list[str], splitmerge: bool, debug: bool):
+    read_back = read(words)
+    assert (read_back.splitmerge, read_back.debug) == (splitmerge, debug)
+
+
+@pytest.mark.parametrize("words", [["true"], ["--port", "3000", "false"], ["--debug", "maybe"], ["--debug=maybe"]])
+def test_a_switch_has_two_positions_and_nothing_else_is_one(words: list[str]):
+    with pytest.raises(SystemExit):
+        read(words)
 
 
 @pytest.mark.parametrize("service", [ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings])
