@@ -2,7 +2,8 @@
 
 `requests` waits for each read, not for an answer: a head that drips, or is preceded by "100 Continue" without end, would never be over, and the latter
 would take the processor from the service. And it reads the whole body, whatever its length. So the connection is cut when the head has not come in
-time, and no body is read: what happened says the status. Redirects are not followed.
+time, and no body is read: what happened says the status. Redirects are not followed. To be connected to, TLS included, and to take what it is sent it has
+a time of its own, each: whoever gives none (`timeout`) gets CONNECT_S.
 """
 
 import io
@@ -13,6 +14,8 @@ from typing import Any, Final, Self
 
 ANSWER_S: Final = 5.0
 """From the end of a request to the end of the answer's head."""
+CONNECT_S: Final = 10.0
+"""For one connection with its handshake; Python counts a handshake as a whole, however it drips."""
 
 
 def bounded_session(answer_s: float = ANSWER_S) -> Any:
@@ -52,7 +55,8 @@ def bounded_session(answer_s: float = ANSWER_S) -> Any:
 
     class BoundedSession(requests.Session):
         def request(self, *args: Any, **named: Any) -> Any:
-            response = super().request(*args, **{**named, "stream": True, "allow_redirects": False})
+            bounded = {"timeout": CONNECT_S, **named, "stream": True, "allow_redirects": False}
+            response = super().request(*args, **bounded)
             response.close()
             response.raw = io.BytesIO()  # whoever asks for the body finds none
             return response

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 import trustme
 
-from clusterodm.libs.common.telemetry.collector import bounded_session
+from clusterodm.libs.common.telemetry.collector import CONNECT_S, bounded_session
 from tests.otlp_collector import OTLPCollector
 
 ANSWER_S = 0.4
@@ -83,6 +84,36 @@ def test_an_answer_that_never_comes_is_given_up_in_time(act: Act) -> None:
         bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=5)
     assert time.monotonic() - began < 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < 30_000
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(silent, id="hangs"),
+        pytest.param(again_and_again(b"\x02", first=b"\x16\x03\x03\x40\x00", pause_s=0.05), id="drips"),
+        pytest.param(again_and_again(b"\x14\x03\x03\x00\x01\x01" * 1000), id="goes on for ever"),
+    ],
+)
+def test_a_handshake_that_never_ends_is_given_up_in_time(act: Act) -> None:
+    began = time.monotonic()
+    with collector(act) as url, pytest.raises(requests.RequestException):
+        bounded_session(ANSWER_S).request("POST", url.replace("http:", "https:"), data=b"spans", timeout=ANSWER_S)
+    assert time.monotonic() - began < 3
+
+
+def test_who_gives_no_time_has_one_all_the_same() -> None:
+    session, given = bounded_session(ANSWER_S), []
+
+    class Adapter(requests.adapters.BaseAdapter):
+        def send(self, request: requests.PreparedRequest, **named: Any) -> requests.Response:
+            del request
+            given.append(named["timeout"])
+            raise requests.ConnectionError
+
+    session.mount("http://", Adapter())
+    with pytest.raises(requests.ConnectionError):
+        session.request("POST", "http://localhost/v1/traces", data=b"spans")
+    assert given == [CONNECT_S]
 
 
 @pytest.mark.parametrize(
