@@ -94,7 +94,7 @@ async def serve(settings: AdminSettings) -> None:
                 tokens=token_keeper(settings),
                 secure=settings.admin_web_url.startswith("https://"),
             )
-            await opened.enter_async_context(web_server(app, web))
+            await opened.enter_async_context(web_server(app, web, keep_alive_s=settings.admin_web_keep_alive_timeout_s))
             log.info("web.started", port=port_of(web))
         log.info("admin.started")
         notify_ready()

@@ -35,6 +35,11 @@ class AdminSettings(MetricsSettings):
         description="names under which the web page is reached beside localhost, this computer's own name and addresses,"
         " separated by commas; requests for other names are refused",
     )
+    admin_web_keep_alive_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="a connection to the web page without a request is kept for so many seconds; more than any proxy in front keeps it",
+    )
     admin_pass: Secret | None = Field(
         None,
         check=checked_password,

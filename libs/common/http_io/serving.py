@@ -24,7 +24,9 @@ SILENT_PER_ADDRESS_COUNT: Final = 32
 """Connections of one address that have not said yet what they want: more than a browser opens, and a reverse proxy says it at once."""
 STOP_S: Final = 5
 DATE_S: Final = 1.0
-LIMITS: Final = ServerLimits(head_s=15.0, keep_alive_s=75.0)
+HEAD_S: Final = 15.0
+KEEP_ALIVE_S: Final = 120.0
+"""Longer than whoever stands in front keeps a connection: nginx and most load balancers 60, nginx for browsers 75."""
 
 
 class Server(uvicorn.Server):
@@ -57,9 +59,12 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def web_server(app: App, listener: socket.socket, name: str = "admin web") -> AsyncIterator[None]:
+async def web_server(
+    app: App, listener: socket.socket, name: str = "admin web", keep_alive_s: float = KEEP_ALIVE_S
+) -> AsyncIterator[None]:
     """Serve while the context is open; requests in flight get `STOP_S` to finish."""
-    shared = Connections(LIMITS, CONNECTIONS_COUNT, silent_per_address_count=SILENT_PER_ADDRESS_COUNT)
+    limits = ServerLimits(head_s=HEAD_S, keep_alive_s=keep_alive_s)
+    shared = Connections(limits, CONNECTIONS_COUNT, silent_per_address_count=SILENT_PER_ADDRESS_COUNT)
     server = Server(
         uvicorn.Config(
             app,
