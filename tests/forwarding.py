@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.errors import NodeFailed, NotFound, Refused, Removed
+from clusterodm.libs.common.errors import BusFailed, NodeFailed, NotFound, Refused, Removed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.placement import (
@@ -92,7 +92,8 @@ class Scheduler:
         self.failed: list[ReportForwardFailed] = []
         self.forwarded: list[ReportForwarded] = []
         self.inputs_gone: list[ReportInputsGone] = []
-        self.consents = True
+        self.consents: bool | None = True
+        """Whether inputs may go; None: it does not say."""
         self.asked: Counter[TaskId] = Counter()
         """How often something was said of each task."""
         self.questions: list[PlaceTasks] = []
@@ -280,6 +281,8 @@ class Scheduler:
         return await self.get(TaskRef(task=asked.task))
 
     async def on_inputs_gone(self, asked: ReportInputsGone) -> TaskRecord:
+        if self.consents is None:
+            raise BusFailed("it does not answer")
         found = await self.get(TaskRef(task=asked.task))
         if not self.consents or found.task.state in {TaskState.WAITING, TaskState.FORWARDING}:
             raise Refused("the inputs are needed")

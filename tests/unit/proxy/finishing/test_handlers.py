@@ -2,6 +2,7 @@
 
 import pytest
 
+from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
@@ -198,6 +199,29 @@ async def test_inputs_that_are_kept_for_a_restart_wait_for_the_schedulers_consen
         assert set(world.stored()) == set(FILES)
         world.scheduler.consents = True
         await world.lets_go()
+
+
+@pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.CANCELED])
+async def test_inputs_that_a_restart_may_need_stay_while_nobody_can_be_asked(world: World, state: TaskState) -> None:
+    async with world.proxy(start=False):
+        await ended_without_consent(world, state)
+        with pytest.raises(BusFailed):
+            await world.finisher.finish(TASK)
+        assert set(world.stored()) == set(FILES)
+
+
+async def test_inputs_of_a_completed_task_go_while_nobody_can_be_asked(world: World) -> None:
+    async with world.proxy(start=False):
+        await ended_without_consent(world, TaskState.COMPLETED)
+        assert await world.finisher.finish(TASK) == 0
+        assert world.spool.find(TASK) is None
+
+
+async def ended_without_consent(world: World, state: TaskState) -> None:
+    await world.commit()
+    world.scheduler.submit()
+    world.scheduler.change(state=state, ended_at_ms=0)
+    world.scheduler.consents = None
 
 
 async def test_under_disk_pressure_the_oldest_inputs_go_first_and_only_as_many_as_needed(world: World) -> None:
