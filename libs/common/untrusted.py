@@ -7,7 +7,8 @@ which is a type, and depth. What our own services write to each other does not c
 """
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
@@ -74,13 +75,27 @@ def decode_any_json(content: bytes, *, limit_bytes: int = LIMIT_BYTES) -> Any:
 
 
 def read_json(text: str) -> Any:
-    """Read JSON that an operator wrote, a file or a variable: a mistake is told with its line and column. Raises ValueError."""
+    """Read JSON that an operator wrote, a file or a variable: a mistake is told with its line and column. Raises ValueError.
+
+    A key that stands twice in an object is a mistake: one of its values would count for nothing, and nobody could see which.
+    """
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=without_doubles)
     except RecursionError:
         raise Malformed(TOO_DEEP) from None
     require_shallow(content)
     return content
+
+
+def without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs. Raises Malformed when two have one key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counted = Counter(key for key, _ in pairs)
+        raise Malformed(
+            f"the key {next(key for key, count in counted.items() if count > 1)!r} stands twice in one object"
+        )
+    return found
 
 
 def require_shallow(value: Any) -> None:

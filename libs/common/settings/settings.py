@@ -262,7 +262,7 @@ def read_file(cls: type[CommonSettings], path: str) -> dict[str, Any]:
     if not path:
         return {}
     try:
-        content = read_json(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} not found or invalid: {error}") from None
     if not isinstance(content, dict):

@@ -44,13 +44,18 @@ def check_file(path: str, environment: Mapping[str, str], kinds: Mapping[str, Se
         kinds=kinds,
     )
     try:
-        return parse(Path(path).read_text(encoding="utf-8"), outside)
+        return parse(text_of(path), outside)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from None
     except UnicodeError:
         raise Refused(f"{path}: not valid JSON: it is not UTF-8 text") from None
     except Refused as error:
         raise Refused("\n".join(f"{path}: {line}" for line in error.message.splitlines())) from None
+
+
+def text_of(path: str) -> str:
+    """Read a file; the mark that some editors put in front is no part of it. Raises OSError and UnicodeError."""
+    return Path(path).read_text(encoding="utf-8-sig")
 
 
 def secret_in(name: str) -> str:
@@ -64,6 +69,6 @@ def secret_in(name: str) -> str:
 def demand_text(path: str) -> str:
     """Read the file for `--demand`. Raises Refused."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return text_of(path)
     except (OSError, UnicodeError) as error:
         raise Refused(f"{path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None

@@ -17,6 +17,12 @@ def test_what_is_nested_deeply_is_refused_like_all_that_is_none(count: int, begi
         read_json(begin * count + "1" + end * count)
 
 
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"b": [{"a": 1, "c": 2, "a": 3}]}'])
+def test_a_key_that_stands_twice_is_a_mistake(text: str):
+    with pytest.raises(ValueError, match="the key 'a' stands twice in one object"):
+        read_json(text)
+
+
 def test_a_mistake_is_told_with_its_line():
     with pytest.raises(ValueError, match="line 2 column 5"):
         read_json('{\n"a":}')

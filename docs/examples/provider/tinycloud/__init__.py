@@ -45,7 +45,7 @@ class Provider:
     @staticmethod
     def read(keys: ObjectReader) -> Settings:
         """Read the keys; what is wrong or missing is told with the name of its key."""
-        return Settings(keys.secret("token", required=True), keys.text("endpoint", URL), keys.texts("tags"))
+        return Settings(keys.secret("token", required=True), keys.address("endpoint", URL), keys.texts("tags"))
 
     @classmethod
     def make(cls, context: VendorContext) -> Self:

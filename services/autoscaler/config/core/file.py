@@ -34,9 +34,15 @@ from clusterodm.services.autoscaler.config.core.limits import (
     shared_limits,
 )
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_bucket, mistake_in_image, mistake_in_storage
 from clusterodm.services.autoscaler.orders import DockerRegistry, S3Target
 
 TRAILING_COMMA: Final = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
+ACLS: Final = (
+    *("", "none", "private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read"),
+    *("bucket-owner-read", "bucket-owner-full-control", "log-delivery-write"),
+)
+"""S3's own words; "none", as in the original: the bucket's own."""
 DOWNLOADS: Final = ("redirect", "stream")
 PREFERENCE, PRICE = "preference", "price"
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -204,10 +210,10 @@ def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSetti
     """Read what runs on each machine."""
     mount = reader.text("dockerDataDirMountPath") or reader.text("dataDirMountPath")
     return NodeSettings(
-        image=reader.text("dockerImage", "opendronemap/nodeodm"),
+        image=reader.named("dockerImage", mistake_in_image, "opendronemap/nodeodm"),
         swap_ratio=reader.ratio("addSwap", 1.0),
         data_mount=mount,
-        setup_command=reader.text("nodeSetupCmd"),
+        setup_command=reader.text("nodeSetupCmd", lines=True),
         registry=registry(reader.section("dockerRegistry")),
         s3=storage(provider, reader, cloud),
         lease_s=reader.limit("leaseTime", least=0) or 0,
@@ -217,6 +223,8 @@ def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSetti
 def registry(reader: ObjectReader) -> DockerRegistry | None:
     """Read where private images come from; None when no URL is given."""
     found = DockerRegistry(url=reader.text("url"), username=reader.text("username"), password=reader.secret("password"))
+    if not found.url and (found.username or found.password):
+        reader.wrong("url", "is missing")
     return found if found.url else None
 
 
@@ -232,11 +240,11 @@ def storage(provider: str, reader: ObjectReader, cloud: CloudSettings) -> S3Targ
         return None
     access, secret = s3_keys(provider, section, cloud)
     return S3Target(
-        endpoint=section.text("endpoint", required=True),
-        bucket=section.text("bucket", required=True),
+        endpoint=section.named("endpoint", mistake_in_storage, required=True),
+        bucket=section.named("bucket", mistake_in_bucket, required=True),
         access_key=access,
         secret_key=secret,
-        acl=section.text("acl", "public-read" if provider == "aws" else ""),
+        acl=section.choice("acl", ACLS, "public-read" if provider == "aws" else ""),
         ignore_ssl=section.flag("ignoreSSL"),
     )
 

@@ -9,6 +9,8 @@ from typing import Final
 from clusterodm.services.autoscaler.config.core.configuration import DOCKER_MACHINE
 
 KEY: Final = "leaseTime"
+LEAST_S: Final = 120
+"""A machine asks every 15 to 60 seconds."""
 NO_LEASE: Final = (
     "has no effect there: only machines that boot by cloud-init, Pods and those of your own programs end themselves"
 )
@@ -23,6 +25,8 @@ def notes(provider: str, mode: str, lease_s: int, names: frozenset[str]) -> Iter
     """Give the key and a sentence where a lease does not end the bill. `names`: which keys the file has of the provider's."""
     if not lease_s:
         return
+    if lease_s < LEAST_S:
+        yield KEY, f"is {lease_s}: so soon a machine ends itself when a few answers are late (600 is usual)"
     if mode == DOCKER_MACHINE or provider == "docker":
         yield KEY, f"{NO_LEASE} (docs/autoscaler.md, Leases)"
     elif provider in COSTS_ON and "leaseToken" not in names:

@@ -1,6 +1,7 @@
 """What the `--asr` file says about how many machines there may be, of which sizes, when and for how much."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -53,7 +54,7 @@ def own_limits(provider: str, reader: ObjectReader, own: OwnSizes) -> ScalingLim
     region_key = "location" if provider == "hetzner" else "region"
     return ScalingLimits(
         sizes=sizes(provider, reader, own),
-        regions=reader.texts(region_key, (DEFAULT_REGIONS.get(provider, ""),)),
+        regions=tuple(dict.fromkeys(reader.texts(region_key, (DEFAULT_REGIONS.get(provider, ""),), some=True))),
         machines_count=reader.limit(LIMIT_KEYS.get(provider, MACHINES_LIMIT), least=0),
         keep_results_s=reader.limit("keepResults", least=0) or 0,
     )
@@ -82,6 +83,7 @@ def shared_limits(reader: ObjectReader, own: ScalingLimits) -> ScalingLimits:
         labels=labels(reader),
     )
     check_budget(found, reader)
+    check_need(found, reader)
     check_warm_pool(found, reader)
     check_use(found, reader)
     keeps_s = [found.keep_results_s, *(each.keep_results_s for each in found.providers)]
@@ -107,6 +109,20 @@ def said(reader: ObjectReader, key: str) -> bool:
 def is_used_again(found: Sequence[Size], target_wait_s: int) -> bool:
     """Whether the file says something that has no sense for machines that go after one task: then they do not, unless it says so."""
     return bool(target_wait_s) or any(size.tasks_at_once_count > 1 or size.billed_unit_s > 1 for size in found)
+
+
+def check_need(found: ScalingLimits, reader: ObjectReader) -> None:
+    """Refuse, or note, what would keep every machine from being rented."""
+    largest = max((size.max_images for size in found.sizes), default=0)
+    if found.sizes and found.min_images > largest:
+        reader.wrong("minImages", f"is {found.min_images}, the largest size takes {largest}")
+    prices = [size.price_per_hour for size in found.sizes if size.price_per_hour is not None]
+    for key, most in (("maxHourlyCost", found.max_hourly_cost), ("maxDailyCost", found.max_daily_cost)):
+        if most is not None and prices and most < min(prices):
+            reader.note(key, f"is {most:g}, and no machine costs so little for an hour: none is rented")
+    most_warm = max((warm.machines_count for warm in found.warm), default=0)
+    if found.machines_count is not None and most_warm > found.machines_count:
+        reader.note("warm", f"has {most_warm} machines at a time, there may be no more than {found.machines_count}")
 
 
 def check_use(found: ScalingLimits, reader: ObjectReader) -> None:
@@ -137,6 +153,8 @@ def budgets(reader: ObjectReader) -> Mapping[str, OwnerBudget]:
 
 def budget(entry: ObjectReader, owner: str, section: ObjectReader) -> OwnerBudget:
     """Read one; an owner without any limit is a mistake."""
+    if not owner:
+        section.wrong(owner, "an owner without a name has no budget")
     found = OwnerBudget(max_hourly_cost=entry.amount("maxHourlyCost"), max_daily_cost=entry.amount("maxDailyCost"))
     if found == OwnerBudget() and not entry.mistakes:
         section.wrong(owner, "limits nothing: give maxHourlyCost or maxDailyCost")
@@ -189,6 +207,11 @@ def sizes(provider: str, reader: ObjectReader, own: OwnSizes) -> tuple[Size, ...
     if not entries and not reader.mistakes:
         reader.wrong("imageSizeMapping", "must have at least one entry")
     found = [size(entry, provider, spot_of(entry, own, usual=spot), gpu_of(entry, own, usual=gpu)) for entry in entries]
+    for offered, count in Counter(each.offered for each in found if each.slug).items():
+        if count > 1:
+            reader.note(
+                "imageSizeMapping", f"has {offered} {count} times: what fails of one is held against the others, too"
+            )
     return tuple(sorted(found, key=lambda each: (each.max_images, not each.spot)))
 
 
@@ -210,7 +233,7 @@ def gpu_of(entry: ObjectReader, own: OwnSizes, *, usual: bool) -> bool:
 def size(entry: ObjectReader, provider: str, spot: bool, gpu: bool) -> Size:
     """Read one entry of `imageSizeMapping`."""
     entry.ignore("spotPrice", "storage")
-    gigabytes, memory = entry.amount("maxGigabytes"), entry.amount("memoryGigabytes")
+    gigabytes, memory = entry.amount("maxGigabytes", positive=True), entry.amount("memoryGigabytes", positive=True)
     found = Size(
         slug=entry.text("slug", required=True),
         max_images=entry.count("maxImages", 0, least=1) if entry.has("maxImages") else missing_count(entry),
@@ -220,7 +243,7 @@ def size(entry: ObjectReader, provider: str, spot: bool, gpu: bool) -> Size:
         billed_unit_s=BILLING[entry.choice("billing", tuple(BILLING), "second")],
         billed_least_s=entry.count("billingMinimum", 0),
         tasks_at_once_count=entry.count("tasksPerMachine", 1, least=1),
-        spot_price=entry.amount("spotPrice"),
+        spot_price=entry.amount("spotPrice", positive=True),
         storage_gb=entry.limit("storage"),
         spot=spot,
         gpu=gpu,
@@ -241,7 +264,7 @@ def missing_count(entry: ObjectReader) -> int:
 
 def warm_pool(entry: ObjectReader) -> WarmPool:
     """Read one window of the warm pool."""
-    days = entry.texts("days", DAYS)
+    days = entry.texts("days", DAYS, some=True)
     for day in days:
         if day not in DAYS:
             entry.wrong("days", f"{day!r} is no day, expected some of {', '.join(DAYS)}")

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_address, mistake_in_text
 from clusterodm.services.autoscaler.orders import NO_SECRET
 
 PLACEHOLDER: Final = "CHANGEME"
@@ -61,13 +62,21 @@ class ObjectReader:
         self._asked: set[str] = set()
         self._inner: list[ObjectReader] = []
 
-    def text(self, key: str, default: str = "", *, required: bool = False) -> str:
-        """Read a text; null is the default."""
+    def text(self, key: str, default: str = "", *, required: bool = False, lines: bool = False) -> str:
+        """Read a text; null is the default. `lines`: it may have several."""
         value: str = self._value(key, str, "a text", default, required=required)
         if value.rstrip("!") == PLACEHOLDER:
             self.wrong(key, f"is still {value!r}: set it to your own")
             return default
-        return value
+        return value if lines else self._sound(key, value, default, mistake_in_text)
+
+    def address(self, key: str, default: str = "") -> str:
+        """Read the address of a server, `http://` or `https://`."""
+        return self._sound(key, self.text(key, default), default, mistake_in_address)
+
+    def named(self, key: str, mistake_in: Callable[[str], str], default: str = "", *, required: bool = False) -> str:
+        """Read a text of which `mistake_in` says what is wrong with it; empty: nothing."""
+        return self._sound(key, self.text(key, default, required=required), default, mistake_in)
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Read true or false."""
@@ -84,13 +93,16 @@ class ObjectReader:
         found: int = self._value(key, int, "a whole number", UNLIMITED)
         return None if found == UNLIMITED else int(self._at_least(key, found, least, " (or -1)"))
 
-    def amount(self, key: str, default: float | None = None) -> float | None:
-        """Read a number that is not negative."""
+    def amount(self, key: str, default: float | None = None, *, positive: bool = False) -> float | None:
+        """Read a number that is not negative; `positive`: nor 0."""
         found: float = self._value(key, (int, float), "a number", UNLIMITED)
         if found == UNLIMITED:
             return default
         if not math.isfinite(found):
             self.wrong(key, "must be a number")
+            return default
+        if positive and found == 0:
+            self.wrong(key, "is 0: give more, or leave it out")
             return default
         return float(self._at_least(key, found, 0.0, " (or -1)"))
 
@@ -111,8 +123,10 @@ class ObjectReader:
             return default
         return found
 
-    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Read a list of texts; a single text is a list of one."""
+    def texts(
+        self, key: str, default: tuple[str, ...] = (), *, some: bool = False, lines: bool = False
+    ) -> tuple[str, ...]:
+        """Read a list of texts; a single text is a list of one. `some`: there must be one at least; `lines`: each may have several."""
         self._asked.add(key)
         value = self._content.get(key)
         if value is None:
@@ -121,6 +135,11 @@ class ObjectReader:
         if not isinstance(values, list) or not all(isinstance(each, str) and each for each in values):
             self.wrong(key, "must be a text or a list of texts")
             return default
+        if some and not values:
+            self.wrong(key, "is an empty list: name one, or leave it out")
+            return default
+        for mistake in () if lines else dict.fromkeys(filter(None, map(mistake_in_text, values))):
+            self.wrong(key, f"an entry {mistake}")
         return tuple(values)
 
     def secret(self, key: str, *, required: bool = False) -> Secret:
@@ -221,6 +240,13 @@ class ObjectReader:
         self._inner.append(inner)
         return inner
 
+    def _sound(self, key: str, value: str, default: str, mistake_in: Callable[[str], str]) -> str:
+        """Give a text with which nothing is wrong; what is missing is no mistake here."""
+        if value and (mistake := mistake_in(value)):
+            self.wrong(key, mistake)
+            return default
+        return value
+
     def _value(
         self, key: str, kind: type[Kind] | tuple[type[Any], ...], expected: str, default: Any, *, required: bool = False
     ) -> Any:
@@ -253,8 +279,8 @@ class ObjectReader:
             found, missing = self._file(place["file"])
         else:
             found, missing = "", 'must be a text, {"env": "NAME"} or {"file": "path"}'
-        if not found:
-            self.wrong(key, missing)
+        if mistake := missing if not found else mistake_in_text(found):
+            self.wrong(key, mistake)
         return Secret(found)
 
     def _file(self, path: str) -> tuple[str, str]:

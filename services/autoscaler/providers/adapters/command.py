@@ -58,7 +58,7 @@ class CommandVendor:
     @staticmethod
     def read(keys: ObjectReader) -> CloudSettings:
         """Read the three programs."""
-        commands = {name: keys.texts(name) for name in ("create", "list", "destroy")}
+        commands = {name: keys.texts(name, lines=True) for name in ("create", "list", "destroy")}
         for name, words in commands.items():
             if not words:
                 keys.wrong(name, "is missing: the program to call, or a list of it and its arguments")

@@ -16,6 +16,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_script
 from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.digitalocean_snapshots import DigitalOceanSnapshots, listed_of
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
@@ -72,8 +73,8 @@ class DigitalOceanVendor(ApiAccount):
             ssh_path=path,
             tags=keys.texts("tags", ("clusterodm",)),
             monitoring=keys.flag("monitoring", True),
-            engine_install_url=keys.text("engineInstallUrl"),
-            endpoint=keys.text("endpoint"),
+            engine_install_url=keys.named("engineInstallUrl", mistake_in_script),
+            endpoint=keys.address("endpoint"),
         )
 
     @classmethod

@@ -22,6 +22,7 @@ from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_address
 from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
@@ -37,6 +38,7 @@ CAPACITY_WORDS: Final = ("no space left", "could not select device driver", "por
 LABEL: Final = "clusterodm.machine"
 SIZE_LABEL: Final = "clusterodm.size"
 PORT: Final = NODE_PORT
+ENGINES: Final = ("tcp", "http", "https")
 EXPOSED: Final = f"{PORT}/tcp"
 
 
@@ -59,7 +61,8 @@ class DockerEngineVendor(ApiAccount):
     @staticmethod
     def read(keys: ObjectReader) -> CloudSettings:
         """Read which engine runs the containers, and in which network."""
-        return CloudSettings(endpoint=keys.text("host"), network=keys.text("network"), tags=keys.texts("tags"))
+        address = keys.named("host", mistake_in_host)
+        return CloudSettings(endpoint=address, network=keys.text("network"), tags=keys.texts("tags"))
 
     @classmethod
     def make(cls, context: VendorContext) -> Self:
@@ -170,12 +173,19 @@ class DockerEngineVendor(ApiAccount):
             raise ProviderFailed(f"docker: pull {launch.image}: {complaint}", Trouble.REFUSED)
 
 
+def mistake_in_host(address: str) -> str:
+    """Say why an address is none of an engine; empty: it may be."""
+    if urlsplit(address).scheme == "unix":
+        return ""
+    return f"{mistake} (or unix:///path)" if (mistake := mistake_in_address(address, ENGINES)) else ""
+
+
 def reached(address: str) -> tuple[str, str]:
     """Give the URL of the engine's API, and the host on which its published ports are. Raises Refused."""
     parts = urlsplit(address)
     if parts.scheme == "unix":
         return "http://docker", LOOPBACK
-    if parts.scheme not in {"tcp", "http", "https"} or not parts.hostname:
+    if parts.scheme not in ENGINES or not parts.hostname:
         raise Refused(f"docker: {address!r} is no address of an engine (unix:///path or tcp://host:port)")
     scheme = "http" if parts.scheme == "tcp" else parts.scheme
     return f"{scheme}://{parts.netloc}", parts.hostname

@@ -13,6 +13,7 @@ from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_script
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.hetzner_snapshots import HetznerSnapshots, listed_of
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import (
@@ -74,8 +75,8 @@ class HetznerVendor(ApiAccount):
             ssh_fingerprint=fingerprint,
             ssh_path=path,
             tags=keys.texts("tags"),
-            engine_install_url=keys.text("engineInstallUrl"),
-            endpoint=keys.text("endpoint"),
+            engine_install_url=keys.named("engineInstallUrl", mistake_in_script),
+            endpoint=keys.address("endpoint"),
         )
 
     @classmethod

@@ -22,6 +22,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_script
 from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
@@ -100,8 +101,8 @@ class ScalewayVendor(ApiAccount):
             },
             image=keys.text("image", "ubuntu-noble"),
             tags=keys.texts("tags"),
-            engine_install_url=keys.text("engineInstallUrl"),
-            endpoint=keys.text("endpoint"),
+            engine_install_url=keys.named("engineInstallUrl", mistake_in_script),
+            endpoint=keys.address("endpoint"),
         )
 
     @classmethod

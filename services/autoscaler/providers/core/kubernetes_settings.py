@@ -124,7 +124,7 @@ def read(keys: ObjectReader) -> KubernetesSettings:
             keys.wrong(key, sentence)
     volume = keys.section("volume")
     found = KubernetesSettings(
-        endpoint=keys.text("endpoint"),
+        endpoint=keys.address("endpoint"),
         token=keys.secret("token"),
         authority=keys.existing("certificateAuthority"),
         kubeconfig=keys.existing("kubeconfig"),

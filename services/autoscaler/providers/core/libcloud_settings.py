@@ -65,7 +65,7 @@ def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> Libclou
         create_options=keys.plain("createOptions"),
         image=keys.text("image", required=driver not in NO_BOOT),
         tags=keys.texts("tags", ("clusterodm",)),
-        endpoint=keys.text("endpoint"),
+        endpoint=keys.address("endpoint"),
         lease_credential=lease_credential(keys, driver),
     )
 

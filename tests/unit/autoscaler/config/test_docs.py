@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
 KUBERNETES = (REPOSITORY / "docs" / "kubernetes-machines.md").read_text(encoding="utf-8")
 KEY = re.compile(
-    r'\w+\.(?:text|texts|flag|count|limit|amount|ratio|choice|secret|section|entries|existing)\(\s*"(\w+)"'
+    r'\w+\.(?:text|texts|flag|count|limit|amount|ratio|choice|secret|section|entries|existing|named|address)\(\s*"(\w+)"'
 )
 BUILT = {
     "providers",

@@ -18,6 +18,7 @@ from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_script
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.ec2.calls import Ec2Calls
 from clusterodm.services.autoscaler.providers.adapters.ec2.launch import LaunchPlace, image_query, launch, tag_pairs
@@ -60,7 +61,7 @@ class Ec2Vendor:
             ssh_path=path,
             tags=keys.texts("tags", ("clusterodm",)),
             monitoring=keys.flag("monitoring"),
-            engine_install_url=keys.text("engineInstallUrl"),
+            engine_install_url=keys.named("engineInstallUrl", mistake_in_script),
             security_group=keys.text("securityGroup", required=True),
             vpc=keys.text("vpc"),
             subnet=keys.text("subnet"),
@@ -68,7 +69,7 @@ class Ec2Vendor:
             iam_role=keys.text("iamrole"),
             use_private_address=keys.flag("usePrivateAddress"),
             private_address_only=keys.flag("assignPrivateAddressOnly"),
-            endpoint=keys.text("endpoint"),
+            endpoint=keys.address("endpoint"),
         )
 
     @classmethod
