@@ -105,7 +105,7 @@ async def test_the_other_takes_over(number: signal.Signals, nats_bus: NatsBus, n
         stage.send_signal(number)
         took_s = await answers_again(nats_bus, began_s)
         sys.stdout.write(f"\nthe other scheduler answers {took_s:.1f} s after {number.name}\n")
-        assert took_s < (2.0 if number is signal.SIGTERM else TAKE_OVER_S)
+        assert took_s < (5.0 if number is signal.SIGTERM else TAKE_OVER_S)
         # one that was told to stop still answers what had come before
         await until(lambda: "scheduler.started" in second.log(), timeout_s=TAKE_OVER_S)
         again = await stage.place(sending)
