@@ -5,10 +5,10 @@
     cli        `clusterodm node list`               commands    what can be asked for, carried out over the bus
     tokens     `clusterodm token create`: the file of tokens, without a cluster
     main       telnet and web in one process        login       how fast passwords may be tried
-    watching   uploads, samples for plots, events
+    watching   uploads, samples for plots, events   tenants     what is done with tenants and tokens, whichever way it comes
 
 One road for all of them: a command (commands/core/commands) is carried out over the bus (commands/handlers), and the answer
 (commands/core/answers) is rendered. The order of imports is
 
-    main -> tokens -> telnet | web | cli -> takeover | rendering | watching -> commands -> login | settings
+    main -> tokens -> telnet | web | cli -> takeover | rendering | watching | tenants -> commands -> login | settings
 """

@@ -33,10 +33,10 @@ from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.signin.ports import IdentityProvider
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
 from clusterodm.services.admin.web.core.visitors import host_names
-from clusterodm.services.admin.web.ports import TokenKeeper
 
 SERVICE: Final = "admin"
 PROG: Final = f"clusterodm {SERVICE}"
@@ -77,7 +77,8 @@ async def serve(settings: AdminSettings) -> None:
         )
         await opened.enter_async_context(measured(bus, health, metrics_port))
         if telnet:
-            await opened.enter_async_context(telnet_server(bus, session_limits(settings, passwords), logins, telnet))
+            limits, tokens = session_limits(settings, passwords), token_keeper(settings)
+            await opened.enter_async_context(telnet_server(bus, limits, logins, telnet, tokens))
             log.info("telnet.started", port=port_of(telnet))
         if web:
             watched = Watched(bus)

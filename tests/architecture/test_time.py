@@ -31,7 +31,7 @@ COMPARED: Final = {
     "libs/common/tenancy.py::tenant_of": "an expiry is a date that an operator has set: it means the calendar",
     "services/admin/tokens/core.py::successor": "the same",
     "services/admin/web/core/lists.py::token_row": "what the file says of a token is shown, and decides nothing",
-    "services/admin/tokens/core.py::rows": "the same, shown to people",
+    "services/admin/tenants/core.py::rows": "the same, shown to people",
     "services/admin/watching/handlers.py::known_spools": "shown to people: a proxy that was not heard of for a minute",
     "services/admin/web/core/attention.py::of_tasks": "shown to people: what failed within a day",
     "services/admin/web/core/services.py::proxy_view": "shown to people, at least 0",

@@ -26,13 +26,17 @@ from clusterodm.libs.common.telemetry.metrics import Reading, read_by
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Principal, Role, acting
-from clusterodm.services.admin.commands.handlers.execute import execute, publish_act
+from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS, SESSIONS
-from clusterodm.services.admin.rendering.text import END, render
+from clusterodm.services.admin.rendering.text import END
 from clusterodm.services.admin.telnet.core.admission import Admission
-from clusterodm.services.admin.telnet.core.grammar import HELP, parse
+from clusterodm.services.admin.telnet.core.grammar import HELP
 from clusterodm.services.admin.telnet.core.lines import Line, LineReader, Negotiation, TooLong
+from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
+from clusterodm.services.admin.telnet.handlers import answer
+from clusterodm.services.admin.tenants.handlers import TenantActs
+from clusterodm.services.admin.tenants.ports import TokenKeeper
 
 log = structlog.get_logger()
 
@@ -149,10 +153,10 @@ class Session:
         if not self._logged_in:
             await (self._log_in(rest.strip()) if word.upper() == "LOGIN" else self._refuse("LOGIN first"))
         elif word.upper() == "HELP":
-            await self._send("".join(text + END for text in HELP))
+            await self._send("".join(text + END for text in (*HELP[:-1], *TENANT_HELP, HELP[-1])))
         else:
             acting.set(Principal(self._role.word, self._role, "telnet", self._address))
-            await self._send(render(await execute(self._bus, parse(line))))
+            await self._send(await self._sessions.answer(line))
         if self._logged_in and word.upper() != "LOGIN":
             self._last_line = line
         return await self._prompt() if self._open else None
@@ -212,8 +216,9 @@ class Session:
 class Sessions:
     """All sessions of a server."""
 
-    def __init__(self, bus: Bus, limits: SessionLimits, logins: LoginThrottle) -> None:
+    def __init__(self, bus: Bus, limits: SessionLimits, logins: LoginThrottle, tenants: TenantActs) -> None:
         self._bus = bus
+        self._tenants = tenants
         self._limits = limits
         self._logins = logins
         self._admission: Admission[Session] = Admission(limits.sessions_count)
@@ -230,6 +235,10 @@ class Sessions:
             log.debug("telnet.connection_lost", error=repr(error))
         finally:
             writer.transport.abort()
+
+    async def answer(self, line: str) -> str:
+        """Carry out a line of whoever has logged in."""
+        return await answer(self._bus, self._tenants, line)
 
     def readings(self) -> list[Reading]:
         """Say how many there are, to who scrapes."""
@@ -274,10 +283,10 @@ class Sessions:
 
 @asynccontextmanager
 async def telnet_server(
-    bus: Bus, limits: SessionLimits, logins: LoginThrottle, listener: socket.socket
+    bus: Bus, limits: SessionLimits, logins: LoginThrottle, listener: socket.socket, tokens: TokenKeeper | None = None
 ) -> AsyncIterator[None]:
     """Serve a listening socket while the context is open."""
-    sessions = Sessions(bus, limits, logins)
+    sessions = Sessions(bus, limits, logins, TenantActs(bus, tokens))
     server = await asyncio.start_server(sessions.serve, sock=listener, limit=READ_BYTES)
     try:
         with read_by(sessions.readings):

@@ -15,6 +15,7 @@ from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.process.regular_files import read_regular
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, IssuedToken, TokensFile, read_tokens
+from clusterodm.services.admin.tenants.ports import FreshToken
 from clusterodm.services.admin.tokens.core import (
     NewToken,
     created,
@@ -29,7 +30,6 @@ from clusterodm.services.admin.tokens.core import (
     with_tenant,
     without_tenant,
 )
-from clusterodm.services.admin.web.ports import FreshToken
 
 PRIVATE: Final = 0o600
 OTHERS_MAY_CHANGE: Final = 0o022
@@ -100,7 +100,7 @@ def new_secret() -> tuple[str, str]:
 
 
 class TokensFileKeeper:
-    """Implements web.ports.TokenKeeper with the file itself, as the words `token` and `tenant` do."""
+    """Implements tenants.ports.TokenKeeper with the file itself, as the words `token` and `tenant` do."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,9 +1,8 @@
 """What the words change in the file of tokens (libs/common/tenancy). Pure: chance and time are arguments."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -39,15 +38,6 @@ class NewToken:
     def __repr__(self) -> str:
         """Show no token."""
         return f"NewToken({self.issued!r})"
-
-
-@dataclass(frozen=True)
-class TokenRow:
-    """A token in a list."""
-
-    issued: IssuedToken
-    tenant: Tenant
-    expired: bool
 
 
 def duration_ms(text: str) -> int:
@@ -152,14 +142,6 @@ def without_tenant(file: TokensFile, name: str) -> TokensFile:
     return msgspec.structs.replace(file, tenants=tenants, tokens=tokens)
 
 
-def rows(file: TokensFile, now_ms: WallMs) -> Iterator[TokenRow]:
-    """List all tokens, those of a tenant together."""
-    tenants = {tenant.name: tenant for tenant in file.tenants}
-    for token in sorted(file.tokens, key=lambda each: (each.tenant, each.created_at_ms, each.id)):
-        expired = token.expires_at_ms is not None and token.expires_at_ms <= now_ms
-        yield TokenRow(token, tenants[token.tenant], expired)
-
-
 def checked(file: TokensFile) -> TokensFile:
     """Let no mistake into the file. Raises Refused."""
     if mistake := next(iter(mistakes_in(file)), ""):
@@ -168,27 +150,6 @@ def checked(file: TokensFile) -> TokensFile:
 
 
 # --- how it looks
-
-
-def tenant_data(file: TokensFile, tenant: Tenant) -> dict[str, Any]:
-    """Write a tenant for programs."""
-    return {
-        "tenant": tenant.name,
-        "weight": tenant.weight,
-        "priority": tenant.priority,
-        "tokens": sum(token.tenant == tenant.name for token in file.tokens),
-        "images": tenant.max_images_count or None,
-        "task_bytes": tenant.max_task_bytes or None,
-        "at_once": tenant.tasks_at_once_count or None,
-        "storage_bytes": tenant.storage_bytes or None,
-        "options": msgspec.to_builtins(tenant.options),
-        "labels": list(tenant.labels),
-    }
-
-
-def date(at_ms: int | None) -> str:
-    """Write a point in time; empty: there is none."""
-    return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def table(head: Sequence[str], data: Sequence[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
 """The grammar of telnet: a line of text becomes a command.
 
-The words, their arguments and their order are those that scripts have sent to ClusterODM's port 8080 for years.
+What is about the file of tokens is tenant_words.py's. The words, their arguments and their order are those that scripts have sent to ClusterODM's port 8080 for years.
 Case does not matter, any white space separates, arguments beyond those a command knows are ignored. What is not a command
 is `UnknownCommand`, and answered INVALID.
 """

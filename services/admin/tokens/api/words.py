@@ -17,20 +17,18 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret
+from clusterodm.services.admin.tenants.core import date, rows, tenant_data, tenants_data, token_data
 from clusterodm.services.admin.tokens.adapters import changing, new_secret, read_file, write_file
 from clusterodm.services.admin.tokens.api.grammar import parser
 from clusterodm.services.admin.tokens.core import (
     NewToken,
     created,
-    date,
     found,
     new_token,
     revoked,
     rotated,
-    rows,
     successor,
     table,
-    tenant_data,
     with_tenant,
     without_tenant,
 )
@@ -105,17 +103,7 @@ def list_tokens(given: Arguments) -> int:
     """`token list`."""
     path = path_of(given)
     listed = list(rows(read_file(path), now_ms()))
-    data = [
-        {
-            "id": row.issued.id,
-            "tenant": row.issued.tenant,
-            "created": date(row.issued.created_at_ms),
-            "expires": date(row.issued.expires_at_ms),
-            "state": "expired" if row.expired else "valid",
-            "note": row.issued.note,
-        }
-        for row in listed
-    ]
+    data = list(map(token_data, listed))
     say(data, given, table(("ID", "TENANT", "CREATED", "EXPIRES", "STATE", "NOTE"), data))
     if path.exists() and all(row.expired for row in listed):
         tell(f"no token in {path} is valid: a proxy that uses this file lets nobody in")
@@ -124,8 +112,7 @@ def list_tokens(given: Arguments) -> int:
 
 def list_tenants(given: Arguments) -> int:
     """`tenant list`."""
-    file = read_file(path_of(given))
-    data = [tenant_data(file, tenant) for tenant in sorted(file.tenants, key=lambda each: each.name)]
+    data = tenants_data(read_file(path_of(given)))
     head = (
         "TENANT",
         "WEIGHT",

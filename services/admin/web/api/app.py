@@ -16,6 +16,8 @@ from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.services.admin.tenants.handlers import TenantActs
+from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.answers import Views, cluster_error, http_error, openapi_of, validation_error
 from clusterodm.services.admin.web.api.pages import Pages, page_routes
@@ -25,7 +27,6 @@ from clusterodm.services.admin.web.api.v1 import api_routes
 from clusterodm.services.admin.web.handlers.overview import OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 from clusterodm.services.admin.web.handlers.tenants import TenantHandler
-from clusterodm.services.admin.web.ports import TokenKeeper
 
 DOCUMENT: Final = "/api/v1/openapi.json"
 
@@ -51,7 +52,7 @@ def web_application(parts: WebDependencies) -> ASGIApp:
     app.add_exception_handler(ClusterError, cluster_error)
     views = Views()
     reader = ClusterReader(parts.bus, parts.watched)
-    tenants = TenantHandler(parts.bus, reader, parts.tokens, parts.clock)
+    tenants = TenantHandler(parts.bus, reader, TenantActs(parts.bus, parts.tokens), parts.clock)
     overviews = OverviewHandler(parts.bus, reader, parts.clock, parts.health, parts.settings)
     for router in (
         *api_routes(parts.bus, reader, overviews, views),

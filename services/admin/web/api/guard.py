@@ -35,6 +35,7 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.signin.ports import SignInFailed
+from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.lasting import StreamEnded, lasting
 from clusterodm.services.admin.web.core.visitors import (
@@ -44,8 +45,8 @@ from clusterodm.services.admin.web.core.visitors import (
     has_requested_with,
     is_cross_site,
     is_known_host,
+    role_of_request,
 )
-from clusterodm.services.admin.web.ports import TokenKeeper
 
 log = structlog.get_logger()
 
@@ -192,7 +193,8 @@ class Guard:
         if scope["method"] not in SAFE_METHODS:
             if forgery := forgery_reason(headers):
                 return self.forged(scope, headers, forgery)
-            if denied := refusal(principal, Role.OPERATOR):
+            if principal.role < Role.OPERATOR:  # who may do something is judged where it is known what is asked for
+                denied = refusal(principal, role_of_request(scope["method"], scope["path"]))
                 await self.publish_refused(scope, principal, denied)
                 return JSONResponse({"error": denied}, status_code=403)
         if too_long(headers.get("content-length", "0")):

@@ -11,14 +11,27 @@ that the browser sends: only known ones are answered. An IP address is one alway
 
 import base64
 import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from typing import Final
+
+from clusterodm.services.admin.access.roles import Role
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 REQUESTED_WITH: Final = "x-requested-with"
 """What page and scripts send with a request that changes something."""
 THIS_COMPUTER: Final = "localhost"
+FOR_ADMINS: Final = tuple(
+    (method, re.compile(pattern))
+    for method, pattern in (
+        ("POST", r"/api/v1/(tenants|tokens)(/.*)?"),
+        ("DELETE", r"/api/v1/(tenants|tokens|nodes|machines)/.*"),
+        ("POST", r"/api/v1/nodes|/r/node/add"),
+        ("DELETE", r"/r/(node|machine)"),
+    )
+)
+"""What only admins may ask for; what it is called as a command says so, too (commands/core/acts.py), and a test holds both together."""
 
 Headers = Mapping[str, str]
 """Names in lower case."""
@@ -83,3 +96,9 @@ def credentials(headers: Headers) -> tuple[str, str] | None:
     except ValueError:  # no base64, no UTF-8, no ASCII
         return None
     return (user, password) if colon else None
+
+
+def role_of_request(method: str, path: str) -> Role:
+    """Say which role it takes at least to ask for a change, before anything has read what is asked for."""
+    needs_admin = any(method == asked and pattern.fullmatch(path) for asked, pattern in FOR_ADMINS)
+    return Role.ADMIN if needs_admin else Role.OPERATOR

@@ -1,14 +1,14 @@
-"""Tenants for operators: those of the file of tokens, with what they have used; and what is done to them, told as an act of whoever does it."""
+"""Tenants on pages: those of the file of tokens, with what they have used; what is done to them is tenants/handlers.py's."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from clusterodm.libs.common.clocks import Clock
-from clusterodm.libs.common.errors import ClusterError, NotFound, Refused
+from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageBy, UsageRow
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.admin.access.roles import Role, acting, refusal
-from clusterodm.services.admin.commands.handlers.execute import publish_act
+from clusterodm.services.admin.tenants.core import CreateToken, RemoveTenant, RevokeToken, RotateToken, SetTenant
+from clusterodm.services.admin.tenants.handlers import TenantActs
+from clusterodm.services.admin.tenants.ports import FreshToken
 from clusterodm.services.admin.web.core.lists import (
     TENANT_SORTS,
     Wanted,
@@ -29,41 +29,37 @@ from clusterodm.services.admin.web.core.views import (
     UsageEntry,
 )
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
-from clusterodm.services.admin.web.ports import FreshToken, TokenKeeper
 
-Came = TypeVar("Came")
-NO_FILE: Final = "there is no file of tokens here: start the admin with --tokens"
-LONGEST: Final = 200
 MONTHS_COUNT: Final = 12
 
 
 class TenantHandler:
     """Reads and changes tenants. Raises Refused, NotFound, BusFailed."""
 
-    def __init__(self, bus: Bus, reader: ClusterReader, keeper: TokenKeeper | None, clock: Clock) -> None:
+    def __init__(self, bus: Bus, reader: ClusterReader, acts: TenantActs, clock: Clock) -> None:
         self._bus = bus
         self._reader = reader
-        self._keeper = keeper
+        self._acts = acts
         self._clock = clock
 
     def __repr__(self) -> str:
         """Show where tokens are kept."""
-        return f"TenantHandler({self._keeper!r})"
+        return f"TenantHandler({self._acts!r})"
 
     async def tenants(self, wanted: Wanted) -> TenantsPage:
         """List tenants."""
-        rows = await self._rows() if self._keeper else []
+        rows = await self._rows() if self._acts.has_file else []
         page = listed(rows, wanted, tenant_texts, TENANT_SORTS)
         return TenantsPage(
             items=page.items,
             total_count=page.total_count,
             page=page.page,
             per_page=page.per_page,
-            kept=self._keeper is not None,
+            kept=self._acts.has_file,
         )
 
     async def _rows(self) -> list[TenantRow]:
-        file, now_ms = await self._file.read(), self._clock.wall_ms()
+        file, now_ms = await self._acts.read(), self._clock.wall_ms()
         month = month_text(now_ms)
         asked = GetUsage(since=month, until=month, by=UsageBy.TOTAL, limit_count=GetUsage.MOST)
         used = {row.owner: usage_entry(row) for row in (await self._bus.request(GET_USAGE, asked)).rows}
@@ -81,7 +77,7 @@ class TenantHandler:
         if found is None:
             raise NotFound("there is no such tenant")
         now_ms = self._clock.wall_ms()
-        tokens = [token for token in (await self._file.read()).tokens if token.tenant == name]
+        tokens = [token for token in (await self._acts.read()).tokens if token.tenant == name]
         months = (await self._bus.request(GET_USAGE, GetUsage(tenant=found.owner))).rows
         return TenantDetail(
             tenant=found,
@@ -93,57 +89,39 @@ class TenantHandler:
         """List the tasks of one."""
         return await self._reader.tasks(wanted, owner=tenant.owner)
 
-    async def create(self, tenant: str, changes: Mapping[str, Any], expires: str, note: str) -> TokenMade:
+    async def create(self, asked: CreateToken) -> TokenMade:
         """Make a token, and its tenant where it is new."""
-        return await self._made("TOKEN CREATE", tenant, lambda: self._file.create(tenant, changes, expires, note))
+        return token_made(await self._acts.create(asked))
 
-    async def rotate(self, token: str, overlap: str) -> TokenMade:
+    async def rotate(self, asked: RotateToken) -> TokenMade:
         """Make another token for the tenant of one."""
-        return await self._made("TOKEN ROTATE", token, lambda: self._file.rotate(token, overlap))
-
-    async def _made(self, act: str, target: str, make: Callable[[], Awaitable[FreshToken]]) -> TokenMade:
-        fresh = await self._acted(act, target, make)
-        return TokenMade(
-            id=fresh.issued.id,
-            tenant=fresh.issued.tenant,
-            secret=fresh.secret,
-            expires_at_ms=fresh.issued.expires_at_ms,
-            message="This is the only time that the token is shown.",
-        )
+        return token_made(await self._acts.rotate(asked))
 
     async def revoke(self, token: str) -> ActDone:
         """Let a token count no more."""
-        await self._acted("TOKEN REVOKE", token, lambda: self._file.revoke(token))
+        await self._acts.revoke(RevokeToken(token))
         return ActDone(message="It counts no more, within two seconds.")
 
-    async def change(self, tenant: str, changes: Mapping[str, Any]) -> ActDone:
+    async def change(self, asked: SetTenant) -> ActDone:
         """Change what a tenant may do."""
-        await self._acted("TENANT SET", tenant, lambda: self._file.change(tenant, changes))
+        await self._acts.change(asked)
         return ActDone()
 
     async def remove(self, tenant: str) -> ActDone:
         """Take a tenant out."""
-        await self._acted("TENANT REMOVE", tenant, lambda: self._file.remove(tenant))
+        await self._acts.remove(RemoveTenant(tenant))
         return ActDone(message="Its tasks stay, and no token reaches them.")
 
-    @property
-    def _file(self) -> TokenKeeper:
-        if self._keeper is None:
-            raise Refused(NO_FILE)
-        return self._keeper
 
-    async def _acted(self, act: str, target: str, do: Callable[[], Awaitable[Came]]) -> Came:
-        """Do what needs the role admin, and put it on record however it goes."""
-        principal = acting.get()
-        try:
-            if denied := refusal(principal, Role.ADMIN):
-                raise Refused(denied)
-            came = await do()
-        except ClusterError as error:
-            await publish_act(self._bus, principal, act, target[:LONGEST], "refused", error.message)
-            raise
-        await publish_act(self._bus, principal, act, target[:LONGEST], "done", "")
-        return came
+def token_made(fresh: FreshToken) -> TokenMade:
+    """Show a token, this once."""
+    return TokenMade(
+        id=fresh.issued.id,
+        tenant=fresh.issued.tenant,
+        secret=fresh.secret,
+        expires_at_ms=fresh.issued.expires_at_ms,
+        message="This is the only time that the token is shown.",
+    )
 
 
 def unused(name: str) -> UsageEntry:

@@ -1,4 +1,4 @@
-"""What the pages need of whoever keeps the file of tokens."""
+"""What is needed of whoever keeps the file of tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,0 +1,76 @@
+"""Answers one line of a session that has logged in: what is about tenants and tokens by the file of tokens, all else over the bus."""
+
+from clusterodm.libs.common.errors import ClusterError, NotFound
+from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import now_ms
+from clusterodm.services.admin.commands.core.commands import UnknownCommand
+from clusterodm.services.admin.commands.handlers.execute import execute
+from clusterodm.services.admin.rendering.text import END, one_line, pretty, render
+from clusterodm.services.admin.telnet.core.grammar import parse
+from clusterodm.services.admin.telnet.core.tenant_words import parse_tenants
+from clusterodm.services.admin.tenants.core import (
+    CreateToken,
+    ListTenants,
+    ListTokens,
+    RemoveTenant,
+    RevokeToken,
+    RotateToken,
+    SetTenant,
+    TenantCommand,
+    date,
+    rows,
+    tenants_data,
+    token_data,
+)
+from clusterodm.services.admin.tenants.handlers import TenantActs
+from clusterodm.services.admin.tenants.ports import FreshToken
+
+
+async def answer(bus: Bus, tenants: TenantActs, line: str) -> str:
+    """Carry out a line; the text of its answer, its end included."""
+    command = parse_tenants(line)
+    if command is None:
+        return render(await execute(bus, parse(line)))
+    if isinstance(command, UnknownCommand):
+        return f"INVALID{END}"
+    try:
+        return await about_tenants(tenants, command) + END
+    except NotFound:
+        return f"INVALID{END}"
+    except ClusterError as error:
+        return f"FAIL {one_line(error.message)}{END}"
+
+
+async def about_tenants(tenants: TenantActs, command: TenantCommand) -> str:
+    """Carry out what is about the file of tokens. Raises NotFound, Refused."""
+    match command:
+        case CreateToken():
+            return made(await tenants.create(command))
+        case RotateToken():
+            return made(await tenants.rotate(command))
+        case ListTenants():
+            return pretty(tenants_data(await tenants.read()))
+        case ListTokens(tenant):
+            listed = rows(await tenants.read(), now_ms())
+            return pretty([token_data(row) for row in listed if tenant in {"", row.issued.tenant}])
+        case _:
+            await change(tenants, command)
+            return "OK"
+
+
+async def change(tenants: TenantActs, command: TenantCommand) -> None:
+    """Change what is answered with a word. Raises NotFound, Refused."""
+    match command:
+        case RevokeToken():
+            await tenants.revoke(command)
+        case SetTenant():
+            await tenants.change(command)
+        case RemoveTenant():
+            await tenants.remove(command)
+
+
+def made(fresh: FreshToken) -> str:
+    """Show a token, this once."""
+    issued = fresh.issued
+    said = {"token": fresh.secret, "id": issued.id, "tenant": issued.tenant, "expires": date(issued.expires_at_ms)}
+    return pretty(said)
