@@ -140,7 +140,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             traces_of(spool, cluster) if Spans.export is not None else None,
         )
         async with (
-            kept_up(settings, bus, cluster, spool, forwarder, checker, uploading),
+            kept_up(settings, bus, cluster, spool, forwarder, checker, uploading, health),
             background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
             measured(bus, health, metrics_port),
             figures_read(spool, forwarder, app),
@@ -203,6 +203,7 @@ async def kept_up(  # noqa: PLR0913, PLR0917 what the loops are about
     forwarder: Forwarder,
     checker: TokenChecker,
     uploading: Uploading,
+    health: ProxyHealth,
 ) -> AsyncIterator[None]:
     """Run what goes on by itself, asked by nobody."""
     async with (
@@ -210,7 +211,7 @@ async def kept_up(  # noqa: PLR0913, PLR0917 what the loops are about
         settling(uploading.commits),
         taking_up(bus, cluster, spool, forwarder),
         announced_shares(bus, checker),
-        publishing_progress(bus, spool, settings.spool_root, settings_in_force(settings)),
+        publishing_progress(bus, spool, settings.spool_root, settings_in_force(settings), health.measured),
         background(lambda: every(WATCH_EVERY_S, spool.require_there, "watch the spool"), "watch the spool", FATAL),
         background(lambda: every(TRIM_EVERY_S, Trimmer().trim, "trim"), "trim"),
     ):

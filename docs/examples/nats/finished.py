@@ -18,7 +18,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-URL = os.environ["NATS_URL"]
+URL = os.environ.get("NATS_URL", "")
 KEPT = Path(os.environ.get("FINISHED_AT", "finished.at"))
 PAGE = 100
 
@@ -100,5 +100,7 @@ def read() -> dict[str, Any]:
 if __name__ == "__main__":
     if not sys.argv[1:]:
         raise SystemExit(__doc__)
+    if not URL:
+        raise SystemExit("NATS_URL is not set; README.md beside this file says how")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(main(sys.argv[1:]))

@@ -18,7 +18,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-URL = os.environ["NATS_URL"]
+URL = os.environ.get("NATS_URL", "")
 LOOK_S = 2.0
 ENDS = ("completed", "failed", "canceled")
 
@@ -102,6 +102,8 @@ def option(word: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     name, address, *options = sys.argv[1:] if sys.argv[2:] else sys.exit(__doc__)
+    if not URL:
+        sys.exit("NATS_URL is not set; README.md beside this file says how")
     try:
         raise SystemExit(asyncio.run(main(name, address, options)))
     except KeyboardInterrupt:

@@ -7,6 +7,8 @@ A service that is not alive is to be started again; one that is not ready may be
 bus again and again: one that is frozen or hangs is seen like one that is gone, because it does not answer.
 """
 
+import asyncio
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -18,8 +20,9 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.lifecycle import SystemClock, monotonic_s
 from clusterodm.libs.common.process.loops import Loops, running_loops
+from clusterodm.libs.common.version import VERSION
 
 CHECK_EVERY_S: Final = 5.0
 SILENT_AFTER_S: Final = 15.0
@@ -130,7 +133,16 @@ class Health:
             facts=facts,
             loops=loops,
             services=services,
+            version=VERSION,
+            host=socket.gethostname(),
+            epoch=self.term.epoch if self.term is not None and self.term.valid else None,
         )
+
+    async def measured(self) -> HealthReport:
+        """Say how it is, and how long a turn of its event loop takes at present."""
+        began = monotonic_s()
+        await asyncio.sleep(0)  # whatever else is due comes first
+        return msgspec.structs.replace(self.report(), turn_ms=round((monotonic_s() - began) * 1000, 2))
 
     async def check(self) -> None:
         """Ask the services that it needs now, not only when their turn comes."""
@@ -139,7 +151,7 @@ class Health:
 
     async def answer(self, _asked: ReportHealth) -> HealthReport:
         """Answer over the bus."""
-        return self.report()
+        return await self.measured()
 
     def page(self, path: str, *, errors: bool = True) -> tuple[bool, dict[str, Any]] | None:
         """Answer for an address: whether all is well, and what to say; None: there is no such page.
@@ -154,9 +166,11 @@ class Health:
 
 
 def without_errors(report: HealthReport) -> HealthReport:
-    """Leave out the texts of errors."""
+    """Leave out the texts of errors, and what is nobody's business: the host and the version."""
     return msgspec.structs.replace(
         report,
+        version="",
+        host="",
         loops=tuple(msgspec.structs.replace(loop, error="") for loop in report.loops),
         services={name: msgspec.structs.replace(seen, error="") for name, seen in report.services.items()},
     )

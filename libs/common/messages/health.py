@@ -52,6 +52,13 @@ class HealthReport(Frozen, frozen=True, kw_only=True):
     loops: tuple[LoopReport, ...] = ()
     services: dict[str, ServiceSeen] = msgspec.field(default_factory=dict)
     """The services that it needs."""
+    version: str = ""
+    """Empty: that of an earlier version, which did not say it."""
+    host: str = ""
+    epoch: int | None = None
+    """The term of this process as leader; None: it does not lead, or nobody does."""
+    turn_ms: float | None = None
+    """How long its event loop has just taken for everything that was to be done before this answer; None: it was not measured."""
 
 
 class SettingInForce(Frozen, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.messages.health import SettingInForce
+from clusterodm.libs.common.messages.health import HealthReport, SettingInForce
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
 
@@ -89,6 +89,8 @@ class SpoolReport(Frozen, frozen=True, kw_only=True):
     at_ms: int = 0
     settings: tuple[SettingInForce, ...] = ()
     """Those of the proxy."""
+    health: HealthReport | None = None
+    """How the proxy is; None: one of an earlier version, which did not say it."""
 
 
 class Sample(Frozen, frozen=True, kw_only=True):

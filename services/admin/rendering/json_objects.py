@@ -43,9 +43,11 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskDetail,
     TaskListing,
     Unavailable,
+    UploadDetail,
     UsageReport,
     name_of,
 )
+from clusterodm.services.admin.commands.core.costs import machine_cost
 from clusterodm.services.admin.rendering.autoscaler_object import autoscaler_status
 from clusterodm.services.admin.rendering.usage import figures, usage_data
 
@@ -203,6 +205,7 @@ def task_data(task: Task, node_name: str, expected: Expected | None = None) -> J
         "reason": task.error or task.waiting_because,
         "expected": expected_data(expected),
         "priority": task.priority,
+        "cost": machine_cost(task),
     }
 
 
@@ -273,18 +276,20 @@ def value(answer: Answer) -> Any:
             return fact(answer)
 
 
-def fact(answer: Answer) -> Any:
+def fact(answer: Answer) -> Any:  # noqa: PLR0911 one for each answer
     """Put what the cluster knows of something into JSON."""
     match answer:
         case NodeDetail(node):
             return node_data(node)
         case TaskDetail(task, node_name, expected):
             return task_data(task, node_name, expected)
+        case UploadDetail(upload):
+            return upload_entry(upload)
         case RouteDetail(route):
             return route_entry(route)
         case RouteListing(routes):
             return {route.task: route_entry(route) for route in routes}
-        case TaskListing(tasks, uploads):
+        case TaskListing(tasks, uploads, _):
             return [*map(task_entry, tasks), *map(upload_entry, uploads)]
         case _:
             return None

@@ -254,9 +254,9 @@ def listing(answer: Answer) -> Listing | None:  # noqa: PLR0911 one for each ans
             return Listing(NODE_HEAD, cells(map(node_row, nodes)), "There are no nodes.")
         case NodeChoice(node) if node is not None:
             return Listing(NODE_HEAD, cells([node_row(node)]), "")
-        case TaskListing(tasks, uploads):
+        case TaskListing(tasks, uploads, filtered):
             rows = [*map(task_row, tasks), *map(upload_row, uploads)]
-            return Listing(TASK_HEAD, cells(rows), "There are no tasks.")
+            return Listing(TASK_HEAD, cells(rows), "No task is like that." if filtered else "There are no tasks.")
         case MachineListing(machines):
             return Listing(MACHINE_HEAD, cells(map(machine_row, machines)), "There are no machines.")
         case RouteListing(routes):

@@ -54,6 +54,7 @@ NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
 UPLOAD_OWNER_AWAY: Final = "its photos lie with a proxy that does not answer"
 ANOTHER_FOLLOWS: Final = "another attempt follows"
+RUNNING_ON: Final = "Attempt {number}: running on {where}"
 TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
 HELD_BY_NOBODY: Final = InstanceId("")
 """The upload owner of a task whose inputs no proxy has."""
@@ -160,7 +161,7 @@ def started(task: Task, where: str, now_ms: WallMs) -> Task:
         task,
         TaskStep.START,
         attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=now_ms, reason=""),
-        timeline=with_minor_line(task.timeline, f"Attempt {number}: running on {where}", now_ms),
+        timeline=with_minor_line(task.timeline, RUNNING_ON.format(number=number, where=where), now_ms),
     )
 
 

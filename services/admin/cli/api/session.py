@@ -159,7 +159,7 @@ def event_text(event: "StoredEvent", output: str | None) -> str:
     return (
         written(events.document(event), output, one_line_each=True)
         if output in PROGRAMS
-        else one_line(events.line(event))
+        else "\n".join(events.lines(event, table_style(wide=output == "wide").width))
     )
 
 

@@ -2,15 +2,21 @@
 
 import datetime as dt
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from clusterodm.libs.common.messages import health, logs, machines, nodes, operators, placement, tasks
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.settings.wording import hint
+from clusterodm.services.admin.cli.core.tables import GAP, broken
+from clusterodm.services.admin.rendering.text import one_line
 
 WHAT: Final = ("task", "machine", "node", "target", "instance", "owner")
 """Fields that say what an event is about, the first that is there."""
+NARROW: Final = 80
+"""A terminal with less columns gets several lines an event."""
+NARROWEST: Final = 6
 LEAST: Final = 4
 """Characters of the beginning of an id that are enough."""
 KINDS: Final = tuple(
@@ -51,6 +57,17 @@ def line(event: StoredEvent) -> str:
     reason = f": {event.payload['reason']}" if event.payload.get("reason") else ""
     more = " ".join(f"{name}={value}" for name, value in rest.items() if not isinstance(value, dict | list))
     return f"{moment(event)}  {event.name:<24}  {what}{reason}{f'  ({more})' if more else ''}"
+
+
+def lines(event: StoredEvent, width: int | None) -> Iterator[str]:
+    """Write an event for a terminal: in a line, and where that is narrower than an id with a date, in several, the first with the time and the name."""
+    whole = one_line(line(event))
+    if width is None or width >= NARROW or len(whole) <= width:
+        yield whole
+        return
+    *head, rest = [*whole.split(" ", 3), "", ""][:4]
+    yield from broken(" ".join(head), width)
+    yield from (f"{GAP}{text}" for text in broken(rest, max(NARROWEST, width - len(GAP))))
 
 
 def moment(event: StoredEvent) -> str:

@@ -63,9 +63,12 @@ async def complete_ids(bus: "Bus", given: argparse.Namespace) -> None:
 
 async def whole_id(bus: "Bus", beginning: str) -> TaskId:
     """Find the task that is meant by the beginning of its id."""
+    if not beginning.strip():
+        raise Refused("an empty text is the beginning of every id: name a task")
     if len(beginning) >= ID_LENGTH:
         return TaskId(beginning)
     every = [each.id async for each in summaries(bus, SearchTasks(text=beginning))]
+    every += [each.task for each in await uploads_of(bus, SearchTasks()) if each.task not in every]
     found = sorted(each for each in every if each.startswith(beginning.lower()) or each == beginning)
     if beginning in found or len(found) == 1:
         return TaskId(beginning) if beginning in found else found[0]
@@ -86,14 +89,15 @@ async def search(bus: "Bus", given: argparse.Namespace) -> Answer:
         owner=Owner(given.owner) if given.owner else None,
         since_ms=0 if given.since is None else began_ms(given.since, now_ms()),
     )
+    filtered = bool(node or given.state or given.owner or given.since is not None or given.limit == 0)
     uploads = [] if node or UPLOADING not in (given.state or UPLOADING) else await uploads_of(bus, wanted)
     if given.limit is not None:
         uploads = uploads[max(0, len(uploads) - given.limit) :]
     if given.state and not wanted.states:
-        return TaskListing((), tuple(uploads))
+        return TaskListing((), tuple(uploads), filtered)
     if given.limit is None:
-        return TaskListing(tuple([each async for each in summaries(bus, wanted)]), tuple(uploads))
-    return TaskListing(await last_summaries(bus, wanted, given.limit - len(uploads)), tuple(uploads))
+        return TaskListing(tuple([each async for each in summaries(bus, wanted)]), tuple(uploads), filtered)
+    return TaskListing(await last_summaries(bus, wanted, given.limit - len(uploads)), tuple(uploads), filtered)
 
 
 async def summaries(bus: "Bus", wanted: SearchTasks) -> AsyncIterator[TaskSummary]:

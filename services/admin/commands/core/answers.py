@@ -4,8 +4,8 @@ Ok             done                                    Declined      not done, b
 DoneWithNote   done, and something is said about it    Invalid       the command names nothing that exists
 TaskChanged    a task was changed, or refused it       Unavailable   a service behind the bus does not answer
                                                        Failed        something else failed, in words
-and the values: NodeListing, NodeDetail, NodeChoice, RouteListing, RouteDetail, TaskListing, TaskDetail, ConsoleLines,
-MachineCommandLine, MachinePlan, MachineListing, AutoscalerReport, UsageReport
+and the values: NodeListing, NodeDetail, NodeChoice, RouteListing, RouteDetail, TaskListing, TaskDetail, UploadDetail,
+ConsoleLines, MachineCommandLine, MachinePlan, MachineListing, AutoscalerReport, UsageReport
 """
 
 from typing import Final
@@ -118,6 +118,8 @@ class TaskListing(Frozen, frozen=True):
     tasks: tuple[TaskSummary, ...]
     uploads: tuple[UploadProgress, ...] = ()
     """Those that are to become tasks, the newest last; where they were asked for."""
+    filtered: bool = False
+    """Others may be there: it was asked for some alone."""
 
 
 class TaskDetail(Frozen, frozen=True):
@@ -128,6 +130,12 @@ class TaskDetail(Frozen, frozen=True):
     """Where it is or was last; empty before its first attempt."""
     expected: Expected | None = None
     """None: it has ended, or nothing is known yet."""
+
+
+class UploadDetail(Frozen, frozen=True):
+    """An upload in detail, which is to become a task."""
+
+    upload: UploadProgress
 
 
 class ConsoleLines(Frozen, frozen=True):
@@ -182,6 +190,7 @@ Answer = (
     | RouteDetail
     | TaskListing
     | TaskDetail
+    | UploadDetail
     | ConsoleLines
     | MachineCommandLine
     | MachinePlan

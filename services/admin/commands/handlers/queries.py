@@ -1,14 +1,17 @@
 """What is asked for before a command can be carried out: nodes, tasks, and whether a change was refused."""
 
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.nodes import (
     LIST_NODES,
     ListNodes,
     NodeView,
 )
+from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import (
     GET_TASK,
     LIST_TASKS,
@@ -52,6 +55,16 @@ async def tasks_of(bus: "Bus", node: NodeView | None) -> AsyncIterator[TaskSumma
         if not page.more or not page.tasks:
             return
         after = page.tasks[-1].id
+
+
+async def upload_of(bus: "Bus", task: TaskId) -> UploadProgress | None:
+    """Find an upload in progress; None: there is none, or nobody has made their bucket, as in a cluster of an earlier version."""
+    with suppress(BusFailed):
+        async for page in (await bus.bucket(PROGRESS)).pages():
+            for entry in page:
+                if entry.value.task == task:
+                    return entry.value
+    return None
 
 
 async def task_and_node(bus: "Bus", task_id: TaskId) -> tuple[Task, NodeView | None]:

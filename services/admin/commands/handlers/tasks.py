@@ -33,12 +33,13 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskChanged,
     TaskDetail,
     TaskListing,
+    UploadDetail,
     UsageReport,
     numbered,
     route_of,
 )
 from clusterodm.services.admin.commands.core.commands import TaskAct
-from clusterodm.services.admin.commands.handlers.queries import nodes_of, task_and_node, tasks_of
+from clusterodm.services.admin.commands.handlers.queries import nodes_of, task_and_node, tasks_of, upload_of
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
@@ -82,14 +83,24 @@ async def list_tasks(bus: "Bus", command: commands.ListTasksCommand) -> Answer:
 
 async def show_task(bus: "Bus", command: commands.ShowTaskCommand) -> Answer:
     """TASK INFO."""
-    found = await bus.request(DESCRIBE_TASK, TaskRef(task=command.task))
+    try:
+        found = await bus.request(DESCRIBE_TASK, TaskRef(task=command.task))
+    except NotFound:
+        if upload := await upload_of(bus, command.task):
+            return UploadDetail(upload)
+        raise
     return TaskDetail(found.task, found.summary.node_name, found.summary.expected)
 
 
 async def show_console(bus: "Bus", command: commands.ShowConsoleCommand) -> Answer:
     """TASK OUTPUT."""
     wanted = ReadConsole(task=command.task, from_line=command.from_line)
-    return ConsoleLines((await bus.request(READ_CONSOLE, wanted)).lines)
+    try:
+        return ConsoleLines((await bus.request(READ_CONSOLE, wanted)).lines)
+    except NotFound:
+        if await upload_of(bus, command.task):
+            return ConsoleLines(())  # it begins with the commit
+        raise
 
 
 async def change_task(bus: "Bus", command: commands.ChangeTaskCommand) -> Answer:

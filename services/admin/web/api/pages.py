@@ -230,7 +230,7 @@ def task_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
 
     @page("/tasks/{task}")
     async def task(request: Request, task: str) -> Response:
-        found = await reader.task(task)
+        found = await reader.task(task, request.url.hostname or "")
         events = await reader.events(Wanted(per_page=RECENT_COUNT), task=task)
         return renderer.page(request, "task.html", found=found, events=events)
 

@@ -25,14 +25,8 @@ from clusterodm.services.admin.rendering.usage import usage_csv
 from clusterodm.services.admin.tenants.core import CreateToken, RotateToken, SetTenant
 from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted
-from clusterodm.services.admin.web.core.views import (
-    ActDone,
-    TasksPage,
-    TenantDetail,
-    TenantsPage,
-    TokenMade,
-    UsageListing,
-)
+from clusterodm.services.admin.web.core.tenant_views import TenantDetail, TenantsPage, TokenMade, UsageListing
+from clusterodm.services.admin.web.core.views import ActDone, TasksPage
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 from clusterodm.services.admin.web.handlers.tenants import TenantHandler
 

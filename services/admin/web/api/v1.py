@@ -213,8 +213,8 @@ def task_reading(reader: ClusterReader, views: Views) -> APIRouter:
         return said(await reader.queue(wanted))
 
     @router.get("/tasks/{task}", summary="All that is known of a task", **views.described(TaskView, 404))
-    async def one(task: str) -> Response:
-        return said(await reader.task(task))
+    async def one(request: Request, task: str) -> Response:
+        return said(await reader.task(task, request.url.hostname or ""))
 
     return router
 

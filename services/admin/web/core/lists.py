@@ -14,10 +14,12 @@ from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskDescription, TaskSummary
 from clusterodm.libs.common.messages.usage import UsageRow
 from clusterodm.libs.common.model.nodes import reserved_for
-from clusterodm.libs.common.model.tasks import Moment
+from clusterodm.libs.common.model.tasks import Moment, TaskState
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant
+from clusterodm.services.admin.commands.core.costs import machine_cost
 from clusterodm.services.admin.web.core.budgets import budget_views
+from clusterodm.services.admin.web.core.tenant_views import TenantRow, TokenView, UsageEntry
 from clusterodm.services.admin.web.core.views import (
     AttemptView,
     AutoscalerView,
@@ -32,9 +34,6 @@ from clusterodm.services.admin.web.core.views import (
     SpoolView,
     TaskRow,
     TaskView,
-    TenantRow,
-    TokenView,
-    UsageEntry,
     text_of,
 )
 
@@ -163,7 +162,7 @@ def matching_uploads(uploads: Iterable[UploadProgress], wanted: Wanted) -> list[
     return [upload_row(each) for each in uploads if not text or text in each.name.lower() or text in each.task.lower()]
 
 
-def task_view(described: TaskDescription) -> TaskView:
+def task_view(described: TaskDescription, results: str = "") -> TaskView:
     """Show all that is known of a task."""
     task = described.task
     return TaskView(
@@ -190,6 +189,8 @@ def task_view(described: TaskDescription) -> TaskView:
         upload_owner=task.upload_owner,
         inputs_kept=task.inputs_kept,
         images_from_url=bool(task.zip_url),
+        cost=machine_cost(task),
+        results=results if task.state is TaskState.COMPLETED else "",
         outputs=task.outputs,
         files_sent_count=described.summary.sent_count,
     )

@@ -7,34 +7,38 @@ from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.services.admin.web.core.views import LoopView, ServiceView
 
 
-def service_view(  # noqa: PLR0913, PLR0917 what is known of it
-    name: str, report: HealthReport, version: str, lag_ms: float, epoch: int | None, since_ms: int | None
-) -> ServiceView:
-    """Show a service that has answered."""
+def service_view(name: str, report: HealthReport, lag_ms: float, since_ms: int | None) -> ServiceView:
+    """Show a service that has answered: of several the one that leads."""
     return ServiceView(
         name=name,
         instance="",
         answers=True,
         ok=report.ok,
-        version=version,
-        host="",
-        epoch=epoch,
+        version=report.version,
+        host=report.host,
+        epoch=report.epoch,
         since_ms=since_ms,
         lag_ms=lag_ms,
+        turn_ms=report.turn_ms,
         facts=dict(report.facts),
-        loops=tuple(
-            LoopView(
-                name=each.name,
-                ok=each.ok,
-                late=each.late,
-                failures_count=each.failures_count,
-                success_age_s=each.success_age_s,
-                error=each.error,
-            )
-            for each in report.loops
-        ),
+        loops=loop_views(report),
         needs={needed: seen.ok for needed, seen in report.services.items()},
         error="",
+    )
+
+
+def loop_views(report: HealthReport) -> tuple[LoopView, ...]:
+    """Show the loops of a service."""
+    return tuple(
+        LoopView(
+            name=each.name,
+            ok=each.ok,
+            late=each.late,
+            failures_count=each.failures_count,
+            success_age_s=each.success_age_s,
+            error=each.error,
+        )
+        for each in report.loops
     )
 
 
@@ -59,18 +63,20 @@ def silent_view(name: str, error: str) -> ServiceView:
 
 def proxy_view(proxy: Proxy, report: SpoolReport | None, now_ms: WallMs) -> ServiceView:
     """Show a proxy: it answers no requests, but tells of itself every few seconds."""
+    health = report.health if report else None
     return ServiceView(
         name="proxy",
         instance=proxy.instance,
         answers=report is not None,
-        ok=report is not None,
+        ok=health.ok if health else report is not None,
         version=report.version if report else "",
         host=proxy.host,
         epoch=None,
         since_ms=proxy.started_at_ms,
         lag_ms=float(max(0, now_ms - report.at_ms)) if report else None,
-        facts={},
-        loops=(),
-        needs={},
+        turn_ms=health.turn_ms if health else None,
+        facts=dict(health.facts) if health else {},
+        loops=loop_views(health) if health else (),
+        needs={needed: seen.ok for needed, seen in health.services.items()} if health else {},
         error="" if report else "It has not been heard of for a minute.",
     )

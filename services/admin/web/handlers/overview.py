@@ -20,7 +20,6 @@ from clusterodm.libs.common.messages.health import (
 )
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.watching.core import last_values
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.lists import Wanted, autoscaler_view, listed, spool_view
@@ -115,14 +114,10 @@ class OverviewHandler:
             self._health_of("scheduler", SCHEDULER_HEALTH), self._health_of("autoscaler", AUTOSCALER_HEALTH)
         )
         overview, now_ms = await self._watched.overview(), self._clock.wall_ms()
-        services = [
-            view(overview.epoch if overview and name == "scheduler" else None, overview.since_ms if overview else None)
-            if name == "scheduler"
-            else view(None, None)
-            for name, view in zip(("scheduler", "autoscaler"), asked, strict=True)
-        ]
+        since_ms = overview.since_ms if overview else None
+        services = [view(since_ms if name == "scheduler" else None) for name, view in asked]
         if self._health is not None:
-            services.append(service_view("admin", self._health.report(), VERSION, 0.0, None, None))
+            services.append(service_view("admin", await self._health.measured(), 0.0, None))
         reports = {each.instance: each for each in self._watched.known_spools()}
         proxies = [value for value, _ in self._watched.proxies.values.values()]
         services += [
@@ -132,15 +127,15 @@ class OverviewHandler:
 
     async def _health_of(
         self, name: str, request: Request[ReportHealth, HealthReport]
-    ) -> Callable[[int | None, int | None], ServiceView]:
+    ) -> tuple[str, Callable[[int | None], ServiceView]]:
         began = self._clock.instant()
         try:
             report = await self._bus.request(request, ReportHealth())
         except ClusterError as error:
             message = error.message
-            return lambda _epoch, _since: silent_view(name, message)
+            return name, lambda _since_ms: silent_view(name, message)
         lag_ms = round((self._clock.instant() - began) * 1000, 2)
-        return lambda epoch, since_ms: service_view(name, report, VERSION, lag_ms, epoch, since_ms)
+        return name, lambda since_ms: service_view(name, report, lag_ms, since_ms)
 
     # --- settings ---------------------------------------------------------------------------------------------------
 

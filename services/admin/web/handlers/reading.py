@@ -46,6 +46,8 @@ from clusterodm.services.admin.web.core.lists import (
     upload_row,
     usage_entry,
 )
+from clusterodm.services.admin.web.core.results import results_url
+from clusterodm.services.admin.web.core.tenant_views import UsageListing
 from clusterodm.services.admin.web.core.views import (
     ConsoleView,
     EventRow,
@@ -55,7 +57,6 @@ from clusterodm.services.admin.web.core.views import (
     NodeRow,
     TasksPage,
     TaskView,
-    UsageListing,
 )
 
 ORDERS: Final = {each.value: each for each in TaskOrder}
@@ -117,11 +118,12 @@ class ClusterReader:
         )
         return await self.tasks(asked)
 
-    async def task(self, task: str) -> TaskView:
-        """Show a task, or an upload."""
+    async def task(self, task: str, host: str = "") -> TaskView:
+        """Show a task, or an upload. `host`: the name of this page's address, for that of its results."""
         upload = self.watched.uploads.get(task)
         try:
-            return task_view(await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task))))
+            described = await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task)))
+            return task_view(described, results_url(task, self.watched.known_spools(), host))
         except NotFound:
             if upload is None:
                 raise

@@ -19,15 +19,8 @@ from clusterodm.services.admin.web.core.lists import (
     usage_entry,
 )
 from clusterodm.services.admin.web.core.shown import month_text
-from clusterodm.services.admin.web.core.views import (
-    ActDone,
-    TasksPage,
-    TenantDetail,
-    TenantRow,
-    TenantsPage,
-    TokenMade,
-    UsageEntry,
-)
+from clusterodm.services.admin.web.core.tenant_views import TenantDetail, TenantRow, TenantsPage, TokenMade, UsageEntry
+from clusterodm.services.admin.web.core.views import ActDone, TasksPage
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
 MONTHS_COUNT: Final = 12

@@ -7,7 +7,7 @@ What cannot be written now (NATS is away) is written when it can.
 
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ import structlog
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import PROGRESS, SPOOLS
-from clusterodm.libs.common.messages.health import SettingInForce
+from clusterodm.libs.common.messages.health import HealthReport, SettingInForce
 from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
@@ -40,6 +40,9 @@ Usage = Callable[[], tuple[int, int]]
 """Bytes that are free on the disk, and that it has."""
 
 
+HowIsIt = Callable[[], Awaitable[HealthReport]]
+
+
 class UploadReporter:
     """Keeps what is told of the uploads of one spool up to date."""
 
@@ -51,6 +54,7 @@ class UploadReporter:
         usage: Usage,
         clock: Clock,
         settings: tuple[SettingInForce, ...] = (),
+        health: HowIsIt | None = None,
     ) -> None:
         self._spool = spool
         self._progress = progress
@@ -58,6 +62,7 @@ class UploadReporter:
         self._usage = usage
         self._clock = clock
         self._settings = settings
+        self._health = health
         self._published: dict[TaskId, tuple[UploadProgress, Instant]] = {}
         self._is_first = True
         self._measured_at = clock.instant()
@@ -112,6 +117,7 @@ class UploadReporter:
             rate_bytes_per_s=self._rate_bytes_per_s,
             at_ms=self._clock.wall_ms(),
             settings=self._settings,
+            health=await self._health() if self._health else None,
         )
         await self._spools.put(self._spool.instance, report)
         self._reported_at = now
@@ -153,11 +159,11 @@ def usage_of(folder: Path) -> Usage:
 
 @asynccontextmanager
 async def publishing_progress(
-    bus: Bus, spool: Spool, folder: Path, settings: tuple[SettingInForce, ...] = ()
+    bus: Bus, spool: Spool, folder: Path, settings: tuple[SettingInForce, ...] = (), health: HowIsIt | None = None
 ) -> AsyncIterator[None]:
     """Tell of uploads while the context is open."""
     buckets = await bus.bucket(PROGRESS), await bus.bucket(SPOOLS)
-    reporter = UploadReporter(spool, *buckets, usage_of(folder), SystemClock(), settings)
+    reporter = UploadReporter(spool, *buckets, usage_of(folder), SystemClock(), settings, health)
 
     async def publish() -> None:
         try:

@@ -49,6 +49,7 @@ from clusterodm.services.scheduler.task_life.life import (
 from clusterodm.services.scheduler.task_life.transitions import (
     HELD_BY_NOBODY,
     NO_INPUTS,
+    RUNNING_ON,
     TAKEN_IN,
 )
 
@@ -142,10 +143,10 @@ def with_known(task: Task, known: KnownAttempt, now_ms: WallMs, *, last: bool) -
 
 
 def on_node(task: Task, since_ms: int) -> Task:
-    """Let the attempt that is being forwarded be one that runs."""
-    return moved(
-        task, TaskStep.START, attempts=with_attempt(task, state=AttemptState.RUNNING, running_at_ms=since_ms, reason="")
-    )
+    """Let the attempt that is being forwarded be one that runs. Its line has the time at which it began: what was told before belongs before the node's console."""
+    line = RUNNING_ON.format(number=task.attempts[-1].number, where=task.attempts[-1].node_name)
+    attempts = with_attempt(task, state=AttemptState.RUNNING, running_at_ms=since_ms, reason="")
+    return moved(task, TaskStep.START, attempts=attempts, timeline=with_line(task.timeline, line, WallMs(since_ms)))
 
 
 def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:

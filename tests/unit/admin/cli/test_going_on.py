@@ -37,6 +37,7 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskDetail,
     TaskListing,
     Unavailable,
+    UploadDetail,
 )
 from clusterodm.services.admin.rendering.json_objects import document
 from tests.fake_autoscaler import FakeAutoscaler
@@ -343,3 +344,52 @@ async def test_a_boot_log_is_followed_until_the_machine_has_booted(bus: MemoryBu
     assert await follow_boot(bus, given("asr output 2 -f"), shown.append, SOON) == Unavailable(
         "The autoscaler does not answer."
     )
+
+
+UPLOAD = "7a9619ff-8b86-4011-b42d-00c04fc964ff"
+
+
+async def test_an_upload_in_progress_is_shown_by_its_id_or_the_beginning_of_it(
+    bus: MemoryBus, scheduler: FakeScheduler
+) -> None:
+    upload = UploadProgress(
+        task=TaskId(UPLOAD), instance=InstanceId("p1"), name="Orchard", created_at_ms=3, arrived_bytes=3_500_000
+    )
+    await (await bus.bucket(PROGRESS)).put(UPLOAD, upload)
+    assert await ask(bus, given("task info 7a96")) == UploadDetail(upload)
+    assert await ask(bus, given(f"task output {UPLOAD}")) == ConsoleLines(())
+    shown = document(UploadDetail(upload))
+    assert (shown["state"], shown["arrivedBytes"]) == ("uploading", 3_500_000)
+    assert isinstance(await ask(bus, given(f"task info {UPLOAD[:-1]}0")), Invalid)
+    assert isinstance(await ask(bus, given(f"task cancel {UPLOAD}")), Invalid), "its client alone ends it"
+
+
+async def test_an_empty_text_names_no_task(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    empty = argparse.Namespace(**{**vars(given("task wait x")), "task": [""]})
+    answer = await wait_for(bus, empty, lambda _: None, SOON)
+    assert answer == Invalid("an empty text is the beginning of every id: name a task")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [("", "There are no tasks."), ("--state failed", "No task is like that."), ("--owner x", "No task is like that.")],
+)
+async def test_an_empty_list_says_whether_something_was_left_out(bus: MemoryBus, flags: str, said: str) -> None:
+    async with bus.serve("scheduler", FakeScheduler().handlers()):
+        assert human(await ask(bus, given(f"task list {flags}"))) == said
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_on_a_narrow_terminal_an_event_is_a_block_of_lines_that_fit(width: int) -> None:
+    payload = {
+        "task": ONE,
+        "state": "failed",
+        "node": "10.0.0.1-3000",
+        "reason": "Cannot process dataset, not enough images",
+    }
+    event = StoredEvent(sequence=1, at_ms=1000, name="task.finished", payload=payload, cause="")
+    lines = list(events.lines(event, width))
+    assert max(map(len, lines)) <= width
+    assert "".join("".join(lines).split()) == "".join(events.line(event).split()), "nothing is lost"
+    assert all(line.startswith("  ") for line in lines[2:])
+    assert len(list(events.lines(event, None))) == len(list(events.lines(event, 100))) == 1

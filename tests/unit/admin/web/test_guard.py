@@ -37,9 +37,15 @@ def client_of(guard: Guard) -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/api/v1/nodes/n/lock"), ("DELETE", "/r/node"), ("PUT", "/tasks/x%0Ay")]
+    ("method", "path", "role"),
+    [
+        ("POST", "/api/v1/nodes/n/lock", "operator"),
+        ("DELETE", "/r/node", "admin"),
+        ("POST", "/api/v1/tenants", "admin"),
+        ("PUT", "/tasks/x%0Ay", "operator"),
+    ],
 )
-async def test_what_a_viewer_is_refused_is_told_once_with_who_and_what(method: str, path: str) -> None:
+async def test_what_a_viewer_is_refused_is_told_once_with_who_and_what(method: str, path: str, role: str) -> None:
     bus = MemoryBus()
     async with client_of(guard_of(bus, PlainTextResponse("the page"))) as client:
         for _ in range(5):
@@ -50,7 +56,7 @@ async def test_what_a_viewer_is_refused_is_told_once_with_who_and_what(method: s
     assert name == "operator.acted"
     assert (told.user, told.role, told.door, told.address) == ("viewer", "viewer", "web", "10.0.0.9")
     assert (told.act, told.target, told.outcome) == (method, path, "refused")
-    assert "needs the role operator" in told.reason
+    assert f"needs the role {role}" in told.reason
 
 
 async def test_what_another_sites_page_sent_is_no_act() -> None:

@@ -1,0 +1,90 @@
+"""What `/api/v1` answers and pages show of tenants, their tokens and what they have used. Times are milliseconds since 1970 UTC."""
+
+from clusterodm.services.admin.web.core.views import ListPage, View
+
+
+class UsageEntry(View, frozen=True, kw_only=True):
+    """What a tenant has used in a day, a month, or in all of the time."""
+
+    tenant: str
+    """Its name; that of its owner where it has none; empty: tasks without a token."""
+    owner: str = ""
+    period: str = ""
+    """`2026-11-27`, `2026-11`, or empty."""
+    tasks: int = 0
+    completed: int = 0
+    failed: int = 0
+    canceled: int = 0
+    images: int = 0
+    bytes: int = 0
+    node_seconds: float = 0.0
+    machine_cost: float = 0.0
+
+
+class UsageListing(ListPage[UsageEntry], frozen=True, kw_only=True):
+    """One page of what tenants have used, and the sum of all pages."""
+
+    total: UsageEntry
+
+
+class TenantRow(View, frozen=True, kw_only=True):
+    """A tenant of the file of tokens, and what it has used this month. 0: no limit."""
+
+    name: str
+    owner: str
+    """What its tasks are marked with."""
+    weight: int = 1
+    priority: int = 0
+    max_images_count: int = 0
+    max_task_bytes: int = 0
+    tasks_at_once_count: int = 0
+    storage_bytes: int = 0
+    options: tuple[str, ...] = ()
+    """Those that it may not choose freely."""
+    labels: tuple[str, ...] = ()
+    """Its tasks go only to nodes with all of these."""
+    tokens_count: int = 0
+    """That count now."""
+    used: UsageEntry
+    """This month."""
+
+
+class TokenView(View, frozen=True, kw_only=True):
+    """A token, without its secret and without its digest."""
+
+    id: str
+    created_at_ms: int
+    expires_at_ms: int | None = None
+    """None: never."""
+    expired: bool = False
+    note: str = ""
+
+
+class TenantsPage(ListPage[TenantRow], frozen=True, kw_only=True):
+    """One page of tenants."""
+
+    kept: bool
+    """Whether there is a file of tokens here; without it there are no tenants to be seen."""
+
+
+class TenantDetail(View, frozen=True, kw_only=True):
+    """All that is known of a tenant."""
+
+    tenant: TenantRow
+    tokens: tuple[TokenView, ...] = ()
+    months: tuple[UsageEntry, ...] = ()
+    """What it has used, the last month first; a year."""
+
+
+class TokenMade(View, frozen=True, kw_only=True):
+    """A token that was made. This is the only time that it is shown."""
+
+    id: str
+    tenant: str
+    secret: str
+    expires_at_ms: int | None = None
+    message: str = ""
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"TokenMade({self.id})"
