@@ -6,7 +6,8 @@ Limits are written as `name=value`, by the names of the flags of `clusterodm ten
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from clusterodm.services.admin.commands.core.commands import UnknownCommand, line_number, whole
+from clusterodm.services.admin.commands.core.command_numbers import line_number, whole
+from clusterodm.services.admin.commands.core.commands import UnknownCommand
 from clusterodm.services.admin.tenants.core import (
     CreateToken,
     ListTenants,
