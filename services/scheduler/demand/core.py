@@ -74,7 +74,7 @@ def sorted_out(state: ClusterState) -> Cases:
     free = {}
     for lane in state.queue:
         if lane.id.kind not in free:
-            free[lane.id.kind] = state.nodes.has_room and state.nodes.free_for(lane.need) is not None
+            free[lane.id.kind] = state.nodes.open.has_room and state.nodes.open.free_for(lane.need) is not None
         if not lane.need.helped_by_machines and not free[lane.id.kind]:
             continue
         if lane.id.upload_owner in state.proxies.away:
@@ -101,7 +101,7 @@ def expecting_their_own(state: ClusterState, free: Iterable[WaitingLane], now: I
 def is_free_for(state: ClusterState, task: Task, now: Instant) -> bool:
     """Whether a slot is free that this task would take."""
     supply = state.supply
-    found = state.nodes.free_for(
+    found = state.nodes.open.free_for(
         need_of(task), lambda node: not supply.is_for_another(task.id, node.record.machine, now)
     )
     return found is not None

@@ -1,13 +1,12 @@
-"""All nodes, in the order of adding, and which of them a task may be sent to now.
+"""All nodes, in the order of adding, with what is known of each.
 
-A node goes offline after two misses and is back after one hit. It is *open* when a task may be sent there now. Open nodes are
-ranked (registry/ranking.py): whatever changes a node moves that node, and a placement looks only at the first that fit.
+A node goes offline after two misses and is back after one hit. It is *open* when a task may be sent there now (open_nodes.py).
 
 The numbers that operators use count in the order of adding from 1. A *retired* node was removed but still holds tasks: it is in
 no list and never open, yet it is probed and can be reached.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant, Now
@@ -24,36 +23,27 @@ from clusterodm.services.scheduler.registry.node_state import (
     matters,
     says_the_same,
 )
-from clusterodm.services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
-from clusterodm.services.scheduler.registry.slot_counts import SlotsByPace, limits_of
+from clusterodm.services.scheduler.registry.open_nodes import OpenNodes
+from clusterodm.services.scheduler.registry.slot_counts import limits_of
 
 MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""
 
 
 class NodeRegistry:
-    """All nodes in the order of adding, and which of them are open."""
+    """All nodes in the order of adding; `open` are those that may be sent a task now."""
 
     def __init__(self, send_ahead_count: int = 0) -> None:
         self._nodes: dict[NodeId, NodeState] = {}
-        self._open: dict[NodeId, NodeState] = {}
-        self._open_now: tuple[NodeState, ...] | None = None
         self._listed_now: tuple[NodeState, ...] | None = None
         self._offline: dict[NodeId, NodeState] = {}
         self._draining: dict[NodeId, NodeState] = {}
         self._retired: dict[NodeId, NodeState] = {}
-        self._ranking = Ranking()
-        self._homes: dict[TaskId, NodeId] = {}
-        """Where files of uploads go ahead of their commit."""
         self.limits: tuple[int, ...] = ()
         """How many images nodes take at most, each number once, the smallest first."""
-        self.slots = SlotsByPace()
         self.admissions = Admissions()
         self._added_count = 0
-        self._turn = 0
-        self._send_ahead_count = send_ahead_count
-        self.version = 0
-        """Grows whenever what placement depends on has changed."""
+        self.open = OpenNodes(self.listed, send_ahead_count)
 
     def __iter__(self) -> Iterator[NodeState]:
         """Go through all nodes, retired ones too."""
@@ -85,39 +75,6 @@ class NodeRegistry:
         """Those that were removed and are still needed, or were a moment ago."""
         return tuple(self._retired.values())
 
-    def open(self) -> tuple[NodeState, ...]:
-        """Those that may be sent a task now."""
-        if self._open_now is None:
-            self._open_now = tuple(self._open.values())
-        return self._open_now
-
-    @property
-    def has_room(self) -> bool:
-        """Whether any node may be sent a task now."""
-        return bool(self._open)
-
-    def choose(self, need: Need) -> Placement | None:
-        """Choose the node for a task among those with room, as `place` does."""
-        if need.special:
-            return place(self.open(), need, self.listed())
-        node = self.best(need)
-        return Placement(node, reason_for(node, need)) if node else None
-
-    def best(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
-        """Find the first in order with room for a task whose images are known, among those that are accepted."""
-        node = self._ranking.best(need, accepts)
-        home = self._open.get(self._homes[need.task]) if node and need.task in self._homes else None
-        return at_home(node, home, need) if node and home and accepts(home) else node
-
-    def free_for(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
-        """Find a node with a slot that nobody uses for such a task, among those that are accepted."""
-        if need.special:
-            choice = place([node for node in self.open() if accepts(node)], need, self.listed())
-            node = choice.node if choice else None
-        else:
-            node = self._ranking.best(need, accepts)
-        return node if node and node.free_count > 0 else None
-
     def first_online(self) -> NodeState | None:
         """Find the reference node."""
         return next((node for node in self._nodes.values() if node.online and not node.record.retired), None)
@@ -143,7 +100,7 @@ class NodeRegistry:
                 known[record.id] = node
             else:
                 known.pop(record.id, None)
-        self._changed(node)
+        self.open.update(node)
         return node
 
     def set_tenants(self, shares: Iterable[TenantShare]) -> bool:
@@ -151,7 +108,7 @@ class NodeRegistry:
         if changed := self.admissions.set_tenants(shares):
             for node in self._nodes.values():
                 self._admit(node)
-                self._changed(node)
+                self.open.update(node)
         return changed
 
     def _admit(self, node: NodeState) -> None:
@@ -162,12 +119,10 @@ class NodeRegistry:
         """Forget a node."""
         self._nodes.pop(node, None)
         self.admissions.note(node, ANYBODY)
-        for known in (self._open, self._offline, self._draining, self._retired):
+        for known in (self._offline, self._draining, self._retired):
             known.pop(node, None)
-        self._ranking.discard(node)
-        self.slots.discard(node)
-        self._open_now = self._listed_now = None
-        self.version += 1
+        self.open.discard(node)
+        self._listed_now = None
 
     def hit(self, node: NodeState, info: NodeInfo, ours: OurTasks, now: Now) -> bool:
         """Take in an answer to a probe; whether it came online by that."""
@@ -184,7 +139,7 @@ class NodeRegistry:
         if node.limit_count is not None and node.limit_count not in self.limits:
             self.limits = limits_of(self._nodes.values())
         if came or before != matters(node):
-            self._changed(node)
+            self.open.update(node)
         return came
 
     def miss(self, node: NodeState, trouble: str, now: Instant) -> bool:
@@ -196,7 +151,7 @@ class NodeRegistry:
         if went:
             node.online = False
             self._offline[node.id] = node
-            self._changed(node)
+            self.open.update(node)
         return went
 
     def heard(self, node: NodeState, now: Instant) -> None:
@@ -217,30 +172,24 @@ class NodeRegistry:
         state = self._nodes.get(node)
         return state.record.name if state else node
 
-    def take_turn(self, node: NodeState) -> None:
-        """Note that it was chosen."""
-        self._turn += 1
-        node.turn = self._turn
-        self._rank(node)
-
     def reserve(self, node: NodeId, task: TaskId) -> None:
         """Keep a slot for a task."""
         self._nodes[node].reserved.add(task)
-        self._changed(self._nodes[node])
+        self.open.update(self._nodes[node])
 
     def occupy(self, node: NodeId, task: TaskId) -> None:
         """Count a task that is under way there. A node that nobody knows any more has no slots to count."""
         state = self._nodes.get(node)
         if state and task not in state.tasks:
             state.tasks.add(task)
-            self._changed(state)
+            self.open.update(state)
 
     def release(self, node: NodeId, task: TaskId) -> None:
         """Give back the slot of a task that is no longer under way there."""
         state = self._nodes.get(node)
         if state and task in state.tasks:
             state.tasks.discard(task)
-            self._changed(state)
+            self.open.update(state)
 
     def task_changed(self, before: Task | None, after: Task | None) -> None:
         """Give back the slot of a task that is under way no more, and count the one that it uses now."""
@@ -254,46 +203,14 @@ class NodeRegistry:
         """Keep it no more."""
         if state := self._nodes.get(node):
             state.reserved.discard(task)
-            self._changed(state)
-
-    def stage(self, node: NodeState, task: TaskId) -> None:
-        """Note that files of an upload go ahead to a node."""
-        self._homes[task] = node.id
-        if task not in node.staged:
-            node.staged.append(task)
-            self._rank(node)
-
-    def unstage(self, task: TaskId) -> None:
-        """Note that they do not any more; nothing happens when they did not."""
-        node = self._nodes.get(self._homes.pop(task, NodeId("")))
-        if node and task in node.staged:
-            node.staged.remove(task)
-            self._rank(node)
+            self.open.update(state)
 
     def set_pace(self, node: NodeState, pace: int) -> None:
         """Note how fast a node is."""
         if node.pace != pace:
             node.pace = pace
-            self._changed(node)
+            self.open.update(node)
 
     def _next_number(self) -> int:
         self._added_count += 1
         return self._added_count
-
-    def _rank(self, node: NodeState) -> None:
-        if node.id in self._open:
-            self._ranking.put(node)
-
-    def _changed(self, node: NodeState) -> None:
-        self.version += 1
-        self.slots.put(node)
-        room = node.slots_count + self._send_ahead_count - node.used_count
-        is_open = node.usable and room > 0
-        if is_open != (node.id in self._open):
-            self._open_now = None
-            if is_open:
-                self._open[node.id] = node
-            else:
-                del self._open[node.id]
-                self._ranking.discard(node.id)
-        self._rank(node)

@@ -141,7 +141,7 @@ class NodeCommands:
         choice = best(self._nodes.listed(), Need(images_count=request.images_count))
         if choice is None:
             return BestNodeFound(node=None)
-        self._nodes.take_turn(choice.node)
+        self._nodes.open.take_turn(choice.node)
         log.info("node.recommended", images=request.images_count, node=choice.node.id, reason=choice.reason)
         return BestNodeFound(node=view_of(self._nodes, choice.node))
 

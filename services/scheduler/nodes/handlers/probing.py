@@ -175,10 +175,10 @@ class NodeProber:
             self._heard(node, said, before)
 
     def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
-        version, known = self._nodes.version, node.info
+        version, known = self._nodes.open.version, node.info
         ours = self._index.ours_since(node, before)
         came = self._nodes.hit(node, info, ours, read(self._clock))
-        if self._nodes.version != version:
+        if self._nodes.open.version != version:
             self._signals.capacity_freed.set()
         if came or is_other(known, info):
             self._signals.changed.set()

@@ -141,7 +141,7 @@ class Foresight:
 
     def images_per_ms(self, below: int) -> float:
         """Say how much work all slots of a faster pace do."""
-        slots = self._registry.slots.counts
+        slots = self._registry.open.slots.counts
         return sum(count / self.paces.ms_per_image(pace) for pace, count in slots.items() if pace < below)
 
 

@@ -130,13 +130,13 @@ class Walk:
 
     def reserve_all(self, lanes: WaitingLanes, reserve: Callable[[Task, Placement], None]) -> None:
         """Give out what is free. `reserve` must take the slot, and the task out of its lane, before it returns."""
-        if not self._registry.has_room:
+        if not self._registry.open.has_room:
             return
         owners = self._heads(lanes)
         turns = [self._turn(owner, heads[0][0]) for owner, heads in owners.items()]
         heapify(turns)
         passed_over: set[LaneKind] = set()
-        while turns and self._registry.has_room:
+        while turns and self._registry.open.has_room:
             owner = heappop(turns)[-1]
             heads = owners[owner]
             self._next_of(heads, passed_over, reserve)
@@ -174,7 +174,7 @@ class Walk:
     def _serve(self, task: Task, reserve: Callable[[Task, Placement], None]) -> bool:
         """Serve one task if it can be; whether there is a node at all that takes such a task."""
         if self._may(task):
-            choice = self._registry.choose(need_of(task))
+            choice = self._registry.open.choose(need_of(task))
             if choice is None:
                 return False
             if not self._defers(task, choice.node):
@@ -229,7 +229,7 @@ class Reservations:
         """Reserve a slot for this task, whether its upload owner can send any more or not; the reservation, if there is room."""
         if not self._may(now)(task) or not self._quota.left_count(task.owner) or task.id in self.made:
             return None
-        choice = self._nodes.choose(need_of(task))
+        choice = self._nodes.open.choose(need_of(task))
         if choice is None or self._defers(now)(task, choice.node):
             return None
         self._shares.served(task)
@@ -287,6 +287,6 @@ class Reservations:
         self._nodes.reserve(choice.node.id, task.id)
         self._quota.take(task.owner, task.id)
         self._proxies.take(task.upload_owner, task.id)
-        self._nodes.take_turn(choice.node)
+        self._nodes.open.take_turn(choice.node)
         self._queue.discard(task)
         return made

@@ -67,7 +67,7 @@ class StageIns:
     def drop(self, task: TaskId) -> None:
         """Forget a stage-in; nothing happens when there is none."""
         if self._stage_ins.pop(task, None):
-            self._registry.unstage(task)
+            self._registry.open.unstage(task)
 
     def expire(self, now: Instant) -> list[StageIn]:
         """Forget the stage-ins that nobody asked about again."""
@@ -78,10 +78,10 @@ class StageIns:
 
     def _keep(self, task: TaskId, node: NodeState, now: Instant) -> None:
         self._stage_ins[task] = StageIn(task, node.id, now + self._lease_s)
-        self._registry.stage(node, task)
+        self._registry.open.stage(node, task)
 
     def _choose(self, need: Need) -> NodeState | NoStageIn:
-        found = self._registry.best(
+        found = self._registry.open.best(
             need, lambda node: self._room(node) > len(node.staged) and not is_other_kind(node, need)
         )
         return found or NoStageIn("no node has a slot for it now")

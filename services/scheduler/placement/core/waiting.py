@@ -139,16 +139,21 @@ class WaitReasons:
             return deferred.reason
         need, word = need_of(task), self._supply.word(task.id, now)
         because = self.why_not(need)
-        if not word and self._nodes.has_room and self._proxies.polls(task.upload_owner) and self._nodes.free_for(need):
+        if (
+            not word
+            and self._nodes.open.has_room
+            and self._proxies.polls(task.upload_owner)
+            and self._nodes.open.free_for(need)
+        ):
             because = UPLOAD_OWNER_BUSY
         return f"{because}; {word}" if word else because
 
     def why_not(self, need: Need) -> str:
         """Say why no node has room now for a task with such a need."""
         version, known = self._known
-        if version != self._nodes.version:
+        if version != self._nodes.open.version:
             known = {}
-            self._known = (self._nodes.version, known)
+            self._known = (self._nodes.open.version, known)
         kind = replace(need, avoided=frozenset(), task=None, owner=self._nodes.admissions.kept_apart(need.owner))
         if kind not in known:
             known[kind] = why_not(self._nodes.listed(), kind, self._nodes.admissions.labels_of(kind.owner))

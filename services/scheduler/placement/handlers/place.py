@@ -121,7 +121,7 @@ class PlacementLoop:
 
     def why_no_room(self, need: Need) -> str:
         """Say why no node would take such a task at this moment; empty: one would."""
-        return "" if self._nodes.choose(need) is not None else self._state.reasons.why_not(need)
+        return "" if self._nodes.open.choose(need) is not None else self._state.reasons.why_not(need)
 
     def is_beyond(self, need: Need) -> bool:
         """Whether there is no room for another part of a split dataset."""

@@ -176,20 +176,20 @@ class PlacementHints:
         self._interested = {
             upload_owner: at for upload_owner, at in self._interested.items() if now - at < REMEMBERED_S
         }
-        hint = (self._nodes.version, self._worth_asking())
+        hint = (self._nodes.open.version, self._worth_asking())
         if hint[1] and hint != self._published:
             self._published = hint
             await self._publish(hint[1])
 
     def _worth_asking(self) -> tuple[TaskId, ...]:
-        if not self._interested or not self._nodes.has_room:
+        if not self._interested or not self._nodes.open.has_room:
             return ()
         lanes = [
             lane
             for upload_owner in self._interested
             if not self._polls.of(upload_owner)
             for lane in self._state.queue.of_upload_owner(upload_owner)
-            if self._nodes.free_for(lane.need)
+            if self._nodes.open.free_for(lane.need)
         ]
         return tuple(task for _, task in islice(merge(*lanes), HINTED_COUNT))
 

@@ -105,7 +105,7 @@ class WaitExplainer:
         deferred = self._state.foresight.why_deferred(task.id) is not None or not self._state.quota.left_count(
             task.owner
         )
-        return not deferred and self._nodes.has_room and self._nodes.free_for(need_of(task)) is not None
+        return not deferred and self._nodes.open.has_room and self._nodes.open.free_for(need_of(task)) is not None
 
     async def _say_upload_owner_is_away(self, task: Task) -> None:
         """Tell whose photos lie with a proxy that does not answer what its task waits for."""

@@ -195,7 +195,7 @@ class Life(RuleBasedStateMachine):
                 and task.id not in self.state.foresight.deferred
                 and self.state.index.not_before.get(task.id, self.now.instant) <= self.now.instant
             ):
-                assert place(self.state.nodes.open(), need_of(task), self.state.nodes.listed()) is None
+                assert place(self.state.nodes.open.listed(), need_of(task), self.state.nodes.listed()) is None
 
     @precondition(lambda self: self.state.reservations.made)
     @rule(number=pick, written=st.booleans())
@@ -425,14 +425,14 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_open_nodes_are_those_with_room(self) -> None:
         with_room = {node.id for node in self.state.nodes if node.usable and node.free_count > 0}
-        assert {node.id for node in self.state.nodes.open()} == with_room
+        assert {node.id for node in self.state.nodes.open.listed()} == with_room
 
     @invariant()
     def who_is_held_back_waits_declines_a_free_slot_and_may_say_why(self) -> None:
         for task, deferred in self.state.foresight.deferred.items():
             assert self.state.index.waiting.has(key_of(self.state.index.tasks[task]))
             assert task not in self.state.reservations.made
-            assert deferred.declined.pace > min(self.state.nodes.slots.counts)
+            assert deferred.declined.pace > min(self.state.nodes.open.slots.counts)
             assert deferred.declined.record.name in self.state.reasons.why_waiting(
                 self.state.index.tasks[task], self.now.instant
             )
@@ -460,7 +460,7 @@ class Life(RuleBasedStateMachine):
         counted = Counter({0: 0})
         for node in self.state.nodes:
             counted[node.pace] += node.slots_count if node.usable and not node.admission.reserved_for else 0
-        assert +self.state.nodes.slots.counts == +counted
+        assert +self.state.nodes.open.slots.counts == +counted
 
     @invariant()
     def nothing_is_filed_for_a_task_that_is_gone(self) -> None:

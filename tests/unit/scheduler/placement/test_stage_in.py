@@ -30,7 +30,7 @@ def stage_ins_over(per_node: int = 2, **nodes: dict[str, object]) -> tuple[Stage
     for name, values in nodes.items():
         state = node_state(name, **values)  # type: ignore[arg-type]
         registry._nodes[state.id] = state
-        registry._changed(state)
+        registry.open.update(state)
     return StageIns(registry, LEASE_S, per_node), registry
 
 

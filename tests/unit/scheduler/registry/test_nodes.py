@@ -84,20 +84,20 @@ def test_reserved_and_taken_slots_count_against_open():
     made = registry()
     answers(made, "a", slots=2)
     made.reserve(NodeId("a"), TaskId("1"))
-    assert len(made.open()) == 1
+    assert len(made.open.listed()) == 1
     made.occupy(NodeId("a"), TaskId("2"))
-    assert made.open() == ()
+    assert made.open.listed() == ()
     made.release(NodeId("a"), TaskId("2"))
-    assert len(made.open()) == 1
+    assert len(made.open.listed()) == 1
 
 
 def test_files_may_be_sent_ahead_when_that_is_set():
     made = registry(1)
     answers(made, "a", slots=1)
     made.occupy(NodeId("a"), TaskId("1"))
-    assert len(made.open()) == 1
+    assert len(made.open.listed()) == 1
     made.reserve(NodeId("a"), TaskId("2"))
-    assert made.open() == ()
+    assert made.open.listed() == ()
 
 
 def test_the_order_is_that_of_adding_and_one_that_comes_back_goes_to_the_end():
@@ -111,9 +111,9 @@ def test_the_order_is_that_of_adding_and_one_that_comes_back_goes_to_the_end():
 def test_the_version_stays_when_a_probe_brings_nothing_new():
     made = registry()
     answers(made, "a")
-    version = made.version
+    version = made.open.version
     answers(made, "a")
-    assert made.version == version
+    assert made.open.version == version
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_probe_wakes_placement_only_when_something_else_may_be_placed(says: No
     answers(made, "a")
     node = made.get(NodeId("a"))
     assert node is not None
-    version = made.version
+    version = made.open.version
     made.hit(node, says, OurTasks(), NOW)
-    assert (made.version != version) is has_changed
+    assert (made.open.version != version) is has_changed
     assert node.info == says
 
 

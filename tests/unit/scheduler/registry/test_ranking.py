@@ -54,7 +54,7 @@ def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
     elif what == "tenants":
         registry.set_tenants([TenantShare(owner=Owner("carl"), name="carl", labels=more[0])])
     elif what == "unaims":
-        registry.unstage(TaskId(str(more[0])))
+        registry.open.unstage(TaskId(str(more[0])))
     elif node is not None:
         acts = {
             "misses": lambda: registry.miss(node, "gone", clocks_at(0).instant),
@@ -63,8 +63,11 @@ def happens(registry: NodeRegistry, what: str, *more: Any) -> None:
             "is on a spot machine": lambda: registry.put(replace(node.record, interruptions_limit_count=more[1]), 0),
             "occupies": lambda: registry.occupy(node.id, TaskId(f"{node.id}{more[1]}")),
             "releases": lambda: registry.release(node.id, TaskId(f"{node.id}{more[1]}")),
-            "aims": lambda: (registry.unstage(TaskId(str(more[1]))), registry.stage(node, TaskId(str(more[1])))),
-            "takes a turn": lambda: registry.take_turn(node),
+            "aims": lambda: (
+                registry.open.unstage(TaskId(str(more[1]))),
+                registry.open.stage(node, TaskId(str(more[1]))),
+            ),
+            "takes a turn": lambda: registry.open.take_turn(node),
             "has a pace": lambda: registry.set_pace(node, more[1]),
             "goes": lambda: registry.drop(node.id),
         }
@@ -88,8 +91,8 @@ def test_the_first_in_order_is_the_best_of_all(begins: list[Any], then: list[Any
     registry = NodeRegistry(send_ahead_count=ahead)
     for change in [*begins, *then]:
         happens(registry, *change)
-    by_adding = sorted(registry.open(), key=lambda node: node.number)
-    choice, expected = registry.choose(need), place(by_adding, need)
+    by_adding = sorted(registry.open.listed(), key=lambda node: node.number)
+    choice, expected = registry.open.choose(need), place(by_adding, need)
     assert (choice.node.id if choice else None) == (expected.node.id if expected else None)
-    assert registry.has_room is bool(by_adding)
+    assert registry.open.has_room is bool(by_adding)
     assert choice is None or choice.node.admission.admits(need.owner)
