@@ -43,10 +43,10 @@ class Rented:
 class Estate:
     """Everything that was ever rented."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: FakeClock, first_address: int = 1) -> None:
         self.clock = clock
         self.book: dict[str, Rented] = {}
-        self._address = 1
+        self._address = first_address
 
     @property
     def machines(self) -> dict[str, ProviderMachine]:
@@ -71,6 +71,17 @@ class Estate:
         rented = self.book.get(ref)
         if rented and rented.deleted_ms is None:
             rented.deleted_ms = self.clock.wall_ms()
+
+    def take_away(self, place: int, *, notice: bool) -> None:
+        """Take back a machine, as those do who rent spot machines, or say that it will be."""
+        here = list(self.machines.values())
+        if not here:
+            return
+        found = here[place % len(here)]
+        if notice:
+            self.book[found.ref].found = replace(found, leaving="spot interruption")
+        else:
+            self.delete(found.ref)
 
     @property
     def left(self) -> list[str]:
@@ -121,6 +132,29 @@ class Lies:
         if now_ms - created_ms < self.late_s * 1000:
             return False
         return not (self.missing and self.missing.popleft())
+
+
+class Estates:
+    """What exists at the two providers of one file, together."""
+
+    def __init__(self, clock: FakeClock, names: Sequence[str]) -> None:
+        self.clock = clock
+        self.by_provider = {name: Estate(clock, 1 + 100 * place) for place, name in enumerate(names)}
+
+    @property
+    def machines(self) -> dict[str, ProviderMachine]:
+        """What exists, by name."""
+        return {name: found for each in self.by_provider.values() for name, found in each.machines.items()}
+
+    @property
+    def left(self) -> list[str]:
+        """Everything that costs."""
+        return [*self.machines]
+
+    def caused_ms(self, name: str) -> int | None:
+        """For how long all machines of a name have existed; None: none ever did."""
+        known = [caused for each in self.by_provider.values() if (caused := each.caused_ms(name)) is not None]
+        return sum(known) if known else None
 
 
 class Faults:

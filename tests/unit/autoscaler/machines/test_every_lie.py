@@ -3,8 +3,8 @@
 import asyncio
 import tempfile
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from clusterodm.services.autoscaler.config.core.configuration import (
     DOCKER_MACHINE,
     CloudSettings,
     Configuration,
+    ProviderLimits,
     ScalingLimits,
     StepTimeouts,
 )
@@ -37,7 +38,8 @@ from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_apis import SLUGS, LyingApi, faults_of
 from tests.lying_cluster import LyingCluster, lying_kubernetes
 from tests.lying_driver import LyingDriver, lying_libcloud
-from tests.lying_provider import NOTHING, DockerMachineProgram, Estate, Faults, Lies, LyingVendor
+from tests.lying_programs import LyingCommands
+from tests.lying_provider import NOTHING, DockerMachineProgram, Estate, Estates, Faults, Lies, LyingVendor
 
 COMPARE_TURNS = 6
 """Half a minute."""
@@ -45,6 +47,8 @@ MOST_LIE_S = 40
 SLACK_MS = (MOST_LIE_S + 2 * COMPARE_TURNS * TURN_MS // 1000 + 60) * 1000
 """A machine may count for so long after it has gone: the list shows it still, and the tries to destroy it have pauses."""
 HONEST_COMPARISONS = 12
+LONGEST_COMPARISONS = 200
+"""So soon every task has ended, whatever had to rest before."""
 BOOT_S = 120
 AT_WORK, SILENT = "is at work for others", "does not answer"
 NODES = [AT_WORK, SILENT, "has nothing to do"]
@@ -75,6 +79,16 @@ PROGRAM_FAULTS = [
 ]
 
 
+SMALL, LARGE = SIZES
+SPOT_SIZES = (replace(SMALL, spot=True, interruptions_limit_count=1), SMALL, replace(LARGE, spot=True))
+TWO = ("first", "second")
+TWO_SIZES = tuple(replace(size, provider=name) for size in SIZES for name in TWO)
+TakenAway = tuple[int, int, bool]
+"""At which turn, which of the machines, and whether it is only said that it will be."""
+LONG_TURNS = 12
+"""So long tasks run on machines that may be taken away meanwhile."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of provider."""
@@ -84,6 +98,9 @@ class Kind:
     mode: str = API
     api: str = ""
     """Whose own API is spoken to; else the truth is an Estate."""
+    sizes: tuple[Size, ...] = SIZES
+    takes_away: bool = False
+    """Machines are taken away while they run."""
 
     def world(self, clock: FakeClock, lies: Lies, folder: Path) -> "Stage":
         """Make a world with this kind of provider."""
@@ -92,12 +109,29 @@ class Kind:
             estate: Any = LyingApi(self.api, clock, lies)
             faults, sizes, region = estate, estate.sizes, estate.region
         else:
-            estate, faults, sizes, region = Estate(clock), Faults([]), SIZES, ""
+            estate, faults, sizes, region = Estate(clock), Faults([]), self.sizes, ""
         world = World(clock=clock, cloud=estate, configuration=configuration(self.mode, sizes, region))
         stage = Stage(world, estate, lies, faults, folder)
         world.provider = self.make(stage)
         world.sleepers = []
+        if self.takes_away:
+            world.scheduler.task_turns = LONG_TURNS
         return stage
+
+
+class TwoOfAKind(Kind):
+    """Two of a kind in one file; what fails and lies does so at both."""
+
+    def world(self, clock: FakeClock, lies: Lies, folder: Path) -> "Stage":
+        """See Kind."""
+        estates, faults = Estates(clock, TWO), Faults([])
+        world = World(clock=clock, cloud=estates, configuration=several(self.sizes))
+        stages = {
+            name: Stage(world, estate, lies, faults, folder / name) for name, estate in estates.by_provider.items()
+        }
+        world.several = {name: self.make(stage) for name, stage in stages.items()}
+        world.sleepers = []
+        return Stage(world, estates, lies, faults, folder)
 
 
 @dataclass
@@ -121,6 +155,11 @@ class Stage:
             listens=listens,
         )
 
+    def programs(self) -> BootedProvider:
+        provider = self.booted()
+        provider._vendor = LyingCommands(self.estate, self.lies, self.faults, self.folder)
+        return provider
+
     def own_api(self) -> BootedProvider:
         provider = self.booted()
         provider._vendor = self.estate.vendor()
@@ -143,9 +182,12 @@ class Stage:
         program = DockerMachineProgram(self.folder / "dm", self.estate, self.faults)
         return DockerMachineProvider(configuration(DOCKER_MACHINE), self.folder / "locks", resolve, run=program)
 
-    async def turn(self, count: int) -> None:
+    async def turn(self, count: int, taken: Sequence[TakenAway] = ()) -> None:
         """Let time pass, with a comparison now and then."""
         for number in range(count):
+            for at, place, notice in taken:
+                if at == number:
+                    self.estate.take_away(place, notice=notice)
             await self.world.turn()
             if number % COMPARE_TURNS == COMPARE_TURNS - 1:
                 await self.compare()
@@ -172,14 +214,17 @@ KINDS = {
     "an API where creating is several calls": Kind(API_FAULTS, lambda stage: stage.booted(several_calls=True)),
     "libcloud, which removes what it has listed": Kind(API_FAULTS, Stage.libcloud),
     "kubernetes, where a name is unique": Kind(API_FAULTS, Stage.kubernetes),
+    "programs of the operator": Kind(API_FAULTS, Stage.programs),
+    "two providers in one file": TwoOfAKind(API_FAULTS, Stage.booted, sizes=TWO_SIZES),
     "docker-machine beside an API": Kind(
         ENDING_FAULTS + PROGRAM_FAULTS,
         lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted()),
         DOCKER_MACHINE,
     ),
 }
+SPOT = Kind(API_FAULTS, Stage.booted, sizes=SPOT_SIZES, takes_away=True)
 OWN_APIS = {name: Kind(faults_of(name), Stage.own_api, api=name) for name in SLUGS}
-"""Ours as they are, over HTTP, in front of their clouds' stand-ins. EC2, whose library waits in threads, and programs of others are
+"""Ours as they are, over HTTP, in front of their clouds' stand-ins. EC2, whose library waits in threads, is
 held by the contract suite alone (tests/contract/test_providers.py)."""
 
 
@@ -193,11 +238,19 @@ def configuration(mode: str, sizes: tuple[Size, ...] = SIZES, region: str = "") 
     )
 
 
+def several(sizes: tuple[Size, ...]) -> Configuration:
+    own = configuration(API, sizes)
+    part = replace(own, limits=ScalingLimits(sizes=()))
+    both = tuple(ProviderLimits(name=name) for name in TWO)
+    together = replace(own.limits, providers=both, regions=("",))
+    return replace(own, provider=", ".join(TWO), limits=together, several=dict.fromkeys(TWO, part))
+
+
 ELSEWHERE = {
     "libcloud": "over a driver whose list lies, above",
     "kubernetes": "over a lying API server, above",
     "aws": "by the contract suite",
-    "command": "by the contract suite",
+    "command": "over programs whose list lies, above",
 }
 """How the other kinds of ours are tried."""
 
@@ -206,6 +259,7 @@ def test_every_kind_of_provider_of_ours_is_tried():
     assert set(OURS) == {*OWN_APIS, *ELSEWHERE}
 
 
+taken_away = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 2), st.booleans()), max_size=4)
 lies = st.builds(
     Lies,
     terse=st.booleans(),
@@ -224,6 +278,15 @@ def test_in_the_end_nothing_is_left_and_the_cost_counted_is_the_cost_caused(kind
     asyncio.run(play(KINDS[kind], ordered, data.draw(lies, label="lies"), data.draw(st.integers(1, 2), label="tasks")))
 
 
+@settings(max_examples=8)
+@given(data=st.data())
+def test_in_the_end_nothing_is_left_of_machines_that_are_taken_away_and_every_task_has_run(data: st.DataObject):
+    ordered = data.draw(st.lists(st.sampled_from(SPOT.faults), max_size=2), label="faults")
+    taken = data.draw(taken_away, label="taken away")
+    tasks_count = data.draw(st.integers(1, 2), label="tasks")
+    asyncio.run(play(SPOT, ordered, data.draw(lies, label="lies"), tasks_count, taken))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", OWN_APIS)
 @settings(max_examples=12)
@@ -235,7 +298,9 @@ def test_in_the_end_nothing_is_left_at_a_cloud_with_an_api_of_its_own(kind: str,
     )
 
 
-async def play(kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_count: int) -> None:
+async def play(
+    kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_count: int, taken: Sequence[TakenAway] = ()
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stage = kind.world(FakeClock(wall_ms=1_000_000_000), lies, Path(folder))
         world, estate = stage.world, stage.estate
@@ -243,9 +308,15 @@ async def play(kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_cou
         async with world:
             for number in range(tasks_count):
                 await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
-            await stage.turn(6 * COMPARE_TURNS)
-            await world.scheduler.cancel_all()
+            await stage.turn(6 * COMPARE_TURNS, taken)
+            if not kind.takes_away:
+                await world.scheduler.cancel_all()
             lies.honest = True
+            for _ in range(LONGEST_COMPARISONS):
+                if all(task.state.ended for task in world.scheduler.tasks.values()):
+                    break
+                await stage.turn(COMPARE_TURNS)
+            assert all(task.state.ended for task in world.scheduler.tasks.values())
             for _ in range(HONEST_COMPARISONS):
                 await stage.turn(COMPARE_TURNS)
             assert estate.left == []
