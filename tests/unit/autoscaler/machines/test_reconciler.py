@@ -99,6 +99,18 @@ async def test_what_destroying_fails_with_is_kept_apart_from_what_creating_faile
         assert not after.never_was
 
 
+async def test_what_a_failed_creation_has_left_costs_while_it_cannot_be_destroyed():
+    async with World() as world:
+        world.awake.clear()
+        world.cloud.lose_answer("create")
+        world.cloud.fail("destroy", Trouble.REFUSED)
+        await world.scheduler.submit("t")
+        await world.turn(4)
+        (left,) = (view for view in world.commands._views(ended=False) if view.machine.failure)
+        assert left.machine.state is S.DESTROYING
+        assert left.cost > 0
+
+
 async def test_what_came_to_nothing_has_cost_nothing():
     async with World() as world:
         world.cloud.fail("create", Trouble.UNKNOWN_OUTCOME)
