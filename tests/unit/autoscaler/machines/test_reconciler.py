@@ -111,6 +111,16 @@ async def test_what_a_failed_creation_has_left_costs_while_it_cannot_be_destroye
         assert left.cost > 0
 
 
+async def test_what_a_failed_creation_has_left_has_cost_though_the_answer_to_its_removal_was_lost_too():
+    async with World() as world:
+        world.cloud.lose_answer("create")
+        world.cloud.lose_answer("destroy")
+        await world.scheduler.submit("t")
+        await world.turn(4)
+        failed = next(machine for machine in world.machines() if machine.failure)
+        assert (failed.state, failed.never_was) == (S.FAILED, False)
+
+
 async def test_what_came_to_nothing_has_cost_nothing():
     async with World() as world:
         world.cloud.fail("create", Trouble.UNKNOWN_OUTCOME)
