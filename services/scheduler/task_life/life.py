@@ -154,7 +154,7 @@ def canceled(task: Task, cleanup: Cleanup, now_ms: WallMs) -> Task:
         task,
         TaskStep.CANCEL,
         attempts=attempts,
-        ended_at_ms=now_ms,
+        ended_at_ms=end_ms(task, now_ms),
         waiting_because="",
         timeline=with_line(task.timeline, "Canceled", now_ms),
     )
@@ -234,6 +234,11 @@ def after_its_end(task: Task, now_ms: WallMs) -> WallMs:
     return WallMs(max(now_ms, (task.ended_at_ms or 0) + 1))
 
 
+def end_ms(task: Task, now_ms: WallMs) -> WallMs:
+    """Say when it ends: not before it was last started again, also where the clock went back. By that order an end is told from one that is over."""
+    return WallMs(max(now_ms, task.restarted_at_ms))
+
+
 def forgiven(attempt: Attempt, *, last: bool) -> Attempt:
     """Let an attempt count no more. The last one may still lie on its node, which may come back."""
     cleanup = Cleanup.REMOVE if last else attempt.cleanup
@@ -248,7 +253,7 @@ def abandoned(task: Task, reason: str, now_ms: WallMs) -> Task:
         task,
         TaskStep.ABANDON,
         upload_owner_away_since_ms=0,
-        ended_at_ms=now_ms,
+        ended_at_ms=end_ms(task, now_ms),
         error=reason,
         waiting_because="",
         timeline=with_line(task.timeline, f"Failed: {reason}", now_ms),

@@ -42,6 +42,7 @@ from clusterodm.services.scheduler.task_life.attempts import (
 from clusterodm.services.scheduler.task_life.expected_start import ExpectedStart, with_start
 from clusterodm.services.scheduler.task_life.life import (
     TaskStep,
+    end_ms,
     may_repeat,
     moved,
     under_way,
@@ -175,7 +176,7 @@ def tried(task: Task, result: AttemptResult, where: str, policy: AttemptPolicy, 
             task,
             TaskStep.GIVE_UP,
             attempts=attempts,
-            ended_at_ms=now_ms,
+            ended_at_ms=end_ms(task, now_ms),
             error=given_up(attempts, because),
             timeline=with_line(task.timeline, f"{line}; {because}", now_ms),
         )
@@ -277,7 +278,7 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:
     return moved(
         task,
         step,
-        ended_at_ms=now_ms,
+        ended_at_ms=end_ms(task, now_ms),
         inputs_kept=task.inputs_kept and step is not TaskStep.COMPLETE,
         error=seen.error if step is TaskStep.FAIL else "",
         attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),

@@ -34,7 +34,12 @@ from clusterodm.services.autoscaler.config.core.limits import (
     shared_limits,
 )
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside
-from clusterodm.services.autoscaler.config.core.wording import mistake_in_bucket, mistake_in_image, mistake_in_storage
+from clusterodm.services.autoscaler.config.core.wording import (
+    mistake_in_bucket,
+    mistake_in_image,
+    mistake_in_storage,
+    mistake_in_text,
+)
 from clusterodm.services.autoscaler.orders import DockerRegistry, S3Target
 
 TRAILING_COMMA: Final = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[}\]])')
@@ -210,7 +215,7 @@ def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSetti
     """Read what runs on each machine."""
     mount = reader.text("dockerDataDirMountPath") or reader.text("dataDirMountPath")
     return NodeSettings(
-        image=reader.named("dockerImage", mistake_in_image, "opendronemap/nodeodm"),
+        image=reader.named("dockerImage", mistake_in(provider), "opendronemap/nodeodm"),
         swap_ratio=reader.ratio("addSwap", 1.0),
         data_mount=mount,
         setup_command=reader.text("nodeSetupCmd", lines=True),
@@ -218,6 +223,11 @@ def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSetti
         s3=storage(provider, reader, cloud),
         lease_s=reader.limit("leaseTime", least=0) or 0,
     )
+
+
+def mistake_in(provider: str) -> Callable[[str], str]:
+    """Choose how the image is looked at: what a program of one's own takes may be a file, or whatever it knows."""
+    return mistake_in_text if provider == "command" else mistake_in_image
 
 
 def registry(reader: ObjectReader) -> DockerRegistry | None:

@@ -105,9 +105,7 @@ class Reconciler:
 
     async def _compare_with(self, name: str, provider: Provider) -> None:
         """Compare one provider's list with the records of its machines; those of others are none of its business."""
-        before = {
-            machine.id: machine for machine in self._store.all() if self._providers.owner(machine.provider) == name
-        }
+        before = {machine.id: machine for machine in self._store.all() if machine.provider == name}
         asked_at_ms = self._clock.wall_ms()
         listed = [found for each in self._identity.cluster_ids for found in await provider.list(prefix(each))]
         listed = [found for found in listed if found.name not in self._store.unreadable]

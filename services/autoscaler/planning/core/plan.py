@@ -37,6 +37,8 @@ SILENCE_MS: Final = 30_000
 """A free machine counts so long although its node is silent: one that was just registered has not been asked yet."""
 UNUSED_GRACE_MS: Final = 60_000
 """A machine whose task has gone elsewhere waits so long for another, even without an idle timeout."""
+DEAD_MS: Final = 180_000
+"""A machine without a task is no use any more when its node has been silent for so long: it takes none, and costs."""
 UNCLAIMED_MS: Final = 600_000
 """A machine that is free for so long although a task of its size waits is kept for none: that task cannot come."""
 
@@ -145,7 +147,7 @@ def overdue(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> Machine
     begun_ms = machine.called_at_ms or machine.requested_at_ms
     if limits.max_runtime_s is not None and seen.now_ms - begun_ms > limits.max_runtime_s * 1000:
         return MachineDecision(machine.id, f"it has exceeded its maximum runtime of {limits.max_runtime_s} s")
-    because = without_task(limits, seen, machine) or spent(limits, seen, machine)
+    because = without_task(limits, seen, machine) or dead(limits, seen, machine) or spent(limits, seen, machine)
     return MachineDecision(machine.id, because, NodeCheck.TASKS) if because else None
 
 
@@ -166,6 +168,15 @@ def without_task(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> st
     ):
         return f"it has exceeded its maximum upload time of {limits.max_upload_s} s"
     return ""
+
+
+def dead(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> str:
+    """Say that nothing more is to be expected of a machine without a task, whatever its idle timeout; empty where it is."""
+    is_free = machine.state in {MachineState.ONLINE, MachineState.IDLE} and not machine.tasks
+    if not is_free or machine.offline_since_ms is None or has_results(limits, seen, machine):
+        return ""
+    silent_ms = seen.now_ms - machine.offline_since_ms
+    return f"its node has not answered for {silent_ms // 1000} s" if silent_ms >= DEAD_MS else ""
 
 
 def has_results(limits: ScalingLimits, seen: PlanInput, machine: Machine) -> bool:

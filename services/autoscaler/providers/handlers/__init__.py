@@ -29,16 +29,12 @@ class ProviderRegistry(Mapping[str, Provider]):
         """Count them."""
         return len(self._providers)
 
-    def owner(self, provider: str) -> str:
-        """Say which of them a machine is asked of whose record names this one; empty: none.
-
-        One alone answers for all, as it did before there could be several: whoever renames it means the same one.
-        """
-        return provider if provider in self or len(self) > 1 else next(iter(self))
-
     def of(self, provider: str) -> Provider:
-        """Give the provider of a machine. Raises ProviderFailed where the file has it no more."""
-        found = self._providers.get(self.owner(provider))
+        """Give the provider of a machine. Raises ProviderFailed where the file has it no more.
+
+        No other answers for it, not even one that is alone: it would say of machines elsewhere that they are not there.
+        """
+        found = self._providers.get(provider)
         if found is None:
             raise ProviderFailed(
                 f"the file has no provider {provider!r} any more: it has to stay until its machines are gone"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,7 +113,8 @@ async def test_a_stray_is_taken_in_by_who_has_it():
         assert both.second.destroyed == [machine.id]
 
 
-async def test_a_machine_of_a_provider_that_the_file_has_no_more_is_not_said_to_be_gone():
+@pytest.mark.parametrize("others", [("second", "third"), ("second",)])
+async def test_a_machine_of_a_provider_that_the_file_has_no_more_is_not_said_to_be_gone(others: tuple[str, ...]):
     world, both = two_clouds()
     async with world:
         world.scheduler.task_turns = 30
@@ -120,8 +122,9 @@ async def test_a_machine_of_a_provider_that_the_file_has_no_more_is_not_said_to_
         while world.scheduler.demand().waiting:
             await world.turn()
         name = MachineId(both.first.created[0])
-        world.several = {"second": both.second, "third": Cloud(ProviderMachine)}
+        world.several = {each: both.second if each == "second" else Cloud(ProviderMachine) for each in others}
         await world.restart()
+        await world.reconciler.check()
         await world.controller.stop(name, "asked")
         await world.turn(3)
         machine = world.autoscaler.store.get(name)

@@ -12,6 +12,7 @@ from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
 from clusterodm.services.autoscaler.machine_life.history import MachineHistory
+from clusterodm.services.autoscaler.machines.core import NodeCheck
 from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.planning.core.kept_results import kept_because
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput
@@ -242,6 +243,23 @@ def test_a_machine_that_is_too_small_serves_no_large_task():
 def test_a_free_machine_whose_node_is_silent_serves_none_after_a_while(silent_s: int, created_count: int):
     known = machine("a", S.ONLINE, offline_since_ms=NOW - silent_s * 1000)
     assert len(decide([known], [waits("t")], {"a": Load(online=False)}).create) == created_count
+
+
+@pytest.mark.parametrize("state", [S.ONLINE, S.IDLE])
+@pytest.mark.parametrize(("silent_s", "goes"), [(179, False), (180, True)])
+def test_a_free_machine_whose_node_is_silent_goes_in_the_end_though_nothing_limits_its_time(
+    state: MachineState, silent_s: int, goes: bool
+):
+    known = machine("a", state, offline_since_ms=NOW - silent_s * 1000)
+    found = decide([known], loads={"a": Load(online=False)}, idle_timeout_s=10_000, tasks_per_machine_count=3)
+    assert destroyed(found) == ({"a": "its node has not answered for 180 s"} if goes else {})
+    assert all(each.check is NodeCheck.TASKS for each in found.destroy)
+
+
+def test_a_silent_machine_stays_for_the_tasks_that_it_has():
+    known = machine("a", S.BUSY, tasks=(TaskId("x"),), offline_since_ms=NOW - 900_000)
+    load = Load(tasks=(TaskId("x"),), running_count=1, online=False)
+    assert decide([known], loads={"a": load}).destroy == ()
 
 
 def test_large_tasks_leave_small_machines_to_small_ones():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.tasks import SubmitTask
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, StatusCode, Task, TaskState
@@ -20,6 +21,7 @@ from clusterodm.services.scheduler.task_life.life import (
     canceled,
     removed,
     restarted,
+    started_over,
 )
 from clusterodm.services.scheduler.task_life.transitions import (
     NOT_ENOUGH_MEMORY,
@@ -246,3 +248,44 @@ def test_a_very_long_timeline_only_grows_by_what_matters():
         task = waiting_because(task, f"reason {number}", NOW_MS + number * 30_000)
     assert len(task.timeline) == CHATTY_COUNT
     assert canceled(task, Cleanup.NONE, NOW_MS).timeline[-1].text == "Canceled"
+
+
+# --- a clock that goes back ------------------------------------------------------------------------------------------
+
+EARLIER_MS = WallMs(NOW_MS - 7_200_000)
+GIVES_UP = AttemptPolicy(max_attempts_count=1, first_backoff_ms=1000, max_backoff_ms=8000)
+
+
+def waiting_again() -> Task:
+    return started_over(canceled(new(), Cleanup.NONE, NOW_MS), None, NOW_MS)
+
+
+def running_again() -> Task:
+    return restarted(completed(), None, NOW_MS)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(lambda: canceled(waiting_again(), Cleanup.NONE, EARLIER_MS), id="canceled while it waits"),
+        pytest.param(lambda: canceled(running_again(), Cleanup.NONE, EARLIER_MS), id="canceled while it runs"),
+        pytest.param(lambda: abandoned(waiting_again(), "nobody has its photos", EARLIER_MS), id="abandoned"),
+        pytest.param(
+            lambda: tried(running_again(), AttemptResult("lost", counted=True), "a:3000", GIVES_UP, EARLIER_MS),
+            id="given up",
+        ),
+        *(
+            pytest.param(
+                lambda code=code: observed(running_again(), seen(code), SITE, POLICY, EARLIER_MS),
+                id=f"{code.name} there",
+            )
+            for code in (StatusCode.COMPLETED, StatusCode.FAILED, StatusCode.CANCELED)
+        ),
+    ],
+)
+def test_no_task_ends_before_it_was_last_started_again_where_the_clock_goes_back(end: Callable[[], Task]):
+    """Else an older record, restored from a backup, would take the end for one that came before that start, and run it again."""
+    task = end()
+    assert task.state.ended
+    assert task.ended_at_ms is not None
+    assert task.ended_at_ms >= task.restarted_at_ms > NOW_MS
