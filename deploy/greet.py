@@ -6,6 +6,7 @@ bus nor HTTP.
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from clusterodm.deploy.doors import answers, listens
@@ -31,6 +32,7 @@ ONLINE_S: Final = 5.0
 """How long to wait for the nodes of this start to be seen online before the summary says how many are."""
 LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.05
+AGAIN_S: Final = 2.0
 
 
 async def greet(plan: GreetingPlan) -> str:
@@ -42,6 +44,19 @@ async def greet(plan: GreetingPlan) -> str:
         await answering(plan)
         nodes = await seen(bus, plan.nodes)
     return "\n".join([*troubles, summary(plan, nodes)])
+
+
+async def greet_in_the_end(greeted: Callable[[], Awaitable[str]], again_s: float = AGAIN_S) -> str:
+    """Greet, again and again where the cluster does not answer: without its nodes it does nothing. Raises ClusterError when it refuses something."""
+    said = ""
+    while True:
+        try:
+            return await greeted()
+        except BusFailed as error:
+            if error.message != said:
+                said = error.message
+                print(f"clusterodm up: not ready yet: {said}; trying again", flush=True)  # noqa: T201 its user waits
+            await asyncio.sleep(again_s)
 
 
 async def register(bus: NatsBus, node: NodeAddress) -> str:
@@ -179,7 +194,7 @@ def main(plan: GreetingPlan) -> int:
     told: list[str] = []
 
     async def greeted() -> None:
-        told.append(await greet(plan))
+        told.append(await greet_in_the_end(lambda: greet(plan)))
 
     try:
         asyncio.run(until_signalled(with_watchdog(greeted())))

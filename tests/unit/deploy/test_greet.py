@@ -2,9 +2,9 @@
 
 import pytest
 
-from clusterodm.deploy.greet import forget, register, summary
+from clusterodm.deploy.greet import forget, greet_in_the_end, register, summary
 from clusterodm.deploy.plan import GreetingPlan, NodeAddress, reachable
-from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
@@ -100,3 +100,29 @@ async def test_simulated_nodes_of_an_earlier_run_are_forgotten():
     async with bus.serve("scheduler", registry.handlers()):
         await forget(bus, [NodeAddress("b", 3000)])
     assert [node.hostname for node in registry.known] == ["a"]
+
+
+async def test_a_cluster_that_does_not_answer_is_asked_until_its_nodes_are_registered(
+    capsys: pytest.CaptureFixture[str],
+):
+    answers = iter([BusFailed("no answer"), BusFailed("no answer"), BusFailed("no leader"), "ClusterODM is ready."])
+
+    async def greeted() -> str:
+        answer = next(answers)
+        if isinstance(answer, BusFailed):
+            raise answer
+        return answer
+
+    assert await greet_in_the_end(greeted, again_s=0) == "ClusterODM is ready."
+    assert capsys.readouterr().out.splitlines() == [
+        "clusterodm up: not ready yet: no answer; trying again",
+        "clusterodm up: not ready yet: no leader; trying again",
+    ]
+
+
+async def test_what_is_refused_is_not_asked_again():
+    async def greeted() -> str:
+        raise Refused("no such node")
+
+    with pytest.raises(Refused, match="no such node"):
+        await greet_in_the_end(greeted, again_s=0)
