@@ -36,7 +36,7 @@ from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
 from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up
 from clusterodm.services.proxy.metrics import WEBHOOKS
-from clusterodm.services.proxy.spool.core.history import History, ended, runs_again
+from clusterodm.services.proxy.spool.core.history import History, ended, is_before, runs_again
 from clusterodm.services.proxy.spool.core.upload import Mark, is_image
 from clusterodm.services.proxy.spool.ports import Spool
 
@@ -148,6 +148,7 @@ class Finisher:
             record = await self._ended(task)
             if record is None:
                 return None
+            await self._forget_former_end(record)
             await self._note_end(record)
             await self._notify_account(record)
             await self._notify_client(record)
@@ -168,6 +169,13 @@ class Finisher:
             return None
         await self.drop(task)
         return 0
+
+    async def _forget_former_end(self, record: Task) -> None:
+        """Begin anew where a task was restarted and has ended again before anybody here looked: this end is still to be told."""
+        held = self._spool.find(record.id)
+        former = held.history.end if held and held.history else None
+        if former is not None and not is_before(record, former):
+            await self.begun_again(record.id)
 
     async def begun_again(self, task: TaskId) -> None:
         """Remember that a task that had ended runs again."""

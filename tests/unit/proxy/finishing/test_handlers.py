@@ -10,6 +10,12 @@ from clusterodm.services.proxy.spool.core.upload import Mark
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import passed, until
 
+
+def held_marks(world: World) -> frozenset[Mark]:
+    held = world.spool.find(TASK)
+    return held.marks if held else frozenset()
+
+
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
@@ -72,6 +78,20 @@ async def test_a_webhook_is_delivered_after_a_restart_and_never_again(world: Wor
     async with world.proxy():
         pass
     assert len(world.client.told) == 1
+
+
+async def test_the_end_of_a_task_that_was_restarted_and_ended_before_anybody_looked_is_told_too(world: World) -> None:
+    world.keep_failed_s = 3600
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder, webhook="https://client.example/")
+        world.scheduler.change(state=TaskState.CANCELED, ended_at_ms=world.now_ms)
+        await until(lambda: Mark.WEBHOOK_DONE in held_marks(world), what="its client was told")
+        again_ms = world.now_ms + 1
+        world.scheduler.change(state=TaskState.CANCELED, restarted_at_ms=again_ms, ended_at_ms=again_ms)
+        await until(lambda: len(world.client.told) == 2, what="its client was told again")
+    async with world.proxy():
+        await passed()
+    assert len(world.client.told) == 2
 
 
 async def test_a_marked_webhook_is_not_delivered_again(world: World) -> None:
