@@ -139,6 +139,7 @@ class MemorySpool:
         self.instance = InstanceId(instance)
         self.entries: dict[TaskId, MemoryEntry] = {}
         self.incarnation: Incarnation | None = None
+        self.has_former_store = False
         self.room = True
         self.wanted = 0
         self.orphans_idle_s: list[float] = []
@@ -278,6 +279,7 @@ class MemorySpool:
         return [held for held in self.held() if Mark.SUBMITTED not in held.marks]
 
     async def join(self, incarnation: Incarnation) -> None:
+        self.has_former_store = self.incarnation is not None
         self.incarnation = incarnation
 
     async def discard(self, task: TaskId) -> None:

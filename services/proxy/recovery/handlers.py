@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.bus.incarnation import incarnation
-from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.clocks import Clock, Instant, read
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.buckets import PROXIES
@@ -102,8 +102,11 @@ class Recovery:
     async def compare(self, wait_s: float = 0.0) -> None:
         """Compare the incarnation with the spool's. Raises BusFailed."""
         current, known = await incarnation(self._bus, self._clock.wall_ms, wait_s), self._spool.incarnation
+        is_first = self._compared_at is None
         self._compared_at = self._clock.instant()
         if known is not None and known.id == current.id:
+            if is_first and self._spool.has_former_store:  # they may have been lost just before this start
+                self._settled_at = read(self._clock).until(current.made_at_ms + int(SETTLE_S * 1000), SETTLE_S)
             return
         await self._spool.join(current)
         if known is None:

@@ -194,6 +194,11 @@ class RecoveredSpool(Protocol):
         """The store that its tasks were submitted to; None: it is not known, for a new spool or one of an earlier version."""
         ...
 
+    @property
+    def has_former_store(self) -> bool:
+        """Whether its tasks were submitted to another store before that one."""
+        ...
+
     async def join(self, incarnation: Incarnation) -> None:
         """Keep durably to which store its tasks are submitted from now on, beside those before."""
         ...

@@ -111,6 +111,11 @@ class SpoolDirectory:
         """The store that its tasks were submitted to."""
         return self._incarnations[-1] if self._incarnations else None
 
+    @property
+    def has_former_store(self) -> bool:
+        """Whether its tasks were submitted to another store before that one."""
+        return len(self._incarnations) > 1
+
     async def join(self, incarnation: Incarnation) -> None:
         """Keep durably to which store its tasks are submitted from now on."""
         known = (*self._incarnations, incarnation)

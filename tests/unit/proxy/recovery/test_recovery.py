@@ -96,6 +96,23 @@ async def test_for_a_while_nothing_is_said_not_to_exist(scene: Scene):
     assert await scene.recovery.is_sure(OTHER, NOBODY)
 
 
+@pytest.mark.parametrize("step_s", [0, -7_200, 7_200], ids=["", "the clock steps back", "the clock steps forward"])
+async def test_nothing_is_said_not_to_exist_either_after_a_restart_soon_after_the_loss(scene: Scene, step_s: int):
+    await scene.recovery.compare()
+    await scene.loses_its_store()
+    await scene.recovery.compare()
+    again = Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew)
+    await again.compare()
+    assert not await again.is_sure(OTHER, NOBODY)
+    scene.clock.step_wall_s(step_s)
+    scene.clock.pass_s(SETTLE_S + 1)
+    assert await again.is_sure(OTHER, NOBODY)
+    later = Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew)
+    await later.compare()
+    scene.clock.pass_s(0 if step_s >= 0 else SETTLE_S)
+    assert await later.is_sure(OTHER, NOBODY)
+
+
 async def test_a_task_that_lies_here_is_never_said_not_to_exist(scene: Scene):
     await scene.recovery.compare()
     assert not await scene.recovery.is_sure(TASK, NOBODY)
