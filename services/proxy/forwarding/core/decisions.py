@@ -5,6 +5,7 @@ stays as it is, and nothing lists or takes back a single file of an uncommitted 
 
     not a byte of the body went out   nothing has happened: try again, under the same node task id
     the node said no                  the attempt is over; the task may not suit any node
+    it has a task of that id          it may be this one, sent before the records were lost: it is asked, as after a commit
     it answered with an error (500)   as good as certain that it kept nothing: try again, and let the node's own count of
                                       images prove it after the commit (`counted`)
     no answer                         nobody knows what the node has: the attempt is over, the next one gets a fresh id;
@@ -44,6 +45,10 @@ FORGOTTEN_AFTER_S: Final = 60.0
 """Much longer than any term lasts without a renewal."""
 
 
+ID_TAKEN: Final = "Invalid set-uuid"
+"""NodeODM's words when it has a task of that id already."""
+
+
 class DeliveryStep(Enum):
     """What is being asked of the node."""
 
@@ -52,6 +57,11 @@ class DeliveryStep(Enum):
     COMMIT = auto()
     SUBMIT = auto()
     """Begin and commit in one request."""
+
+    @property
+    def begins(self) -> bool:
+        """Whether it names the id of the task on the node."""
+        return self in {DeliveryStep.BEGIN, DeliveryStep.SUBMIT}
 
     @property
     def commits(self) -> bool:
@@ -112,6 +122,8 @@ def judge(step: DeliveryStep, failure: Failure, retries: Retries, chance: float)
     """Decide what a failed step means for the attempt."""
     outcome, reason = failure.outcome, failure.reason
     may_have_begun = step.commits and (outcome in {Outcome.UNKNOWN, Outcome.ERRED} or failure.erred_before)
+    if outcome is Outcome.REFUSED and step.begins and reason.startswith(ID_TAKEN):
+        return StepDecision(reason=reason, commit_uncertain=True)
     if outcome is Outcome.REFUSED and not may_have_begun:
         return StepDecision(reason=reason, node_refused=True)
     again_s = None

@@ -44,6 +44,15 @@ UNREACHABLE, REFUSED, ERRED_, UNKNOWN = Outcome.UNREACHABLE, Outcome.REFUSED, Ou
             id="commit not seen",
         ),
         pytest.param(DeliveryStep.BEGIN, {"outcome": REFUSED}, {"node_refused": True}, id="init refused"),
+        *(
+            pytest.param(
+                step,
+                {"outcome": REFUSED, "reason": "Invalid set-uuid: 6f96"},
+                {"commit_uncertain": True},
+                id=f"the node has a task of that id ({step.name})",
+            )
+            for step in (DeliveryStep.BEGIN, DeliveryStep.SUBMIT)
+        ),
         pytest.param(DeliveryStep.SEND, {"outcome": REFUSED}, {"node_refused": True}, id="file refused"),
         pytest.param(DeliveryStep.COMMIT, {"outcome": REFUSED}, {"node_refused": True}, id="commit refused is certain"),
         pytest.param(
@@ -82,7 +91,7 @@ UNREACHABLE, REFUSED, ERRED_, UNKNOWN = Outcome.UNREACHABLE, Outcome.REFUSED, Ou
 def test_an_outcome_decides_about_the_attempt(
     step: DeliveryStep, failure: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    decision = judge(step, Failure(reason="why", **failure), Retries(), chance=0.0)
+    decision = judge(step, Failure(**{"reason": "why"} | failure), Retries(), chance=0.0)
     assert replace(decision, reason="why") == StepDecision(reason="why", **expected)
 
 

@@ -191,6 +191,21 @@ async def test_a_refusal_is_reported_with_the_nodes_words(world: World) -> None:
     assert (report.reason, report.node_refused, report.commit_uncertain) == ("too many images", True, False)
 
 
+async def test_a_task_that_a_node_has_already_is_reported_as_uncertain_and_nothing_is_removed_there(
+    world: World,
+) -> None:
+    world.nodes.trouble("begin", NodeRefused(f"Invalid set-uuid: {TASK}"))
+    world.scheduler.stays_in_doubt = True
+    async with world.proxy() as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+        await forwarder.adopt(TASK)
+        await until(lambda: world.scheduler.failed, what="the attempt is over")
+    (report,) = world.scheduler.failed
+    assert (report.reason, report.node_refused, report.commit_uncertain) == (f"Invalid set-uuid: {TASK}", False, True)
+    assert world.nodes.removed == []
+
+
 async def test_a_report_is_repeated_until_nats_is_back(world: World) -> None:
     async with world.proxy() as forwarder:
         await world.commit()
