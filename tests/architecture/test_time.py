@@ -56,6 +56,7 @@ COMPARED: Final = {
     "services/autoscaler/machine_life/life.py::age_ms": "shown to people, at least 0; in plans its machine is restated",
     "services/autoscaler/planning/core/plan.py::has_results": AGED,
     "services/autoscaler/planning/core/kept_results.py::kept": AGED,
+    "services/autoscaler/planning/core/plan.py::dead": AGED,
     "services/autoscaler/planning/core/plan.py::is_ready": AGED,
     "services/autoscaler/planning/core/plan.py::is_unclaimed": AGED,
     "services/autoscaler/planning/core/plan.py::overdue": AGED,
