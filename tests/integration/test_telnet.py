@@ -21,6 +21,7 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
 from clusterodm.services.admin.telnet.core.grammar import HELP
 from clusterodm.services.admin.telnet.core.lines import LONGEST_LINE_BYTES
+from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
 from tests.fake_scheduler import FakeScheduler, node, task
 from tests.waiting import until
 
@@ -120,7 +121,7 @@ async def test_the_banner_comes_at_once_and_asks_nothing(port: int):
 
 
 async def test_help_lists_the_words(client: Client):
-    assert await client.answer("help") == "".join(line + "\r\n" for line in HELP)
+    assert await client.answer("help") == "".join(line + "\r\n" for line in (*HELP[:-1], *TENANT_HELP, HELP[-1]))
 
 
 async def test_the_words_of_nodes(client: Client, scheduler: FakeScheduler):
