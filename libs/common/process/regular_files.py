@@ -28,6 +28,8 @@ def opened(path: Path) -> int:
         if error.errno == NOTHING_BEHIND:
             raise not_regular() from None
         raise
+    except ValueError:  # a NUL in its name
+        raise Refused("no file has such a name") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise not_regular()

@@ -265,4 +265,4 @@ def s3_keys(provider: str, section: ObjectReader, cloud: CloudSettings) -> tuple
     if not own:
         section.ignore("accessKey", "secretKey")
         return cloud.keys["accessKey"], cloud.keys["secretKey"]
-    return section.secret("accessKey", required=True), section.secret("secretKey", required=True)
+    return section.cloud_key("accessKey", required=True), section.cloud_key("secretKey", required=True)

@@ -151,6 +151,15 @@ class ObjectReader:
         text = self.text(key, required=required)
         return Secret(text) if text else NO_SECRET
 
+    def cloud_key(self, key: str, *, required: bool = False) -> Secret:
+        """Read a secret that a cloud takes in the head of a request: none has blanks or letters beyond ASCII."""
+        found = self.secret(key, required=required)
+        text = found.reveal()
+        if text and not (text.isascii() and text.isprintable() and " " not in text):
+            self.wrong(key, "has characters that no key has: blanks, line ends, or letters beyond ASCII")
+            return NO_SECRET
+        return found
+
     def section(self, key: str, *, required: bool = False) -> "ObjectReader":
         """Read an object inside; what is wrong in it counts here."""
         value = self._value(key, dict, "an object", {}, required=required)

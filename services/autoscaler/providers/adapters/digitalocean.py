@@ -181,7 +181,7 @@ def droplet(order: Order, cloud: CloudSettings, image: str | int, region: str) -
 
 def tokens(keys: ObjectReader) -> dict[str, Secret]:
     """Read the token that rents machines, and one that can only delete them, which they are given; the first is never given away."""
-    access, lease = keys.secret("accessToken", required=True), keys.secret("leaseToken")
+    access, lease = keys.cloud_key("accessToken", required=True), keys.cloud_key("leaseToken")
     if lease and not keys.has("leaseTime"):
         keys.wrong("leaseToken", "is of no use without leaseTime")
     if lease and lease == access:

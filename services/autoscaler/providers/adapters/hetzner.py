@@ -69,7 +69,7 @@ class HetznerVendor(ApiAccount):
         """Read what is Hetzner's."""
         fingerprint, path = ssh_key(keys)
         return CloudSettings(
-            keys={"apiToken": keys.secret("apiToken", required=True)},
+            keys={"apiToken": keys.cloud_key("apiToken", required=True)},
             image=keys.text("image", "ubuntu-24.04"),
             snapshot=keys.flag("snapshot"),
             ssh_fingerprint=fingerprint,

@@ -96,8 +96,8 @@ class ScalewayVendor(ApiAccount):
         """Read what is Scaleway's."""
         return CloudSettings(
             keys={
-                "organization": keys.secret("organization", required=True),
-                "secretToken": keys.secret("secretToken", required=True),
+                "organization": keys.cloud_key("organization", required=True),
+                "secretToken": keys.cloud_key("secretToken", required=True),
             },
             image=keys.text("image", "ubuntu-noble"),
             tags=keys.texts("tags"),

@@ -125,7 +125,7 @@ def read(keys: ObjectReader) -> KubernetesSettings:
     volume = keys.section("volume")
     found = KubernetesSettings(
         endpoint=keys.address("endpoint"),
-        token=keys.secret("token"),
+        token=keys.cloud_key("token"),
         authority=keys.existing("certificateAuthority"),
         kubeconfig=keys.existing("kubeconfig"),
         context=keys.text("context"),

@@ -80,6 +80,10 @@ def test_an_address_is_none(address: str):
 @pytest.mark.parametrize(
     ("content", "line"),
     [
+        *(
+            pytest.param(HETZNER | {"apiToken": token}, "apiToken: has characters that no key has", id=f"a token like {token!a}")
+            for token in ("tok\xe9n", "to ken")
+        ),
         pytest.param(HETZNER | {"endpoint": "http://x\ny"}, "endpoint: has characters that cannot be seen", id="line end"),
         pytest.param(HETZNER | {"location": []}, "location: is an empty list: name one, or leave it out", id="no region"),
         pytest.param(HETZNER | {"location": "fsn1 "}, "location: an entry has blanks or line ends around it", id="blank"),

@@ -53,8 +53,8 @@ class Ec2Vendor:
         fingerprint, path = ssh_key(keys)
         return CloudSettings(
             keys={
-                "accessKey": keys.secret("accessKey", required=True),
-                "secretKey": keys.secret("secretKey", required=True),
+                "accessKey": keys.cloud_key("accessKey", required=True),
+                "secretKey": keys.cloud_key("secretKey", required=True),
             },
             image=keys.text("ami", "ami-07b4f3c02c7f83d59"),
             ssh_fingerprint=fingerprint,
