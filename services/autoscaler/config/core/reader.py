@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.config.core.wording import mistake_in_address, mistake_in_text
+from clusterodm.services.autoscaler.config.core.wording import mistake_in_address, mistake_in_cloud_key, mistake_in_text
 from clusterodm.services.autoscaler.orders import NO_SECRET
 
 PLACEHOLDER: Final = "CHANGEME"
@@ -152,12 +152,10 @@ class ObjectReader:
         return Secret(text) if text else NO_SECRET
 
     def cloud_key(self, key: str, *, required: bool = False) -> Secret:
-        """Read a secret that a cloud takes in the head of a request: none has blanks or letters beyond ASCII."""
+        """Read a secret that a cloud takes in the head of a request."""
         found = self.secret(key, required=required)
-        text = found.reveal()
-        if text and not (text.isascii() and text.isprintable() and " " not in text):
-            self.wrong(key, "has characters that no key has: blanks, line ends, or letters beyond ASCII")
-            return NO_SECRET
+        if mistake := mistake_in_cloud_key(found.reveal()):
+            self.wrong(key, mistake)
         return found
 
     def section(self, key: str, *, required: bool = False) -> "ObjectReader":
@@ -290,6 +288,7 @@ class ObjectReader:
             found, missing = "", 'must be a text, {"env": "NAME"} or {"file": "path"}'
         if mistake := missing if not found else mistake_in_text(found):
             self.wrong(key, mistake)
+            return NO_SECRET
         return Secret(found)
 
     def _file(self, path: str) -> tuple[str, str]:

@@ -40,6 +40,12 @@ def mistake_in_address(value: str, schemes: Collection[str] = WEB) -> str:
     return expected if blank or parts.scheme not in schemes or not parts.hostname else ""
 
 
+def mistake_in_cloud_key(value: str) -> str:
+    """Look whether the head of a request can carry a key."""
+    fits = value.isascii() and value.isprintable() and " " not in value
+    return "" if fits else "has characters that no key has: blanks, line ends, or letters beyond ASCII"
+
+
 def mistake_in_script(value: str) -> str:
     """Look at the address of a script; the original's examples have it in quotation marks, as a shell wants it."""
     return mistake_in_address(value.strip("'\""))
