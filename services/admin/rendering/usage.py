@@ -2,57 +2,61 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from clusterodm.libs.common.messages.usage import UsageRow, Used
+from clusterodm.services.admin.rendering.columns import Column, Columns, Json, Listing, json_object, listing, row_of
+from clusterodm.services.admin.rendering.text import size_text
 
 UNNAMED: Final = "(no token)"
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is computed by programs for tables."""
-COLUMNS: Final = (
-    "tenant",
-    "owner",
-    "period",
-    "tasks",
-    "completed",
-    "failed",
-    "canceled",
-    "images",
-    "bytes",
-    "node_seconds",
-    "machine_cost",
-)
-HEAD: Final = ("TENANT", "TIME", "TASKS", "COMPLETED", "FAILED", "CANCELED", "IMAGES", "SIZE", "NODE HOURS", "COST")
 SECOND_MS: Final = 1000
 HOUR_S: Final = 3600
-UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-STEP: Final = 1000
+
+FIGURES: Final[Columns[Used]] = (
+    Column(lambda used: used.tasks_count, "tasks", "TASKS"),
+    Column(lambda used: used.completed_count, "completed", "COMPLETED"),
+    Column(lambda used: used.failed_count, "failed", "FAILED"),
+    Column(lambda used: used.canceled_count, "canceled", "CANCELED"),
+    Column(lambda used: used.images_count, "images", "IMAGES"),
+    Column(lambda used: used.size_bytes, "bytes", "SIZE", size_text),
+    Column(lambda used: round(used.node_ms / SECOND_MS, 3), "node_seconds"),
+    Column(lambda used: f"{used.node_ms / SECOND_MS / HOUR_S:.2f}", head="NODE HOURS"),
+    Column(lambda used: round(used.machine_cost, 6), "machine_cost"),
+    Column(lambda used: f"{used.machine_cost:.2f}", head="COST"),
+)
+WHOSE: Final[Columns[UsageRow]] = (
+    Column(lambda row: row.tenant, "tenant", "TENANT", lambda tenant: tenant or UNNAMED),
+    Column(lambda row: row.owner, "owner"),
+    Column(lambda row: row.period, "period", "TIME", lambda period: period or "all"),
+)
 
 
-def usage_data(row: UsageRow) -> dict[str, Any]:
+def of_row(column: Column[Used]) -> Column[UsageRow]:
+    """Show of a row what it says of what was used."""
+    return Column(lambda row: column.value(row.used), column.key, column.head, column.cell)
+
+
+USAGE: Final[Columns[UsageRow]] = (*WHOSE, *map(of_row, FIGURES))
+
+
+def usage_data(row: UsageRow) -> Json:
     """Show a row."""
-    return {"tenant": row.tenant, "owner": row.owner, "period": row.period} | figures(row.used)
+    return json_object(USAGE, row)
 
 
-def figures(used: Used) -> dict[str, Any]:
-    """Show what was used."""
-    return {
-        "tasks": used.tasks_count,
-        "completed": used.completed_count,
-        "failed": used.failed_count,
-        "canceled": used.canceled_count,
-        "images": used.images_count,
-        "bytes": used.size_bytes,
-        "node_seconds": round(used.node_ms / SECOND_MS, 3),
-        "machine_cost": round(used.machine_cost, 6),
-    }
+def usage_listing(rows: tuple[UsageRow, ...], total: Used) -> Listing:
+    """Make a table; several rows have their sum below them."""
+    sums = [("total", "", *row_of(FIGURES, total))] if len(rows) > 1 else []
+    return listing(USAGE, rows, "Nothing was used.", sums)
 
 
 def usage_csv(rows: Iterable[UsageRow]) -> str:
     """Write a table for other programs, as RFC 4180 has it."""
     text = io.StringIO()
-    lines = csv.DictWriter(text, COLUMNS)
+    lines = csv.DictWriter(text, [column.key for column in USAGE if column.key])
     lines.writeheader()
     lines.writerows({key: harmless(value) for key, value in usage_data(row).items()} for row in rows)
     return text.getvalue()
@@ -61,23 +65,3 @@ def usage_csv(rows: Iterable[UsageRow]) -> str:
 def harmless(value: Any) -> Any:
     """Keep a program for tables from computing what somebody else has named."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-
-
-def usage_row(row: UsageRow) -> Sequence[str]:
-    """Write a row for a person."""
-    return row.tenant or UNNAMED, row.period or "all", *used_cells(row.used)
-
-
-def used_cells(used: Used) -> Sequence[str]:
-    """Write what was used for a person."""
-    counts = (used.tasks_count, used.completed_count, used.failed_count, used.canceled_count, used.images_count)
-    hours = used.node_ms / SECOND_MS / HOUR_S
-    return *map(str, counts), size_text(used.size_bytes), f"{hours:.2f}", f"{used.machine_cost:.2f}"
-
-
-def size_text(size_bytes: int) -> str:
-    """Write a size with three digits."""
-    size, unit = float(size_bytes), 0
-    while size >= STEP and unit < len(UNITS) - 1:
-        size, unit = size / STEP, unit + 1
-    return f"{size:.0f} {UNITS[unit]}" if unit == 0 else f"{size:.1f} {UNITS[unit]}"

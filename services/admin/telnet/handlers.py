@@ -5,7 +5,8 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.commands.core.commands import UnknownCommand
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.rendering.text import END, one_line, pretty, render
+from clusterodm.services.admin.rendering.answers import render
+from clusterodm.services.admin.rendering.text import END, one_line, pretty
 from clusterodm.services.admin.telnet.core.grammar import parse
 from clusterodm.services.admin.telnet.core.tenant_words import parse_tenants
 from clusterodm.services.admin.tenants.core import (

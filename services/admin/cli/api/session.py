@@ -16,7 +16,8 @@ from clusterodm.services.admin.cli.core.asking import takes_token
 from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.cli.handlers.once import ask, completions
 from clusterodm.services.admin.commands.core.answers import Answer, UsageReport
-from clusterodm.services.admin.rendering.text import exit_code, one_line, pretty, printable
+from clusterodm.services.admin.rendering.answers import document, exit_code, sentence
+from clusterodm.services.admin.rendering.text import one_line, pretty, printable
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus, StoredEvent
@@ -138,13 +139,9 @@ def shower(given: argparse.Namespace) -> Callable[[Answer], int]:
     def show(answer: Answer) -> int:
         code = exit_code(answer)
         if given.output in PROGRAMS:
-            from clusterodm.services.admin.rendering.json_objects import document
-
             say(written(document(answer), given.output, one_line_each=lines))
         elif given.output == "csv" and isinstance(answer, UsageReport):
-            from clusterodm.services.admin.rendering.usage import usage_csv
-
-            say(usage_csv(answer.rows).replace("\r\n", "\n").removesuffix("\n"))
+            say(sentence(answer))
         else:
             say(human(answer, table_style(wide=given.output == "wide")), failed=bool(code))
         return code

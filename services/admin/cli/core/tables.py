@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from clusterodm.services.admin.commands.core.answers import Answer
-from clusterodm.services.admin.rendering.text import listing, sentence
+from clusterodm.services.admin.rendering.answers import listing_of, sentence
 
 Row = Sequence[str]
 
@@ -50,7 +50,7 @@ PLAIN: Final = TableStyle()
 
 def human(answer: Answer, style: TableStyle = PLAIN) -> str:
     """Write an answer for a person: a list as a table."""
-    found = listing(answer)
+    found = listing_of(answer)
     if found is None:
         return sentence(answer)
     return table(found.head, found.rows, style) if found.rows else found.empty

@@ -35,7 +35,8 @@ from clusterodm.services.admin.commands.core.command_numbers import node_number
 from clusterodm.services.admin.commands.core.command_numbers import port as port_number
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.rendering.json_objects import document, newest
+from clusterodm.services.admin.rendering.answers import document
+from clusterodm.services.admin.rendering.tasks import newest
 from clusterodm.services.admin.web.core.visitors import is_json
 
 NAME: Final = "ClusterODM"

@@ -39,7 +39,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
     UploadDetail,
 )
-from clusterodm.services.admin.rendering.json_objects import document
+from clusterodm.services.admin.rendering.answers import document
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, node, task
 from tests.waiting import until

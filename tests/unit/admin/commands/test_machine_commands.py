@@ -29,8 +29,7 @@ from clusterodm.services.admin.commands.core.answers import (
 )
 from clusterodm.services.admin.commands.core.commands import DestroyMachineCommand
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.rendering.json_objects import document
-from clusterodm.services.admin.rendering.text import exit_code, render
+from clusterodm.services.admin.rendering.answers import document, exit_code, render
 from clusterodm.services.admin.telnet.core.grammar import parse
 from tests.fake_autoscaler import FakeAutoscaler, machine
 

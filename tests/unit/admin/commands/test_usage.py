@@ -15,8 +15,7 @@ from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.commands.core.answers import Failed, UsageReport
 from clusterodm.services.admin.commands.core.commands import ShowUsageCommand
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.rendering.json_objects import document
-from clusterodm.services.admin.rendering.text import render
+from clusterodm.services.admin.rendering.answers import document, render
 from clusterodm.services.admin.rendering.usage import usage_csv
 from clusterodm.services.admin.telnet.core.grammar import parse
 from tests.fake_scheduler import FakeScheduler

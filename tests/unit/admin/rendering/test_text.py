@@ -30,8 +30,11 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskListing,
     Unavailable,
 )
-from clusterodm.services.admin.rendering.json_objects import CODES, document, newest, node_entry
-from clusterodm.services.admin.rendering.text import cells, duration, exit_code, render
+from clusterodm.services.admin.rendering.answers import document, exit_code, render
+from clusterodm.services.admin.rendering.columns import cells, json_object
+from clusterodm.services.admin.rendering.nodes import ENTRY
+from clusterodm.services.admin.rendering.tasks import CODES, newest
+from clusterodm.services.admin.rendering.text import duration
 from tests.fake_scheduler import FakeScheduler, node, task
 
 ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, accessed_ms=5)  # type: ignore[arg-type]
@@ -105,7 +108,7 @@ def test_an_offline_node_was_not_refreshed():
 
 def test_a_node_in_the_list_of_the_page_has_the_originals_keys():
     wanted = {"name", "isLocked", "isAutoSpawned", "isOnline", "getTaskQueueCount", "getMaxParallelTasks"}
-    assert wanted | {"getEngineInfo", "getVersion", "nodeData"} <= set(node_entry(node(1)))
+    assert wanted | {"getEngineInfo", "getVersion", "nodeData"} <= set(json_object(ENTRY, node(1)))
 
 
 def test_a_task_in_detail_is_an_info_object_of_nodeodm():

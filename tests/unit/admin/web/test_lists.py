@@ -7,8 +7,8 @@ from clusterodm.libs.common.messages.machines import AutoscalerStatus, BudgetSta
 from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport, UploadProgress
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import StoredEvent
-from clusterodm.services.admin.rendering.json_objects import machine_entry
-from clusterodm.services.admin.rendering.text import machine_line
+from clusterodm.services.admin.rendering.columns import json_object
+from clusterodm.services.admin.rendering.machines import MACHINE, machine_line
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.lists import (
     NODE_SORTS,
@@ -187,4 +187,4 @@ def test_a_machine_says_how_it_is_rented_and_for_whom():
     shown = machine_row(rented)
     assert (shown.spot, shown.gpu, shown.owner) == (True, True, "survey")
     assert "<size: s-2vcpu-2gb@sfo2 (spot)>" in machine_line(rented)
-    assert machine_entry(rented)["owner"] == "survey"
+    assert json_object(MACHINE, rented)["owner"] == "survey"

@@ -1,0 +1,185 @@
+"""How each answer is shown: one table of all of them, whichever way a command came.
+
+    telnet                  `render`: its line or lines, which scripts have read for years, or the JSON document
+    the command line        a table (`listing_of`) or a sentence; --json and -o yaml: the document
+    the original's pages    the document (`/r/...`)
+
+What is shown of a node, a task, a machine stands in the modules beside this one. `/api/v1` and our pages have views of their own, whose
+types are documented (web/core/views).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from clusterodm.services.admin.commands.core.answers import (
+    Answer,
+    AutoscalerReport,
+    ConsoleLines,
+    Declined,
+    DoneWithNote,
+    Failed,
+    Invalid,
+    MachineCommandLine,
+    MachineListing,
+    MachinePlan,
+    NodeChoice,
+    NodeDetail,
+    NodeListing,
+    Ok,
+    RouteDetail,
+    RouteListing,
+    TaskChanged,
+    TaskDetail,
+    TaskListing,
+    Unavailable,
+    UploadDetail,
+    UsageReport,
+)
+from clusterodm.services.admin.rendering.columns import Listing, head_of, json_object, listing, row_under
+from clusterodm.services.admin.rendering.machines import MACHINE, STEP, autoscaler_status, machine_line
+from clusterodm.services.admin.rendering.nodes import ENTRY, TABLE, node_data, node_line
+from clusterodm.services.admin.rendering.tasks import ROUTE, TASK, UPLOAD, route_data, task_data
+from clusterodm.services.admin.rendering.text import END, one_line, pretty, printable
+from clusterodm.services.admin.rendering.usage import FIGURES, usage_csv, usage_data, usage_listing
+
+Kind = TypeVar("Kind")
+
+
+class Shape(NamedTuple, Generic[Kind]):
+    """How one kind of answer is shown."""
+
+    document: Callable[[Kind], Any]
+    """As one JSON document."""
+    text: Callable[[Kind], str] | None = None
+    """As telnet says it; None: the document."""
+    listing: Callable[[Kind], Listing | None] | None = None
+    """As a table; None: as telnet says it."""
+
+
+def shape(
+    kind: type[Kind],
+    document: Callable[[Kind], Any],
+    text: Callable[[Kind], str] | None = None,
+    listing: Callable[[Kind], Listing | None] | None = None,
+) -> tuple[type[Kind], Shape[Kind]]:
+    """Say how one kind of answer is shown."""
+    return kind, Shape(document, text, listing)
+
+
+def refused(answer: Declined | Invalid | Unavailable) -> Any:
+    """Put into JSON why nothing is done."""
+    return {"success": False, "error": answer.reason}
+
+
+def task_listing(answer: TaskListing) -> Listing:
+    """Make a table of tasks, and of uploads behind them."""
+    uploads = [row_under(head_of(TASK), UPLOAD, upload) for upload in answer.uploads]
+    return listing(TASK, answer.tasks, "No task is like that." if answer.filtered else "There are no tasks.", uploads)
+
+
+SHAPES: Final[Mapping[type, Shape[Any]]] = dict((
+    shape(Ok, lambda _: {"success": True}, lambda _: "OK"),
+    shape(DoneWithNote, lambda it: {"success": True, "message": it.text}, lambda it: one_line(it.text)),
+    shape(Declined, refused, lambda _: "FAIL"),
+    shape(Invalid, refused, lambda _: "INVALID"),
+    shape(Unavailable, refused, lambda it: one_line(it.reason)),
+    shape(TaskChanged, lambda it: {"success": False, "error": it.error} if it.error else {"success": True}),
+    shape(Failed, lambda it: {"error": it.error}),
+    shape(
+        NodeListing,
+        lambda it: [json_object(ENTRY, node) for node in it.nodes],
+        lambda it: "".join(node_line(node.number, node) + END for node in it.nodes),
+        lambda it: listing(TABLE, it.nodes, "There are no nodes."),
+    ),
+    shape(NodeDetail, lambda it: node_data(it.node)),
+    shape(
+        NodeChoice,
+        lambda it: None if it.node is None else json_object(ENTRY, it.node),
+        lambda it: "No best node available" if it.node is None else node_line(1, it.node),
+        lambda it: None if it.node is None else listing(TABLE, [it.node], ""),
+    ),
+    shape(
+        RouteListing,
+        lambda it: {route.task: route_data(route) for route in it.routes},
+        None,
+        lambda it: listing(ROUTE, it.routes, "There are no routes."),
+    ),
+    shape(RouteDetail, lambda it: route_data(it.route)),
+    shape(
+        TaskListing,
+        lambda it: [*(json_object(TASK, each) for each in it.tasks), *(json_object(UPLOAD, each) for each in it.uploads)],
+        None,
+        task_listing,
+    ),
+    shape(TaskDetail, task_data),
+    shape(UploadDetail, lambda it: json_object(UPLOAD, it.upload)),
+    shape(
+        ConsoleLines,
+        lambda it: list(it.lines),
+        lambda it: END.join(printable(line.replace("\n", " ")) for line in it.lines),
+    ),
+    shape(MachineCommandLine, lambda it: {"command": it.command}, lambda it: one_line(it.command)),
+    shape(
+        MachinePlan,
+        lambda it: [json_object(STEP, step) for step in it.steps],
+        lambda it: END.join(one_line(str(step)) for step in it.steps) or "nothing is to be done",
+    ),
+    shape(
+        MachineListing,
+        lambda it: [json_object(MACHINE, view) for view in it.machines],
+        lambda it: "".join(machine_line(view) + END for view in it.machines),
+        lambda it: listing(MACHINE, it.machines, "There are no machines."),
+    ),
+    shape(AutoscalerReport, lambda it: autoscaler_status(it.status)),
+    shape(
+        UsageReport,
+        lambda it: {"usage": [usage_data(row) for row in it.rows], "total": json_object(FIGURES, it.total)},
+        lambda it: usage_csv(it.rows).removesuffix(END),
+        lambda it: usage_listing(it.rows, it.total),
+    ),
+))  # fmt: skip
+"""Of every answer."""
+
+
+def document(answer: Answer) -> Any:
+    """Put an answer into one JSON document."""
+    return SHAPES[type(answer)].document(answer)
+
+
+def render(answer: Answer) -> str:
+    """Write an answer for telnet, line end included."""
+    text = SHAPES[type(answer)].text
+    return (pretty(document(answer)) if text is None else text(answer)) + END
+
+
+def listing_of(answer: Answer) -> Listing | None:
+    """Make a table of an answer that is a list; None when it is none."""
+    made = SHAPES[type(answer)].listing
+    return made and made(answer)
+
+
+def sentence(answer: Answer) -> str:
+    """Write an answer that is no list for a person."""
+    return failure_reason(answer) or render(answer).replace("\r\n", "\n").removesuffix("\n")
+
+
+def failure_reason(answer: Answer) -> str:
+    """Write why a command came to nothing; empty when it did not."""
+    match answer:
+        case Declined(reason) | Invalid(reason) | Unavailable(reason) | Failed(reason) | TaskChanged(reason):
+            return one_line(reason)
+        case _:
+            return ""
+
+
+def exit_code(answer: Answer) -> int:
+    """Say how a program ends that got this answer: 0 yes, 1 no, 3 nobody answered."""
+    match answer:
+        case Unavailable():
+            return 3
+        case Declined() | Invalid() | Failed() | NodeChoice(None):
+            return 1
+        case TaskChanged(error):
+            return 1 if error else 0
+        case _:
+            return 0
