@@ -20,11 +20,7 @@ from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Frozen, NodeId, TaskId
 from clusterodm.services.admin.commands.core.command_numbers import port as port_number
-from clusterodm.services.admin.commands.core.commands import (
-    ChangeNodeCommand,
-    DrainNodeCommand,
-    LabelNodeCommand,
-)
+from clusterodm.services.admin.commands.core.commands import ChangeNodeCommand, OneNodeCommand
 
 UPLOADING: Final = "uploading"
 """What an upload is that is not committed, where tasks are listed."""
@@ -206,13 +202,15 @@ def name_of(node: NodeView) -> str:
     return shown(node.hostname, node.port)
 
 
-def meant(
-    nodes: tuple[NodeView, ...], command: ChangeNodeCommand | DrainNodeCommand | LabelNodeCommand
-) -> NodeView | None:
-    """Find the node that a command is about: by its id, or by its number."""
+def meant(nodes: tuple[NodeView, ...], command: OneNodeCommand) -> NodeView | None:
+    """Find the node that a command is about: by its id, or by its number, where its name must be as well what was seen."""
     if command.node is not None:
-        return next((node for node in nodes if node.id == command.node), None)
-    return numbered(nodes, command.number)
+        found = next((node for node in nodes if node.id == command.node), None)
+    else:
+        found = numbered(nodes, command.number)
+    if isinstance(command, ChangeNodeCommand) and found and command.name not in {"", name_of(found)}:
+        return None
+    return found
 
 
 def numbered(nodes: tuple[NodeView, ...], number: int | None) -> NodeView | None:

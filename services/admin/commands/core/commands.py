@@ -76,6 +76,10 @@ class LabelNodeCommand(Frozen, frozen=True):
     """When given, this node, whatever its number is."""
 
 
+OneNodeCommand = ChangeNodeCommand | DrainNodeCommand | LabelNodeCommand
+"""What changes a node that is registered."""
+
+
 class ShowNodeCommand(Frozen, frozen=True):
     """NODE INFO <n>."""
 
@@ -225,9 +229,7 @@ AutoscalerCommand = (
 
 Command = (
     AddNodeCommand
-    | ChangeNodeCommand
-    | DrainNodeCommand
-    | LabelNodeCommand
+    | OneNodeCommand
     | ShowNodeCommand
     | ListNodesCommand
     | UpdateNodesCommand

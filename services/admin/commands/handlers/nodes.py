@@ -1,7 +1,9 @@
 """The commands about nodes. The node that is meant is found first: by its number in the list, or by its id."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.kinds import Request
@@ -20,8 +22,10 @@ from clusterodm.libs.common.messages.nodes import (
     LabelNode,
     LockNode,
     NodeRef,
+    NodeView,
     UpdateNodes,
 )
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import (
@@ -42,6 +46,8 @@ from clusterodm.services.admin.commands.handlers.queries import nodes_of, refusa
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
 
+
+Message = TypeVar("Message", bound=msgspec.Struct)
 
 NODE_REQUESTS: Final[dict[NodeAct, tuple[Request[Any, Any], Callable[..., NodeRef]]]] = {
     NodeAct.DEL: (REMOVE_NODE, NodeRef),
@@ -71,38 +77,40 @@ async def add_node(bus: "Bus", command: commands.AddNodeCommand) -> Answer:
     return Ok()
 
 
+async def changed(
+    bus: "Bus", command: commands.OneNodeCommand, request: Request[Message, Any], message: Callable[[NodeId], Message]
+) -> NodeView | Declined:
+    """Find the node that a command is about, and let it be changed: that node, or why not."""
+    node = meant(await nodes_of(bus), command)
+    if node is None:
+        return Declined("there is no such node")
+    return await refusal_of(bus.request(request, message(node.id))) or node
+
+
 async def change_node(bus: "Bus", command: commands.ChangeNodeCommand) -> Answer:
     """NODE DEL, LOCK, UNLOCK."""
-    node = meant(await nodes_of(bus), command)
-    if node is None or command.name not in {"", name_of(node)}:
-        return Declined("there is no such node")
-    request, asked = NODE_REQUESTS[command.act]
-    if refusal := await refusal_of(bus.request(request, asked(node=node.id))):
-        return refusal
+    request, kind = NODE_REQUESTS[command.act]
+    node = await changed(bus, command, request, lambda node: kind(node=node))
+    if isinstance(node, Declined):
+        return node
     log.info("node.change_requested", act=command.act.value, node=name_of(node), node_id=node.id)
     return Ok()
 
 
 async def drain_node(bus: "Bus", command: commands.DrainNodeCommand) -> Answer:
     """NODE DRAIN."""
-    node = meant(await nodes_of(bus), command)
-    if node is None:
-        return Declined("there is no such node")
-    wanted = DrainNode(node=node.id, deadline_s=command.deadline_s)
-    if refusal := await refusal_of(bus.request(DRAIN_NODE, wanted)):
-        return refusal
+    node = await changed(bus, command, DRAIN_NODE, lambda node: DrainNode(node=node, deadline_s=command.deadline_s))
+    if isinstance(node, Declined):
+        return node
     log.info("node.drain_requested", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
     return Ok()
 
 
 async def label_node(bus: "Bus", command: commands.LabelNodeCommand) -> Answer:
     """NODE LABEL."""
-    node = meant(await nodes_of(bus), command)
-    if node is None:
-        return Declined("there is no such node")
-    wanted = LabelNode(node=node.id, labels=command.labels)
-    if refusal := await refusal_of(bus.request(LABEL_NODE, wanted)):
-        return refusal
+    node = await changed(bus, command, LABEL_NODE, lambda node: LabelNode(node=node, labels=command.labels))
+    if isinstance(node, Declined):
+        return node
     log.info("node.label_requested", node=name_of(node), node_id=node.id, labels=command.labels)
     return Ok()
 
