@@ -85,6 +85,9 @@ class PlaceTasks(Frozen, frozen=True, kw_only=True):
     """How long it would wait for something to be said, seconds; at most `HOLD_S`."""
     renews_first: bool = False
     """It renews each attempt before it begins it: a node has heard nothing of one that was never renewed."""
+    number: int = 0
+    """Counts the questions of a run from 1: one that comes twice (it is sent again when another scheduler leads) gets nothing new
+    the second time, because nobody may listen any more. 0: from a proxy of an earlier version."""
 
     NAMED: ClassVar[int] = 500
     HOLD_S: ClassVar[float] = 20.0

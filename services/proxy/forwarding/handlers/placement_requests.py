@@ -65,6 +65,7 @@ class PlacementClient:
         self._answered = answered
         """Called with each task, what was said of it, and whether it was named."""
         self._epochs = Epochs()
+        self._number = 0
         self._named: dict[TaskId, None] = {}
         self._waiting: set[TaskId] = set()
         self._to_name = asyncio.Event()
@@ -162,8 +163,10 @@ class PlacementClient:
             )
 
     def _payload(self, tasks: tuple[TaskQuery, ...] = (), hold_s: float = 0.0) -> PlaceTasks:
+        self._number += 1
         return PlaceTasks(
             upload_owner=self._upload_owner,
+            number=self._number,
             places_count=self._places_count,
             run=self._run,
             sending=dict(self._sending()),

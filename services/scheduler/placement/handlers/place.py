@@ -197,12 +197,14 @@ class PlacementLoop:
         try:
             with self._polls.opened(poll):
                 poll.changed.update(dict.fromkeys(self._state.unheard_of(request)))
-                self._walk(poll)
+                if not self._polls.is_repeated(poll):
+                    self._walk(poll)
                 said = await poll.wait(min(request.hold_s, PlaceTasks.HOLD_S))
         except BaseException:
             self._give_up(poll)
             raise
         placements = await self._begin_all(poll) if poll.reserved else {}
+        self._polls.pass_on(poll, placements)
         named = poll.changed if said else self._first_waiting(request.upload_owner)
         answers = placements | {
             task: await self._say(task, request.upload_owner) for task in named if task not in placements

@@ -9,7 +9,7 @@ PLAN_STAGE_IN asks where the files of an upload may go before its commit (placem
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
@@ -50,6 +50,7 @@ class PlacementPoll:
         self.upload_owner = request.upload_owner
         self.run = request.run
         self.places_count = request.places_count
+        self.number = request.number
         self.renews_first = request.renews_first
         self.held = request.hold_s > 0 and request.places_count > 0 and not request.tasks
         """Whether it waits until there is something to say."""
@@ -93,6 +94,8 @@ class PlacementPolls:
         self._proxies = upload_owners
         self._clock = clock
         self._open: dict[InstanceId, PlacementPoll] = {}
+        self._named: dict[InstanceId, tuple[str, int]] = {}
+        """Run and number of the last one about named tasks, of each upload owner."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -107,6 +110,22 @@ class PlacementPolls:
     def of(self, upload_owner: InstanceId) -> PlacementPoll | None:
         """Find the open question of an upload owner."""
         return self._open.get(upload_owner)
+
+    def is_repeated(self, poll: PlacementPoll) -> bool:
+        """Whether a question about named tasks has been here before; note it, where it has not."""
+        if poll.held or not poll.number:
+            return False
+        run, number = self._named.get(poll.upload_owner, ("", 0))
+        if run == poll.run and number >= poll.number:
+            return True
+        self._named[poll.upload_owner] = (poll.run, poll.number)
+        return False
+
+    def pass_on(self, poll: PlacementPoll, placed: Iterable[TaskId]) -> None:
+        """Tell a later question what was placed with an open one: who asks again before the answer may not listen to it."""
+        if poll.held and (later := self._open.get(poll.upload_owner)):
+            for task in placed:
+                later.add(task)
 
     @contextmanager
     def opened(self, poll: PlacementPoll) -> Iterator[None]:

@@ -257,6 +257,42 @@ async def test_a_question_that_is_cut_off_leaves_no_slot_reserved():
         assert list(await play.polls()) == ["one"]
 
 
+async def test_what_is_placed_with_a_question_that_another_has_followed_is_told_to_that_one():
+    async with a_play(a=FakeNode()) as play, asyncio.TaskGroup() as group:
+        await play.commits("one")
+        async with play.scheduler.records.tasks.holding(task_id("one")):
+            first = group.create_task(play.polls(hold_s=20, renews_first=True))
+            await until(lambda: play.state_of("a").ours_count == 1)
+            second = group.create_task(play.polls(hold_s=20, renews_first=True))
+            await asyncio.sleep(0)
+            assert not first.done()
+        placed, told = (await first)["one"], (await second)["one"]
+        assert isinstance(placed, Placed)
+        assert isinstance(told, Placed)
+        assert (told.attempt, told.node_task_id) == (placed.attempt, placed.node_task_id)
+
+
+@pytest.mark.parametrize(("number", "state"), [(1, TaskState.WAITING), (2, TaskState.FORWARDING)])
+async def test_a_question_that_comes_twice_gets_nothing_new_the_second_time(number: int, state: TaskState):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        first = (await play.polls("one", run="r", number=1))["one"]
+        await play.commits("two")
+        await play.adds("b", FakeNode())
+        again = (await play.polls("one", run="r", number=number))["one"]
+        assert isinstance(first, Placed)
+        assert isinstance(again, Placed)
+        assert (again.attempt, again.node_task_id) == (first.attempt, first.node_task_id)
+        assert play.task("two").state is state
+
+
+async def test_the_questions_of_another_run_are_counted_anew():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.polls("unknown", run="before", number=9)
+        assert isinstance((await play.polls("one", run="after", number=1))["one"], Placed)
+
+
 async def test_a_task_that_cannot_be_written_holds_up_no_other_of_the_same_question():
     async with a_play(a=FakeNode(slots=2)) as play:
         await play.commits("one")
