@@ -23,7 +23,6 @@ LONG_MODULES = {
     "libs/machinesim/cloud_api_kubernetes.py": (350, "a stranger: one API, as it answers"),
     "libs/machinesim/docker_machine.py": (350, "a stranger: one program, as it is called"),
     "libs/nodesim/node.py": (350, "a stranger: one node, as it answers"),
-    "services/admin/cli/core/words.py": (350, "one table: every word of the command line"),
     "services/admin/web/api/pages.py": (400, "one function for each page"),
     "services/admin/web/api/v1.py": (450, "one function for each operation"),
     "services/admin/web/core/lists.py": (500, "one function for each row and view"),

@@ -7,8 +7,9 @@ most, and what they are called is printed by `clusterodm completion --values KIN
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
 from clusterodm.services.admin.cli.core.file_words import FILE_FLAGS, FILE_NOUNS
-from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, Argument, Noun, Verb
+from clusterodm.services.admin.cli.core.words import COMMON, NOUNS
 
 ASK: Final = "timeout 2 clusterodm completion --values"
 OTHER_WORDS: Final = ("up", "proxy", "scheduler", "autoscaler", "admin", "copy-nats", "hash-password")

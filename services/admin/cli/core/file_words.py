@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from clusterodm.services.admin.cli.core.words import Argument, Noun, Verb
+from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
 
 FILE_FLAGS: Final = (
     Argument("--json", "print JSON", switch=True),

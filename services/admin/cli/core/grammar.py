@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from clusterodm.libs.common.settings.grammar import Grammar
 from clusterodm.libs.common.settings.wording import columns, hint, wrapped
+from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
 from clusterodm.services.admin.cli.core.reading import READERS
-from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, Argument, Noun, Verb, flags_of_all
+from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, flags_of_all
 
 PROG: Final = "clusterodm"
 WIDE_COLUMNS: Final = 1000

@@ -3,61 +3,16 @@
 Loads nothing but what reads arguments: help, mistakes and completion wait for no message and no bus.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final
+
+from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
 
 STATES: Final = ("uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled")
 OUTPUTS: Final = ("table", "wide", "json", "yaml")
 TABLE_OUTPUTS: Final = (*OUTPUTS, "csv")
 """Of words whose answer is a table of figures."""
 SHELLS: Final = ("bash", "zsh", "fish")
-
-
-class Argument(NamedTuple):
-    """One argument of a word, or a flag where its name begins with a dash."""
-
-    name: str
-    about: str = ""
-    reads: str = "text"
-    """How its text is read: a function of core/reading.py."""
-    short: str = ""
-    optional: bool = False
-    several: bool = False
-    switch: bool = False
-    """A flag without a value."""
-    otherwise: Any = None
-    choices: Sequence[str] = ()
-    shown: str = ""
-    """What its value is called in the help."""
-    completes: str = ""
-    """What a shell offers: `node`, `task`, `machine` (asked of the cluster), `file`."""
-    offers: Sequence[str] = ()
-    """Words that a shell offers where others are right, too."""
-
-    @property
-    def is_flag(self) -> bool:
-        """Whether it is given by name."""
-        return self.name.startswith("-")
-
-
-class Verb(NamedTuple):
-    """One thing that can be done."""
-
-    name: str
-    about: str
-    arguments: Sequence[Argument] = ()
-    examples: Sequence[tuple[str, str]] = ()
-    """What follows `clusterodm`, and what it does."""
-
-
-class Noun(NamedTuple):
-    """What verbs are about. One without verbs is a verb itself: its only verb has no name."""
-
-    name: str
-    about: str
-    verbs: Sequence[Verb]
-    note: str = ""
-
 
 NODE: Final = Argument("number", "its number in `node list`", "number", completes="node")
 ONLY_NODE: Final = Argument("number", "only this node's", "number", optional=True, completes="node")

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from clusterodm.services.admin.cli.api.program import main
+from clusterodm.services.admin.cli.core.arguments import Noun, Verb
 from clusterodm.services.admin.cli.core.asking import BUILDERS
 from clusterodm.services.admin.cli.core.completion import script
 from clusterodm.services.admin.cli.core.grammar import noun_help, read, verb_help
-from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, SHELLS, Noun, Verb
+from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, SHELLS
 
 WORDS = [(noun, verb) for noun in NOUNS.values() for verb in noun.verbs]
 LONG = {("task", "wait"), ("events", ""), ("import", ""), ("completion", "")}
