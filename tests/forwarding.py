@@ -57,7 +57,7 @@ from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
 from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from clusterodm.services.proxy.forwarding.ports import Sender
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
-from clusterodm.services.proxy.spool.core.upload import Draft, is_image, unique_name
+from clusterodm.services.proxy.spool.core.upload import Draft, Mark, is_image, unique_name
 from clusterodm.services.scheduler.tasks.core.submission import adopted, caught_up
 from tests.memory_spool import MemorySpool
 from tests.waiting import until
@@ -544,11 +544,20 @@ class World:
         """Take note that the end of a task was told with a token."""
         self.accounts.append((token, info))
 
-    async def forwarded(self, forwarder: Forwarder, task: TaskId = TASK, **fields: Any) -> None:
-        """Commit, submit, adopt, and wait until it runs."""
+    def held_marks(self) -> frozenset[Mark]:
+        """Say what is noted of the task, while the spool has it."""
+        held = self.spool.find(TASK)
+        return held.marks if held else frozenset()
+
+    async def adopted(self, forwarder: Forwarder, task: TaskId = TASK, **fields: Any) -> None:
+        """Commit, submit and adopt."""
         await self.commit(task, **fields)
         self.scheduler.submit(task)
         await forwarder.adopt(task)
+
+    async def forwarded(self, forwarder: Forwarder, task: TaskId = TASK, **fields: Any) -> None:
+        """Commit, submit, adopt, and wait until it runs."""
+        await self.adopted(forwarder, task, **fields)
         await self.reaches(TaskState.RUNNING, task)
 
     async def reaches(self, state: TaskState, task: TaskId = TASK) -> None:

@@ -5,7 +5,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
+from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from tests.forwarding import World
+from tests.memory_spool import MemorySpool
+from tests.proxy_ports import FakeCluster
 from tests.waiting import TurnedLoop
 
 
@@ -20,3 +25,18 @@ async def world() -> AsyncIterator[World]:
     made = World()
     async with made.bus.serve("scheduler", made.scheduler.handlers):
         yield made
+
+
+@pytest.fixture
+def bus() -> MemoryBus:
+    return MemoryBus()
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+async def spool(bus: MemoryBus) -> MemorySpool:
+    return MemorySpool(await bus.bucket(UPLOADS), FakeClock())

@@ -19,16 +19,6 @@ TASK = TaskId("t")
 ANNE = Owner("anne")
 
 
-@pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
 def rent(cluster: FakeCluster, state: MachineState = MachineState.ONLINE) -> None:
     digest = hashlib.sha256(b"s3cret").hexdigest()
     machine = Machine(id=MachineId("m"), state=state, provider="docker", requested_at_ms=1, webhook_digest=digest)

@@ -10,12 +10,6 @@ from clusterodm.services.proxy.spool.core.upload import Mark
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import passed, until
 
-
-def held_marks(world: World) -> frozenset[Mark]:
-    held = world.spool.find(TASK)
-    return held.marks if held else frozenset()
-
-
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
@@ -85,7 +79,7 @@ async def test_the_end_of_a_task_that_was_restarted_and_ended_before_anybody_loo
     async with world.proxy() as forwarder:
         await world.forwarded(forwarder, webhook="https://client.example/")
         world.scheduler.change(state=TaskState.CANCELED, ended_at_ms=world.now_ms)
-        await until(lambda: Mark.WEBHOOK_DONE in held_marks(world), what="its client was told")
+        await until(lambda: Mark.WEBHOOK_DONE in world.held_marks(), what="its client was told")
         again_ms = world.now_ms + 1
         world.scheduler.change(state=TaskState.CANCELED, restarted_at_ms=again_ms, ended_at_ms=again_ms)
         await until(lambda: len(world.client.told) == 2, what="its client was told again")
@@ -151,9 +145,7 @@ async def test_inputs_that_are_kept_until_forwarded_go_when_the_node_has_them(wo
 async def test_inputs_stay_where_the_scheduler_needs_them(world: World) -> None:
     async with world.proxy() as forwarder:
         world.scheduler.slots_count = 0
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
 
         assert not await world.inputs.give_up(TASK, "no room")
 
@@ -248,9 +240,7 @@ async def test_under_disk_pressure_the_oldest_inputs_go_first_and_only_as_many_a
     tasks = [TaskId(f"task-{number}") for number in range(4)]
     async with world.proxy() as forwarder:
         for number, task in enumerate(tasks):
-            await world.commit(task, received=number)
-            world.scheduler.submit(task)
-            await forwarder.adopt(task)
+            await world.adopted(forwarder, task, received=number)
             await world.reaches(TaskState.RUNNING, task)
         world.spool.wanted_bytes = lambda: 7  # type: ignore[method-assign] # the disk of the test has room
 

@@ -124,9 +124,7 @@ async def test_a_doubt_that_cannot_be_cleared_is_left_to_the_scheduler(world: Wo
     world.nodes.errors = {"a.jpg": errors()}
     world.nodes.trouble("count", *[NodeFailed("n1:3000 did not answer")] * 12)
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.scheduler.failed, what="it is reported")
         (failed,) = world.scheduler.failed[:1]
         assert (failed.commit_uncertain, failed.doubtful) == (True, True)
@@ -153,9 +151,7 @@ async def test_a_commit_refused_after_an_error_may_have_been_taken(world: World)
 async def test_a_task_canceled_while_it_is_sent_leaves_nothing_on_the_node(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
         world.scheduler.change(state=TaskState.CANCELED)
         await until(lambda: world.nodes.discarded == [FIRST], what="the node has nothing of it")
@@ -174,9 +170,7 @@ async def test_an_attempt_that_fails_leaves_nothing_on_the_node_once_that_can_be
 async def test_a_proxy_that_is_stopped_leaves_nothing_on_the_node(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
     assert world.nodes.discarded == [FIRST]
     assert world.nodes.uploads == {}

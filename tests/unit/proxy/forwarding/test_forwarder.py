@@ -30,9 +30,7 @@ async def test_a_committed_task_is_sent_once_and_its_inputs_stay_while_it_runs(w
 async def test_files_go_in_parallel_up_to_the_limit(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="two files are under way")
         world.nodes.gate.set()
         await world.reaches(TaskState.RUNNING)
@@ -44,9 +42,7 @@ async def test_no_more_tasks_are_sent_at_once_than_the_limit(world: World) -> No
         world.nodes.gate.clear()
         tasks = [TaskId(f"task-{number}") for number in range(3)]
         for task in tasks:
-            await world.commit(task)
-            world.scheduler.submit(task)
-            await forwarder.adopt(task)
+            await world.adopted(forwarder, task)
         await until(lambda: world.nodes.sending_count == 2, what="the first is under way")
         assert len(world.nodes.begun) == 1
         world.nodes.gate.set()
@@ -64,9 +60,7 @@ async def test_a_task_by_url_has_nothing_to_send(world: World) -> None:
 async def test_a_waiting_task_asks_again_when_a_place_becomes_possible(world: World) -> None:
     async with world.proxy() as forwarder:
         world.scheduler.slots_count = 0
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.scheduler.asked[TASK] == 1, what="it has asked")
         world.scheduler.slots_count = 1
         await world.bus.publish(PLACEMENT_POSSIBLE, PlacementPossible(tasks=(TaskId("another"), TASK)))
@@ -76,9 +70,7 @@ async def test_a_waiting_task_asks_again_when_a_place_becomes_possible(world: Wo
 async def test_the_attempt_is_renewed_while_files_are_under_way(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: len(world.scheduler.renewed) >= 3, what="renewals")
         world.nodes.gate.set()
         await world.reaches(TaskState.RUNNING)
@@ -89,9 +81,7 @@ async def test_the_attempt_is_renewed_while_files_are_under_way(world: World) ->
 async def test_a_task_canceled_while_it_is_sent_stops_at_once_and_is_never_committed(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
         world.scheduler.change(state=TaskState.CANCELED)
         await world.lets_go()
@@ -152,9 +142,7 @@ async def test_a_commit_that_was_not_sent_is_not_tried_again_when_it_no_longer_c
 
     world.nodes.commit = come_too_late  # type: ignore[method-assign,assignment]
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await world.lets_go()
     assert world.nodes.committed == []
 
@@ -183,9 +171,7 @@ async def test_a_commit_in_doubt_is_reported_as_uncertain(world: World) -> None:
 async def test_a_refusal_is_reported_with_the_nodes_words(world: World) -> None:
     world.nodes.trouble("commit", NodeRefused("too many images"))
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await world.lets_go()
     (report,) = world.scheduler.failed
     assert (report.reason, report.node_refused, report.commit_uncertain) == ("too many images", True, False)
@@ -197,9 +183,7 @@ async def test_a_task_that_a_node_has_already_is_reported_as_uncertain_and_nothi
     world.nodes.trouble("begin", NodeRefused(f"Invalid set-uuid: {TASK}"))
     world.scheduler.stays_in_doubt = True
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.scheduler.failed, what="the attempt is over")
     (report,) = world.scheduler.failed
     assert (report.reason, report.node_refused, report.commit_uncertain) == (f"Invalid set-uuid: {TASK}", False, True)
@@ -229,9 +213,7 @@ async def test_a_report_is_repeated_until_nats_is_back(world: World) -> None:
 async def test_nothing_is_committed_while_nobody_can_say_that_the_attempt_counts(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
         world.bus.connected = False
         world.nodes.gate.set()
@@ -314,9 +296,7 @@ async def test_nothing_goes_to_a_node_before_the_scheduler_has_heard_that_the_at
         world.proxy() as forwarder,
         world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: is_away}),
     ):
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: len(world.scheduler.renewed) >= 3, what="it says so again and again")
         assert world.nodes.met == set()
         back.set()

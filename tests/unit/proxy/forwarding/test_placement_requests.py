@@ -8,7 +8,7 @@ from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, Placem
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from tests.forwarding import QUICK, TASK, World
+from tests.forwarding import QUICK, World
 from tests.waiting import until
 
 
@@ -24,9 +24,7 @@ async def test_tasks_that_wait_share_one_question_and_cost_no_other(world: World
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
         for task in tasks:
-            await world.commit(task)
-            world.scheduler.submit(task)
-            await forwarder.adopt(task)
+            await world.adopted(forwarder, task)
         await until(lambda: all(world.scheduler.asked[task] for task in tasks), what="each was asked about")
         await until(lambda: held_open(world), what="a question is open")
         for task in tasks:
@@ -42,9 +40,7 @@ async def test_a_proxy_that_sends_as_much_as_it_may_keeps_its_question_open(worl
     world.nodes.gate.clear()
     async with world.proxy(tasks_count=1) as forwarder:
         for task in (first, second):
-            await world.commit(task)
-            world.scheduler.submit(task)
-            await forwarder.adopt(task)
+            await world.adopted(forwarder, task)
         await until(lambda: world.nodes.sending_count, what="one is sent")
         await until(lambda: held_open(world), what="it says that it is there")
         open_question = held_open(world)[-1]
@@ -63,9 +59,7 @@ async def test_a_proxy_without_waiting_tasks_keeps_no_question_open(world: World
 async def test_a_proxy_that_stops_says_that_it_sends_nothing_more(world: World) -> None:
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: held_open(world), what="a question is open")
     last = world.scheduler.questions[-1]
     assert (last.places_count, last.tasks) == (0, ())
@@ -75,9 +69,7 @@ async def test_a_proxy_that_stops_says_that_it_sends_nothing_more(world: World) 
 async def test_the_next_leader_is_asked_as_soon_as_it_says_that_it_leads(world: World) -> None:
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: held_open(world), what="the old leader is asked")
         before_count = len(world.scheduler.questions)
         world.scheduler.epoch = 2
@@ -91,9 +83,7 @@ async def test_a_placement_that_comes_before_the_commit_was_answered_is_taken(wo
     early = TaskId("task-early")
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: held_open(world), what="a question is open")
         await world.commit(early)
         world.scheduler.submit(early)

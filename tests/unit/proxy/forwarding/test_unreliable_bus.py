@@ -81,9 +81,7 @@ async def test_a_restarted_proxy_asks_until_somebody_knows_its_tasks(world: Worl
 async def test_hints_of_leaders_that_come_late_and_out_of_order_cost_no_placement(world: World) -> None:
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.scheduler.asked[TASK] == 1, what="it has asked")
         world.bus.faults.hold_back()
         for epoch in (2, 3):

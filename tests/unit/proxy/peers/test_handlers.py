@@ -10,7 +10,6 @@ from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
-from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.peers.adapters import known_locations
@@ -23,21 +22,6 @@ from tests.proxy_ports import FakeCluster, FakeLocations, FakePeers, a_task
 TASK = TaskId("t")
 ANNE, BERT = Owner("anne"), Owner("bert")
 UPLOAD_OWNER = Upload(task=TASK, instance=InstanceId("q"), url="http://q", created_at_ms=1)
-
-
-@pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
-async def spool(bus: MemoryBus) -> MemorySpool:
-    return MemorySpool(await bus.bucket(UPLOADS), FakeClock())
 
 
 @pytest.fixture

@@ -12,11 +12,6 @@ from tests.forwarding import NODE, OTHER_NODE, TASK, World
 from tests.waiting import passed, until
 
 
-def held_marks(world: World) -> frozenset[Mark]:
-    held = world.spool.find(TASK)
-    return held.marks if held else frozenset()
-
-
 async def test_a_restart_takes_up_a_waiting_task(world: World) -> None:
     async with world.proxy(start=False):
         await world.commit()
@@ -41,9 +36,7 @@ async def test_a_restart_takes_up_a_task_also_when_nats_comes_later(world: World
 async def test_a_graceful_stop_reports_the_attempt_that_it_cuts_off(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
     assert world.scheduler.tasks[TASK].state is TaskState.WAITING
     assert [(report.attempt, report.commit_uncertain) for report in world.scheduler.failed] == [(1, False)]
@@ -56,9 +49,7 @@ async def test_a_graceful_stop_reports_the_attempt_that_it_cuts_off(world: World
 async def test_a_task_whose_work_is_cancelled_by_mistake_is_sent_all_the_same(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count, what="a file is under way")
         [work] = [each for each in asyncio.all_tasks() if each.get_name() == f"forward {TASK}"]
         work.cancel()
@@ -69,9 +60,7 @@ async def test_a_task_whose_work_is_cancelled_by_mistake_is_sent_all_the_same(wo
 async def test_an_attempt_cut_off_by_a_kill_is_uncertain_and_a_fresh_one_follows(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count == 2, what="files are under way")
         world.bus.connected = False  # as after a kill, nobody hears of it
     world.bus.connected = True
@@ -129,9 +118,7 @@ async def test_a_restarted_proxy_submits_again_what_the_scheduler_has_lost(world
 async def test_a_waiting_task_that_the_scheduler_has_lost_runs_in_the_end(world: World) -> None:
     world.scheduler.slots_count = 0
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.scheduler.asked[TASK], what="it was asked for")
         world.scheduler.slots_count = 1
         world.scheduler.loses()
@@ -143,9 +130,7 @@ async def test_a_commit_that_may_have_been_sent_is_told_before_it_is_sent(world:
     async with world.proxy() as forwarder:
         world.nodes.trouble("commit", NodeFailed("no answer"))
         world.scheduler.stays_in_doubt = True
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.scheduler.failed, what="the attempt is over")
     world.scheduler.loses()
     async with world.proxy():
@@ -157,9 +142,7 @@ async def test_a_commit_that_may_have_been_sent_is_told_before_it_is_sent(world:
 async def test_an_attempt_that_was_cut_off_before_its_commit_is_told_as_such(world: World) -> None:
     world.nodes.gate.clear()
     async with world.proxy() as forwarder:
-        await world.commit()
-        world.scheduler.submit()
-        await forwarder.adopt(TASK)
+        await world.adopted(forwarder)
         await until(lambda: world.nodes.sending_count, what="a file is under way")
         world.bus.connected = False
     world.bus.connected = True
@@ -179,7 +162,7 @@ async def test_a_failed_task_whose_record_is_lost_does_not_run_again_and_its_cli
         await world.forwarded(forwarder, webhook="https://client.example/")
         world.scheduler.change(state=TaskState.FAILED, ended_at_ms=world.now_ms, error="why")
         await until(lambda: world.client.told, what="its client was told")
-        await until(lambda: Mark.WEBHOOK_DONE in held_marks(world), what="that is noted")
+        await until(lambda: Mark.WEBHOOK_DONE in world.held_marks(), what="that is noted")
         world.scheduler.loses()
         await world.reaches_again(TaskState.FAILED)
     assert world.scheduler.tasks[TASK].error == "why"

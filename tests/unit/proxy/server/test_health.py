@@ -2,27 +2,10 @@
 
 import pytest
 
-from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.server.health import ProxyHealth
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
-
-
-@pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
-async def spool(bus: MemoryBus) -> MemorySpool:
-    return MemorySpool(await bus.bucket(UPLOADS), FakeClock())
 
 
 async def test_a_proxy_without_its_mirrors_is_not_to_be_asked(
