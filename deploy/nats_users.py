@@ -52,6 +52,7 @@ from clusterodm.libs.common.messages.health import (
     LEADER_ANSWERS,
     SCHEDULER_HEALTH,
     SCHEDULER_SETTINGS,
+    STANDBY_REPORTED,
 )
 from clusterodm.libs.common.messages.kinds import (
     EVENTS_STREAM,
@@ -207,7 +208,7 @@ RIGHTS: Final[dict[str, Rights]] = {
                 NODE_OFFLINE,
             ),
             *(TASK_SUBMITTED, TASK_PLACED, TASK_STARTED, TASK_ATTEMPT_ENDED, TASK_FINISHED, TASK_REMOVED),
-            *(TASK_RESTARTED, TASK_PRIORITIZED, TASK_MOVED_UP, PLACEMENT_POSSIBLE),
+            *(TASK_RESTARTED, TASK_PRIORITIZED, TASK_MOVED_UP, PLACEMENT_POSSIBLE, STANDBY_REPORTED),
         ),
         subscribes=(FINISH_REPORTED,),
         reads=(UPLOADS, PROXIES, MACHINES),
@@ -224,7 +225,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         requests=(ADD_NODE, LOCK_NODE, LOSE_NODE, LIST_NODES, SCHEDULER_HEALTH, AUTOSCALER_HEALTH),
         publishes=(
             *(MACHINE_REQUESTED, MACHINE_CREATED, MACHINE_ONLINE, MACHINE_DRAINED, MACHINE_CONDEMNED),
-            *(MACHINE_DESTROYED, MACHINE_FAILED, MACHINE_LOST, MACHINE_LEAKED),
+            *(MACHINE_DESTROYED, MACHINE_FAILED, MACHINE_LOST, MACHINE_LEAKED, STANDBY_REPORTED),
         ),
         reads=(NODES, TASKS),
         writes=(MACHINES, BOOT_LOGS, CLUSTER),
@@ -266,6 +267,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         writes=(SAMPLES,),
         reads_events=True,
         publishes=(OPERATOR_ACTED, LOG_LEVEL_SET),
+        subscribes=(STANDBY_REPORTED,),
     ),
 }
 INTEGRATIONS: Final = Rights(

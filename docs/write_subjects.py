@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from clusterodm.deploy.nats_users import USERS  # noqa: E402 found beside this file when it runs by itself
 from clusterodm.libs.common import messages, model  # noqa: E402 found beside this file when it runs by itself
 from clusterodm.libs.common.messages.catalogue import catalogue  # noqa: E402 same
-from clusterodm.libs.common.messages.kinds import BucketName, Event, Request, Snapshot  # noqa: E402 same
+from clusterodm.libs.common.messages.kinds import Announcement, BucketName, Event, Request, Snapshot  # noqa: E402 same
 
 TARGET: Final = Path(__file__).with_name("subjects.md")
 
@@ -155,12 +155,17 @@ def render() -> str:
     errors = ", ".join(f"`{name}`" for name in sorted(messages_errors()))
     parts = [INTRODUCTION.format(errors=errors, task=TASK, permissions=permissions())]
     parts += chapter("Requests", [request(each) for each in declared(Request)])
-    parts += chapter("Events", [told(each, "kept in the stream `EVENTS`") for each in declared(Event)])
+    parts += chapter("Events", [told(each, kept_where(each)) for each in declared(Event)])
     parts += chapter(
         "Snapshots", [told(each, f"last value in the stream `{each.stream}`") for each in declared(Snapshot)]
     )
     parts += chapter("Buckets", [bucket(each) for each in declared(BucketName)])
     return "\n".join(parts)
+
+
+def kept_where(event: Event[Any]) -> str:
+    """Say what becomes of an event that nobody has heard."""
+    return "kept nowhere" if isinstance(event, Announcement) else "kept in the stream `EVENTS`"
 
 
 def permissions() -> str:

@@ -20,6 +20,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
                       read_console, remove_node, remove_task, report_health, report_settings, restart_task,
                       search_tasks, set_task_priority, unlock_node, update_nodes
         publishes   log.level_set, operator.acted
+        watches     standby.reported
         writes      samples
         reads       progress, proxies, spools
 

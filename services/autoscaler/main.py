@@ -14,6 +14,7 @@ from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.port import health_listener
+from clusterodm.libs.common.health.standby import reported_as_standby
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
@@ -86,6 +87,7 @@ async def serve(settings: AutoscalerSettings) -> None:
         with refusing():
             identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
         await stack.enter_async_context(background(identity.watch, "follow ids"))
+        await stack.enter_async_context(reported_as_standby(bus, health))
         await leading(
             bus, SERVICE, lambda term: lead(Standby(bus, configuration, providers, identity, settings, health), term)
         )

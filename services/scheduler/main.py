@@ -23,6 +23,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.port import health_listener
 from clusterodm.libs.common.health.settings_in_force import settings_handler
+from clusterodm.libs.common.health.standby import reported_as_standby
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import (
     CONSOLES,
@@ -117,6 +118,7 @@ async def serve(settings: SchedulerSettings) -> None:
             health = Health(SERVICE, lambda: {"bus": bus.connected}, leader, may_lead=True)
             async with (
                 measured(bus, health, metrics_port, health_port),
+                reported_as_standby(bus, health),
                 background(lambda: every(CHECK_EVERY_S, leader.check, "ask the leader"), "ask the leader"),
                 background(lambda: every(KEEP_EVERY_S, bus.keep_laid_out, "keep streams"), "keep streams"),
             ):

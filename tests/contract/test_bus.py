@@ -14,6 +14,7 @@ from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.bus.serving import SERVICES
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, NoNode, NotFound, Refused
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
+from clusterodm.libs.common.messages.health import STANDBY_REPORTED, HealthReport, StandbyReported
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.nodes import (
     BEST_NODE,
@@ -184,6 +185,19 @@ async def test_an_event_reaches_all_who_listen(bus: Bus):
     async with bus.subscribe(NODE_ADDED, listen), bus.subscribe(NODE_ADDED, listen):
         await bus.publish(NODE_ADDED, event)
         await until(lambda: heard == [event, event])
+
+
+async def test_an_announcement_is_heard_and_kept_nowhere(bus: Bus):
+    heard: list[str] = []
+
+    async def listen(reported: StandbyReported) -> None:
+        heard.append(reported.instance)
+
+    said = StandbyReported(instance=InstanceId("s"), since_ms=1, health=HealthReport(ok=True, service="scheduler"))
+    async with bus.subscribe(STANDBY_REPORTED, listen):
+        await bus.publish(STANDBY_REPORTED, said)
+        await until(lambda: heard == ["s"])
+    assert (await bus.stored_events(0, 100)).events == ()
 
 
 async def test_a_listener_that_fails_hears_the_next_event(bus: Bus):

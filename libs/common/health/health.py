@@ -104,6 +104,8 @@ class Health:
         """There may be several of it, of which one leads."""
         self.term: Term | None = None
         """As long as it leads."""
+        self.waits_since_ms = SystemClock().wall_ms()
+        """When it was started, or its last term ended."""
         self.stopping = False
         """It was told to stop: nothing new should come here."""
 
@@ -115,6 +117,7 @@ class Health:
             yield
         finally:
             self.term = None
+            self.waits_since_ms = SystemClock().wall_ms()
 
     @property
     def alive(self) -> bool:

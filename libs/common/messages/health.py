@@ -1,11 +1,11 @@
-"""How services are: the scheduler and the autoscaler say it, whoever needs them asks. And which of them leads."""
+"""How services are: the scheduler and the autoscaler say it, whoever needs them asks. Which of them leads, and which stand by."""
 
 from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.messages.kinds import Event, Request
-from clusterodm.libs.common.model.values import Frozen
+from clusterodm.libs.common.messages.kinds import Announcement, Event, Request
+from clusterodm.libs.common.model.values import Frozen, InstanceId
 
 
 class LoopReport(Frozen, frozen=True, kw_only=True):
@@ -100,3 +100,16 @@ class LeaderAnswers(Frozen, frozen=True, kw_only=True):
 
 
 LEADER_ANSWERS: Final = Event("hint.leader_answers", LeaderAnswers)
+
+
+class StandbyReported(Frozen, frozen=True, kw_only=True):
+    """A process waits to lead, and says how it is: every few seconds, since nobody can ask it; requests are the leader's to answer."""
+
+    instance: InstanceId
+    """Told from others of the same service, as long as it runs."""
+    since_ms: int
+    """Since when it waits: its start, or the end of its last term."""
+    health: HealthReport
+
+
+STANDBY_REPORTED: Final = Announcement("standby.reported", StandbyReported)

@@ -1,8 +1,9 @@
 """What a message is: the kinds, and what any request may be answered with.
 
-Request   asked of one owner, answered once            clusterodm.<owner>.<verb_noun>
-Event     told to whoever listens, kept in EVENTS      clusterodm.event.<noun>.<past>
-Snapshot  the whole of a changing fact, last one wins  clusterodm.<noun>.<past>
+Request       asked of one owner, answered once            clusterodm.<owner>.<verb_noun>
+Event         told to whoever listens, kept in EVENTS      clusterodm.event.<noun>.<past>
+Announcement  told to whoever listens, kept nowhere        clusterodm.announcement.<noun>.<past>
+Snapshot      the whole of a changing fact, last one wins  clusterodm.<noun>.<past>
 """
 
 from typing import Final, Generic, TypeVar
@@ -55,6 +56,15 @@ class Event(Frozen, Generic[Payload], frozen=True):
     def subject(self) -> str:
         """Where it is told."""
         return f"{PREFIX}.event.{self.name}"
+
+
+class Announcement(Event[Payload], frozen=True):
+    """Told to whoever listens at that moment, and kept nowhere: what a process says of itself every few seconds."""
+
+    @property
+    def subject(self) -> str:
+        """Where it is told: outside of what the stream of events keeps."""
+        return f"{PREFIX}.announcement.{self.name}"
 
 
 class Snapshot(Frozen, Generic[Payload], frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
+from clusterodm.libs.common.messages.kinds import Announcement, BucketName, Event, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.ports import (
     Handler,
     StoredEvent,
@@ -103,7 +103,8 @@ class MemoryBus:
 
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event."""
-        self.published.append((event.name, message))
+        if not isinstance(event, Announcement):  # kept nowhere
+            self.published.append((event.name, message))
         if not self.connected or self.faults.loses(event.subject):
             return
 

@@ -8,14 +8,16 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from clusterodm.libs.common.bus.mirror import Mirror
-from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.buckets import PROGRESS, PROXIES, SAMPLES, SPOOLS
+from clusterodm.libs.common.messages.health import STANDBY_REPORTED, StandbyReported
 from clusterodm.libs.common.messages.machines import GET_AUTOSCALER_STATUS, AutoscalerStatus, GetAutoscalerStatus
 from clusterodm.libs.common.messages.overview import (
     GET_OVERVIEW,
@@ -39,6 +41,9 @@ HINTS: Final = "hint."
 """Events that services give each other, and nobody looks for."""
 AWAY_S: Final = 60.0
 """A spool of which nothing was heard for so long is not there."""
+STANDBY_AWAY_S: Final = 15.0
+"""A standby that has said nothing for so long is not there: it says how it is every five seconds."""
+STANDBYS_COUNT: Final = 100
 TIMEOUT_S: Final = 1.0
 SILENT_TIMEOUT_S: Final = 0.05
 """So long the autoscaler is waited for, and so long once it has not answered."""
@@ -71,6 +76,45 @@ class EventLog:
         return [each for each in self.events if each.sequence > sequence]
 
 
+@dataclass(frozen=True)
+class Standby:
+    """A process that waits to lead."""
+
+    reported: StandbyReported
+    age_s: float
+    """How old its last word is."""
+
+
+class Standbys:
+    """The processes that wait to lead, as they say themselves."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: dict[str, tuple[Instant, StandbyReported]] = {}
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"Standbys({len(self._heard)})"
+
+    async def hear(self, reported: StandbyReported) -> None:
+        """Take in what one says; those that say nothing any more, or are too many, go."""
+        self._heard.pop(reported.instance, None)
+        self._heard[reported.instance] = (self._clock.instant(), reported)
+        self._heard = dict(list(self._there().items())[-STANDBYS_COUNT:])
+
+    def known(self, service: str) -> list[Standby]:
+        """List those of a service, the one that has waited for the longest first."""
+        now = self._clock.instant()
+        there = [
+            Standby(said, round(now - at, 1)) for at, said in self._there().values() if said.health.service == service
+        ]
+        return sorted(there, key=lambda each: (each.reported.since_ms, each.reported.instance))
+
+    def _there(self) -> dict[str, tuple[Instant, StandbyReported]]:
+        now = self._clock.instant()
+        return {name: heard for name, heard in self._heard.items() if now - heard[0] <= STANDBY_AWAY_S}
+
+
 class Watched:
     """All that is followed."""
 
@@ -81,6 +125,7 @@ class Watched:
         self.events = EventLog(bus)
         self._bus = bus
         self._clock = clock or SystemClock()
+        self.standbys = Standbys(self._clock)
         self._history: SampleHistory | None = None
         self._samples: Bucket[Sample] | None = None
         self._before: ClusterOverview | None = None
@@ -105,6 +150,7 @@ class Watched:
                 (lambda: every(SAMPLE_S, self.sample, "sample"), "sample"),
             ):
                 await stack.enter_async_context(background(start, name))
+            await stack.enter_async_context(self._bus.subscribe(STANDBY_REPORTED, self.standbys.hear))
             yield
 
     async def sample(self) -> None:

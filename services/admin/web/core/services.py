@@ -1,7 +1,9 @@
 """How services are shown."""
 
+from msgspec.structs import replace
+
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.messages.health import HealthReport
+from clusterodm.libs.common.messages.health import HealthReport, StandbyReported
 from clusterodm.libs.common.messages.overview import SpoolReport
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.services.admin.web.core.views import LoopView, ServiceView
@@ -59,6 +61,12 @@ def silent_view(name: str, error: str) -> ServiceView:
         needs={},
         error=error,
     )
+
+
+def standby_view(reported: StandbyReported, age_s: float) -> ServiceView:
+    """Show a process that waits to lead: it answers no requests, but tells of itself every few seconds."""
+    leading = service_view(reported.health.service, reported.health, age_s * 1000, reported.since_ms)
+    return replace(leading, instance=reported.instance, standby=True, epoch=None)
 
 
 def proxy_view(proxy: Proxy, report: SpoolReport | None, now_ms: WallMs) -> ServiceView:

@@ -375,7 +375,10 @@ class ServiceView(View, frozen=True, kw_only=True):
     host: str
     epoch: int | None
     """The term of the leader; None where nobody leads."""
+    standby: bool = False
+    """It waits to lead, and answers no requests meanwhile."""
     since_ms: int | None
+    """Since when it leads, waits to lead, or runs."""
     lag_ms: float | None
     """How long its answer took, or how old its last word is."""
     turn_ms: float | None = None

@@ -23,7 +23,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.watching.core import last_values
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.lists import Wanted, autoscaler_view, listed, spool_view
-from clusterodm.services.admin.web.core.services import proxy_view, service_view, silent_view
+from clusterodm.services.admin.web.core.services import proxy_view, service_view, silent_view, standby_view
 from clusterodm.services.admin.web.core.views import (
     ListPage,
     OverviewView,
@@ -115,7 +115,11 @@ class OverviewHandler:
         )
         overview, now_ms = await self._watched.overview(), self._clock.wall_ms()
         since_ms = overview.since_ms if overview else None
-        services = [view(since_ms if name == "scheduler" else None) for name, view in asked]
+        services: list[ServiceView] = []
+        for name, view in asked:
+            standbys = self._watched.standbys.known(name)
+            services.append(view(since_ms if name == "scheduler" else None))
+            services += [standby_view(each.reported, each.age_s) for each in standbys]
         if self._health is not None:
             services.append(service_view("admin", await self._health.measured(), 0.0, None))
         reports = {each.instance: each for each in self._watched.known_spools()}

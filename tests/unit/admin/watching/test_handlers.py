@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.buckets import SAMPLES
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, STANDBY_REPORTED, HealthReport, StandbyReported
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
@@ -14,7 +16,9 @@ from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishRep
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.admin.watching.handlers import SILENT_TIMEOUT_S, TIMEOUT_S, Watched
+from clusterodm.services.admin.watching.handlers import SILENT_TIMEOUT_S, STANDBYS_COUNT, TIMEOUT_S, Watched
+from clusterodm.services.admin.web.handlers.overview import OverviewHandler
+from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
 
 @pytest.fixture
@@ -72,6 +76,45 @@ async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: Memo
     assert watched.known_spools() == [report]
     clock.pass_s(61)
     assert watched.known_spools() == []
+
+
+def a_standby(instance: str, since_ms: int, service: str = "scheduler") -> StandbyReported:
+    health = HealthReport(ok=True, service=service, version="3.0.0", host="b", epoch=None, turn_ms=0.5)
+    return StandbyReported(instance=InstanceId(instance), since_ms=since_ms, health=health)
+
+
+async def test_standbys_are_known_as_long_as_they_are_heard_of(bus: MemoryBus):
+    clock = FakeClock()
+    watched = Watched(bus, clock)
+    async with watched.running():
+        await bus.publish(STANDBY_REPORTED, a_standby("younger", 20))
+        await bus.publish(STANDBY_REPORTED, a_standby("older", 10))
+        await bus.publish(STANDBY_REPORTED, a_standby("other", 10, "autoscaler"))
+        clock.pass_s(10)
+        await bus.publish(STANDBY_REPORTED, a_standby("younger", 20))
+        known = [(each.reported.instance, each.age_s) for each in watched.standbys.known("scheduler")]
+        assert known == [("older", 10.0), ("younger", 0.0)]
+        clock.pass_s(6)
+        assert [each.reported.instance for each in watched.standbys.known("scheduler")] == ["younger"]
+
+
+async def test_no_more_standbys_are_remembered_than_there_can_be(bus: MemoryBus):
+    watched = Watched(bus, FakeClock())
+    for number in range(STANDBYS_COUNT + 5):
+        await watched.standbys.hear(a_standby(f"s{number}", number))
+    assert len(watched.standbys.known("scheduler")) == STANDBYS_COUNT
+
+
+async def test_the_page_shows_a_standby_beside_the_one_that_leads(bus: MemoryBus):
+    watched = Watched(bus, FakeClock())
+    health = Health("scheduler", dict, may_lead=True)
+    overviews = OverviewHandler(bus, ClusterReader(bus, watched), FakeClock(), None, ())
+    async with watched.running(), bus.serve("scheduler", {SCHEDULER_HEALTH: health.answer}):
+        await bus.publish(STANDBY_REPORTED, a_standby("b-1", 20))
+        leader, standby, autoscaler = (await overviews.services()).items
+    assert (leader.name, leader.standby, autoscaler.name) == ("scheduler", False, "autoscaler")
+    assert (standby.name, standby.instance, standby.standby, standby.since_ms) == ("scheduler", "b-1", True, 20)
+    assert (standby.version, standby.host, standby.turn_ms, standby.lag_ms) == ("3.0.0", "b", 0.5, 0.0)
 
 
 class TimeoutBus(MemoryBus):
