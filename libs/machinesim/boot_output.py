@@ -1,4 +1,4 @@
-"""What a machine that boots by user data says while it boots: sent to where its user data says, as the script in it would send it."""
+"""What a machine says while it boots: sent to where its user data says, as the script in it would send it; of a container its log."""
 
 import contextlib
 import threading
@@ -14,8 +14,19 @@ LINES: Final = (
     "Status: Downloaded newer image for opendronemap/nodeodm:latest",
     "ended with code 0",
 )
+CONTAINER_LINES: Final = (
+    "info: Authentication using token",
+    "info: Initialized 0 tasks",
+    "info: Server has started on port 3000",
+)
+"""What a container of NodeODM writes until it answers."""
 OUTPUT_URL: Final = "/output-url"
 ANSWER_S: Final = 5.0
+
+
+def container_lines(*, running: bool) -> tuple[str, ...]:
+    """Give what a container has written: the last line when its node answers."""
+    return CONTAINER_LINES if running else CONTAINER_LINES[:-1]
 
 
 def tell(files: Mapping[str, str], boot_s: float) -> None:

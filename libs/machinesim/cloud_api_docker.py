@@ -13,10 +13,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from clusterodm.libs.machinesim.boot_output import container_lines
 from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 PULLABLE: Final = "opendronemap/nodeodm"
+MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
 NETWORKS: Final = ("bridge", "odm")
 FAULTS: Final = {
     "capacity": (500, "failed to start: no space left on device"),
@@ -44,6 +46,7 @@ class Docker:
             Route("/images/{name:path}/json", self._image),
             Route("/containers/json", self._list),
             Route("/containers/create", self._create, methods=["POST"]),
+            Route("/containers/{number}/logs", self._logs),
             Route("/containers/{number}/start", self._start, methods=["POST"]),
             Route("/containers/{number}", self._delete, methods=["DELETE"]),
         ]
@@ -52,6 +55,8 @@ class Docker:
         """See cloud_api.Kind."""
         if not path.startswith("/containers"):
             return path.split("/")[1]
+        if path.endswith("/logs"):
+            return "logs"
         return {"/containers/create": "create", "/containers/json": "list"}.get(path) or (
             "delete" if method == "DELETE" else "start"
         )
@@ -106,6 +111,15 @@ class Docker:
             self._machines.switch_on(machine)
         return Response(status_code=204)
 
+    async def _logs(self, request: Request) -> Response:
+        machine = self._machines.find(request.path_params["number"])
+        if machine is None:
+            return refused(404, "No such container")
+        if machine.on_s is None:
+            return Response(media_type=MULTIPLEXED)
+        lines = container_lines(running=self._machines.is_running(machine))
+        return Response(b"".join(map(piece, lines)), media_type=MULTIPLEXED)
+
     async def _list(self, request: Request) -> Response:
         wanted = json.loads(request.query_params.get("filters", "{}"))
         labels, numbers = wanted.get("label", []), wanted.get("id", [])
@@ -134,6 +148,12 @@ class Docker:
             "Ports": published if running and "PortBindings" in host else [],
             "NetworkSettings": {"Networks": {network: {"IPAddress": machine.address if running else ""}}},
         }
+
+
+def piece(line: str) -> bytes:
+    """Write a line of a log as it is sent where there is no terminal: which way out, and how long, in front."""
+    content = f"{line}\n".encode()
+    return b"\1\0\0\0" + len(content).to_bytes(4, "big") + content
 
 
 def has(machine: Machine, label: str) -> bool:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from clusterodm.libs.machinesim.boot_output import container_lines
 from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 from clusterodm.libs.machinesim.kubernetes_nodes import taken_by, usual
@@ -91,6 +92,7 @@ class Kubernetes:
             Route(f"{here}/pods", self._list),
             Route(f"{here}/pods/{{name}}", self._delete, methods=["DELETE"]),
             Route(f"{here}/pods/{{name}}", self._get),
+            Route(f"{here}/pods/{{name}}/log", self._log),
             Route(f"{here}/secrets", self._create_secret, methods=["POST"]),
         ]
 
@@ -98,6 +100,8 @@ class Kubernetes:
         """See cloud_api.Kind."""
         if "/pods" not in path:
             return path.rpartition("/")[2]
+        if path.endswith("/log"):
+            return "log"
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path.endswith("/pods") else "get")
 
     def allowed(self, request: Request) -> bool:
@@ -184,6 +188,17 @@ class Kubernetes:
     async def _get(self, request: Request) -> Response:
         machine = self._named(request.path_params["name"])
         return JSONResponse(self._shown(machine)) if machine else missing(request)
+
+    async def _log(self, request: Request) -> Response:
+        machine = self._named(request.path_params["name"])
+        if machine is None:
+            return missing(request)
+        if ("get", "pods/log") in self.denied:
+            return refused(403, f'pods "{machine.name}" is forbidden: cannot get resource "pods/log"')
+        if machine.on_s is None:
+            return refused(400, f'container "node" in pod "{machine.name}" is waiting to start: ContainerCreating')
+        lines = container_lines(running=self._machines.is_running(machine))
+        return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
     async def _delete(self, request: Request) -> Response:
         machine = self._named(request.path_params["name"])

@@ -27,6 +27,7 @@ from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
+from clusterodm.services.autoscaler.boot_logs.core import BootLines
 from clusterodm.services.autoscaler.boot_logs.handlers import BootLogs
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
@@ -230,6 +231,7 @@ class Autoscaler:
         """Start everything: what was under way first, then the comparison with the provider and the plans."""
         async with (
             background(self.tasks.watch, "follow tasks"),
+            background(self.boot_logs.keep, "keep boot logs"),
             self.machines.at_work(compare_s),
             self.planner.at_work(plan_s),
         ):
@@ -250,7 +252,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     sleep: Sleep = asyncio.sleep,
 ) -> Autoscaler:
     """Read the records, and put together whatever acts on them."""
-    changed, compared = asyncio.Event(), asyncio.Event()
+    changed, compared, boot_lines = asyncio.Event(), asyncio.Event(), BootLines()
     await identity.learn()
     store, scheduler, tasks = (
         await MachineStore.open(bus),
@@ -276,6 +278,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         term=term,
         first_retry_s=first_retry_s,
         sleep=sleep,
+        boot_lines=boot_lines,
     )
     planner = Planner(
         limits=configuration.limits,
@@ -308,5 +311,5 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         machines=machines,
         planner=planner,
         commands=commands,
-        boot_logs=BootLogs(bus, configuration, store, machines.orders, clock),
+        boot_logs=BootLogs(bus, configuration, store, machines.orders, clock, boot_lines),
     )

@@ -8,7 +8,7 @@ secrets: it is made anew from the configuration whenever it is needed and is kep
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from clusterodm.libs.common.model.machines import offered
 from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
@@ -147,6 +147,28 @@ class Launch:
     """The machine becomes a snapshot: no node is started, and whoever has this key is told when the image is there. Empty: it does not."""
 
 
+class BootOutput(Protocol):
+    """Where whoever carries an order out says what there is to read of the machine's boot. It may hold secrets: they are masked behind it."""
+
+    def said(self, line: str) -> None:
+        """One line more of a program that makes the machine."""
+        ...
+
+    def shows(self, lines: Sequence[str]) -> None:
+        """All lines of the machine's own log until now, from its first: whoever can read it at the provider calls it again and again."""
+        ...
+
+
+class Unheard:
+    """Where nobody listens."""
+
+    def said(self, line: str) -> None:
+        """Drop it."""
+
+    def shows(self, lines: Sequence[str]) -> None:
+        """Drop them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """A machine to be created."""
@@ -157,6 +179,7 @@ class Order:
     launch: Launch
     tags: dict[str, str] = field(default_factory=dict)
     """To be put on every resource, where the provider has tags: the cluster id among them."""
+    boot: BootOutput = field(default_factory=Unheard, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.testing import DockerMachineSim
+from clusterodm.services.autoscaler.boot_logs.core import BootLines
 from clusterodm.services.autoscaler.config.core.file import read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
@@ -298,6 +300,19 @@ async def test_a_set_up_that_fails_says_why(machines: DockerMachineSim, tmp_path
     machines.fail("docker-run", "docker: Error response from daemon: pull access denied")
     with pytest.raises(ProviderFailed, match="it could not be set up: docker: Error"):
         await used.set_up(ordered(), found)
+
+
+async def test_what_it_says_of_a_creation_and_a_set_up_is_the_boot_log(machines: DockerMachineSim, tmp_path: Path):
+    lines = BootLines()
+    order = replace(ordered(), boot=lines.of(NAME))
+    used = provider(tmp_path)
+    found = await used.create(order)
+    created = list(lines.unkept(NAME).said)
+    assert any("Creating" in line or "Running pre-create checks" in line for line in created), created
+    machines.fail("docker-run", "docker: Error response from daemon: pull access denied")
+    with pytest.raises(ProviderFailed):
+        await used.set_up(order, found)
+    assert lines.unkept(NAME).said[-1].startswith("docker: Error response from daemon")
 
 
 async def test_a_machine_that_has_vanished_is_neither_listed_nor_found(machines: DockerMachineSim, tmp_path: Path):

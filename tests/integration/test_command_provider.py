@@ -5,7 +5,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,35 @@ async def test_what_a_program_says_is_logged_without_secrets(tmp_path: Path):
     assert "***" in caught.value.message
     assert [each["line"] for each in logs if each["event"] == "command.said"] == ["['-q', '1', '--token', '***']"]
     assert TOKEN not in json.dumps(logs) + caught.value.message
+
+
+class Heard:
+    """Where a boot is heard of."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def said(self, line: str) -> None:
+        self.lines.append(line)
+
+    def shows(self, lines: Sequence[str]) -> None:
+        self.lines += lines
+
+
+async def test_what_create_says_is_the_boot_log_as_it_comes(tmp_path: Path):
+    create = (
+        "import pathlib, sys, time\nfolder = pathlib.Path(sys.argv[1])\nprint('one', file=sys.stderr, flush=True)\n"
+        "while not (folder / 'go-on').exists(): time.sleep(0.02)\n"
+        "print('x' * 100_000, 'two', 'three', sep='\\n', end='', file=sys.stderr)\nprint('{}')\n"
+    )
+    heard = Heard()
+    creating = asyncio.get_running_loop().create_task(
+        provider(tmp_path, create).create(replace(ORDER, boot=heard)), name="creating"
+    )
+    await until(lambda: heard.lines == ["one"], what="the first line before the program ends")
+    (tmp_path / "go-on").touch()
+    await creating
+    assert heard.lines == ["one", "(a line of more than 65536 bytes)", "two", "three"]
 
 
 async def test_a_program_that_does_not_exist_is_refused(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What rented machines say while they boot: sent home by themselves, kept by the autoscaler, read by operators."""
+"""What is said of the boot of rented machines, by themselves or by whoever makes them: kept by the autoscaler, read by operators."""
 
 from typing import Final
 
@@ -7,13 +7,15 @@ from clusterodm.libs.common.model.values import Frozen, MachineId
 
 
 class BootLog(Frozen, frozen=True, kw_only=True):
-    """What a machine has said while it booted, as the autoscaler keeps it: bounded, printable, without secrets."""
+    """What was said of the boot of a machine, as the autoscaler keeps it: bounded, printable, without secrets."""
 
     first_line: int = 0
     """The number of the first line that is kept, from 0; those before are gone."""
     lines: tuple[str, ...] = ()
     at_ms: int = 0
     """When the last of it came."""
+    own_count: int | None = None
+    """So many lines of it the machine itself has said, those that are gone included; the others a program has said that made it. None: all."""
 
 
 class ReportBootOutput(Frozen, frozen=True, kw_only=True):
@@ -34,7 +36,7 @@ class BootOutputHeard(Frozen, frozen=True, kw_only=True):
 
 
 class ReadBootLog(Frozen, frozen=True, kw_only=True):
-    """What has a machine said while it booted? NotFound: there is no such machine, nor was there one lately."""
+    """What was said of the boot of a machine? NotFound: there is no such machine, nor was there one lately."""
 
     machine: MachineId
     from_line: int = 0

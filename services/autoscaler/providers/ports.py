@@ -81,6 +81,15 @@ class CatalogueVendor(Protocol):
         ...
 
 
+@runtime_checkable
+class LoggedVendor(Protocol):
+    """A Vendor that can read what its machines have said. It need not: those that boot by cloud-init tell it themselves."""
+
+    async def boot_log(self, found: ProviderMachine) -> Sequence[str]:
+        """Give all lines that a machine has said until now, from its first; bounded. None: it has not begun. Raises ProviderFailed."""
+        ...
+
+
 class SnapshotStore(Protocol):
     """Snapshots at a cloud. Every call raises ProviderFailed."""
 

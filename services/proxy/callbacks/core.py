@@ -6,12 +6,12 @@ here. A node that belongs to no machine has no secret, and its webhook is a hint
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
 from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.printable import printable_line, without_escapes
 from clusterodm.services.proxy.cluster.core import wanted
 
 
@@ -44,12 +44,11 @@ LAST_WORDS_LENGTH: Final = 400
 LONGEST_NUMBER: Final = 10
 """Digits."""
 LAST_LINES_COUNT: Final = 5
-ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def last_words(said: bytes) -> str:
     """Make one printable line of what a machine has said last; it may say anything, and it is shown to people."""
-    text = ESCAPES.sub("", said.decode("utf-8", "replace"))
+    text = without_escapes(said.decode("utf-8", "replace"))
     lines = ["".join(letter for letter in line if letter.isprintable()).strip() for line in text.splitlines()]
     return " | ".join([line for line in lines if line][-LAST_LINES_COUNT:])[-LAST_WORDS_LENGTH:]
 
@@ -66,18 +65,12 @@ def boot_lines(said: bytes, first_line: int) -> tuple[int, tuple[str, ...]]:
     `first_line`: the number of the line in which the bytes begin, from 0. Where something came before, they may begin in the middle of a line, and a
     secret may be cut in two there, so that line is left out; so is a last line that has not ended yet.
     """
-    text = ESCAPES.sub("", said.decode("utf-8", "replace"))
+    text = without_escapes(said.decode("utf-8", "replace"))
     lines = text.split("\n")[:-1]
     if first_line > 0 or len(said) >= PART_BYTES:
         first_line, lines = first_line + 1, lines[1:]
     kept = lines[-OUTPUT_LINES_COUNT:]
     return first_line + len(lines) - len(kept), tuple(map(printable_line, kept))
-
-
-def printable_line(line: str) -> str:
-    """Make a line of output printable: of one that was written over again and again, as progress is, the last that was written."""
-    shown = line.rstrip("\r").rpartition("\r")[2].replace("\t", "    ")
-    return "".join(letter for letter in shown if letter.isprintable())
 
 
 def line_number(text: str) -> int:

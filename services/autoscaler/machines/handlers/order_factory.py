@@ -8,6 +8,7 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.machines import Machine, MachineState, offered
 from clusterodm.libs.common.model.nodes import GPU_LABEL, NodeInfo, labels_of
 from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.boot_logs.core import BootLines
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import (
     digest,
@@ -39,8 +40,11 @@ OUTPUT: Final = "/machine/boot-output"
 class OrderFactory:
     """Knows the configuration, the cluster's key, and where machines reach the cluster."""
 
-    def __init__(self, configuration: Configuration, identity: ClusterIdentity, public_url: str) -> None:
+    def __init__(
+        self, configuration: Configuration, identity: ClusterIdentity, public_url: str, boot_lines: BootLines
+    ) -> None:
         self._configuration = configuration
+        self._boot_lines = boot_lines
         self._identity = identity
         self._public_url = public_url.rstrip("/")
 
@@ -75,6 +79,7 @@ class OrderFactory:
             offer=Offer(size=self._size(machine), region=machine.region),
             launch=self._launch(machine),
             tags={CLUSTER_TAG: cluster_id},
+            boot=self._boot_lines.of(machine.id),
         )
 
     def adopted(self, provider: str, found: ProviderMachine, now_ms: WallMs) -> Machine:

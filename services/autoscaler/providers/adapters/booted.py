@@ -15,6 +15,7 @@ All that makes it safe to call again is here, once:
 - A creation that failed half-way says so with the id of what is there (`ProviderFailed.ref`); whoever asked for it destroys it, so
   that its record is written before, and the trouble stays that of the creation.
 - **list** and **inspect** answer what the vendor answers; a machine is ours by its name alone.
+- What a machine says while it boots is read at each look of **set_up**, where the vendor can read it (`LoggedVendor`).
 - A vendor that stumbles over an answer (a page of HTML, a field that is not there) or over itself has failed like any other: what
   is then unknown stays unknown, and no loop dies of it.
 """
@@ -31,9 +32,9 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.orders import BootOutput, Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
-from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, Sleep, Vendor
+from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, LoggedVendor, Sleep, Vendor
 
 log = structlog.get_logger()
 
@@ -123,15 +124,18 @@ class BootedProvider:
 
     async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Provider: the machine sets itself up, that is waited for."""
-        deadline_s = self._instant() + self._set_up_wait_s
+        deadline_s, told = self._instant() + self._set_up_wait_s, BootLogReading(self._vendor, order.boot)
         while not (found.address and await self._listens(found.address, found.port)):
+            await told.read(found)
             if self._instant() > deadline_s:
                 what = f"nothing listens at {found.address}:{found.port}" if found.address else "it has no address"
                 raise ProviderFailed(f"{order.name}: {what} after {self._set_up_wait_s:g} s")
             await self._sleep(self._poll_s)
             found = await self._still_there(order.name, found.ref)
             if found.leaving:
+                await told.read(found)
                 raise ProviderFailed(f"{order.name}: {found.leaving}")
+        await told.read(found)
         return found
 
     async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
@@ -229,6 +233,32 @@ class BootedProvider:
             raise lost
         log.info("machine.found_after_lost_answer", machine=order.name, ref=found.ref)
         return await self._resumed(order, found)
+
+
+class BootLogReading:
+    """Reads what a machine says, where its vendor can, and passes it on: however that fails, the machine comes up without it."""
+
+    def __init__(self, vendor: Vendor, boot: BootOutput) -> None:
+        self._vendor = vendor if isinstance(vendor, LoggedVendor) else None
+        self._boot = boot
+        self._complained = False
+
+    def __repr__(self) -> str:
+        """Show whose machines they are."""
+        return f"BootLogReading({self._vendor!r})"
+
+    async def read(self, found: ProviderMachine) -> None:
+        """Read it once. A log that is not to be had says so itself, once."""
+        if self._vendor is None:
+            return
+        try:
+            with understood():
+                self._boot.shows(await self._vendor.boot_log(found))
+        except ProviderFailed as error:
+            log.debug("boot_log.not_read", machine=found.name, reason=error.message)
+            if error.trouble in HOPELESS and not self._complained:
+                self._boot.said(f"What it says cannot be read: {error.message}")
+                self._complained = True
 
 
 @contextmanager

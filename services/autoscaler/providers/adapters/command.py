@@ -1,8 +1,8 @@
 """Three programs of the operator's as a provider: `create`, `list` and `destroy` (docs/providers-command.md).
 
 Each is called as it stands in the configuration, without a shell, gets one JSON object on its standard input and answers
-with one on its standard output; secrets go no other way. What it writes to standard error is logged line by line, secrets
-masked. Exit code 0 is success. Else `{"error": {"trouble", "message"}}` on standard output says what is wrong; without
+with one on its standard output; secrets go no other way. What it writes to standard error is logged line by line as it comes, secrets
+masked; that of `create` is the boot log of its machine. Exit code 0 is success. Else `{"error": {"trouble", "message"}}` on standard output says what is wrong; without
 it the last line of standard error does, and what a failed `create` has done is unknown.
 
 A program that takes too long is ended with all that it has started. One that outlives us (we were killed) goes on: a lock
@@ -16,7 +16,8 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -28,7 +29,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
-from clusterodm.services.autoscaler.orders import NODE_PORT, Order, ProviderMachine, masked
+from clusterodm.services.autoscaler.orders import NODE_PORT, BootOutput, Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.programs import given_file, held
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import node_configuration, node_words, pairs, secrets_of
@@ -39,6 +40,9 @@ log = structlog.get_logger()
 LIST_TIMEOUT_S: Final = 60.0
 CREATE: Final = "create"
 LIST: Final = "list"
+PIECE_BYTES: Final = 65536
+LONGEST_LINE_BYTES: Final = 65536
+TOO_LONG: Final = f"(a line of more than {LONGEST_LINE_BYTES} bytes)"
 DESTROY: Final = "destroy"
 
 
@@ -104,7 +108,7 @@ class CommandVendor:
             for found in await self._named(order.name):
                 return found
             content = order_of(order, self._cloud.tags)
-            answer = await self._run(CREATE, content, secrets_of(order.launch), lock)
+            answer = await self._run(CREATE, content, secrets_of(order.launch), lock, order.boot)
         return self._read(CREATE, {"name": str(order.name), **answer})
 
     async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
@@ -144,12 +148,22 @@ class CommandVendor:
             raise ProviderFailed(f"{verb}: the answer is wrong at {error}", trouble) from None
 
     async def _run(
-        self, verb: str, content: Mapping[str, Any], secrets: Sequence[Secret] = (), lock: int | None = None
+        self,
+        verb: str,
+        content: Mapping[str, Any],
+        secrets: Sequence[Secret] = (),
+        lock: int | None = None,
+        boot: BootOutput | None = None,
     ) -> dict[str, Any]:
-        code, output, told = await self._called(verb, json.dumps(content).encode(), lock)
-        lines = masked(told.decode(errors="replace"), secrets).splitlines()
-        for line in lines:
-            log.info("command.said", command=verb, line=line)
+        lines: deque[str] = deque(maxlen=1)
+
+        def heard(line: str) -> None:
+            lines.append(masked(line, secrets))
+            log.info("command.said", command=verb, line=lines[-1])
+            if boot is not None:
+                boot.said(line)
+
+        code, output = await self._called(verb, json.dumps(content).encode(), lock, heard)
         answer = decoded(output)
         if code == 0 and answer is not None:
             return answer
@@ -158,20 +172,24 @@ class CommandVendor:
         trouble, message = trouble_and_message(answer, usual, f"exit code {code}: {last}" if code else "not JSON")
         raise ProviderFailed(f"{verb}: {masked(message, secrets)}", trouble)
 
-    async def _called(self, verb: str, given: bytes, lock: int | None) -> tuple[int, bytes, bytes]:
+    async def _called(
+        self, verb: str, given: bytes, lock: int | None, heard: Callable[[str], None]
+    ) -> tuple[int, bytes]:
+        """Call one to its end; `heard` is called with every line of its standard error as it comes."""
         with given_file(given) as asked:
             process = await self._started(verb, asked, lock)
         if lock is not None:
             os.pwrite(lock, f"{process.pid}\n".encode(), 0)
         try:
             async with asyncio.timeout(self._limits_s[verb]):
-                output, told = await process.communicate()
+                output, _ = await asyncio.gather(all_of(process.stdout), each_line(process.stderr, heard))
+                await process.wait()
         except TimeoutError:
             trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
             raise ProviderFailed(f"{verb}: no answer in {self._limits_s[verb]:g} s", trouble) from None
         finally:
             await ended(process)
-        return process.returncode or 0, output, told
+        return process.returncode or 0, output
 
     async def _started(self, verb: str, asked: IO[bytes], lock: int | None) -> asyncio.subprocess.Process:
         words = self._cloud.commands[verb]
@@ -183,6 +201,25 @@ class CommandVendor:
             )
         except OSError as error:
             raise ProviderFailed(f"{verb}: {words[0]}: {error.strerror}", Trouble.REFUSED) from None
+
+
+async def all_of(stream: asyncio.StreamReader | None) -> bytes:
+    """Read a stream to its end."""
+    return b"" if stream is None else await stream.read()
+
+
+async def each_line(stream: asyncio.StreamReader | None, heard: Callable[[str], None]) -> None:
+    """Read a stream to its end, line by line as they come. Of one that is too long nothing is said: its end could begin within a secret."""
+    rest, length = b"", 0
+    while stream is not None and (read := await stream.read(PIECE_BYTES)):
+        *whole, rest = (rest + read).split(b"\n")
+        for line in whole:
+            heard(TOO_LONG if length + len(line) > LONGEST_LINE_BYTES else line.decode(errors="replace").rstrip("\r"))
+            length = 0
+        if length + len(rest) > LONGEST_LINE_BYTES:
+            length, rest = LONGEST_LINE_BYTES + 1, b""
+    if rest or length:
+        heard(TOO_LONG if length else rest.decode(errors="replace").rstrip("\r"))
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:

@@ -35,6 +35,9 @@ PULL_TIMEOUT_S: Final = 1800.0
 RUNNING: Final = "running"
 CONFLICT: Final = 409
 CAPACITY_WORDS: Final = ("no space left", "could not select device driver", "port is already allocated")
+BOOT_LOG_BYTES: Final = 256 * 1024
+"""Of a log that is longer the beginning is read."""
+STREAMS: Final = (b"\0", b"\1", b"\2")
 LABEL: Final = "clusterodm.machine"
 SIZE_LABEL: Final = "clusterodm.size"
 PORT: Final = NODE_PORT
@@ -114,6 +117,19 @@ class DockerEngineVendor(ApiAccount):
     async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; the volumes that its image has made go with it."""
         await self._rest.delete(f"/containers/{found.ref}", force="true", v="true")
+
+    async def boot_log(self, found: ProviderMachine) -> Sequence[str]:
+        """See ports.LoggedVendor: what the container has written, both ways out."""
+        answer = await self._rest.call(
+            "GET",
+            f"/containers/{found.ref}/logs",
+            params={"stdout": "true", "stderr": "true"},
+            first_bytes=BOOT_LOG_BYTES,
+            missing_ok=True,
+        )
+        if answer.status == httpx.codes.NOT_FOUND:
+            return ()
+        return log_lines(answer.content)
 
     def described(self, order: Order) -> str:
         """See ports.Vendor."""
@@ -202,6 +218,21 @@ def transport_to(address: str, environment: Mapping[str, str]) -> httpx.AsyncBas
     context = ssl.create_default_context(cafile=str(Path(folder) / "ca.pem"))
     context.load_cert_chain(str(Path(folder) / "cert.pem"), str(Path(folder) / "key.pem"))
     return httpx.AsyncHTTPTransport(verify=context)
+
+
+def log_lines(content: bytes) -> list[str]:
+    """Read the lines of a container's log that have ended.
+
+    Without a terminal each piece has eight bytes in front: which way out it came, three zeros, and its length (docs.docker.com, "Attach to a
+    container", stream format); with one there are none.
+    """
+    pieces, place = [], 0
+    while content[place : place + 1] in STREAMS and content[place + 1 : place + 4] == b"\0\0\0":
+        end = place + 8 + int.from_bytes(content[place + 4 : place + 8], "big")
+        pieces.append(content[place + 8 : end])
+        place = end
+    pieces.append(content[place:] if not pieces else b"")
+    return b"".join(pieces).decode(errors="replace").split("\n")[:-1]
 
 
 def registry_header(launch: Launch) -> dict[str, str]:

@@ -13,7 +13,9 @@ from clusterodm.services.autoscaler.boot_logs.core import (
     LINES_COUNT,
     SILENT_MS,
     TALKS_MS,
+    BootLines,
     grown,
+    joined,
     lines_from,
     listened_to,
 )
@@ -108,3 +110,41 @@ def test_a_log_has_ended_when_nothing_more_will_come(machine: Machine, silent_ms
 )
 def test_a_machine_is_listened_to_while_it_boots_and_shortly_afterwards(machine: Machine | None, heard: bool):
     assert listened_to(machine, NOW_MS) is heard
+
+
+def test_lines_of_a_program_and_of_the_machine_itself_are_each_shown_once_whichever_comes_when():
+    log = joined(BootLog(), ["creating"], [], NOW_MS)
+    log = grown(log, 0, ["boot one"], [], NOW_MS)
+    log = joined(log, ["created"], [], NOW_MS)
+    log = grown(log, 0, ["boot one", "boot two"], [], NOW_MS)
+    assert log.lines == ("creating", "boot one", "created", "boot two")
+    assert grown(log, 1, ["boot two"], [], NOW_MS) is log
+    missed = grown(log, 5, ["boot six"], [], NOW_MS)
+    assert (missed.first_line, missed.lines) == (7, ("boot six",)), "where lines are missing it begins anew"
+
+
+def test_a_log_of_an_earlier_version_is_the_machines_own():
+    assert grown(KEPT, 0, ["a", "b", "two", "three", "four", "five"], [], NOW_MS).first_line == 0
+    assert joined(KEPT, ["said"], [], NOW_MS).own_count == 5
+
+
+def test_what_a_program_says_is_printable_masked_and_bounded():
+    lines, secret = BootLines(), Secret("s3cret-of-the-machine")
+    boot = lines.of(MachineId("m"))
+    boot.said("\x1b[31m(m) Waiting\x1b[0m 10%\r(m) Waiting 100%")
+    boot.said(f"token {secret.reveal()}\x07")
+    log = lines.take(MachineId("m")).added_to(BootLog(), [secret], NOW_MS)
+    assert log.lines == ("(m) Waiting 100%", "token ***")
+    for number in range(LINES_COUNT + 1):
+        boot.said(f"{number}")
+    assert len(lines.take(MachineId("m")).said) == LINES_COUNT
+
+
+def test_what_could_not_be_kept_stands_before_what_was_said_since():
+    lines, machine = BootLines(), MachineId("m")
+    lines.of(machine).said("one")
+    taken = lines.take(machine)
+    lines.of(machine).said("two")
+    lines.give_back(machine, taken)
+    assert list(lines.take(machine).said) == ["one", "two"]
+    assert lines.machines() == []

@@ -22,7 +22,6 @@ import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
@@ -45,6 +44,7 @@ from clusterodm.services.autoscaler.providers.adapters.programs import (
     held,
     run_program,
 )
+from clusterodm.services.autoscaler.providers.core.order_words import bare_secrets, secrets_of
 
 log = structlog.get_logger()
 
@@ -275,11 +275,16 @@ class DockerMachineProvider:
         self, order: Order, words: Sequence[str], *, given: str = "", keep_open: int | None = None
     ) -> ProgramResult:
         log.info("docker_machine.called", machine=order.name, words=self._clean(order, shlex.join(words)))
+
+        def heard(line: str) -> None:
+            log.info("docker_machine.said", machine=order.name, line=self._clean(order, line))
+            order.boot.said(line)
+
         return await self._run_program(
             [self._program, *words],
             environment=self._secrets(),
             given=given,
-            heard=lambda line: log.info("docker_machine.said", machine=order.name, line=self._clean(order, line)),
+            heard=heard,
             keep_open=keep_open,
         )
 
@@ -290,13 +295,7 @@ class DockerMachineProvider:
         return masked(text, self._configuration.secrets)
 
     def _clean(self, order: Order, text: str) -> str:
-        launch = order.launch
-        own = (
-            launch.token,
-            launch.webhook_url,
-            launch.lease_url,
-            Secret(launch.webhook_url.reveal().partition("=")[2]),
-        )
+        own = (*secrets_of(order.launch), *bare_secrets(order.launch))
         return masked(text, (*self._configuration.secrets, *own))
 
     def _lock_path(self, name: MachineId) -> Path:

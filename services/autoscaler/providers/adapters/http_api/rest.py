@@ -125,9 +125,13 @@ class RestClient:
         creates: bool = False,
         missing_ok: bool = False,
         as_text: bool = False,
+        first_bytes: int | None = None,
         timeout_s: float | None = None,
     ) -> ApiAnswer:
-        """Call once, and again when told to slow down; `as_text`: the answer is no JSON. Raises ProviderFailed."""
+        """Call once, and again when told to slow down. Raises ProviderFailed.
+
+        `as_text`: the answer is no JSON; `first_bytes`: it is bytes, and no more of them are read.
+        """
         request = self._client.build_request(
             method,
             self.url + path,
@@ -138,25 +142,31 @@ class RestClient:
             timeout=timeout_s or self._timeout_s,
         )
         limit_s = 2 * (timeout_s or self._timeout_s)
-        answer = await self._with_retries(request, creates=creates, limit_s=limit_s)
+        answer = await self._with_retries(request, creates=creates, limit_s=limit_s, first_bytes=first_bytes)
         if answer.is_success or (missing_ok and answer.status_code == httpx.codes.NOT_FOUND):
+            if first_bytes is not None:
+                return ApiAnswer(status=answer.status_code, content=answer.content, headers=answer.headers)
             content = answer.text if as_text else self._decoded(answer, creates)
             return ApiAnswer(status=answer.status_code, content=content, headers=answer.headers)
         raise self._failure(answer, creates=creates)
 
-    async def _with_retries(self, request: httpx.Request, *, creates: bool, limit_s: float) -> httpx.Response:
+    async def _with_retries(
+        self, request: httpx.Request, *, creates: bool, limit_s: float, first_bytes: int | None
+    ) -> httpx.Response:
         for _ in range(RETRIES_COUNT):
-            answer = await self._once(request, creates=creates, limit_s=limit_s)
+            answer = await self._once(request, creates=creates, limit_s=limit_s, first_bytes=first_bytes)
             if answer.status_code != TOO_MANY or pause_s(answer.headers) > LONGEST_PAUSE_S:
                 return answer
             await asyncio.sleep(pause_s(answer.headers))
-        return await self._once(request, creates=creates, limit_s=limit_s)
+        return await self._once(request, creates=creates, limit_s=limit_s, first_bytes=first_bytes)
 
-    async def _once(self, request: httpx.Request, *, creates: bool, limit_s: float) -> httpx.Response:
+    async def _once(
+        self, request: httpx.Request, *, creates: bool, limit_s: float, first_bytes: int | None
+    ) -> httpx.Response:
         unanswered = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
         try:
             async with asyncio.timeout(limit_s):
-                return await whole(await self._client.send(request, stream=True))
+                return await whole(await self._client.send(request, stream=True), first_bytes)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._failed(request, f"no connection ({type(error).__name__})", Trouble.RETRYABLE) from None
         except (httpx.TimeoutException, TimeoutError):
@@ -264,14 +274,19 @@ def with_prefix(items: Iterable[Any], prefix: str) -> list[Any]:
     return [item for item in items if str(item.get("name", "")).startswith(prefix)]
 
 
-async def whole(answer: httpx.Response) -> httpx.Response:
-    """Read an answer as it comes, unpacked, and no further than any answer is long. Raises httpx.HTTPError."""
+async def whole(answer: httpx.Response, first_bytes: int | None = None) -> httpx.Response:
+    """Read an answer as it comes, unpacked, and no further than any answer is long. Raises httpx.HTTPError.
+
+    `first_bytes`: what is longer than that is read no further, and is no mistake.
+    """
     pieces: list[bytes] = []
-    room_bytes = ANSWER_LIMIT_BYTES
+    room_bytes = ANSWER_LIMIT_BYTES if first_bytes is None else first_bytes
     try:
         async for piece in answer.aiter_bytes():
             pieces.append(piece)
             room_bytes -= len(piece)
+            if room_bytes < 0 and first_bytes is not None:
+                break
             if room_bytes < 0:
                 raise httpx.ReadError("longer than any answer")
     finally:
@@ -279,5 +294,9 @@ async def whole(answer: httpx.Response) -> httpx.Response:
     lines = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in FRAMING]
     phrase = {"reason_phrase": answer.reason_phrase.encode("ascii", "replace")}
     return httpx.Response(
-        answer.status_code, headers=lines, content=b"".join(pieces), request=answer.request, extensions=phrase
+        answer.status_code,
+        headers=lines,
+        content=b"".join(pieces)[:first_bytes],
+        request=answer.request,
+        extensions=phrase,
     )

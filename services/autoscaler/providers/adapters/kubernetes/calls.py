@@ -22,7 +22,7 @@ from clusterodm.services.autoscaler.providers.core.kubernetes_pods import SELECT
 from clusterodm.services.autoscaler.providers.core.kubernetes_settings import KubernetesSettings
 from clusterodm.services.autoscaler.providers.core.kubernetes_status import meaning, one_line
 
-GONE, NOT_FOUND, CONFLICT, TOO_MANY = 410, 404, 409, 429
+BAD_REQUEST, GONE, NOT_FOUND, CONFLICT, TOO_MANY = 400, 410, 404, 409, 429
 RETRIES_COUNT: Final = 2
 LONGEST_PAUSE_S: Final = 20.0
 LISTINGS_COUNT: Final = 3
@@ -92,6 +92,16 @@ class KubernetesCalls:
         """Delete a Pod; one that is not there is deleted already. Raises ProviderFailed."""
         await self._call(f"delete Pod {name}", lambda: self._client.delete(Pod, name), missing=True)
 
+    async def log(self, name: str, most_count: int) -> list[str]:
+        """Read the last lines of what a Pod's containers have written; none where none has begun. Raises ProviderFailed."""
+        try:
+            found: list[str] = (
+                await self._call(f"get log of Pod {name}", lambda: self._logged(name, most_count), missing=True) or []
+            )
+        except BadRequest:  # its container waits to start
+            return []
+        return found
+
     async def may(self, verb: str, resource: str) -> bool:
         """Ask whether we have a right in this namespace. Raises ProviderFailed."""
         attributes = ResourceAttributes(namespace=self.namespace, verb=verb, resource=resource)
@@ -100,6 +110,9 @@ class KubernetesCalls:
         if answer.status is None:
             raise ProviderFailed("kubernetes: the answer is no review of rights")
         return bool(answer.status.allowed)
+
+    async def _logged(self, name: str, most_count: int) -> list[str]:
+        return [line async for line in self._client.log(name, tail_lines=most_count, newlines=False)]
 
     async def _listed(self) -> list[dict[str, Any]]:
         found = self._client.list(Pod, labels=dict(SELECTOR), chunk_size=PAGE_COUNT)
@@ -145,7 +158,7 @@ class KubernetesCalls:
     def _refused(self, what: str, error: httpx2.HTTPStatusError, *, creates: bool) -> ProviderFailed:
         status, words = error.response.status_code, told(error)
         failed = self._failed(what, f"{status} {words}", meaning(status, words, creates=creates))
-        kinds = {GONE: ExpiredPages, CONFLICT: NameTaken}
+        kinds = {GONE: ExpiredPages, CONFLICT: NameTaken, BAD_REQUEST: BadRequest}
         return kinds.get(status, ProviderFailed)(failed.message, failed.trouble)
 
     def _failed(self, what: str, sentence: str, trouble: Trouble) -> ProviderFailed:
@@ -154,6 +167,10 @@ class KubernetesCalls:
 
 class ExpiredPages(ProviderFailed):
     """The rest of a list is not to be had any more (410): it is to be read anew."""
+
+
+class BadRequest(ProviderFailed):
+    """It is nothing that can be asked for now (400)."""
 
 
 class NameTaken(ProviderFailed):

@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 
 NEEDS: Final = "provider 'kubernetes' needs more: pip install 'clusterodm[kubernetes]'"
 RIGHTS: Final = (("list", "pods"), ("get", "pods"), ("create", "pods"), ("delete", "pods"), ("create", "secrets"))
-"""All that is asked for, and no more: a Secret is written and never read."""
+"""All that it cannot work without: a Secret is written and never read."""
+TO_SEE: Final = (("get", "pods/log"),)
+"""What the boot logs need; without it machines come up all the same."""
 TRIED: Final = "clusterodm-tried"
 POLL_EVERY_S: Final = 2.0
+LOG_LINES_COUNT: Final = 1000
+"""Nobody reads more of a log; NodeODM says twenty lines until it answers."""
 
 
 class KubernetesVendor:
@@ -117,6 +121,11 @@ class KubernetesVendor:
     async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; its Secret and its volume go with it."""
         await self._calls.delete_pod(found.name)
+
+    async def boot_log(self, found: ProviderMachine) -> Sequence[str]:
+        """See ports.LoggedVendor: what its node has written; where it is too much to be read from its first line, no more."""
+        lines = await self._calls.log(found.name, LOG_LINES_COUNT)
+        return lines if len(lines) < LOG_LINES_COUNT else ()
 
     def described(self, order: Order) -> str:
         """See ports.Vendor."""
