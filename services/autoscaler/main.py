@@ -27,7 +27,7 @@ from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
-from clusterodm.services.autoscaler.boot_logs.core import BootLines
+from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.boot_logs.handlers import BootLogs
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
@@ -39,6 +39,7 @@ from clusterodm.services.autoscaler.leadership import leading, while_nobody_lead
 from clusterodm.services.autoscaler.machines.adapters import NodeODMProbe
 from clusterodm.services.autoscaler.machines.api import MachineHandlers, machines_of
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe
+from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
@@ -263,7 +264,7 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
     transitions = Transitions(store, events, clock, changed.set)
     machines = machines_of(
         configuration=configuration,
-        public_url=public_url,
+        orders=OrderFactory(configuration, identity, public_url, boot_lines),
         providers=providers,
         probe=probe,
         identity=identity,
@@ -278,7 +279,6 @@ async def assembled(  # noqa: PLR0913 the world, piece by piece
         term=term,
         first_retry_s=first_retry_s,
         sleep=sleep,
-        boot_lines=boot_lines,
     )
     planner = Planner(
         limits=configuration.limits,

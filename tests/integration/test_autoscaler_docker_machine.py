@@ -16,7 +16,7 @@ from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.testing import DockerMachineSim
-from clusterodm.services.autoscaler.boot_logs.core import BootLines
+from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.config.core.file import read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order

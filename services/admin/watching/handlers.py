@@ -77,7 +77,7 @@ class EventLog:
 
 
 @dataclass(frozen=True)
-class Standby:
+class HeardStandby:
     """A process that waits to lead."""
 
     reported: StandbyReported
@@ -102,11 +102,13 @@ class Standbys:
         self._heard[reported.instance] = (self._clock.instant(), reported)
         self._heard = dict(list(self._there().items())[-STANDBYS_COUNT:])
 
-    def known(self, service: str) -> list[Standby]:
+    def known(self, service: str) -> list[HeardStandby]:
         """List those of a service, the one that has waited for the longest first."""
         now = self._clock.instant()
         there = [
-            Standby(said, round(now - at, 1)) for at, said in self._there().values() if said.health.service == service
+            HeardStandby(said, round(now - at, 1))
+            for at, said in self._there().values()
+            if said.health.service == service
         ]
         return sorted(there, key=lambda each: (each.reported.since_ms, each.reported.instance))
 

@@ -5,27 +5,20 @@ go on: reports may be lost or overtake each other. A container's log is read who
 machine comes line by line, each once. What is kept only ever grows at its end, and is cut at its beginning where it would become too long.
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.boot_logs import BootLog, BootLogLines
 from clusterodm.libs.common.model.machines import Machine, MachineState
-from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.printable import printable_line, without_escapes
 from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.boot_lines import LINES_COUNT, UnkeptLines
 from clusterodm.services.autoscaler.orders import masked
 
-LINES_COUNT: Final = 1000
 LINE_LENGTH: Final = 400
 LENGTH: Final = 128 * 1024
 """Characters that are kept of a machine, ends of lines included."""
-LONGEST_SAID: Final = 16 * 1024
-"""Characters of a line before secrets are looked for in it; more is left out at once."""
-MOST_OWN_COUNT: Final = 10 * LINES_COUNT
-"""So far a machine's own log is followed that is read from its first line each time."""
 TALKS_MS: Final = 15 * 60 * 1000
 """A machine whose node has been there for so long has nothing more to say about its boot."""
 BOOTING: Final = frozenset((MachineState.REQUESTED, MachineState.CREATING, MachineState.SETTING_UP))
@@ -101,70 +94,10 @@ def lines_from(log: BootLog, machine: Machine, from_line: int, now_ms: WallMs) -
     )
 
 
-@dataclass
-class UnkeptLines:
-    """What was said of the boot of one machine and is not kept yet."""
-
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_COUNT))
-    """By a program that makes the machine, each line once."""
-    own: tuple[str, ...] = ()
-    """The machine's own log, from its first line on."""
-
-    def added_to(self, kept: BootLog, secrets: Sequence[Secret], now_ms: WallMs) -> BootLog:
-        """Add it; the same log where there is nothing new."""
-        log = joined(kept, printable(self.said), secrets, now_ms) if self.said else kept
-        return grown(log, 0, printable(self.own), secrets, now_ms) if self.own else log
-
-    def behind(self, earlier: "UnkeptLines") -> "UnkeptLines":
-        """Put it behind what was said before."""
-        return UnkeptLines(deque((*earlier.said, *self.said), maxlen=LINES_COUNT), self.own or earlier.own)
-
-
-class BootLines:
-    """What was said of the boots of all machines and is not kept yet, bounded for each."""
-
-    def __init__(self) -> None:
-        self._unkept: dict[MachineId, UnkeptLines] = {}
-
-    def __repr__(self) -> str:
-        """Show of which machines."""
-        return f"BootLines({', '.join(self._unkept)})"
-
-    def of(self, machine: MachineId) -> "MachineBootOutput":
-        """Say where what is said of a machine goes."""
-        return MachineBootOutput(self, machine)
-
-    def machines(self) -> list[MachineId]:
-        """List those of which something was said."""
-        return list(self._unkept)
-
-    def unkept(self, machine: MachineId) -> UnkeptLines:
-        """Find what was said of a machine, to be added to."""
-        return self._unkept.setdefault(machine, UnkeptLines())
-
-    def take(self, machine: MachineId) -> UnkeptLines:
-        """Take what was said of a machine: whoever takes it keeps it, or gives it back."""
-        return self._unkept.pop(machine, UnkeptLines())
-
-    def give_back(self, machine: MachineId, taken: UnkeptLines) -> None:
-        """Take back what could not be kept, before what was said since."""
-        self._unkept[machine] = self.take(machine).behind(taken)
-
-
-@dataclass(frozen=True)
-class MachineBootOutput:
-    """Where what is said of one machine goes (orders.BootOutput)."""
-
-    lines: BootLines
-    machine: MachineId
-
-    def said(self, line: str) -> None:
-        """Take a line of a program that makes it."""
-        self.lines.unkept(self.machine).said.append(line[:LONGEST_SAID])
-
-    def shows(self, lines: Sequence[str]) -> None:
-        """Take its own log."""
-        self.lines.unkept(self.machine).own = tuple(lines[:MOST_OWN_COUNT])
+def with_unkept(kept: BootLog, unkept: UnkeptLines, secrets: Sequence[Secret], now_ms: WallMs) -> BootLog:
+    """Add what was said and is not kept yet; the same log where there is nothing new."""
+    log = joined(kept, printable(unkept.said), secrets, now_ms) if unkept.said else kept
+    return grown(log, 0, printable(unkept.own), secrets, now_ms) if unkept.own else log
 
 
 def printable(lines: Iterable[str]) -> list[str]:

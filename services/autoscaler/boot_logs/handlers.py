@@ -19,7 +19,8 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.loops import every
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.boot_logs.core import BootLines, grown, lines_from, listened_to
+from clusterodm.services.autoscaler.boot_lines import BootLines
+from clusterodm.services.autoscaler.boot_logs.core import grown, lines_from, listened_to, with_unkept
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.providers.core.order_words import bare_secrets, secrets_of
@@ -87,7 +88,7 @@ class BootLogs:
             return
         secrets = self._secrets(machine)
         try:
-            await self._change(name, lambda log: taken.added_to(log, secrets, now_ms))
+            await self._change(name, lambda log: with_unkept(log, taken, secrets, now_ms))
         except BaseException:
             self._lines.give_back(name, taken)
             raise

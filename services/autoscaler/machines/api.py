@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.ports import Term
 from clusterodm.libs.common.process.loops import background, every
-from clusterodm.services.autoscaler.boot_logs.core import BootLines
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
@@ -45,10 +44,10 @@ class MachineHandlers:
 def machines_of(  # noqa: PLR0913 what machines depend on
     *,
     configuration: Configuration,
-    public_url: str,
     providers: ProviderRegistry,
     probe: NodeProbe,
     identity: ClusterIdentity,
+    orders: OrderFactory,
     scheduler: SchedulerClient,
     tasks: TaskMirror,
     store: MachineStore,
@@ -60,10 +59,8 @@ def machines_of(  # noqa: PLR0913 what machines depend on
     term: Term,
     first_retry_s: float,
     sleep: Sleep,
-    boot_lines: BootLines,
 ) -> MachineHandlers:
     """Put it together. `changed` is set when there may be something to plan, `compared` when what is there is known."""
-    orders = OrderFactory(configuration, identity, public_url, boot_lines)
     node_queries = NodeQueries(probe, providers, orders, store, scheduler, clock, sleep)
     work = StateWork(
         configuration=configuration,

@@ -8,7 +8,7 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.machines import Machine, MachineState, offered
 from clusterodm.libs.common.model.nodes import GPU_LABEL, NodeInfo, labels_of
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.boot_logs.core import BootLines
+from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import (
     digest,

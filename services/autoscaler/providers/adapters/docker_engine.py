@@ -26,6 +26,7 @@ from clusterodm.services.autoscaler.config.core.wording import mistake_in_addres
 from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
+from clusterodm.services.autoscaler.providers.core.container_logs import log_lines
 from clusterodm.services.autoscaler.providers.core.order_words import DATA_DIRECTORY, node_words, pairs, secrets_of
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
@@ -37,7 +38,6 @@ CONFLICT: Final = 409
 CAPACITY_WORDS: Final = ("no space left", "could not select device driver", "port is already allocated")
 BOOT_LOG_BYTES: Final = 256 * 1024
 """Of a log that is longer the beginning is read."""
-STREAMS: Final = (b"\0", b"\1", b"\2")
 LABEL: Final = "clusterodm.machine"
 SIZE_LABEL: Final = "clusterodm.size"
 PORT: Final = NODE_PORT
@@ -218,21 +218,6 @@ def transport_to(address: str, environment: Mapping[str, str]) -> httpx.AsyncBas
     context = ssl.create_default_context(cafile=str(Path(folder) / "ca.pem"))
     context.load_cert_chain(str(Path(folder) / "cert.pem"), str(Path(folder) / "key.pem"))
     return httpx.AsyncHTTPTransport(verify=context)
-
-
-def log_lines(content: bytes) -> list[str]:
-    """Read the lines of a container's log that have ended.
-
-    Without a terminal each piece has eight bytes in front: which way out it came, three zeros, and its length (docs.docker.com, "Attach to a
-    container", stream format); with one there are none.
-    """
-    pieces, place = [], 0
-    while content[place : place + 1] in STREAMS and content[place + 1 : place + 4] == b"\0\0\0":
-        end = place + 8 + int.from_bytes(content[place + 4 : place + 8], "big")
-        pieces.append(content[place + 8 : end])
-        place = end
-    pieces.append(content[place:] if not pieces else b"")
-    return b"".join(pieces).decode(errors="replace").split("\n")[:-1]
 
 
 def registry_header(launch: Launch) -> dict[str, str]:

@@ -7,17 +7,17 @@ from clusterodm.libs.common.messages.boot_logs import BootLog
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.boot_lines import LINES_COUNT, BootLines
 from clusterodm.services.autoscaler.boot_logs.core import (
     LENGTH,
     LINE_LENGTH,
-    LINES_COUNT,
     SILENT_MS,
     TALKS_MS,
-    BootLines,
     grown,
     joined,
     lines_from,
     listened_to,
+    with_unkept,
 )
 
 NOW_MS = WallMs(1_700_000_000_000)
@@ -133,7 +133,7 @@ def test_what_a_program_says_is_printable_masked_and_bounded():
     boot = lines.of(MachineId("m"))
     boot.said("\x1b[31m(m) Waiting\x1b[0m 10%\r(m) Waiting 100%")
     boot.said(f"token {secret.reveal()}\x07")
-    log = lines.take(MachineId("m")).added_to(BootLog(), [secret], NOW_MS)
+    log = with_unkept(BootLog(), lines.take(MachineId("m")), [secret], NOW_MS)
     assert log.lines == ("(m) Waiting 100%", "token ***")
     for number in range(LINES_COUNT + 1):
         boot.said(f"{number}")

@@ -23,7 +23,7 @@ from clusterodm.services.autoscaler.config.core.file import parse, read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from clusterodm.services.autoscaler.providers.adapters.kubernetes.client import RIGHTS, TO_SEE
+from clusterodm.services.autoscaler.providers.adapters.kubernetes.client import RIGHTS
 from clusterodm.services.autoscaler.providers.core.kubernetes_pods import PROBE, pod, secret
 from clusterodm.services.autoscaler.providers.core.kubernetes_settings import KubernetesSettings
 from clusterodm.services.autoscaler.providers.core.kubernetes_status import machine, meaning, unschedulable
@@ -316,6 +316,6 @@ def test_the_manifest_gives_the_rights_that_are_asked_for_and_no_other():
     given = {
         (verb, resource) for rule in found["Role"]["rules"] for resource in rule["resources"] for verb in rule["verbs"]
     }
-    assert given == {*RIGHTS, *TO_SEE}
+    assert given == {*RIGHTS, ("get", "pods/log")}
     for body in found.values():
         kubernetes_validate.validate(body, "1.37", strict=True)

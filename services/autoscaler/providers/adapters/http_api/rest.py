@@ -144,9 +144,7 @@ class RestClient:
         limit_s = 2 * (timeout_s or self._timeout_s)
         answer = await self._with_retries(request, creates=creates, limit_s=limit_s, first_bytes=first_bytes)
         if answer.is_success or (missing_ok and answer.status_code == httpx.codes.NOT_FOUND):
-            if first_bytes is not None:
-                return ApiAnswer(status=answer.status_code, content=answer.content, headers=answer.headers)
-            content = answer.text if as_text else self._decoded(answer, creates)
+            content: Any = answer.text if as_text else answer.content if first_bytes else self._decoded(answer, creates)
             return ApiAnswer(status=answer.status_code, content=content, headers=answer.headers)
         raise self._failure(answer, creates=creates)
 

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 NEEDS: Final = "provider 'kubernetes' needs more: pip install 'clusterodm[kubernetes]'"
 RIGHTS: Final = (("list", "pods"), ("get", "pods"), ("create", "pods"), ("delete", "pods"), ("create", "secrets"))
-"""All that it cannot work without: a Secret is written and never read."""
-TO_SEE: Final = (("get", "pods/log"),)
-"""What the boot logs need; without it machines come up all the same."""
+"""All that it cannot work without: a Secret is written and never read. Boot logs need one more (get pods/log); without it machines come up all the same."""
 TRIED: Final = "clusterodm-tried"
 POLL_EVERY_S: Final = 2.0
 LOG_LINES_COUNT: Final = 1000
