@@ -14,7 +14,7 @@ from clusterodm.libs.common.bus.layout import BUCKETS, PRIVATE, SNAPSHOTS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.messages.buckets import CLUSTER
 from clusterodm.libs.common.messages.catalogue import catalogue
-from clusterodm.libs.common.messages.health import LEADER_ANSWERS
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS, STANDBY_REPORTED
 from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 
 SERVICES = Path(__file__).parents[3] / "services"
@@ -42,7 +42,7 @@ def test_a_service_has_a_right_for_everything_that_its_code_names_and_for_nothin
     )
     rights_given = (*rights_given, *rights.sets, *rights.watches)
     named = [each for each in used(service) if not (isinstance(each, Request) and each.owner == service)]
-    indirectly = {CLUSTER.name, LEADER_ANSWERS.name}
+    indirectly = {CLUSTER.name, LEADER_ANSWERS.name, STANDBY_REPORTED.name}
     own_health = {f"{service}.report_health"}  # one that stands by requests the one that leads
     assert {each.name for each in named} - indirectly == {each.name for each in rights_given} - indirectly - own_health
 
