@@ -15,6 +15,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.ports import Bus, Term
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.process.loops import background, every
@@ -24,7 +25,8 @@ log = structlog.get_logger()
 
 STAND_BY_S: Final = 0.5
 """How long to wait before standing for leadership again when NATS has just failed."""
-OBSERVE_EVERY_S: Final = 1.0
+OBSERVE_EVERY_S: Final = 3.0
+"""Whoever begins to lead says so itself; to ask is for what was not heard, and for whether it still does."""
 BETWEEN_TERMS_S: Final = 15.0
 """So long a take-over may last: the lease's time and the reading of all records."""
 
@@ -46,9 +48,10 @@ async def leading(bus: Bus, service: str, act: Callable[[Term], Awaitable[None]]
 async def while_nobody_leads(bus: Bus, service: str) -> AsyncIterator["NoLeader"]:
     """Keep looking whether anybody leads, while the context is open."""
     no_leader = NoLeader(bus, service)
-    await no_leader.observe()
-    async with background(lambda: every(OBSERVE_EVERY_S, no_leader.observe, "see who leads"), "see who leads"):
-        yield no_leader
+    async with bus.subscribe(LEADER_ANSWERS, no_leader.heard):
+        await no_leader.observe()
+        async with background(lambda: every(OBSERVE_EVERY_S, no_leader.observe, "see who leads"), "see who leads"):
+            yield no_leader
 
 
 class NoLeader:
@@ -82,7 +85,15 @@ class NoLeader:
             led = await self._bus.led(self._service)
         except BusFailed:
             return
-        if led and self._seen_at is None:
-            log.info("request.left_to_leader", lease=self._service)
         if led:
-            self._seen_at = monotonic_s()
+            self._seen()
+
+    async def heard(self, told: LeaderAnswers) -> None:
+        """Hear that somebody answers from now on; those that have no configuration say so, too."""
+        if told.owner == self._service and told.epoch > self.epoch:
+            self._seen()
+
+    def _seen(self) -> None:
+        if self._seen_at is None:
+            log.info("request.left_to_leader", lease=self._service)
+        self._seen_at = monotonic_s()

@@ -20,6 +20,7 @@ import stat
 from collections.abc import Awaitable, Callable, Container
 from pathlib import Path
 from typing import Final
+from urllib.parse import ParseResult
 
 import nats
 import nats.errors
@@ -126,10 +127,12 @@ class NatsDenials:
 async def shutting_down(client: Client, absence: Absence) -> None:
     """Shut down the connection that was given up and does not close, for ever."""
     where: tuple[str, int] | None = None
+    known: ParseResult | None = None
     while True:
-        if (url := client.connected_url) and url.hostname and url.port:
-            where = url.hostname, url.port
-        elif where and client.is_reconnecting and not absence.begun:
+        url = client.connected_url
+        if url is not known and url and url.hostname and url.port:
+            known, where = url, (url.hostname, url.port)
+        elif not url and where and client.is_reconnecting and not absence.begun:
             log.warning("nats.write_stalled")
             with contextlib.suppress(OSError):
                 found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)

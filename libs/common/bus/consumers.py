@@ -3,12 +3,14 @@
 It delivers to an inbox that is a plain subscription, so every message comes by here, those that only keep it going too:
 
     a value        its number among those delivered must follow the last one, else something was lost
-    a heartbeat    comes when there is nothing to tell for HEARTBEAT_S, and says how many values were delivered
+    a heartbeat    comes when there is nothing to tell for a while, and says how many values were delivered
     flow control   is answered when all before it has been read: NATS sends no faster than we take
 
 What is lost is not asked for again: `Interrupted` is raised, and whoever watches begins anew and compares. The same when two
 heartbeats in a row do not come: the server that feeds the consumer need not be the one that we are connected to, and nobody else
-would tell that it is gone.
+would tell that it is gone. A server that is alone is the one that we are connected to: whether it lives is told by the connection,
+there is no leader to lag behind, and heartbeats only tell of a stream that somebody removes. There they come less often; they are most
+of what NATS and an idle service do. One that tells nothing new wakes nobody.
 
 When all that there was has been told is found out with care, because what follows from it is that the rest is absent. NATS says
 with each value how many are left, and at the beginning how many there are; both are told by the server that feeds the consumer,
@@ -30,9 +32,12 @@ from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
+from clusterodm.libs.common.bus.replicas import is_alone
 from clusterodm.libs.common.process.lifecycle import cancellable
 
 HEARTBEAT_S: Final = 1.0
+HEARTBEAT_ALONE_S: Final = 3.0
+"""Of a server that is alone."""
 MISSES_COUNT: Final = 2
 LATE_S: Final = 0.25
 """So much later than promised may a heartbeat come."""
@@ -71,6 +76,11 @@ class Consumer:
         self._name = new_id()
         self._inbox: asyncio.Queue[Msg | None] = asyncio.Queue()
         self._subscription: Subscription | None = None
+        self._heartbeat_s = HEARTBEAT_S
+        self._has_leader = True
+        """Other servers may have the stream, too, and one of them leads."""
+        self._heard_count = 0
+        """Messages that have come, of whatever kind."""
         self._count = 0
         """Values that have come."""
         self._sequence = 0
@@ -96,6 +106,8 @@ class Consumer:
         info = await cancellable(self._js.stream_info(self._stream))
         self.made_at = info.created
         self.reaches = self._until = info.state.last_seq
+        self._has_leader = not is_alone(info)
+        self._heartbeat_s = HEARTBEAT_S if self._has_leader else HEARTBEAT_ALONE_S
         inbox = self._client.new_inbox()
         self._subscription = await cancellable(self._client.subscribe(inbox, cb=self._take))
         made = await cancellable(self._js.add_consumer(self._stream, self._config(inbox)))
@@ -130,16 +142,28 @@ class Consumer:
                 await cancellable(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
 
     async def _take(self, message: Msg) -> None:
-        self._inbox.put_nowait(message)
+        self._heard_count += 1
+        if not self._tells_nothing(message):
+            self._inbox.put_nowait(message)
+
+    def _tells_nothing(self, message: Msg) -> bool:
+        """Whether it is a heartbeat after which there is nothing to do, of a consumer all of whose values have been read."""
+        headers = message.headers
+        if self._has_leader or not headers or STATUS not in headers or message.reply or STALLED in headers:
+            return False
+        return self._told_all and self._inbox.empty() and headers.get(LAST_CONSUMER) == str(self._count)
 
     async def _message(self) -> Msg:
-        for _ in range(MISSES_COUNT):
+        misses_count = 0
+        while misses_count < MISSES_COUNT:
             with contextlib.suppress(asyncio.QueueEmpty):
                 return self._listened(self._inbox.get_nowait())
+            before_count = self._heard_count
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S + LATE_S):
+                async with asyncio.timeout(self._heartbeat_s + LATE_S):
                     return self._listened(await self._inbox.get())
-        raise Interrupted(f"no sign of life for {MISSES_COUNT * (HEARTBEAT_S + LATE_S):g} s")
+            misses_count = misses_count + 1 if self._heard_count == before_count else 0
+        raise Interrupted(f"no sign of life for {MISSES_COUNT * (self._heartbeat_s + LATE_S):g} s")
 
     def _listened(self, message: Msg | None) -> Msg:
         if message is None:
@@ -182,6 +206,8 @@ class Consumer:
 
     async def _require_no_lag(self) -> None:
         """Ask the leader now and then whether there is more; what there is has to come before the next heartbeat."""
+        if not self._has_leader:
+            return
         if self._told_all and self._sequence < self._until:
             raise Interrupted(f"{self._until} was written and has not come")
         if self._beats_count >= ASK_LEADER_EVERY:
@@ -204,7 +230,7 @@ class Consumer:
             filter_subject=self._subject,
             ack_policy=api.AckPolicy.NONE,
             max_deliver=1,
-            idle_heartbeat=HEARTBEAT_S,
+            idle_heartbeat=self._heartbeat_s,
             flow_control=True,
             headers_only=self._headers_only,
             inactive_threshold=FORGOTTEN_AFTER_S,

@@ -124,9 +124,8 @@ async def hold(
 async def is_held(js: JetStreamContext, name: str) -> bool:
     """Whether somebody holds a lease. Raises BusFailed."""
     try:
-        store = await cancellable(js.key_value(BUCKET))
-        return bool((await cancellable(store.get(name))).value)
-    except (nats.js.errors.BucketNotFoundError, nats.js.errors.KeyNotFoundError):
+        return bool((await cancellable(js.get_last_msg(STREAM, f"$KV.{BUCKET}.{name}"))).data)
+    except nats.js.errors.NotFoundError:
         return False
     except NATS_ERRORS as error:
         raise BusFailed(f"lease {name} not seen: {why(error)}") from None

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import nats.js.errors
 import structlog
+from nats.js import api
 
 log = structlog.get_logger()
 
@@ -20,6 +21,11 @@ Result = TypeVar("Result")
 NOT_CLUSTERED: Final = 10074
 """NATS' code for more than one replica where there is a single server."""
 GATHER_S: Final = 3.0
+
+
+def is_alone(stream: api.StreamInfo) -> bool:
+    """Whether the server that keeps a stream is in no cluster: then it is the one that we are connected to, and no other can have it."""
+    return not (stream.cluster and stream.cluster.name)
 
 
 class Replicas:

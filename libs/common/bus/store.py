@@ -32,7 +32,7 @@ from nats.js.kv import KeyValue
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.pages import pages_of
-from clusterodm.libs.common.bus.replicas import Replicas
+from clusterodm.libs.common.bus.replicas import Replicas, is_alone
 from clusterodm.libs.common.bus.retrying import try_timeout
 from clusterodm.libs.common.bus.streams import NOT_MADE, conform, why
 from clusterodm.libs.common.bus.watches import NatsWatch
@@ -133,6 +133,8 @@ class NatsBucket(Generic[Value]):
         self._replicas = replicas
         self._closed_since: Instant | None = None
         """Since when it cannot be opened."""
+        self._server_alone = False
+        """The server that we are connected to is the only one: it has the bucket, or nobody has."""
         self._client = client
         self._js = js
         self._marker_ttl_s = marker_ttl_s
@@ -191,10 +193,12 @@ class NatsBucket(Generic[Value]):
 
     async def keep(self) -> None:
         """Make it anew, with nothing in it, once its only server has been gone for long: of a bucket that may be lost. Raises BusFailed."""
+        if self._server_alone:
+            return
         try:
             async with try_timeout():
-                await cancellable(self._js.stream_info(self._stream))
-            self._closed_since = None
+                info = await cancellable(self._js.stream_info(self._stream))
+            self._closed_since, self._server_alone = None, is_alone(info)
         except NATS_ERRORS as error:
             if not self._has_no_leader():
                 raise BusFailed(f"bucket {self.name} does not answer: {why(error)}") from None
@@ -339,7 +343,8 @@ class NatsBucket(Generic[Value]):
             await revisions.aclose()
 
     def restart_watches(self) -> None:
-        """Have the watches begin anew; called when the connection came back."""
+        """Have the watches begin anew; called when the connection came back, perhaps to another server."""
+        self._server_alone = False
         for consumer in self._consumers:
             consumer.interrupt()
 

@@ -110,7 +110,7 @@ class Pool:
         if not link.idle:
             link.close()
             return
-        link.idle_since_s = asyncio.get_running_loop().time()
+        link.idle_since_s = link.loop.time()
         self._idle.append(link)
         self._has_idle()
 
@@ -122,11 +122,15 @@ class Pool:
 
     def retire(self, too_old_s: float) -> bool:
         """Close what has been idle since then or longer; whether anything is left that is idle."""
-        if self._idle and (self._idle[0].idle_since_s <= too_old_s or any(link.lost for link in self._idle)):
-            for link in self._idle:
-                if link.idle_since_s <= too_old_s:
-                    link.close()
-            self._idle = [link for link in self._idle if not link.lost]
+        for link in self._idle:  # all are asked every few seconds, of a thousand pools, and nearly always they stay
+            if link.lost or link.idle_since_s <= too_old_s:
+                break
+        else:
+            return bool(self._idle)
+        for link in self._idle:
+            if link.idle_since_s <= too_old_s:
+                link.close()
+        self._idle = [link for link in self._idle if not link.lost]
         return bool(self._idle)
 
     async def _asked(self, asked: ClientRequest, timeouts: Timeouts) -> Link:
@@ -147,10 +151,9 @@ class Pool:
         return link
 
     def _take_idle(self) -> Link | None:
-        too_old_s = asyncio.get_running_loop().time() - self._idle_s
         while self._idle:
             link = self._idle.pop()
-            if link.idle_since_s <= too_old_s:
+            if link.idle_since_s <= link.loop.time() - self._idle_s:
                 link.close()
             elif not link.lost:
                 return link

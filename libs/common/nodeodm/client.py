@@ -8,6 +8,7 @@ API: NodeODM 2.2, docs/index.adoc there. https://github.com/OpenDroneMap/NodeODM
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -19,7 +20,7 @@ from clusterodm.libs.common.hosts import bracketed, is_host
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
 from clusterodm.libs.common.model.tasks import StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId
-from clusterodm.libs.common.nodeodm.calls import REDIRECTS, CallAnswer, Calls
+from clusterodm.libs.common.nodeodm.calls import REDIRECTS, REMEMBERED_COUNT, CallAnswer, Calls
 from clusterodm.libs.common.nodeodm.rounds import ask_all
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
@@ -40,7 +41,7 @@ BAD_REQUEST: Final = 400
 """From here on a status is an error."""
 CONSOLE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 """Of an answer with a console in it; every other one is small."""
-POSSIBLE: Final = range(2**53)
+LARGEST: Final = 2**53 - 1
 """What JavaScript counts with."""
 WORDS_LENGTH: Final = 100
 """Of a version, or the name of an engine."""
@@ -183,21 +184,25 @@ class NodeClient:
 
 def require_possible(said: NodeInfo, node: Node) -> None:
     """Raise NodeFailed for numbers and words that no node can mean: they are stored, added up and shown to everybody."""
-    counts = (said.max_parallel_tasks, said.task_queue_count, said.cpu_cores, said.total_memory, said.available_memory)
-    for count in (*counts, abs(said.max_images or 0)):
-        if count is not None and count not in POSSIBLE:
-            raise NodeFailed(f"{node.name} answered nonsense: a number is impossible")
-    for words in (said.version, said.engine, said.engine_version):
-        if len(words) > WORDS_LENGTH:
-            raise NodeFailed(f"{node.name} answered nonsense: a version is too long")
+    memory, left, cores = said.total_memory or 0, said.available_memory or 0, said.cpu_cores or 0
+    counts = (said.max_parallel_tasks, said.task_queue_count, cores, memory, left, abs(said.max_images or 0))
+    if min(counts) < 0 or max(counts) > LARGEST:
+        raise NodeFailed(f"{node.name} answered nonsense: a number is impossible")
+    if max(len(said.version), len(said.engine), len(said.engine_version)) > WORDS_LENGTH:
+        raise NodeFailed(f"{node.name} answered nonsense: a version is too long")
 
 
 def target(node: Node, path: str, query: dict[str, str] | None = None) -> str:
     """Write path and query, with the node's token."""
-    if not (query or node.token):
-        return path
-    asked = urlencode({**(query or {}), **({"token": node.token} if node.token else {})})
-    return f"{path}?{asked}"
+    if query:
+        return f"{path}?{urlencode({**query, **({'token': node.token} if node.token else {})})}"
+    return with_token(path, node.token) if node.token else path
+
+
+@lru_cache(REMEMBERED_COUNT)
+def with_token(path: str, token: str) -> str:
+    """Write a path and a token: the same for each probe."""
+    return f"{path}?{urlencode({'token': token})}"
 
 
 def decode(said: CallAnswer, answer: type[Payload], node: Node, limit_bytes: int = LIMIT_BYTES) -> Payload:

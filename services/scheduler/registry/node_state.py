@@ -136,8 +136,3 @@ def matters(node: NodeState) -> tuple[int, int | None, int, int]:
 def is_other(before: NodeInfo | None, now: NodeInfo) -> bool:
     """Whether a node says anything else than before, but for the memory that is left."""
     return before is None or msgspec.structs.replace(before, available_memory=now.available_memory) != now
-
-
-def says_the_same(node: NodeState, now: NodeInfo, ours: OurTasks) -> bool:
-    """Whether an answer changes nothing that placement depends on: only the memory that is left is another, and none of ours is there."""
-    return not ours.possible and node.foreign_count == now.task_queue_count and not is_other(node.info, now)

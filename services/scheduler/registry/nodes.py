@@ -7,6 +7,7 @@ no list and never open, yet it is probed and can be reached.
 """
 
 from collections.abc import Iterable, Iterator
+from enum import Enum, auto
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant, Now
@@ -20,14 +21,24 @@ from clusterodm.services.scheduler.registry.node_state import (
     NodeState,
     OurTasks,
     foreign_of,
+    is_other,
     matters,
-    says_the_same,
 )
 from clusterodm.services.scheduler.registry.open_nodes import OpenNodes
 from clusterodm.services.scheduler.registry.slot_counts import limits_of
 
 MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""
+
+
+class ProbeNews(Enum):
+    """What an answer to a probe is worth telling of its node."""
+
+    SAME = auto()
+    """At most the memory that is left is another."""
+    OTHER = auto()
+    CAME = auto()
+    """It is online by that."""
 
 
 class NodeRegistry:
@@ -124,14 +135,15 @@ class NodeRegistry:
         self.open.discard(node)
         self._listed_now = None
 
-    def hit(self, node: NodeState, info: NodeInfo, ours: OurTasks, now: Now) -> bool:
-        """Take in an answer to a probe; whether it came online by that."""
+    def hit(self, node: NodeState, info: NodeInfo, ours: OurTasks, now: Now) -> ProbeNews:
+        """Take in an answer to a probe."""
         came = not node.online
+        news = ProbeNews.CAME if came else ProbeNews.OTHER if is_other(node.info, info) else ProbeNews.SAME
         node.online, node.misses_count, node.trouble = True, 0, ""
         node.seen_at, node.info_at_ms = now.instant, now.wall_ms
-        if not came and says_the_same(node, info, ours):
+        if news is ProbeNews.SAME and not ours.possible and node.foreign_count == info.task_queue_count:
             node.info = info  # as nearly all answers are, of a thousand nodes
-            return False
+            return news
         self._offline.pop(node.id, None)
         before = matters(node)
         node.info = info
@@ -140,7 +152,7 @@ class NodeRegistry:
             self.limits = limits_of(self._nodes.values())
         if came or before != matters(node):
             self.open.update(node)
-        return came
+        return news
 
     def miss(self, node: NodeState, trouble: str, now: Instant) -> bool:
         """Take in a failed probe; whether it went offline by that."""

@@ -4,12 +4,13 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health.health import Health
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.settings.fields import Settings
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured
-from clusterodm.services.autoscaler.leadership import NoLeader
+from clusterodm.services.autoscaler.leadership import NoLeader, while_nobody_leads
 from clusterodm.services.autoscaler.server import SERVICE, registered_without
 
 
@@ -29,6 +30,16 @@ async def test_beside_one_that_leads_it_is_silent():
         async with registered_without(bus, NotConfigured(), Health("autoscaler", dict), no_leader, Settings()):
             with pytest.raises(BusFailed):
                 await bus.request(FIND_RESULT, FindResult(node_task_id=NodeTaskId("t"), asset="all.zip"))
+
+
+async def test_one_that_begins_to_lead_is_heard_at_once():
+    bus = MemoryBus()
+    async with while_nobody_leads(bus, SERVICE) as no_leader:
+        for owner, epoch in (("scheduler", 7), (SERVICE, 0)):
+            await bus.publish(LEADER_ANSWERS, LeaderAnswers(owner=owner, epoch=epoch))
+        assert no_leader.valid
+        await bus.publish(LEADER_ANSWERS, LeaderAnswers(owner=SERVICE, epoch=8))
+        assert not no_leader.valid
 
 
 async def test_between_two_terms_it_stays_silent():

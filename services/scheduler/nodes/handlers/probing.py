@@ -28,7 +28,8 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.nodes.ports import ReservedSlots
 from clusterodm.services.scheduler.records.core import OnNode
 from clusterodm.services.scheduler.records.handlers.recovery import Records
-from clusterodm.services.scheduler.registry.node_state import NodeState, is_other
+from clusterodm.services.scheduler.registry.node_state import NodeState
+from clusterodm.services.scheduler.registry.nodes import ProbeNews
 from clusterodm.services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
@@ -175,14 +176,15 @@ class NodeProber:
             self._heard(node, said, before)
 
     def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
-        version, known = self._nodes.open.version, node.info
+        version = self._nodes.open.version
         ours = self._index.ours_since(node, before)
-        came = self._nodes.hit(node, info, ours, read(self._clock))
+        news = self._nodes.hit(node, info, ours, read(self._clock))
         if self._nodes.open.version != version:
             self._signals.capacity_freed.set()
-        if came or is_other(known, info):
-            self._signals.changed.set()
-        if came:
+        if news is ProbeNews.SAME:
+            return
+        self._signals.changed.set()
+        if news is ProbeNews.CAME:
             self._signals.node_online.set()
             self._to_publish.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
 

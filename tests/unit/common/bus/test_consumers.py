@@ -1,5 +1,6 @@
 """When a consumer has told all that there was, and when it says that something was lost."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -8,7 +9,14 @@ from typing import Any
 import pytest
 from nats.js.errors import NotFoundError
 
-from clusterodm.libs.common.bus.consumers import Consumer, Interrupted
+from clusterodm.libs.common.bus.consumers import (
+    ASK_LEADER_EVERY,
+    HEARTBEAT_ALONE_S,
+    HEARTBEAT_S,
+    Consumer,
+    Interrupted,
+)
+from tests.waiting import TurnedLoop, passed
 
 WRITTEN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -16,7 +24,11 @@ WRITTEN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 class Server:
     """A stream with messages at these sequences, of which this many were there when the consumer began."""
 
-    def __init__(self, *sequences: int, reaches: int | None = None, there_count: int | None = None) -> None:
+    def __init__(
+        self, *sequences: int, reaches: int | None = None, there_count: int | None = None, cluster: str | None = "C"
+    ) -> None:
+        self.cluster = cluster
+        self.heartbeat_s = 0.0
         self.sequences = list(sequences)
         self.reaches = max(self.sequences, default=0) if reaches is None else reaches
         self.there_count = len(self.sequences) if there_count is None else there_count
@@ -61,10 +73,12 @@ class Server:
 
     async def stream_info(self, stream: str) -> Any:
         del stream
-        return SimpleNamespace(created=WRITTEN_AT, state=SimpleNamespace(last_seq=self.reaches))
+        cluster = SimpleNamespace(name=self.cluster)  # a server that is alone tells of a cluster without a name
+        return SimpleNamespace(created=WRITTEN_AT, state=SimpleNamespace(last_seq=self.reaches), cluster=cluster)
 
     async def add_consumer(self, stream: str, config: Any) -> Any:
-        del stream, config
+        del stream
+        self.heartbeat_s = config.idle_heartbeat
         return SimpleNamespace(num_pending=self.there_count, delivered=SimpleNamespace(consumer_seq=0))
 
     async def get_msg(self, stream: str, *, seq: int, subject: str, next: bool) -> Any:  # noqa: A002 as nats-py calls it
@@ -182,3 +196,60 @@ async def test_a_connection_that_came_back_interrupts():
     consumer.interrupt()
     with pytest.raises(Interrupted):
         await consumer.next()
+
+
+async def test_a_server_that_is_alone_tells_less_often_and_is_not_asked_for_a_leader():
+    server = Server(cluster=None)
+    consumer = await server.begin()
+    assert await consumer.next() is None
+    assert server.heartbeat_s == HEARTBEAT_ALONE_S
+    server.sequences = [4]
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(consumer.next())
+        for _ in range(ASK_LEADER_EVERY + 1):
+            await server.beat()
+        await server.deliver(4)
+    told = reading.result()
+    assert told is not None
+    assert told.sequence == 4
+
+
+async def test_a_server_that_is_alone_tells_of_what_was_lost_too():
+    server = Server(cluster=None)
+    consumer = await server.begin()
+    assert await consumer.next() is None
+    await server.beat()
+    await server.beat(sent_count=1)
+    with pytest.raises(Interrupted, match="1 values were sent, 0 have come"):
+        await consumer.next()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "silent_s"), [("C", HEARTBEAT_S), (None, HEARTBEAT_ALONE_S)], ids=["cluster", "alone"]
+)
+def test_two_heartbeats_that_do_not_come_interrupt(cluster: str | None, silent_s: float):
+    with asyncio.Runner(loop_factory=TurnedLoop) as runner:
+        runner.run(two_missing(Server(cluster=cluster), silent_s))
+
+
+async def two_missing(server: Server, silent_s: float) -> None:
+    consumer = await server.begin()
+    assert await consumer.next() is None
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(interrupted(consumer))
+        for _ in range(3):
+            await passed(silent_s)
+            await server.beat()
+        await passed(2 * silent_s)
+        assert not reading.done()
+        await passed(silent_s + 1)
+        assert reading.done()
+    assert "no sign of life" in reading.result()
+
+
+async def interrupted(consumer: Consumer) -> str:
+    """What it says when it is."""
+    try:
+        return f"told {await consumer.next()}"
+    except Interrupted as interruption:
+        return str(interruption)

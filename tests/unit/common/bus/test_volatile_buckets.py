@@ -16,15 +16,19 @@ from clusterodm.libs.common.testing.clock import FakeClock
 class OneStream:
     """What NATS says of one stream."""
 
-    def __init__(self, *, answers: bool) -> None:
+    def __init__(self, *, answers: bool, cluster: str | None = "C") -> None:
         self.answers = answers
+        self.asked_count = 0
+        self.cluster = api.ClusterInfo(name=cluster)
         self.did: list[str] = []
 
-    async def stream_info(self, name: str) -> str:
+    async def stream_info(self, name: str) -> "OneStream":
         """Answer, or not."""
+        del name
+        self.asked_count += 1
         if not self.answers:
             raise nats.errors.TimeoutError
-        return name
+        return self
 
     async def delete_stream(self, name: str) -> None:
         """Remove it."""
@@ -72,3 +76,16 @@ async def test_a_bucket_that_was_silent_for_a_moment_now_and_then_is_not_made_an
         await bucket.keep()
         clock.pass_s(LEADERLESS_S)
     assert stream.did == []
+
+
+async def test_one_server_that_is_alone_is_asked_once_for_each_connection():
+    stream = OneStream(answers=True, cluster=None)
+    bucket = opened(stream, FakeClock())
+    for count in (1, 2):
+        for _ in range(3):
+            await bucket.keep()
+        assert stream.asked_count == count
+        bucket.restart_watches()
+    stream.answers = False
+    with pytest.raises(BusFailed):
+        await bucket.keep()
