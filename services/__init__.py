@@ -30,7 +30,7 @@ publishes and watches `hint.leader_answers`, and reads the bucket `cluster`, in 
                       report_boot_failure, report_boot_output, report_health, report_settings, resume, view_command
         publishes   machine.came_online, machine.condemned, machine.created, machine.destroyed, machine.drained,
                       machine.failed, machine.leaked, machine.lost, machine.requested, supply.changed
-        watches     demand.changed
+        watches     demand.changed, hint.leader_answers
         writes      autoscaler, autoscaler-secrets, boot-logs, machines, run-times
         reads       cluster, nodes, tasks
 

@@ -31,7 +31,7 @@ MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""
 
 
-class ProbeNews(Enum):
+class ProbeResult(Enum):
     """What an answer to a probe is worth telling of its node."""
 
     SAME = auto()
@@ -135,15 +135,15 @@ class NodeRegistry:
         self.open.discard(node)
         self._listed_now = None
 
-    def hit(self, node: NodeState, info: NodeInfo, ours: OurTasks, now: Now) -> ProbeNews:
+    def hit(self, node: NodeState, info: NodeInfo, ours: OurTasks, now: Now) -> ProbeResult:
         """Take in an answer to a probe."""
         came = not node.online
-        news = ProbeNews.CAME if came else ProbeNews.OTHER if is_other(node.info, info) else ProbeNews.SAME
+        result = ProbeResult.CAME if came else ProbeResult.OTHER if is_other(node.info, info) else ProbeResult.SAME
         node.online, node.misses_count, node.trouble = True, 0, ""
         node.seen_at, node.info_at_ms = now.instant, now.wall_ms
-        if news is ProbeNews.SAME and not ours.possible and node.foreign_count == info.task_queue_count:
+        if result is ProbeResult.SAME and not ours.possible and node.foreign_count == info.task_queue_count:
             node.info = info  # as nearly all answers are, of a thousand nodes
-            return news
+            return result
         self._offline.pop(node.id, None)
         before = matters(node)
         node.info = info
@@ -152,7 +152,7 @@ class NodeRegistry:
             self.limits = limits_of(self._nodes.values())
         if came or before != matters(node):
             self.open.update(node)
-        return news
+        return result
 
     def miss(self, node: NodeState, trouble: str, now: Instant) -> bool:
         """Take in a failed probe; whether it went offline by that."""

@@ -29,7 +29,7 @@ from clusterodm.services.scheduler.nodes.ports import ReservedSlots
 from clusterodm.services.scheduler.records.core import OnNode
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
-from clusterodm.services.scheduler.registry.nodes import ProbeNews
+from clusterodm.services.scheduler.registry.nodes import ProbeResult
 from clusterodm.services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
@@ -178,13 +178,13 @@ class NodeProber:
     def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
         version = self._nodes.open.version
         ours = self._index.ours_since(node, before)
-        news = self._nodes.hit(node, info, ours, read(self._clock))
+        result = self._nodes.hit(node, info, ours, read(self._clock))
         if self._nodes.open.version != version:
             self._signals.capacity_freed.set()
-        if news is ProbeNews.SAME:
+        if result is ProbeResult.SAME:
             return
         self._signals.changed.set()
-        if news is ProbeNews.CAME:
+        if result is ProbeResult.CAME:
             self._signals.node_online.set()
             self._to_publish.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
 

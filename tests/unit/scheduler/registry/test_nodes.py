@@ -7,7 +7,7 @@ from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.nodes.handlers.commands import node_id
 from clusterodm.services.scheduler.registry.node_state import OurTasks, foreign_of
-from clusterodm.services.scheduler.registry.nodes import NodeRegistry
+from clusterodm.services.scheduler.registry.nodes import NodeRegistry, ProbeResult
 from tests.scheduling import NOW
 
 
@@ -25,7 +25,7 @@ def registry(send_ahead_count: int = 0, *names: str) -> NodeRegistry:
 
 def answers(
     made: NodeRegistry, name: str, *, slots: int = 1, reported: int = 0, of_ours: OurTasks | None = None
-) -> bool:
+) -> ProbeResult:
     node = made.get(NodeId(name))
     assert node is not None
     return made.hit(node, NodeInfo(max_parallel_tasks=slots, task_queue_count=reported), of_ours or OurTasks(), NOW)
@@ -52,13 +52,13 @@ def test_a_node_is_offline_after_two_misses_and_back_after_one_hit():
     made = registry()
     node = made.get(NodeId("a"))
     assert node is not None
-    assert answers(made, "a") is True
+    assert answers(made, "a") is ProbeResult.CAME
     assert made.miss(node, "refused", clocks_at(0).instant) is False
     assert node.online
     assert made.miss(node, "refused", clocks_at(0).instant) is True
     assert not node.online
     assert made.miss(node, "refused", clocks_at(0).instant) is False
-    assert answers(made, "a") is True
+    assert answers(made, "a") is ProbeResult.CAME
     assert node.online
 
 
@@ -69,7 +69,14 @@ def test_a_hit_between_two_misses_keeps_a_node_online():
     answers(made, "a")
     for _ in range(3):
         assert made.miss(node, "slow", clocks_at(0).instant) is False
-        assert answers(made, "a") is False
+        assert answers(made, "a") is ProbeResult.SAME
+
+
+def test_an_answer_with_another_number_of_slots_is_news():
+    made = registry()
+    answers(made, "a", slots=1)
+    assert answers(made, "a", slots=2) is ProbeResult.OTHER
+    assert answers(made, "a", slots=2) is ProbeResult.SAME
 
 
 def test_free_slots_are_never_negative():
