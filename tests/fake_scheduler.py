@@ -4,7 +4,7 @@ Served over a real bus or `MemoryBus`; its answers have the shapes and refusals 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clusterodm.libs.common.errors import NotFound, Refused
@@ -53,6 +53,7 @@ from clusterodm.libs.common.messages.tasks import (
     SetTaskPriority,
     TaskDescription,
     TaskList,
+    TaskOrder,
     TaskPage,
     TaskRecord,
     TaskRef,
@@ -66,6 +67,14 @@ from clusterodm.libs.common.ports import Bus, Handler
 from clusterodm.libs.common.settings.fields import Settings
 from clusterodm.libs.common.tenancy import HIGHEST_PRIORITY
 
+SORTS: Mapping[TaskOrder, Callable[[Task], Any]] = {
+    TaskOrder.COMMITTED: lambda each: each.committed_at_ms,
+    TaskOrder.QUEUE: lambda each: each.committed_at_ms,
+    TaskOrder.ENDED: lambda each: each.ended_at_ms or 0,
+    TaskOrder.NAME: lambda each: each.name.lower(),
+    TaskOrder.IMAGES: lambda each: each.images_count or 0,
+    TaskOrder.TIME: lambda each: each.known.processing_time_ms if each.known else -1,
+}
 INFO = NodeInfo(
     version="2.2.4",
     max_images=None,
@@ -216,7 +225,7 @@ class FakeScheduler:
             and each.committed_at_ms >= asked.since_ms
             and asked.owner in {None, each.owner}
         ]
-        found.sort(key=lambda each: each.committed_at_ms, reverse=asked.descending)
+        found.sort(key=SORTS[asked.order], reverse=asked.descending)
         states = Counter(each.state.value for each in self.tasks)
         some = found[asked.offset_count : asked.offset_count + asked.limit_count]
         return TaskPage(tasks=tuple(map(self.summary, some)), total_count=len(found), states=states)

@@ -9,6 +9,9 @@ from typing import Final
 from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
 
 STATES: Final = ("uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled")
+TASK_SORTS: Final = ("committed", "ended", "name", "images", "processing_time")
+"""As pages and API sort tasks: each is one of TaskOrder."""
+ORDERS: Final = ("desc", "asc")
 OUTPUTS: Final = ("table", "wide", "json", "yaml")
 TABLE_OUTPUTS: Final = (*OUTPUTS, "csv")
 """Of words whose answer is a table of figures."""
@@ -101,11 +104,18 @@ TASKS: Final = (
             ),
             Argument("--owner", "only this owner's (the digest of a token)", shown="OWNER"),
             SINCE._replace(about=f"committed {SINCE.about}"),
-            Argument("--limit", "no more than so many: the newest of them", "count", shown="N"),
+            Argument(
+                "--limit", "no more than so many: the newest of them, or the first of a sorted list", "count", shown="N"
+            ),
+            Argument(
+                "--sort", "by what, as on the page: the newest, last ended, longest, ... first", choices=TASK_SORTS
+            ),
+            Argument("--order", "of a sorted list: asc turns it round", choices=ORDERS),
         ),
         (
             ("task list --state failed --since 24h", "what failed since yesterday"),
             ("task list --state waiting,running --limit 20", "what there is to do"),
+            ("task list --sort processing_time --limit 10", "what took the longest"),
         ),
     ),
     Verb("info", "show the state of a task", (TASK,), (("task info 5b3a", "the beginning of an id is enough"),)),

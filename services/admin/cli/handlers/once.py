@@ -11,7 +11,7 @@ from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
 from clusterodm.libs.common.messages.overview import UploadProgress
-from clusterodm.libs.common.messages.tasks import SEARCH_TASKS, SearchTasks, TaskSummary
+from clusterodm.libs.common.messages.tasks import SEARCH_TASKS, SearchTasks, TaskOrder, TaskSummary
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.process.wall_clock import now_ms
@@ -79,7 +79,7 @@ async def whole_id(bus: "Bus", beginning: str) -> TaskId:
 
 
 async def search(bus: "Bus", given: argparse.Namespace) -> Answer:
-    """List tasks that are as the flags say, in the order of their commits; behind them uploads, which are not committed. Raises BusFailed."""
+    """List tasks that are as the flags say, sorted, or in the order of their commits; behind them uploads, which are not committed. Raises BusFailed."""
     node = None if given.number is None else numbered(await nodes_of(bus), given.number)
     if given.number is not None and node is None:
         return Invalid("there is no such node")
@@ -91,6 +91,10 @@ async def search(bus: "Bus", given: argparse.Namespace) -> Answer:
     )
     filtered = bool(node or given.state or given.owner or given.since is not None or given.limit == 0)
     uploads = [] if node or UPLOADING not in (given.state or UPLOADING) else await uploads_of(bus, wanted)
+    if given.sort or given.order:
+        tasks = () if given.state and not wanted.states else await sorted_summaries(bus, wanted, given)
+        room = len(uploads) if given.limit is None else max(0, given.limit - len(tasks))
+        return TaskListing(tasks, tuple(uploads[len(uploads) - room :] if room < len(uploads) else uploads), filtered)
     if given.limit is not None:
         uploads = uploads[max(0, len(uploads) - given.limit) :]
     if given.state and not wanted.states:
@@ -114,6 +118,22 @@ async def summaries(bus: "Bus", wanted: SearchTasks) -> AsyncIterator[TaskSummar
         last_ms = page.tasks[-1].committed_at_ms
         seen = {each.id for each in page.tasks if each.committed_at_ms == last_ms}
         wanted = replace(wanted, since_ms=last_ms + (last_ms == wanted.since_ms))
+
+
+async def sorted_summaries(bus: "Bus", wanted: SearchTasks, given: argparse.Namespace) -> tuple[TaskSummary, ...]:
+    """Ask for tasks, page by page, as the scheduler sorts them; each once, whatever comes or goes meanwhile."""
+    sort, descending = TaskOrder(given.sort or TaskOrder.COMMITTED), given.order != "asc"
+    found: dict[TaskId, TaskSummary] = {}
+    offset_count = 0
+    while given.limit is None or len(found) < given.limit:
+        room_count = PAGE_COUNT if given.limit is None else min(PAGE_COUNT, given.limit - len(found))
+        asked = replace(wanted, order=sort, descending=descending, offset_count=offset_count, limit_count=room_count)
+        page = await bus.request(SEARCH_TASKS, asked)
+        found |= {each.id: each for each in page.tasks if each.id not in found}
+        offset_count += len(page.tasks)
+        if not page.tasks or offset_count >= page.total_count:
+            break
+    return tuple(found.values())
 
 
 async def last_summaries(bus: "Bus", wanted: SearchTasks, count: int) -> tuple[TaskSummary, ...]:

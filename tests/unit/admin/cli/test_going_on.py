@@ -17,14 +17,15 @@ from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.nodes import NODE_LOCKED, NodeEvent
 from clusterodm.libs.common.messages.overview import UploadProgress
-from clusterodm.libs.common.messages.tasks import TASK_FINISHED, SearchTasks, TaskEvent
-from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.messages.tasks import TASK_FINISHED, SearchTasks, TaskEvent, TaskOrder
+from clusterodm.libs.common.model.tasks import LastKnown, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.cli.core import events
 from clusterodm.services.admin.cli.core.grammar import read
 from clusterodm.services.admin.cli.core.tables import human
+from clusterodm.services.admin.cli.core.words import TASK_SORTS
 from clusterodm.services.admin.cli.handlers.lasting import Pace, follow, follow_boot, show_events, wait_for
 from clusterodm.services.admin.cli.handlers.once import ask, completions
 from clusterodm.services.admin.commands.core.answers import (
@@ -155,6 +156,62 @@ async def test_uploads_in_progress_are_listed_behind_the_tasks(
     assert isinstance(answer, TaskListing)
     assert [each.id for each in answer.tasks] == committed
     assert [each.name for each in answer.uploads] == uploading
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("--sort committed", "cba"),
+        ("--sort committed --order asc", "abc"),
+        ("--order desc", "cba"),
+        ("--sort ended", "bca"),
+        ("--sort name", "acb"),
+        ("--sort name --order asc", "bca"),
+        ("--sort images", "cab"),
+        ("--sort processing_time", "bac"),
+        ("--sort images --limit 2", "ca"),
+        ("--sort images --limit 0", ""),
+        ("--sort images --state failed", "b"),
+        ("--sort images --state uploading", ""),
+    ],
+)
+async def test_tasks_are_sorted_by_the_words_of_the_pages(
+    bus: MemoryBus, scheduler: FakeScheduler, uploads: None, flags: str, found: str
+) -> None:
+    facts = (("a", "Zoo", 20, 5000, 7), ("b", "alp", 10, 9000, 60), ("c", "mill", 30, 8000, 5))
+    scheduler.tasks = [
+        task(
+            letter,
+            TaskState.FAILED if letter == "b" else TaskState.COMPLETED,
+            name=name,
+            images_count=images_count,
+            committed_at_ms=number,
+            ended_at_ms=ended_at_ms,
+            known=LastKnown(code=40, processing_time_ms=time_ms, seen_at_ms=1),
+        )
+        for number, (letter, name, images_count, ended_at_ms, time_ms) in enumerate(facts)
+    ]
+    answer = await ask(bus, given(f"task list {flags}"))
+    assert isinstance(answer, TaskListing)
+    assert "".join(each.id for each in answer.tasks) == found
+    assert [each["uuid"] for each in document(answer)][: len(found)] == list(found)
+    limited = "--limit" in flags
+    assert len(answer.uploads) == (0 if limited or "failed" in flags else 2), "behind the tasks, where there is room"
+
+
+async def test_a_sorted_list_is_read_page_by_page_and_no_task_twice(bus: MemoryBus, scheduler: FakeScheduler) -> None:
+    scheduler.tasks = [task(f"{number:08}", images_count=number) for number in range(1203)]
+    answer = await ask(bus, given("task list --sort images"))
+    assert isinstance(answer, TaskListing)
+    assert [each.images_count for each in answer.tasks] == list(range(1202, -1, -1))
+    assert all(asked.order is TaskOrder.IMAGES and asked.descending for asked in scheduler.asked)
+    some = await ask(bus, given("task list --sort images --order asc --limit 700"))
+    assert isinstance(some, TaskListing)
+    assert [each.images_count for each in some.tasks] == list(range(700))
+
+
+def test_the_words_to_sort_by_are_those_of_the_scheduler() -> None:
+    assert set(TASK_SORTS) == {each.value for each in TaskOrder} - {TaskOrder.QUEUE}
 
 
 async def test_an_upload_shows_what_has_arrived_and_how_fast(

@@ -8,17 +8,34 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   const UNITS = ["", "k", "M", "G", "T"];
-  function short(value, unit) {
+  function short(value, unit, decimals = 0) {
     if (value === null || value === undefined) return "–";
     if (unit === "share") return `${Math.round(value * 100)} %`;
-    if (unit === "s") return value < 120 ? `${Math.round(value)} s` : value < 7200 ? `${Math.round(value / 60)} min` : `${(value / 3600).toFixed(1)} h`;
+    if (unit === "s") return value < 120 ? `${value.toFixed(decimals)} s` : value < 7200 ? `${Math.round(value / 60)} min` : `${(value / 3600).toFixed(1)} h`;
     let power = 0;
     while (Math.abs(value) >= 1000 && power < UNITS.length - 1) {
       value /= 1000;
       power += 1;
     }
-    const digits = value && Math.abs(value) < 10 && value % 1 ? 1 : 0;
+    const digits = Math.max(decimals, value && Math.abs(value) < 10 && value % 1 ? 1 : 0);
     return `${value.toFixed(digits)}${UNITS[power]}${unit ? ` ${unit}` : ""}`;
+  }
+
+  // Between two marks of an axis: as many decimals as tell them apart.
+  const decimalsOf = (step) => (step >= 1 ? 0 : step >= 0.1 ? 1 : 2);
+  const twoDigits = (number) => String(number).padStart(2, "0");
+
+  function moment(seconds, step) {
+    const at = new Date(seconds * 1000);
+    if (step >= 86400) return `${twoDigits(at.getMonth() + 1)}-${twoDigits(at.getDate())}`;
+    return `${twoDigits(at.getHours())}:${twoDigits(at.getMinutes())}`;
+  }
+
+  // A value between two gaps has no line: it is a point.
+  function alone(plot, series) {
+    const values = plot.data[series];
+    const known = (place) => values[place] !== null && values[place] !== undefined;
+    return values.map((_value, place) => place).filter((place) => known(place) && !known(place - 1) && !known(place + 1));
   }
 
   function options(figure, names, unit) {
@@ -30,7 +47,10 @@
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
       scales: { y: { range: (_plot, _low, high) => [0, Math.max(high * 1.1, unit === "share" ? 1 : unit ? 1 : 2)] } },
-      axes: [{ ...axis, space: 70 }, { ...axis, size: 62, values: (_plot, values) => values.map((value) => short(value, unit)) }],
+      axes: [
+        { ...axis, space: 70, values: (_plot, times, _axis, _space, step) => times.map((time) => moment(time, step)) },
+        { ...axis, size: 62, values: (_plot, values, _axis, _space, step) => values.map((value) => short(value, unit, decimalsOf(step))) },
+      ],
       series: [
         { value: (_plot, value) => (value ? new Date(value * 1000).toLocaleTimeString() : "–") },
         ...names.map((name, place) => ({
@@ -39,7 +59,7 @@
           width: 2,
           fill: place === 0 ? `${colors[0]}22` : undefined,
           spanGaps: false,
-          points: { show: false },
+          points: { show: true, size: 5, filter: alone },
           value: (_plot, value) => short(value, unit),
         })),
       ],
