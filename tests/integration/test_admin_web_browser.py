@@ -14,6 +14,7 @@ from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
 from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.libs.common.messages.buckets import PROGRESS
+from clusterodm.libs.common.messages.health import STANDBY_REPORTED, HealthReport, StandbyReported
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Moment, TaskState
@@ -60,7 +61,7 @@ PAGES = {
     "settings": "/settings",
     "api": "/api/v1/docs",
 }
-LOOKS = [("light", 1400), ("dark", 1400), ("light", 800), ("dark", 360)]
+LOOKS = [("light", 1400), ("dark", 1400), ("light", 800), ("dark", 360), ("light", 3840)]
 NOT_FOUND = "404"
 """Chromium also says that a task's console, which its page asks for every two seconds, has gone with the task."""
 
@@ -148,7 +149,7 @@ async def complaints_of(page: Page) -> list[str]:
     return [f"{each['id']}: {each['nodes'][0]['html'][:160]} ({len(each['nodes'])})" for each in found["violations"]]
 
 
-@pytest.mark.timeout(400)  # fifteen pages at four widths
+@pytest.mark.timeout(500)  # fifteen pages, five times
 async def test_every_page_is_sound_at_every_width_in_light_and_dark(site: str):
     found: list[str] = []
     async with a_browser() as browser:
@@ -166,6 +167,24 @@ async def test_every_page_is_sound_at_every_width_in_light_and_dark(site: str):
                     if PICTURES:
                         await page.screenshot(path=f"{PICTURES}/{name}-{scheme}-{width}.png")
     assert found == [], "\n".join(found)
+
+
+async def test_a_standby_is_shown_beside_the_service_that_leads(site: str, nats_bus: NatsBus):
+    health = HealthReport(ok=True, service="scheduler", version="2.0.0", host="other-computer", turn_ms=0.4)
+    reported = StandbyReported(instance=InstanceId("other-1f2e"), since_ms=now_ms() - 60_000, health=health)
+    async with a_browser() as browser, visiting(browser, site) as page:
+        await nats_bus.publish(STANDBY_REPORTED, reported)
+        await page.goto("/services")
+        standby = page.locator("section.card", has_text="other-1f2e")
+        await expect(standby).to_contain_text("Waits to lead since")
+        await expect(standby).to_contain_text("other-computer")
+        await expect(page.locator("section.card", has_text="scheduler")).to_have_count(2)
+
+
+async def test_a_page_is_in_view_among_the_names_of_all_on_a_telephone(site: str):
+    async with a_browser() as browser, visiting(browser, site, width=360) as page:
+        await page.goto("/settings")
+        await expect(page.locator("nav a[aria-current]")).to_be_in_viewport()
 
 
 async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):

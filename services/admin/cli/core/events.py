@@ -52,7 +52,7 @@ def line(event: StoredEvent) -> str:
     rest = {
         name: value
         for name, value in event.payload.items()
-        if name not in {"at_ms", "reason"} and value not in {"", None, what}
+        if name not in {"at_ms", "reason"} and value not in ("", None, what)
     }
     reason = f": {event.payload['reason']}" if event.payload.get("reason") else ""
     more = " ".join(f"{name}={value}" for name, value in rest.items() if not isinstance(value, dict | list))

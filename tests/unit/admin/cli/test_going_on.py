@@ -367,6 +367,11 @@ def test_every_kind_of_event_is_known() -> None:
     assert set(events.KINDS) == names
 
 
+def test_a_line_of_an_event_leaves_out_what_is_a_list_or_empty() -> None:
+    line = events.line(told(1, "node.labeled", 1_700_000_000_000, node="a-1", labels=["gpu"], empty="", more={"a": 1}))
+    assert line.endswith("node.labeled              a-1")
+
+
 def test_an_event_is_a_line_with_what_it_is_about_and_why() -> None:
     line = events.line(told(1, "task.finished", 1_700_000_000_000, task=ONE, state="failed", attempt=2, reason="lost"))
     assert line.split("  ")[1] == "task.finished"

@@ -3,6 +3,9 @@
 
 const find = (selector, within = document) => within.querySelector(selector);
 
+// On a narrow screen the pages stand in one line: the one that is shown is brought into view.
+for (const page of document.querySelectorAll("nav a[aria-current]")) page.scrollIntoView({ block: "nearest", inline: "center" });
+
 // --- what came of an act ---------------------------------------------------------------------------------------------
 
 function say(text, kind) {
