@@ -12,6 +12,7 @@ import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ import structlog
 
 from clusterodm.libs.common.telemetry.metrics import counter
 from clusterodm.libs.common.telemetry.request_context import cause, tenant
+from clusterodm.libs.common.telemetry.text_lines import EVENT_WIDTH, text_line
 
 LEVELS: Final = {"silly": "debug", "verbose": "debug", "warn": "warning"}
 """The original's names for Python's levels."""
@@ -26,6 +28,8 @@ SECRET_FIELDS: Final = ("token", "password", "secret", "api_key", "authorization
 IN_QUERY: Final = re.compile(r"(?i)\b(token|password|secret|key|signature)=[^&\s\"']+")
 IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/@\s]+@")
 HIDDEN: Final = "***"
+FIELDS_COUNT: Final = 1024
+"""Names of fields whose kind is remembered: those of the code are fewer."""
 NAMES: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 SAME_COUNT: Final = 5
 SAME_WITHIN_S: Final = 10.0
@@ -44,14 +48,22 @@ KEPT_BACK: Final = counter(
 
 
 def hide(text: str) -> str:
-    """Replace tokens in URLs and queries that a text may hold."""
-    return IN_AUTHORITY.sub(f"{HIDDEN}@", IN_QUERY.sub(rf"\1={HIDDEN}", text))
+    """Replace tokens in URLs and queries that a text may hold; most texts have none of the signs."""
+    if "=" in text:
+        text = IN_QUERY.sub(rf"\1={HIDDEN}", text)
+    return IN_AUTHORITY.sub(f"{HIDDEN}@", text) if "@" in text else text
+
+
+@lru_cache(FIELDS_COUNT)
+def is_secret(field: str) -> bool:
+    """Whether what stands under a name is never shown."""
+    return any(word in field.lower() for word in SECRET_FIELDS)
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Take secrets out of one log line."""
     for field, value in event.items():
-        if any(word in field.lower() for word in SECRET_FIELDS):
+        if is_secret(field):
             event[field] = HIDDEN
         elif isinstance(value, str):
             event[field] = hide(value)
@@ -131,6 +143,11 @@ class Repetitions:
         return event
 
 
+def text_renderer(*, colors: bool) -> structlog.typing.Processor:
+    """Choose who writes lines for people: with colours at a terminal."""
+    return structlog.dev.ConsoleRenderer(pad_event_to=EVENT_WIDTH) if colors else text_line
+
+
 def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -> None:
     """Set up logging for a process. `level` may be one of the original's names."""
     set_level("debug" if debug else level)
@@ -145,11 +162,7 @@ def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -
         structlog.processors.add_log_level,
         stamp,
     ]
-    last: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
-    )
+    last = structlog.processors.JSONRenderer() if as_json else text_renderer(colors=sys.stderr.isatty())
     trace = structlog.processors.format_exc_info  # to text before `redact`, which then sees it
     structlog.configure(
         processors=[*shared, Repetitions(), trace, redact, last],
