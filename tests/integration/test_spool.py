@@ -20,6 +20,7 @@ from clusterodm.libs.common.model.values import IncarnationId, InstanceId, NodeI
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
+from clusterodm.services.proxy.spool.adapters.directory import NotesRoom
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark
@@ -308,6 +309,26 @@ async def test_uploads_stop_before_the_disk_is_full(tmp_path: Path, bus: MemoryB
 
 
 # --- commit --------------------------------------------------------------------------------------------------------
+
+
+class FullNotesRoom(NotesRoom):
+    """Finds no room for any note."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        raise SpoolFull(f"{len(content)} bytes for {path.name}")
+
+
+async def test_a_commit_that_finds_no_room_for_its_manifest_leaves_the_upload_open(
+    spool: DiskSpool, tmp_path: Path
+) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+    room, spool._notes_room = spool._notes_room, FullNotesRoom(tmp_path / "room")
+    with pytest.raises(SpoolFull):
+        await spool.commit(TASK, 1)
+    assert stored(spool) == {"a.jpg": b"1"}
+    spool._notes_room = room
+    await upload(spool, ("b.jpg", b"2"))
+    assert [file.name for file in (await spool.commit(TASK, 2)).files] == ["a.jpg", "b.jpg"]
 
 
 async def test_a_commit_says_what_is_there(spool: DiskSpool) -> None:

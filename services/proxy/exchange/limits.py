@@ -5,8 +5,6 @@ LongBodies     memory for bodies that are read as a whole, and the loop's time f
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,26 +19,25 @@ TOGETHER_BYTES: Final = 16 * 1024 * 1024
 
 
 class UploadLimiter:
-    """Takes so many uploads at once."""
+    """Takes so many uploads at once: `async with limiter`."""
 
     def __init__(self, limit_count: int, wait_s: float) -> None:
         self._semaphore = asyncio.Semaphore(limit_count)
         self._wait_s = wait_s
         self.taken_count = self.waiting_count = 0
 
-    @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> None:
         """Be one of them while the context is open. Raises ServerBusy."""
         if self._semaphore.locked():
             await self._wait()
         else:
             await self._semaphore.acquire()
         self.taken_count += 1
-        try:
-            yield
-        finally:
-            self.taken_count -= 1
-            self._semaphore.release()
+
+    async def __aexit__(self, *_: object) -> None:
+        """Make room for the next one."""
+        self.taken_count -= 1
+        self._semaphore.release()
 
     async def _wait(self) -> None:
         self.waiting_count += 1

@@ -205,19 +205,23 @@ class RequestContext:
         finally:
             self._waited_s += clock() - asked_s
 
-    async def bounded_chunks(self, stall_s: float) -> AsyncIterator[bytes]:
-        """Yield the body of an upload as it comes, a short one in one piece. Raises BodyTooLong too, at once where its length is known."""
+    def begin_upload(self) -> None:
+        """Prepare for the body of an upload: a short one is taken in one piece. Raises BodyTooLong where that is known already."""
         limit_bytes, length_bytes = self.bounds.body_bytes, self.length_bytes
         if limit_bytes and length_bytes > limit_bytes:
             raise BodyTooLong(TOO_LONG)
         if length_bytes <= TOGETHER_BYTES:
             self.cycle.low_water_bytes = length_bytes
-        size_bytes = 0
-        while (chunk := await self.piece(stall_s)) is not None:
-            size_bytes += len(chunk)
-            if limit_bytes and size_bytes > limit_bytes:
-                raise BodyTooLong(TOO_LONG)
-            yield chunk
+
+    async def upload_piece(self, stall_s: float) -> bytes | None:
+        """Take the next piece of an upload's body; None: it is over. Raises as `piece`, and BodyTooLong.
+
+        Not a generator: one costs as much as the rest of a small file's way through here.
+        """
+        piece = await self.piece(stall_s)
+        if self.bounds.body_bytes and self.received_bytes > self.bounds.body_bytes:
+            raise BodyTooLong(TOO_LONG)
+        return piece
 
     async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
         """Take the body as a whole; None when it is longer than allowed. Raises ServerBusy."""

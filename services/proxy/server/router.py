@@ -187,7 +187,7 @@ class Router:
 
     async def _upload(self, exchange: RequestContext) -> None:
         try:
-            async with self.limiter.admitted():
+            async with self.limiter:
                 if exchange.path == NEW:
                     await self._stories.uploads.new(exchange)
                 elif not await self._stories.peers.took(exchange):

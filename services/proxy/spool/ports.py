@@ -99,8 +99,8 @@ class Spool(Protocol):
     async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
         """Close the upload for ever; again: the same manifest, without another check.
 
-        Raises Refused("Not enough images (0 files uploaded)"), or what `check` raises; then the upload is discarded,
-        as the original does.
+        Raises Refused("Not enough images (0 files uploaded)"), or the Refused of `check`, which runs in a thread; then the
+        upload is discarded, as the original does.
         """
         ...
 

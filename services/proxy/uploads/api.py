@@ -5,7 +5,7 @@ one POST    as an upload for what is wrong with the body, 200 {"error"} for what
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,12 +87,13 @@ class UploadRoutes:
         await exchange.json({"success": True})
 
     async def _take_upload(self, exchange: RequestContext) -> None:
-        task = task_of(exchange)
-        client = caller_of(exchange, self._public_address)
-        async with self._uploads.upload(client, task, exchange.length_bytes) as receipt:
+        async def read(receipt: Receipt) -> None:
             await read_upload(exchange, receipt, self._stall_s)
             if not receipt.files_count:
                 raise MalformedBody(NO_FILES)
+
+        client = caller_of(exchange, self._public_address)
+        await self._uploads.upload(client, task_of(exchange), read, exchange.length_bytes)
 
     async def new(self, exchange: RequestContext) -> None:
         """`POST /task/new`: fields and files in one request."""
@@ -107,12 +108,14 @@ class UploadRoutes:
         await exchange.json({"uuid": task})
 
     async def _take_task(self, exchange: RequestContext) -> TaskId:
+        def read(receipt: Receipt) -> Awaitable[dict[str, str]]:
+            return read_upload(exchange, receipt, self._stall_s)
+
         client = caller_of(exchange, self._public_address)
         task = await self._uploads.begin(client, text(exchange.header(b"set-uuid")))
         exchange.is_about(task)
         try:
-            async with self._uploads.upload(client, task, exchange.length_bytes, more_follow=False) as receipt:
-                form = await read_upload(exchange, receipt, self._stall_s)
+            form = await self._uploads.upload(client, task, read, exchange.length_bytes, more_follow=False)
             await self._uploads.describe(client, task, form)
             return await self._commits.commit(client, task)
         except BaseException:
@@ -164,12 +167,12 @@ async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float
         raise unsupported(kind)
     reader = MultipartReader(boundary_of(content_type or b""), whole=True)
     upload = UploadReader(reader, receipt)
-    async for chunk in exchange.bounded_chunks(stall_s):
+    exchange.begin_upload()
+    while (chunk := await exchange.upload_piece(stall_s)) is not None:
         await upload.feed(chunk)
         exchange.keep(reader.kept_bytes)
         while upload.may_fill() and (behind := await upload.fill(exchange)) is not None:
-            chunk = behind  # noqa: PLW2901 as if it had come like the others
-            await upload.feed(chunk)
+            await upload.feed(behind)
     reader.finish()
     await exchange.bounds.together.turn(reader.kept_bytes)
     return upload.fields

@@ -29,6 +29,7 @@ from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving
+from clusterodm.services.proxy.spool.adapters.free_space import FreeSpace
 from clusterodm.services.proxy.spool.core.figures import SpoolFigures
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
@@ -81,6 +82,7 @@ class SpoolDirectory:
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._notes_room = NotesRoom(root / disk.ROOM)
+        self._free_space = FreeSpace(root, clock)
         ownership.require_links(root)
         self._identity = ownership.identity(root)
         self._instance = ownership.instance_id(root)
@@ -214,17 +216,19 @@ class SpoolDirectory:
 
     # --- room -------------------------------------------------------------------------------------------------------
 
-    def _require_room(self, expected_bytes: int = 0) -> None:
+    def _require_room(self) -> None:
         """Raise SpoolFull before the disk is full."""
-        if not self.has_room(expected_bytes):
+        if not self.has_room():
             raise SpoolFull(disk.NO_ROOM)
 
-    def has_room(self, expected_bytes: int = 0) -> bool:
-        """Say whether so much more fits."""
-        try:
-            return shutil.disk_usage(self._root).free - expected_bytes >= self._reserve_bytes
-        except FileNotFoundError:  # it is gone: `require_there` ends this proxy
-            return False
+    def _require_room_for(self, expected_bytes: int) -> None:
+        """Raise SpoolFull where a request does not fit."""
+        if self._free_space.left_bytes() - expected_bytes < self._reserve_bytes:
+            raise SpoolFull(disk.NO_ROOM)
+
+    def has_room(self) -> bool:
+        """Say whether more fits; the disk itself is asked."""
+        return self._free_space.present_bytes() >= self._reserve_bytes
 
     def figures(self) -> SpoolFigures:
         """Say how full it is."""

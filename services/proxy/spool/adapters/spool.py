@@ -37,7 +37,7 @@ from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry
 from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
 from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
-from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, SEED, Draft, Manifest, is_image
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, manifest_of
 
 log = structlog.get_logger()
 
@@ -113,30 +113,35 @@ class DiskSpool(SpoolDirectory):
 
     # --- upload ----------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def receive(self, task: TaskId, expected_bytes: int = 0) -> AsyncIterator[DiskReceipt]:
+    def receive(self, task: TaskId, expected_bytes: int = 0) -> "Reception":
         """Take one upload request."""
+        return Reception(self, task, expected_bytes)
+
+    def begin_receiving(self, task: TaskId, expected_bytes: int) -> tuple[SpoolEntry, DiskReceipt]:
+        """Make the receipt of a request. Raises NotFound, SpoolFull."""
         entry = self._entry(task)
         if not entry.takes_files:
             raise NotFound(NO_SUCH_UPLOAD)
-        self._require_room(self._expected_bytes + expected_bytes)
+        self._require_room_for(self._expected_bytes + expected_bytes)
         self._expected_bytes += expected_bytes
         receipt = DiskReceipt(
             f"{self._root}/{task}", self._splice_threads, self._write, self._require_room, self._kept_room
         )
         entry.receiving_count += 1
         entry.receipts.add(receipt)
-        try:
-            yield receipt
-            await self._publish(entry, receipt)
-        finally:
-            entry.receipts.discard(receipt)
-            receipt.discard()
-            self._expected_bytes -= expected_bytes
-            entry.receiving_count -= 1
-            entry.active = self._clock.instant()
+        return entry, receipt
 
-    async def _publish(self, entry: SpoolEntry, receipt: DiskReceipt) -> None:
+    def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> None:
+        """Be done with a request; what it has brought and is not published goes."""
+        entry.receipts.discard(receipt)
+        self._free_space.taken(receipt.size_bytes)
+        receipt.discard()
+        self._expected_bytes -= expected_bytes
+        entry.receiving_count -= 1
+        entry.active = self._clock.instant()
+
+    async def publish(self, entry: SpoolEntry, receipt: DiskReceipt) -> None:
+        """Let the files of a request appear, durable. Raises NotFound, SpoolFull, OSError."""
         if not entry.takes_files:
             raise NotFound(NO_SUCH_UPLOAD)
         entry.publishing_count += 1
@@ -158,7 +163,8 @@ class DiskSpool(SpoolDirectory):
     async def manifest(self, task: TaskId) -> Manifest:
         """List what is there now."""
         try:
-            return self._entry(task).manifest or await self._list(task, None)
+            known = self._entry(task).manifest
+            return known or manifest_of(await self._run(disk.list_files, self._root / task / disk.FILES), None)
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
 
@@ -174,38 +180,30 @@ class DiskSpool(SpoolDirectory):
             return entry.manifest
 
     async def _close(self, entry: SpoolEntry, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest:
-        task = entry.draft.task
         entry.closing = True
         try:
             await entry.quiet.wait()
-            manifest = await self._list(task, at_ms)
-            await self._examine(entry, manifest, check)
-            await self._run(self._notes_room.write, self._file(task, disk.MANIFEST), msgspec.json.encode(manifest))
+            made = await self._run(self._write_manifest, entry.draft, at_ms, check)
+            if isinstance(made, Refused):
+                await self._take_out(entry)
+                raise made
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         finally:
             entry.closing = False
-        return manifest
+        return made
 
-    async def _examine(self, entry: SpoolEntry, manifest: Manifest, check: Callable[[Manifest], None] | None) -> None:
-        """Refuse what cannot be a task, and drop it."""
+    def _write_manifest(self, draft: Draft, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest | Refused:
+        """List the files and close the upload, in a thread, all in one go; or say why it cannot be a task. Raises SpoolFull: then it stays."""
+        manifest = manifest_of(disk.list_files(self._root / draft.task / disk.FILES), at_ms)
         try:
-            require_files(entry.draft, manifest)
+            require_files(draft, manifest)
             if check:
                 check(manifest)
-        except Refused:
-            await self._take_out(entry)
-            raise
-
-    async def _list(self, task: TaskId, committed_at_ms: int | None) -> Manifest:
-        files = await self._run(disk.list_files, self._root / task / disk.FILES)
-        return Manifest(
-            files=files,
-            images_count=sum(1 for file in files if is_image(file.name)),
-            size_bytes=sum(file.size_bytes for file in files),
-            has_seed=any(file.name == SEED for file in files),
-            committed_at_ms=committed_at_ms,
-        )
+        except Refused as refused:
+            return refused
+        self._notes_room.write(self._file(draft.task, disk.MANIFEST), msgspec.json.encode(manifest))
+        return manifest
 
     # --- afterwards ------------------------------------------------------------------------------------------------
 
@@ -239,6 +237,32 @@ class DiskSpool(SpoolDirectory):
     def close(self) -> None:
         """End the threads that move bytes."""
         self._splice_threads.close()
+
+
+class Reception:
+    """One upload request, as a context: left without an error its files are published. No generator: the event loop keeps a list of those."""
+
+    __slots__ = ("_begun", "_expected_bytes", "_spool", "_task")
+
+    _begun: tuple[SpoolEntry, DiskReceipt]
+
+    def __init__(self, spool: DiskSpool, task: TaskId, expected_bytes: int) -> None:
+        self._spool = spool
+        self._task = task
+        self._expected_bytes = expected_bytes
+
+    async def __aenter__(self) -> DiskReceipt:
+        """Begin."""
+        self._begun = self._spool.begin_receiving(self._task, self._expected_bytes)
+        return self._begun[1]
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Publish, or discard."""
+        try:
+            if kind is None:
+                await self._spool.publish(*self._begun)
+        finally:
+            self._spool.end_receiving(*self._begun, self._expected_bytes)
 
 
 def require_files(draft: Draft, manifest: Manifest) -> None:

@@ -179,6 +179,17 @@ def is_image(name: str) -> bool:
     return not NO_IMAGE.fullmatch(name)
 
 
+def manifest_of(files: tuple[StoredFile, ...], committed_at_ms: int | None) -> Manifest:
+    """Say what an upload holds."""
+    return Manifest(
+        files=files,
+        images_count=sum(1 for file in files if is_image(file.name)),
+        size_bytes=sum(file.size_bytes for file in files),
+        has_seed=any(file.name == SEED for file in files),
+        committed_at_ms=committed_at_ms,
+    )
+
+
 def submission_of(draft: Draft, manifest: Manifest, upload_owner: InstanceId) -> SubmitTask:
     """Say what a commit says. The same upload says the same for ever, so that it is known again."""
     return SubmitTask(

@@ -43,6 +43,9 @@ from clusterodm.services.proxy.uploads.core import check_flood, draft_of, task_i
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
 Done = TypeVar("Done")
+Taken = TypeVar("Taken")
+Read = Callable[[Receipt], Awaitable[Taken]]
+"""Reads a request into a receipt."""
 
 AGAIN_S: Final = 0.25
 SETTLE_EVERY_S: Final = 5.0
@@ -117,11 +120,10 @@ class Uploads:
         log.info("upload.started", task=task, options=len(draft.options))
         return task
 
-    @asynccontextmanager
     async def upload(
-        self, client: Caller, task: TaskId, expected_bytes: int = 0, *, more_follow: bool = True
-    ) -> AsyncIterator[Receipt]:
-        """Take one upload request. Raises NotFound when there is no such upload of this client, SpoolFull.
+        self, client: Caller, task: TaskId, read: Read[Taken], expected_bytes: int = 0, *, more_follow: bool = True
+    ) -> Taken:
+        """Take one upload request; what `read` makes of it. Raises NotFound when there is no such upload of this client, SpoolFull.
 
         `more_follow`: it is not known to be the last one, so that it may be worth while to send its files ahead.
         """
@@ -129,10 +131,11 @@ class Uploads:
             raise NotFound(NO_SUCH_UPLOAD)
         self._limits.check_upload(client.tenant, task, expected_bytes)
         async with self._spool.receive(task, expected_bytes) as receipt:
-            yield receipt
+            taken = await read(receipt)
             self._limits.check_files(client.tenant, task, receipt.files_count)
         if more_follow:
             await self._forwarding.arrived(task, receipt.published)
+        return taken
 
     async def begin(self, client: Caller, set_uuid: str | None) -> TaskId:
         """Make room for a task that comes in one request, fields and files in any order. Raises Refused, BusFailed."""

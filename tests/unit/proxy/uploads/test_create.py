@@ -32,6 +32,7 @@ from clusterodm.services.proxy.actions.handlers import ClientActions
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.spool.core.upload import Manifest, SpooledUpload
+from clusterodm.services.proxy.spool.ports import Receipt
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.core import date_created_ms, default_name
@@ -113,9 +114,11 @@ class World:
         return await self.get(TaskRef(task=asked.task, owner=asked.owner))
 
     async def sends(self, intake: Intake, *names: str, client: Caller = ANNE, **more: Any) -> None:
-        async with intake.uploads.upload(client, TASK, **more) as receipt:
+        async def read(receipt: Receipt) -> None:
             for name in names:
                 (await receipt.open(name)).close()
+
+        await intake.uploads.upload(client, TASK, read, **more)
 
     async def is_committed(self, intake: Intake, client: Caller = ANNE) -> TaskId:
         task = await intake.uploads.init(client, None, {"name": "field"})
@@ -474,12 +477,21 @@ def limited(**limits: Any) -> Caller:
 async def stored(world: World, intake: Intake, client: Caller, count: int) -> TaskId:
     """Begin a task and upload so many images to it."""
     task = await intake.uploads.init(client, None, {})
-    for number in range(count):
-        async with intake.uploads.upload(client, task) as receipt:
-            part = await receipt.open(f"{number}.jpg")
-            part.write(b"12345")
-            part.close()
+    numbers = iter(range(count))
+
+    async def read(receipt: Receipt) -> None:
+        part = await receipt.open(f"{next(numbers)}.jpg")
+        part.write(b"12345")
+        part.close()
+
+    for _ in range(count):
+        await intake.uploads.upload(client, task, read)
     return task
+
+
+async def never(_: Receipt) -> None:
+    """Read a request that is refused before."""
+    raise AssertionError("it was read")
 
 
 async def test_a_task_of_more_images_than_its_tenant_may_send_is_refused_at_the_upload(world: World) -> None:
@@ -493,8 +505,7 @@ async def test_a_task_of_more_images_than_its_tenant_may_send_is_refused_at_the_
 async def test_a_task_that_is_too_large_is_refused_before_it_is_read_and_at_its_commit(world: World) -> None:
     intake, client = world.intake(), limited(max_task_bytes=12)
     with pytest.raises(Refused, match="larger than yours may be"):
-        async with intake.uploads.upload(client, await stored(world, intake, client, 1), expected_bytes=10_000_000):
-            raise AssertionError("it was read")
+        await intake.uploads.upload(client, await stored(world, intake, client, 1), never, expected_bytes=10_000_000)
     await stored(world, intake, client, 3)
     with pytest.raises(Refused, match=r"limit 12 bytes"):
         await intake.commits.commit(client, TASK)
@@ -507,8 +518,7 @@ async def test_a_tenant_whose_files_take_all_its_room_begins_nothing_more(world:
     await stored(world, intake, client, 2)
     await intake.commits.commit(client, TASK)
     with pytest.raises(Refused, match="wait until tasks have finished"):
-        async with intake.uploads.upload(client, TASK, expected_bytes=2_000_000):
-            raise AssertionError("it was read")
+        await intake.uploads.upload(client, TASK, never, expected_bytes=2_000_000)
     await intake.uploads.init(limited(storage_bytes=1_000), "22222222-2222-4333-8444-555555555555", {})
     with pytest.raises(Refused, match="10 bytes of 10 bytes"):
         await intake.uploads.init(limited(storage_bytes=10), "33333333-2222-4333-8444-555555555555", {})

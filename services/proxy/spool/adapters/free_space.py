@@ -1,0 +1,45 @@
+"""How much room there is on the disk of the spool, as small requests ask: the disk itself is asked ten times a second at most.
+
+Each question gives the interpreter away to the threads that work for the disk, which costs a small file more than reading its head does. What has come since
+the last one is counted here; what others write meanwhile is what the reserve is for. A file that grows asks the disk itself, for each megabyte.
+"""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Final
+
+from clusterodm.libs.common.clocks import Clock, Instant
+
+ASK_AGAIN_S: Final = 0.1
+
+
+class FreeSpace:
+    """What the disk said, less what has come since."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root = root
+        self._clock = clock
+        self._asked = Instant(-math.inf)
+        self._left_bytes = 0
+
+    def __repr__(self) -> str:
+        """Show what is left."""
+        return f"FreeSpace({self._root} left={self._left_bytes})"
+
+    def left_bytes(self) -> int:
+        """Say what is left, as far as it is known; -1 where the spool is gone. Raises OSError."""
+        return self._left_bytes if self._clock.instant() - self._asked < ASK_AGAIN_S else self.present_bytes()
+
+    def present_bytes(self) -> int:
+        """Ask the disk what is left; -1 where the spool is gone: `require_there` ends this proxy. Raises OSError."""
+        try:
+            self._left_bytes = shutil.disk_usage(self._root).free
+        except FileNotFoundError:
+            self._left_bytes = -1
+        self._asked = self._clock.instant()
+        return self._left_bytes
+
+    def taken(self, count_bytes: int) -> None:
+        """Hear of so many bytes that have come."""
+        self._left_bytes -= count_bytes
