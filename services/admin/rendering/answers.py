@@ -80,7 +80,7 @@ def task_listing(answer: TaskListing) -> Listing:
 SHAPES: Final[Mapping[type, Shape[Any]]] = dict((
     shape(Ok, lambda _: {"success": True}, lambda _: "OK"),
     shape(DoneWithNote, lambda it: {"success": True, "message": it.text}, lambda it: one_line(it.text)),
-    shape(Declined, refused, lambda _: "FAIL"),
+    shape(Declined, refused, lambda it: one_line(f"FAIL {it.reason}") if it.told else "FAIL"),
     shape(Invalid, refused, lambda _: "INVALID"),
     shape(Unavailable, refused, lambda it: one_line(it.reason)),
     shape(TaskChanged, lambda it: {"success": False, "error": it.error} if it.error else {"success": True}),

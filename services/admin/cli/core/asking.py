@@ -49,6 +49,14 @@ def boot_log_of(given: Arguments) -> commands.Command:
     return commands.ShowBootLogCommand(from_line=given.line, machine=MachineId(given.machine))
 
 
+def destroy_of(given: Arguments) -> commands.Command:
+    """Make the command that destroys a machine: by its number or its name."""
+    number = whole(given.machine)
+    if number is not None:
+        return commands.DestroyMachineCommand(number)
+    return commands.DestroyMachineCommand(machine=MachineId(given.machine))
+
+
 def snapshot_first(given: Arguments) -> NoReturn:
     """Say how it is written. Raises Refused."""
     raise Refused(f"write it so, the flags behind: clusterodm asr snapshot {given.file}")
@@ -91,7 +99,7 @@ BUILDERS: Final[Mapping[tuple[str, str], Build]] = {
     ),
     ("asr", "list"): lambda _: commands.ListMachinesCommand(),
     ("asr", "status"): lambda _: commands.ShowAutoscalerCommand(),
-    ("asr", "destroy"): lambda given: commands.DestroyMachineCommand(given.number),
+    ("asr", "destroy"): destroy_of,
     ("asr", "output"): boot_log_of,
     ("asr", "pause"): lambda given: commands.PauseAutoscalerCommand(given.reason),
     ("asr", "resume"): lambda _: commands.ResumeAutoscalerCommand(),

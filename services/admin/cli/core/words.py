@@ -21,7 +21,7 @@ NODE: Final = Argument("number", "its number in `node list`", "number", complete
 ONLY_NODE: Final = Argument("number", "only this node's", "number", optional=True, completes="node")
 TASK: Final = Argument("task", "its id, or as much of its beginning as no other has", shown="TASK", completes="task")
 IMAGES: Final = Argument("images", "number of images", "count")
-MACHINE: Final = Argument("number", "its number in `asr list`", "number", completes="machine")
+MACHINE: Final = Argument("machine", "its number in `asr list`, or its name", shown="MACHINE", completes="machine")
 ANY_MACHINE: Final = Argument(
     "machine", "its number in `asr list`, or its name, also after it has ended", shown="MACHINE", completes="machine"
 )

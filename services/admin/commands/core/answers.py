@@ -40,6 +40,8 @@ class Declined(Frozen, frozen=True):
     """It is not done."""
 
     reason: str
+    told: bool = False
+    """Whether telnet gives the reason, too: not where the original's word is bare."""
 
 
 class Invalid(Frozen, frozen=True):

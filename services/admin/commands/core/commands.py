@@ -167,7 +167,7 @@ class ShowAutoscalerCommand(Frozen, frozen=True):
 
 
 class DestroyMachineCommand(Frozen, frozen=True):
-    """ASR DESTROY <n>."""
+    """ASR DESTROY <n|name>."""
 
     number: int = NO_NUMBER
     name: str = ""

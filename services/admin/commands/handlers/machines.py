@@ -1,8 +1,9 @@
 """The commands about machines and the autoscaler."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG, BootLogLines, ReadBootLog
 from clusterodm.libs.common.messages.machines import (
     DESTROY_MACHINE,
@@ -15,6 +16,7 @@ from clusterodm.libs.common.messages.machines import (
     DestroyMachine,
     GetAutoscalerStatus,
     ListMachines,
+    MachineView,
     PauseAutoscaler,
     PlanMachines,
     ResumeAutoscaler,
@@ -39,6 +41,9 @@ from clusterodm.services.admin.commands.handlers.queries import refusal_of
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
+
+MOST_NAMED: Final = 5
+"""Machines that an answer names."""
 
 
 async def view_machine_command(bus: "Bus", command: commands.ViewMachineCommand) -> Answer:
@@ -70,13 +75,14 @@ async def show_autoscaler(bus: "Bus", _command: commands.ShowAutoscalerCommand) 
 
 async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -> Answer:
     """ASR DESTROY."""
-    found = await machine_of(bus, command.number, command.machine)
+    views = (await bus.request(LIST_MACHINES, ListMachines())).machines
+    found = meant(views, command.number, command.machine)
     if found is None or command.name not in {"", found}:
-        return Declined("there is no such machine")
+        return Declined(none_of(views, command.machine or command.name or f"with number {command.number}"), told=True)
     try:
         view = await bus.request(DESTROY_MACHINE, DestroyMachine(machine=found))
-    except Refused as error:
-        return Declined(error.message)
+    except (NotFound, Refused) as error:
+        return Declined(error.message, told=True)
     log.info("machine.destroy_requested", machine=found)
     return DoneWithNote(view.told) if view.told else Ok()
 
@@ -99,9 +105,20 @@ async def boot_log(bus: "Bus", machine: MachineId, from_line: int) -> BootLogLin
 
 async def machine_of(bus: "Bus", number: int, machine: MachineId | None) -> MachineId | None:
     """Find the machine that is meant by its number, or see that the one that is named is there."""
-    views = (await bus.request(LIST_MACHINES, ListMachines())).machines
-    meant_ids = (view.machine.id for view in views if (view.number == number if machine is None else view.machine.id == machine))  # fmt: skip
-    return next(meant_ids, None)
+    return meant((await bus.request(LIST_MACHINES, ListMachines())).machines, number, machine)
+
+
+def meant(views: Sequence[MachineView], number: int, machine: MachineId | None) -> MachineId | None:
+    """Choose the machine of a name, or of a number where no name is given."""
+    ids = (view.machine.id for view in views if (view.number == number if machine is None else view.machine.id == machine))  # fmt: skip
+    return next(ids, None)
+
+
+def none_of(views: Sequence[MachineView], wanted: str) -> str:
+    """Say that a machine is not there, and which are."""
+    known = ", ".join(f"{view.number}) {view.machine.id}" for view in views[:MOST_NAMED])
+    more = f" and {len(views) - MOST_NAMED} more" if len(views) > MOST_NAMED else ""
+    return f"there is no machine {wanted}; there {'is none' if not known else f'are {known}{more}'}"
 
 
 async def pause_autoscaler(bus: "Bus", command: commands.PauseAutoscalerCommand) -> Answer:

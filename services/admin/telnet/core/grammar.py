@@ -107,6 +107,12 @@ def read_boot_log(arguments: Sequence[str]) -> Command:
     return ShowBootLogCommand(from_line=line, machine=MachineId(arguments[0]))
 
 
+def read_destroy(arguments: Sequence[str]) -> Command:
+    """Read what follows ASR DESTROY: a machine's number or name."""
+    number = whole(arguments[0])
+    return DestroyMachineCommand(machine=MachineId(arguments[0])) if number is None else DestroyMachineCommand(number)
+
+
 def read_priority(arguments: Sequence[str]) -> Command:
     """Read what follows TASK PRIORITY."""
     priority = line_number(arguments[1].removeprefix("+"))
@@ -151,7 +157,7 @@ GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
     ("TENANT", "USAGE"): (0, read_usage),
     ("ASR", "LIST"): (0, lambda _: ListMachinesCommand()),
     ("ASR", "STATUS"): (0, lambda _: ShowAutoscalerCommand()),
-    ("ASR", "DESTROY"): (1, lambda words: DestroyMachineCommand(node_number(words[0]))),
+    ("ASR", "DESTROY"): (1, read_destroy),
     ("ASR", "OUTPUT"): (1, read_boot_log),
     ("ASR", "PAUSE"): (0, lambda words: PauseAutoscalerCommand(" ".join(words))),
     ("ASR", "RESUME"): (0, lambda _: ResumeAutoscalerCommand()),
@@ -184,7 +190,7 @@ HELP: Final = (
     "ASR VIEWCMD <number of images> - Show the command that would start a machine",
     "ASR LIST - List the machines with their numbers",
     "ASR STATUS - Show what the autoscaler does, and why",
-    "ASR DESTROY <machine number> - Destroy a machine; a task on it gets a new attempt",
+    "ASR DESTROY <machine number or name> - Destroy a machine; a task on it gets a new attempt",
     "ASR OUTPUT <machine number or name> [line] - Show what a machine has said while it booted, from a line on or the last -n lines",
     "ASR PAUSE [reason] - Start no more machines",
     "ASR RESUME - Start machines again",

@@ -56,16 +56,36 @@ async def test_a_number_is_the_machine_at_that_place(bus: MemoryBus, autoscaler:
     assert autoscaler.destroyed == [autoscaler.machines[1].machine.id]
 
 
+async def test_a_name_is_the_machine_that_is_called_so(bus: MemoryBus, autoscaler: FakeAutoscaler):
+    name = autoscaler.machines[1].machine.id
+    assert await execute(bus, parse(f"ASR DESTROY {name}")) == Ok()
+    assert autoscaler.destroyed == [name]
+
+
 @pytest.mark.parametrize(
-    "command",
-    [parse("ASR DESTROY 3"), parse("ASR DESTROY 0"), parse("ASR DESTROY x"), DestroyMachineCommand(1, name="another")],
+    ("command", "wanted"),
+    [
+        (parse("ASR DESTROY 3"), "with number 3"),
+        (parse("ASR DESTROY 0"), "with number 0"),
+        (parse("ASR DESTROY x"), "x"),
+        (DestroyMachineCommand(1, name="another"), "another"),
+    ],
     ids=repr,
 )
-async def test_what_is_no_machine_destroys_nothing(
-    bus: MemoryBus, autoscaler: FakeAutoscaler, command: DestroyMachineCommand
+async def test_what_is_no_machine_destroys_nothing_and_it_is_said_which_there_are(
+    bus: MemoryBus, autoscaler: FakeAutoscaler, command: DestroyMachineCommand, wanted: str
 ):
-    assert await execute(bus, command) == Declined("there is no such machine")
+    first, second = (each.machine.id for each in autoscaler.machines)
+    said = f"there is no machine {wanted}; there are 1) {first}, 2) {second}"
+    assert await execute(bus, command) == Declined(said, told=True)
+    assert render(await execute(bus, command)) == f"FAIL {said}\r\n"
     assert autoscaler.destroyed == []
+
+
+async def test_where_there_is_no_machine_it_is_said(bus: MemoryBus, autoscaler: FakeAutoscaler):
+    autoscaler.machines.clear()
+    said = "there is no machine with number 1; there is none"
+    assert await execute(bus, parse("ASR DESTROY 1")) == Declined(said, told=True)
 
 
 async def test_it_is_paused_with_a_reason_and_resumed(bus: MemoryBus, autoscaler: FakeAutoscaler):

@@ -45,6 +45,7 @@ ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, acces
     [
         pytest.param(Ok(), "OK\r\n", id="done"),
         pytest.param(Declined("taken"), "FAIL\r\n", id="not done"),
+        pytest.param(Declined("there\nis none", told=True), "FAIL there is none\r\n", id="not done, and why"),
         pytest.param(Invalid("none"), "INVALID\r\n", id="no such thing"),
         pytest.param(
             Unavailable("The scheduler does not answer."), "The scheduler does not answer.\r\n", id="nobody answers"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct, UnknownCommand
 from clusterodm.services.admin.telnet.core import grammar
@@ -63,7 +63,8 @@ ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
         pytest.param("ASR LIST", commands.ListMachinesCommand(), id="machines"),
         pytest.param("asr status", commands.ShowAutoscalerCommand(), id="autoscaler"),
         pytest.param("ASR DESTROY 2", commands.DestroyMachineCommand(2), id="destroy"),
-        pytest.param("ASR DESTROY x", commands.DestroyMachineCommand(commands.NO_NUMBER), id="destroy no machine"),
+        pytest.param("ASR DESTROY 0", commands.DestroyMachineCommand(commands.NO_NUMBER), id="destroy no machine"),
+        pytest.param("ASR DESTROY x", commands.DestroyMachineCommand(machine=MachineId("x")), id="destroy by name"),
         pytest.param("ASR PAUSE", commands.PauseAutoscalerCommand(), id="pause"),
         pytest.param(
             "ASR PAUSE month is over", commands.PauseAutoscalerCommand("month is over"), id="pause and say why"
