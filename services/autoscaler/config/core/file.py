@@ -186,7 +186,7 @@ def configuration(
         limits=read_limits(provider, reader, own_sizes(provider, kind, own)),
         cloud=cloud,
         own=own,
-        node=node(provider, reader, cloud),
+        node=node(provider, reader, cloud, mistake_in_image_of(kind, own)),
         timeouts=timeouts(reader),
         downloads=reader.choice("downloads", DOWNLOADS, "redirect"),
     )
@@ -211,11 +211,13 @@ def timeouts(reader: ObjectReader) -> StepTimeouts:
     )
 
 
-def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSettings:
+def node(
+    provider: str, reader: ObjectReader, cloud: CloudSettings, mistake_in_own_image: Callable[[str], str]
+) -> NodeSettings:
     """Read what runs on each machine."""
     mount = reader.text("dockerDataDirMountPath") or reader.text("dataDirMountPath")
     return NodeSettings(
-        image=reader.named("dockerImage", mistake_in(provider), "opendronemap/nodeodm"),
+        image=reader.named("dockerImage", mistake_in_own_image, "opendronemap/nodeodm"),
         swap_ratio=reader.ratio("addSwap", 1.0),
         data_mount=mount,
         setup_command=reader.text("nodeSetupCmd", lines=True),
@@ -225,9 +227,9 @@ def node(provider: str, reader: ObjectReader, cloud: CloudSettings) -> NodeSetti
     )
 
 
-def mistake_in(provider: str) -> Callable[[str], str]:
-    """Choose how the image is looked at: what a program of one's own takes may be a file, or whatever it knows."""
-    return mistake_in_text if provider == "command" else mistake_in_image
+def mistake_in_image_of(kind: object, own: object) -> Callable[[str], str]:
+    """Choose how the node's image is looked at: a provider's settings, or its kind, may say that it takes more than Docker's (`any_image`)."""
+    return mistake_in_text if getattr(own, "any_image", getattr(kind, "any_image", False)) else mistake_in_image
 
 
 def registry(reader: ObjectReader) -> DockerRegistry | None:

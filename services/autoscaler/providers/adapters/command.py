@@ -51,6 +51,8 @@ class CommandVendor:
 
     has_spot = True
     """Machines may be rented that can be taken away at any time."""
+    any_image = True
+    """The programs may take a file, or a name of their own, where others take Docker's images only."""
 
     def __init__(
         self, cloud: CloudSettings, timeouts: StepTimeouts, folder: Path, *, list_timeout_s: float = LIST_TIMEOUT_S

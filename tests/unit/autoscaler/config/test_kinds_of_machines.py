@@ -8,7 +8,7 @@ import pytest
 from clusterodm.libs.common.errors import Refused
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, OwnerBudget
 from clusterodm.services.autoscaler.config.core.file import parse
-from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside, SettingsReader
 from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, S3, SCALEWAY
@@ -158,3 +158,28 @@ def test_a_budget_that_means_nothing_is_a_mistake(budgets: Any, mistake: str):
 def test_budgets_need_prices():
     (mistake,) = mistakes(HETZNER, budgets={"a": {"maxDailyCost": 3}})
     assert mistake.startswith("imageSizeMapping: a budget needs pricePerHour in every entry")
+
+
+@pytest.mark.parametrize("says", ["the kind", "its settings", "nobody"])
+def test_a_provider_of_ones_own_says_whether_an_image_may_be_a_file(says: str):
+    class Settings:
+        if says == "its settings":
+            any_image = True
+
+    class Kind:
+        if says == "the kind":
+            any_image = True
+
+        @staticmethod
+        def read(_keys: ObjectReader) -> Settings:
+            return Settings()
+
+    kinds: dict[str, SettingsReader] = {"mine": Kind()}
+    outside = Outside({}, lambda _path: "", lambda _path: True, kinds)
+    sizes = [{"maxImages": 5, "slug": "any"}]
+    text = json.dumps({"provider": "mine", "s3": S3, "imageSizeMapping": sizes, "dockerImage": "/opt/Node ODM.sif"})
+    if says == "nobody":
+        with pytest.raises(Refused, match=r"dockerImage: is '/opt/Node ODM\.sif'"):
+            parse(text, outside)
+    else:
+        assert parse(text, outside).node.image == "/opt/Node ODM.sif"
