@@ -1,13 +1,17 @@
 """The keys of the file that are libcloud's own: which driver, and its arguments. Pure; which drivers are installed is handed in."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.config.core.reader import ObjectReader
+from clusterodm.services.autoscaler.config.core.reader import ObjectReader, shown
 from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, NO_BOOT, shortcomings, why_not
 from clusterodm.services.autoscaler.providers.core.self_deletion import SelfDeletion, by_credential
+
+OURS: Final = frozenset(("name", "size", "image"))
+"""Arguments of a creation that the order says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +50,20 @@ class LibcloudSettings:
         return (*self.keys.values(), *self.lease_credential.values())
 
 
-def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> LibcloudSettings:
+@dataclass(frozen=True)
+class KnownArguments:
+    """The names that a driver knows; empty: it is not told."""
+
+    making: frozenset[str] = frozenset()
+    creating: frozenset[str] = frozenset()
+
+
+def read(
+    keys: ObjectReader, installed: Callable[[], frozenset[str]], known: Callable[[str], KnownArguments]
+) -> LibcloudSettings:
     """Read which driver, its arguments and those of a creation; what the driver cannot do is told here. Raises Refused."""
     driver = keys.text("driver", required=True)
-    if driver and (because := why_not(driver, installed())):
+    if because := why_not(driver, installed()) if driver else "":
         keys.wrong("driver", because)
     for sentence in shortcomings(driver) if driver in DRIVERS else ():
         keys.note("driver", sentence)
@@ -58,6 +72,8 @@ def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> Libclou
     if driver in DRIVERS and keys.has("leaseTime") and not keys.has("leaseCredential"):
         keys.note("leaseTime", f"at {driver} a machine that has turned itself off: {DRIVERS[driver].turned_off}")
     secret = keys.section("keys")
+    if driver in DRIVERS and not because:
+        check_names(keys, driver, known(driver))
     return LibcloudSettings(
         driver=driver,
         keys={name: secret.secret(name) for name in secret.names()},
@@ -68,6 +84,19 @@ def read(keys: ObjectReader, installed: Callable[[], frozenset[str]]) -> Libclou
         endpoint=keys.address("endpoint"),
         lease_credential=lease_credential(keys, driver),
     )
+
+
+def check_names(keys: ObjectReader, driver: str, known: KnownArguments) -> None:
+    """Refuse what a creation is given anyway; note names that the driver does not know, since it drops them without a word."""
+    for name in sorted(OURS & keys.plain("createOptions").keys()):
+        keys.wrong(f"createOptions.{name}", "is given by each order: leave it out")
+    for key, names in (("keys", known.making), ("options", known.making), ("createOptions", known.creating)):
+        for name in sorted(keys.plain(key).keys() - names - OURS if names else ()):
+            near = difflib.get_close_matches(name, sorted(names), n=1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            keys.note(
+                f"{key}.{shown(name)}", f"the driver {driver!r} of the installed libcloud names no such argument{meant}"
+            )
 
 
 def lease_credential(keys: ObjectReader, driver: str) -> dict[str, Secret]:

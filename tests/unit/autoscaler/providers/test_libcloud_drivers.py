@@ -14,6 +14,7 @@ from clusterodm.services.autoscaler.config.core.configuration import described
 from clusterodm.services.autoscaler.config.core.file import read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from clusterodm.services.autoscaler.providers.adapters.libcloud.argument_names import known_arguments
 from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import meaning
 from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, NO_BOOT, arguments
 
@@ -79,6 +80,35 @@ def test_what_a_driver_does_less_well_is_a_note_of_the_check():
     assert lines[0].startswith("no mistakes: libcloud by api")
     assert lines[1] == "note: driver: brightbox: machines have no tags there, they are told apart by their names alone"
     assert lines[2].startswith("note: driver: brightbox: a machine cannot be looked up by its id")
+
+
+def test_names_that_the_installed_driver_does_not_know_are_noted_with_the_nearest_one():
+    content = {
+        **FILE,
+        "driver": "openstack",
+        "keys": {"key": "me", "secret": "s", "username": "me"},
+        "options": {"ex_force_auth_url": "https://auth.example.org", "ex_force_auth_ulr": "x", "api_version": "2.2"},
+        "createOptions": {"ex_security_groups": ["nodes"], "networks": [], "x\ny": 1},
+    }
+    own = "the driver 'openstack' of the installed libcloud names no such argument"
+    found = [line for line in read(content, OUTSIDE).notes if own in line]
+    assert found[0] == f"keys.username: {own}"
+    assert found[1] == f"options.ex_force_auth_ulr: {own} (did you mean 'ex_force_auth_url'?)"
+    assert [line.partition(":")[0] for line in found[2:]] == ["createOptions.x\\u000ay"]
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_what_we_give_a_driver_ourselves_is_among_the_names_that_it_knows(name: str):
+    known = known_arguments(name)
+    given = {*arguments(name, "text", ("t",), {}), *filter(None, (DRIVERS[name].location, DRIVERS[name].spot))}
+    assert given - known.creating == set()
+    assert {"key"} - known.making == set()
+
+
+@pytest.mark.parametrize("name", ["name", "size", "image"])
+def test_what_each_order_says_is_refused_among_the_arguments_of_a_creation(name: str):
+    with pytest.raises(Refused, match=f"createOptions.{name}: is given by each order"):
+        read({**FILE, "createOptions": {name: "x"}}, OUTSIDE)
 
 
 def test_spot_is_refused_where_the_driver_has_none():

@@ -17,6 +17,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import moment_ms as text_ms
+from clusterodm.services.autoscaler.providers.adapters.libcloud.argument_names import known_arguments
 from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import LibcloudCalls
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
@@ -50,7 +51,7 @@ class LibcloudVendor:
     @staticmethod
     def read(keys: ObjectReader) -> LibcloudSettings:
         """Read which driver, its arguments and those of a creation; what the driver cannot do is told here."""
-        return read(keys, installed)
+        return read(keys, installed, known_arguments)
 
     @classmethod
     def make(cls, context: VendorContext) -> Self:
