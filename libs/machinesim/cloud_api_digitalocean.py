@@ -15,8 +15,8 @@ from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 from clusterodm.libs.machinesim.cloud_api_snapshots import OFF, SnapshotBook, Taken
 
-REGIONS: Final = ("nyc1", "nyc3", "ams3", "fra1")
-SIZES: Final = ("s-1vcpu-1gb", "s-4vcpu-8gb", "gpu-4000adax1-20gb")
+REGIONS: Final = ("nyc1", "nyc3", "ams3", "fra1", "sfo2")
+SIZES: Final = ("s-1vcpu-1gb", "s-2vcpu-2gb", "s-4vcpu-8gb", "gpu-4000adax1-20gb")
 MOST_PER_PAGE: Final = 200
 IMAGES: Final = (
     {"id": 7101, "name": "odm-snapshot", "regions": ["ams3"], "created_at": "2026-01-01T00:00:00Z"},

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterable
 from typing import Any, Final, Self
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 from xml.etree import ElementTree as ET
 
 from clusterodm.libs.machinesim.cloud_api import DONE, HOWS, SLOW_S, Call, Fault
@@ -44,6 +44,8 @@ class Ec2Api:
         self.calls: list[Call] = []
         self.interrupted: dict[str, str] = {}
         """Instance ids that Amazon is about to take away, and the status code of their requests."""
+        self.keys: dict[str, str] = {}
+        """The public SSH keys that docker-machine adds, by their names."""
         self._launched: dict[str, Reply] = {}
         self._lock = threading.Lock()
         self._moto: Any = None
@@ -125,8 +127,12 @@ class Ec2Api:
             token = asked.get("ClientToken", "")
             if asked.get("Action") == "RunInstances" and token in self._launched:
                 return self._launched[token]
+            if asked.get("Action") == "RequestSpotInstances":
+                return self._requested(environment, asked)
             reply = self._asked_moto(environment, body)
             self._book(asked, reply)
+            if asked.get("Action") == "DescribeAccountAttributes":
+                return reply[0], reply[1], self._with_default_vpc(environment, asked, reply[2])
             reply = (reply[0], reply[1], self._edited(asked, reply[2]))
             if asked.get("Action") == "RunInstances" and token and reply[0].startswith("200"):
                 self._launched[token] = reply
@@ -142,19 +148,41 @@ class Ec2Api:
         content = b"".join(self._moto(environment, start))
         return told["status"], told["headers"], content
 
+    def _requested(self, environment: dict[str, Any], asked: dict[str, str]) -> Reply:
+        """Fulfil a request for a spot instance at once: moto launches one, and the request is called after it."""
+        head = "LaunchSpecification."
+        launch = {key.removeprefix(head): value for key, value in asked.items() if key.startswith(head)}
+        market = {"InstanceMarketOptions.MarketType": "spot", "MinCount": "1", "MaxCount": "1"}
+        launch |= {"Action": "RunInstances", "Version": asked["Version"], **market}
+        body = urlencode(launch).encode()
+        reply = self._asked_moto({**environment, "CONTENT_LENGTH": str(len(body))}, body)
+        self._book(launch, reply)
+        made = re.findall(rb"<instanceId>([^<]+)</instanceId>", reply[2])
+        if not made or not reply[0].startswith("200"):
+            return reply
+        return reply[0], reply[1], spot_requests("RequestSpotInstances", self._request(made[0].decode()))
+
     def _book(self, asked: dict[str, str], reply: Reply) -> None:
-        """Keep the book: whom a launch has made, and who was terminated."""
+        """Keep the book: whom a launch has made, what it was called later, and who was terminated."""
         if not reply[0].startswith("200"):
             return
-        if asked.get("Action") == "RunInstances":
-            for number in re.findall(rb"<instanceId>([^<]+)</instanceId>", reply[2]):
-                text = base64.b64decode(asked.get("UserData", "")).decode()
-                self.machines.create(number.decode(), name_tag(asked), user_data=text)
-        if asked.get("Action") == "TerminateInstances":
-            for key, number in asked.items():
-                machine = self.machines.find(number) if key.startswith("InstanceId.") else None
-                if machine:
-                    self.machines.delete(machine)
+        match asked.get("Action"):
+            case "ImportKeyPair":
+                self.keys[asked["KeyName"]] = base64.b64decode(asked["PublicKeyMaterial"]).decode()
+            case "CreateTags" if named := self.machines.find(asked.get("ResourceId.1", "")):
+                named.name = name_tag(asked) or named.name
+            case "RunInstances":
+                self._launch(asked, re.findall(rb"<instanceId>([^<]+)</instanceId>", reply[2]))
+            case "TerminateInstances":
+                for key, number in asked.items():
+                    machine = self.machines.find(number) if key.startswith("InstanceId.") else None
+                    if machine:
+                        self.machines.delete(machine)
+
+    def _launch(self, asked: dict[str, str], made: list[bytes]) -> None:
+        text, extra = base64.b64decode(asked.get("UserData", "")).decode(), {"key": asked.get("KeyName", "")}
+        for number in made:
+            self.machines.create(number.decode(), name_tag(asked), user_data=text, extra=extra)
 
     def _edited(self, asked: dict[str, str], content: bytes) -> bytes:
         action = asked.get("Action", "")
@@ -168,6 +196,15 @@ class Ec2Api:
             self._edit(instance)
         return ET.tostring(root)
 
+    def _with_default_vpc(self, environment: dict[str, Any], asked: dict[str, str], content: bytes) -> bytes:
+        """Say which network is the account's own, which moto has and does not say."""
+        body = urlencode({"Action": "DescribeVpcs", "Version": asked["Version"]}).encode()
+        vpcs = self._asked_moto({**environment, "CONTENT_LENGTH": str(len(body))}, body)[2]
+        every = ET.fromstring(vpcs).iterfind(".//{*}vpcSet/{*}item")  # noqa: S314 - moto's own
+        own = [each for each in every if each.findtext("{*}isDefault") == "true"]
+        name = own[0].findtext("{*}vpcId", "") if own else "none"
+        return content.replace(b"<attributeValue>none<", f"<attributeValue>{name}<".encode())
+
     def _edit(self, instance: ET.Element) -> None:
         number = instance.findtext("{*}instanceId", "")
         machine = self.machines.find(number)
@@ -179,12 +216,11 @@ class Ec2Api:
 
     def _requests(self, asked: dict[str, str]) -> bytes:
         """Tell of spot requests, which moto knows only of those that were made as such."""
-        wanted = [value for key, value in asked.items() if key.startswith("Filter.1.Value.")]
+        wanted = [
+            value for key, value in asked.items() if key.startswith(("Filter.1.Value.", "SpotInstanceRequestId."))
+        ]
         items = "".join(self._request(number.removeprefix("sir-")) for number in wanted)
-        return (
-            f'<DescribeSpotInstanceRequestsResponse xmlns="{NAMESPACE}"><requestId>1</requestId>'
-            f"<spotInstanceRequestSet>{items}</spotInstanceRequestSet></DescribeSpotInstanceRequestsResponse>"
-        ).encode()
+        return spot_requests("DescribeSpotInstanceRequests", items)
 
     def _request(self, number: str) -> str:
         code = self.interrupted.get(number, "fulfilled")
@@ -192,6 +228,12 @@ class Ec2Api:
             f"<item><spotInstanceRequestId>sir-{number}</spotInstanceRequestId><instanceId>{number}</instanceId>"
             f"<status><code>{code}</code><message>Your Spot request is {code}.</message></status></item>"
         )
+
+
+def spot_requests(action: str, items: str) -> bytes:
+    """Answer with spot requests."""
+    shown = f"<requestId>1</requestId><spotInstanceRequestSet>{items}</spotInstanceRequestSet>"
+    return f'<{action}Response xmlns="{NAMESPACE}">{shown}</{action}Response>'.encode()
 
 
 def namespace(element: ET.Element) -> str:

@@ -30,6 +30,8 @@ PUBLIC_IMAGES: Final = tuple(
 ENDING: Final = {"cx22": {"announced": "2025-10-16T06:00:00+00:00", "unavailable_after": "2026-12-31T00:00:00+00:00"}}
 """Types whose end is announced."""
 SSH_KEYS: Final = ({"id": 2323, "name": "odm", "fingerprint": "b7:2f:30:a0:2f:6c:58:6c:21:04:58:61:ba:06:3b:2f"},)
+BEGUN: Final = 1
+"""The id of every action that is done as soon as it is looked at."""
 FAULTS: Final = {
     "capacity": (412, "resource_unavailable", "error during placement"),
     "limit": (403, "resource_limit_exceeded", "server limit exceeded"),
@@ -47,6 +49,8 @@ class Hetzner:
         self._token = token
         self._number = numbers(52000)
         self.snapshots = SnapshotBook(machines=machines)
+        self.keys: dict[str, dict[str, Any]] = {}
+        """The SSH keys that docker-machine adds, by their ids."""
 
     def routes(self) -> Sequence[Route]:
         """See cloud_api.Kind."""
@@ -59,7 +63,10 @@ class Hetzner:
             Route("/v1/servers/{number}/actions/{act}", self._act, methods=["POST"]),
             Route("/v1/locations", self._locations),
             Route("/v1/server_types", self._server_types),
+            Route("/v1/ssh_keys", self._add_key, methods=["POST"]),
             Route("/v1/ssh_keys", self._ssh_keys),
+            Route("/v1/ssh_keys/{number}", self._delete_key, methods=["DELETE"]),
+            Route("/v1/ssh_keys/{number}", self._ssh_key),
             Route("/v1/servers", self._create, methods=["POST"]),
             Route("/v1/servers", self._list),
             Route("/v1/servers/{number}", self._delete, methods=["DELETE"]),
@@ -91,19 +98,32 @@ class Hetzner:
         return listed(request, "images", [each for each in found if name in {None, each.get("name")}])
 
     async def _locations(self, request: Request) -> Response:
-        return listed(request, "locations", [{"name": each} for each in LOCATIONS])
+        return listed(request, "locations", named(request, LOCATIONS))
 
     async def _server_types(self, request: Request) -> Response:
         prices = [{"location": each} for each in LOCATIONS]
-        types = [{"name": each, "prices": prices, "deprecation": ENDING.get(each)} for each in SIZES]
+        types = [each | {"prices": prices, "deprecation": ENDING.get(each["name"])} for each in named(request, SIZES)]
         return listed(request, "server_types", types)
 
     async def _ssh_keys(self, request: Request) -> Response:
         wanted = request.query_params.get("fingerprint")
         return listed(request, "ssh_keys", [each for each in SSH_KEYS if wanted in {None, each["fingerprint"]}])
 
-    async def _create(self, request: Request) -> Response:
+    async def _ssh_key(self, request: Request) -> Response:
+        found = self.keys.get(request.path_params["number"])
+        return JSONResponse({"ssh_key": found}) if found else missing()
+
+    async def _add_key(self, request: Request) -> Response:
         body = await request.json()
+        key = {"id": self._number(), "fingerprint": "b7:2f", "name": body["name"], "public_key": body["public_key"]}
+        self.keys[str(key["id"])] = key
+        return JSONResponse({"ssh_key": key}, 201)
+
+    async def _delete_key(self, request: Request) -> Response:
+        return Response(status_code=204) if self.keys.pop(request.path_params["number"], None) else missing()
+
+    async def _create(self, request: Request) -> Response:
+        body = by_name(await request.json())
         if complaint := wrong(body):
             return refused(422, "invalid_input", complaint)
         if any(each.name == body["name"] for each in self._machines.here()):
@@ -152,7 +172,10 @@ class Hetzner:
         return JSONResponse(shown, 201)
 
     async def _action(self, request: Request) -> Response:
-        taken = self.snapshots.looked_at(int(request.path_params["number"]))
+        number = int(request.path_params["number"])
+        if number == BEGUN:
+            return JSONResponse({"action": action("") | {"status": "success", "progress": 100}})
+        taken = self.snapshots.looked_at(number)
         if taken is None:
             return missing()
         status = "running" if taken.is_pending else "error" if taken.failed else "success"
@@ -198,6 +221,20 @@ def shown_snapshot(taken: Taken) -> dict[str, Any]:
     }
 
 
+def named(request: Request, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Give those of a catalogue that are asked for, each with its id."""
+    wanted = request.query_params.get("name")
+    return [{"id": number, "name": each} for number, each in enumerate(names, 1) if wanted in {None, each}]
+
+
+def by_name(body: dict[str, Any]) -> dict[str, Any]:
+    """Give a new server's type and location their names, where they are given by id."""
+    for key, names in (("server_type", SIZES), ("location", LOCATIONS)):
+        if str(given := body.get(key)).isdecimal() and 0 < int(str(given)) <= len(names):
+            body[key] = names[int(str(given)) - 1]
+    return body
+
+
 def wrong(body: dict[str, Any]) -> str:
     """Find what is wrong with a new server."""
     if not body.get("name"):
@@ -213,7 +250,7 @@ def wrong(body: dict[str, Any]) -> str:
 
 def action(command: str) -> dict[str, Any]:
     """Show an action that has just begun."""
-    return {"id": 1, "command": command, "status": "running", "progress": 0, "error": None}
+    return {"id": BEGUN, "command": command, "status": "running", "progress": 0, "error": None}
 
 
 def listed(request: Request, key: str, items: list[Any]) -> Response:

@@ -101,7 +101,13 @@ def server(cloud: CloudApi) -> Server:
 @contextlib.asynccontextmanager
 async def serving(kind: str, token: str = TOKEN, **knobs: Any) -> AsyncIterator[Served]:
     """Serve a cloud in this process; the knobs are those of `Machines`."""
-    machines = Machines(**knobs)
+    async with serving_of(kind, Machines(**knobs), token) as served:
+        yield served
+
+
+@contextlib.asynccontextmanager
+async def serving_of(kind: str, machines: Machines, token: str = TOKEN) -> AsyncIterator[Served]:
+    """Serve a cloud with these machines in this process."""
     cloud, api = made(kind, machines, token)
     taken = listener()
     running = server(cloud)

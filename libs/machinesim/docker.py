@@ -35,6 +35,9 @@ def main(words: Sequence[str]) -> int:
 def act(place: Place, name: str, command: str, *rest: str) -> int:
     """Do what a command says on a machine."""
     machine = read_json(place.cloud / f"{name}.json") or {}
+    if command in {"version", "--version"}:
+        print("Docker version 27.0.3, build 7d4bcd8")  # noqa: T201 what the program says
+        return 0
     if command == "ps":
         if rest != ("-aq", "--filter", "publish=3000"):
             return wrong(f"unknown arguments of ps: {rest}")

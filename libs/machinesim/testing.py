@@ -27,6 +27,9 @@ RECORDED: Final = ("fallocate", "chmod", "mkswap", "swapon", "touch", "test-comm
 class DockerMachineSim:
     """The directory with the program and all its machines."""
 
+    program = "clusterodm.libs.machinesim.docker_machine"
+    """What stands before `create` in the command line of its processes."""
+
     def __init__(self, folder: Path, network: int = 1) -> None:
         self.place = Place(folder)
         self.bin = folder / "bin"
@@ -37,13 +40,7 @@ class DockerMachineSim:
         write_program(
             self.bin / "docker-machine", f'exec {sys.executable} -m clusterodm.libs.machinesim.docker_machine "$@"'
         )
-        on_machines = self.place.root / BIN
-        write_program(on_machines / "docker", f'exec {sys.executable} -m clusterodm.libs.machinesim.docker "$@"')
-        write_program(on_machines / "sudo", 'exec "$@"')
-        for name in RECORDED:
-            write_program(on_machines / name, f'echo "$MACHINESIM_MACHINE {name} $*" >> {self.place.root}/done.txt')
-        for name in REAL:
-            (on_machines / name).symlink_to(str(shutil.which(name)))
+        write_machine_programs(self.place, self.place.root / BIN)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -96,6 +93,17 @@ class DockerMachineSim:
         """Put a machine there that docker-machine knows and nobody else."""
         note(self.place, name, driver, "127.0.0.1", 1)
         write_json(self.place.cloud / f"{name}.json", {"name": name, "driver": driver, "address": "127.0.0.1"})
+
+
+def write_machine_programs(place: Place, docker: Path) -> None:
+    """Write the programs of machines; `docker`: the folder for Docker's."""
+    on_machines = place.root / BIN
+    write_program(docker / "docker", f'exec {sys.executable} -m clusterodm.libs.machinesim.docker "$@"')
+    write_program(on_machines / "sudo", '[ "$1" = -E ] && shift\nexec "$@"')
+    for name in RECORDED:
+        write_program(on_machines / name, f'echo "$MACHINESIM_MACHINE {name} $*" >> {place.root}/done.txt')
+    for name in REAL:
+        (on_machines / name).symlink_to(str(shutil.which(name)))
 
 
 def write_program(path: Path, line: str) -> None:

@@ -6,26 +6,21 @@ api.digitalocean.com; nothing leaves this computer.
 
 import asyncio
 import os
-import shutil
-import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 
 from clusterodm.libs.machinesim.cloud_api import CloudApi
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, serving
 from clusterodm.libs.machinesim.flags import DRIVERS
 from clusterodm.libs.machinesim.testing import DockerMachineSim
+from tests.real_docker_machine import HOSTS, played, real_program
 
 pytestmark = pytest.mark.slow
 
-VARIABLE = "DOCKER_MACHINE"
-API = "api.digitalocean.com"
 LIMIT_S = 60
 CREATE = ("create", "--driver", "digitalocean", "--digitalocean-size", "s-1vcpu-1gb")
 MISSING = 'Docker machine "nobody" does not exist.'
@@ -55,40 +50,6 @@ class Program:
         return ran.returncode, ran.stdout, ran.stderr
 
 
-@asynccontextmanager
-async def played(upstream: str, folder: Path) -> AsyncIterator[dict[str, str]]:
-    """Play api.digitalocean.com: a proxy that answers for it with a certificate of its own; the variables that lead there."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "authority.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(API).configure_cert(context)
-    host, _, port = upstream.removeprefix("http://").partition(":")
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, ssl.SSLError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(f"CONNECT {API}:443 ".encode()), head
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await writer.drain()
-        with suppress(OSError, ssl.SSLError):
-            await writer.start_tls(context)
-            there = await asyncio.open_connection(host, int(port))
-            await asyncio.gather(pump(reader, there[1]), pump(there[0], writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield {"HTTPS_PROXY": address, "SSL_CERT_FILE": str(folder / "authority.pem")}
-    finally:
-        server.close()
-
-
 @pytest.fixture(params=["stand-in", "real"])
 async def program(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Program]:
     if request.param == "stand-in":
@@ -96,12 +57,10 @@ async def program(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             environment = {**os.environ, **sim.environment, "DIGITALOCEAN_ACCESS_TOKEN": TOKEN}
             yield Program([str(sim.bin / "docker-machine")], environment, sim)
         return
-    real = os.environ.get(VARIABLE, "")
-    if not real or not shutil.which(real):
-        pytest.skip(f"{VARIABLE} names no docker-machine (docs/autoscaler.md says how it is built)")
-    async with serving("digitalocean") as served, played(served.url, tmp_path) as way:
+    real = real_program()
+    async with serving("digitalocean") as served, played({HOSTS["digitalocean"]: served.url}, tmp_path) as way:
         environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{Path(real).parent}:{os.environ['PATH']}",
             "HOME": str(tmp_path),
             "MACHINE_STORAGE_PATH": str(tmp_path / "store"),
             "DIGITALOCEAN_ACCESS_TOKEN": TOKEN,
@@ -111,12 +70,34 @@ async def program(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Program([real], environment, cloud=served.cloud)
 
 
-@pytest.mark.parametrize("driver", ["digitalocean", "amazonec2"])
-async def test_a_driver_has_the_flags_that_the_stand_in_takes(program: Program, driver: str):
+async def flags(program: Program, driver: str) -> set[str]:
+    """Ask a driver which flags of its own it has."""
     code, out, _ = await program.run("create", "--driver", driver, "--help")
-    known = {line.split()[0].removeprefix("--") for line in out.splitlines() if line.strip().startswith(f"--{driver}")}
     assert code == 0
-    assert known == {line.split()[0] for line in DRIVERS[driver].splitlines() if line}
+    return {line.split()[0].removeprefix("--") for line in out.splitlines() if line.strip().startswith(f"--{driver}")}
+
+
+def known(driver: str) -> set[str]:
+    """The flags of a driver that the stand-in takes."""
+    return {line.split()[0] for line in DRIVERS[driver].splitlines() if line}
+
+
+@pytest.mark.parametrize("driver", ["digitalocean", "amazonec2", "scaleway"])
+async def test_a_driver_has_the_flags_that_the_stand_in_takes(program: Program, driver: str):
+    if not program.sim:
+        real_program(driver)
+    assert await flags(program, driver) == known(driver)
+
+
+async def test_hetzners_driver_of_the_originals_image_has_some_of_the_flags_that_the_stand_in_takes(program: Program):
+    """The real one is 2.0.1, which the original installs; the stand-in takes those of 5.0.2."""
+    if program.sim:
+        assert await flags(program, "hetzner") == known("hetzner")
+        return
+    real_program("hetzner")
+    found = await flags(program, "hetzner")
+    assert found < known("hetzner")
+    assert "hetzner-server-label" not in found
 
 
 @pytest.mark.parametrize(
