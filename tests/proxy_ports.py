@@ -41,6 +41,7 @@ class FakeCluster:
         """Tasks that are read only when somebody asks for them."""
         self.outdated: set[TaskId] = set()
         """Of these the scheduler knows more than the mirror."""
+        self.resets_count = 0
         self._revision = 0
 
     async def confirm(self, asked: ConfirmTasks) -> TasksConfirmed:

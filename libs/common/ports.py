@@ -211,6 +211,11 @@ class Bus(Protocol):
         ...
 
     @property
+    def connections_count(self) -> int:
+        """How many connections to NATS there have been: behind another one the store may be another, too."""
+        ...
+
+    @property
     def servers_count(self) -> int:
         """How many servers of NATS there may be: those that were named, and those they have told of."""
         ...

@@ -17,7 +17,7 @@ from clusterodm.libs.common.health.vitals import measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import now_ms, run
+from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms, run
 from clusterodm.libs.common.process.loops import FATAL, background, every
 from clusterodm.libs.common.process.memory import Trimmer
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
@@ -39,9 +39,10 @@ from clusterodm.services.proxy.forwarding.handlers.stage_in import AHEAD_COUNT
 from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.peers.adapters import PeerClient, SharedSecret, known_locations, shared_secret
 from clusterodm.services.proxy.peers.api import PeerRoutes, open_peers
+from clusterodm.services.proxy.peers.handlers import PeerHolders
 from clusterodm.services.proxy.peers.ports import UploadLocations
 from clusterodm.services.proxy.polling.core.task_info import known_info
-from clusterodm.services.proxy.recovery.handlers import Recovery, open_recovery
+from clusterodm.services.proxy.recovery.handlers.recovery import Recovery, open_recovery
 from clusterodm.services.proxy.server.access_log import AccessLog, written
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
@@ -135,7 +136,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             health,
             checker,
             recovery.is_sure,
-            recovery.last_run.knows_more,
+            recovery.comparison,
             access,
             traces_of(spool, cluster) if Spans.export is not None else None,
         )
@@ -159,13 +160,12 @@ async def recovering(  # noqa: PLR0913, PLR0917 what it compares
 ) -> AsyncIterator[tuple[Recovery, SharedSecret]]:
     """Compare the spool with the records, and share the proxies' secret, which is another one when records were lost."""
     secret = SharedSecret(bus, await shared_secret(bus, settings.nats_wait_s))
+    holders = PeerHolders(bus, PeerClient(), spool.instance, SystemClock(), lambda: secret.value)
     async with open_recovery(
-        bus,
-        cluster,
-        spool,
-        announcement(settings, spool, url),
+        *(bus, cluster, spool, announcement(settings, spool, url)),
         on_records_lost=forwarder.request_all,
         renew_secret=secret.renew,
+        holders=holders,
         wait_s=settings.nats_wait_s,
     ) as recovery:
         yield recovery, secret

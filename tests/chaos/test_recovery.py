@@ -107,12 +107,15 @@ class Scene:
         """Delete what NATS has kept."""
         shutil.rmtree(self.cluster.nats.store / "js")
 
-    async def starts_again(self) -> None:
+    async def starts_again(self, *also: str, register: bool = True) -> None:
         """Start NATS, the services, and register the node."""
         await asyncio.to_thread(self.cluster.nats.start)
+        for service in also:
+            self.cluster.start(service)
         self.cluster.start_all()
         await self.cluster.ready()
-        await until(self._registered, timeout_s=60, what="the node is registered")
+        if register:
+            await until(self._registered, timeout_s=60, what="the node is registered")
 
     async def _registered(self) -> bool:
         try:
@@ -153,6 +156,17 @@ class Scene:
         async with self.client() as http:
             lines: list[str] = (await http.get(f"/task/{task.task}/output")).json()
             return lines
+
+    async def is_told(self, url: str, task: Dataset, codes: set[int], times: int = 1) -> None:
+        """Poll at another proxy, as soon as it is there, until it has told so often how the task stands: nothing but this."""
+        told_count, deadline_s = 0, asyncio.get_running_loop().time() + 90
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
+            while told_count < times:
+                assert asyncio.get_running_loop().time() < deadline_s, f"told {told_count} times: {task}"
+                if (code := await Raw(url).poll(http, task)) is not None:
+                    told_count += 1
+                    assert code in codes, f"{code} after {told_count - 1} answers"
+                await asyncio.sleep(POLL_S)
 
     async def cancels(self, task: Dataset) -> None:
         """Cancel a task, and wait until its proxy has noted that."""
@@ -246,6 +260,44 @@ async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(unregist
         assert await scene.first_code(canceled) == TaskStatus.CANCELED.value
         await scene.removes(canceled)
         await scene.complete()
+
+
+async def canceled(scene: Scene, task: Dataset) -> None:
+    """Cancel it at the proxy that holds it, and let its proxy know."""
+    await scene.cancels(task)
+
+
+async def completed(scene: Scene, task: Dataset) -> None:
+    """Run it, on a node that joins now, and let nothing be left of it at its proxy."""
+    scene.node.set(task_time_s=0.5)
+    await scene.registers()
+    await until(lambda: not (scene.cluster.spool / task.task).exists(), timeout_s=60, what="its photos are gone")
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [(canceled, TaskStatus.CANCELED.value), (completed, TaskStatus.COMPLETED.value)],
+    ids=["canceled, restored as queued", "completed, restored as queued"],
+)
+async def test_no_poll_goes_back_at_a_proxy_that_does_not_hold_the_task_when_an_older_backup_is_restored(
+    unregistered: Scene, ends: Callable[[Scene, Dataset], Awaitable[None]], code: int
+):
+    scene, backup, task = unregistered, unregistered.folder / "backup", unregistered.waiting
+    url = scene.second_proxy()
+    await scene.commits(task)
+    await scene.is_told(url, task, {10, RUNNING})
+    await asyncio.to_thread(scene.cluster.kill_all)
+    await asyncio.to_thread(shutil.copytree, scene.cluster.nats.store / "js", backup)
+    await scene.starts_again(SECOND, register=False)
+    await ends(scene, task)
+    await scene.is_told(url, task, {code})
+    await asyncio.to_thread(scene.cluster.kill_all)
+    scene.store_is_lost()
+    await asyncio.to_thread(shutil.copytree, backup, scene.cluster.nats.store / "js")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(scene.is_told(url, task, {code}, times=25))
+        await scene.starts_again(SECOND)
+    assert not [line for line in task.lies if "error" in line]
 
 
 async def killed_before(scene: Scene) -> None:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clusterodm.libs.common.errors import Conflict
@@ -14,6 +15,9 @@ from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.peers.adapters import shared_secret
+from clusterodm.services.proxy.peers.handlers import HOLDING
+from clusterodm.services.proxy.peers.ports import AskHolding
+from clusterodm.services.proxy.spool.core.history import History
 from tests.ports import free_port
 from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
 from tests.waiting import until
@@ -177,6 +181,23 @@ async def test_a_marked_request_is_never_passed_on(upload_owner: ProxyUnderTest,
         headers = {**MULTIPART, "clusterodm-passed-on": mark}
 
         assert (await other.json("POST", f"/task/new/upload/{task}", body, headers))[0] == 404
+
+
+async def test_only_a_proxy_is_told_what_is_here_of_a_task(upload_owner: ProxyUnderTest) -> None:
+    task = TaskId(await upload_owner.init())
+    assert await upload_owner.upload(task, ("a.jpg", b"one")) == (200, {"success": True})
+    await upload_owner.json("POST", f"/task/new/commit/{task}")
+    await upload_owner.spool.remember(task, History(committed_at_ms=1))
+    question = msgspec.json.encode(AskHolding(task=task))
+
+    assert (await upload_owner.json("POST", HOLDING, question, {"clusterodm-passed-on": "spoofed"}))[0] == 403
+    assert (await upload_owner.json("POST", HOLDING, question))[0] == 403
+
+    marked = {"clusterodm-passed-on": await shared_secret(upload_owner.bus)}
+    status, said = await upload_owner.json("POST", HOLDING, question, marked)
+    assert (status, said["holding"]["is_held"], said["holding"]["is_submitted"]) == (200, True, True)
+    other = msgspec.json.encode(AskHolding(task=task, owner=Owner("bert")))
+    assert (await upload_owner.json("POST", HOLDING, other, marked)) == (200, {"holding": {}})
 
 
 @pytest.mark.parametrize(("honest", "address"), [(True, "http://elsewhere"), (False, "http://cluster")])

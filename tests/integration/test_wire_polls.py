@@ -13,7 +13,7 @@ from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model.nodes import Node, OptionValue
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, Moment, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
-from clusterodm.services.proxy.cluster.handlers import HOLD_S, RETRIES
+from clusterodm.services.proxy.cluster.handlers.confirming import HOLD_S, RETRIES
 from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
 from tests.waiting import until
 

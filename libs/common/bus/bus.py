@@ -96,7 +96,6 @@ class NatsBus:
         self._js: JetStreamContext = client.jetstream(timeout=5)
         self._replicas = Replicas(replicas_count)
         self._requests = Requests(client)
-        self._connections_count = 1
         self._answering: dict[str, Term] = {}
         """What this process leads and answers."""
         self._buckets: dict[str, NatsBucket[Any]] = {}
@@ -125,6 +124,11 @@ class NatsBus:
         return 0.0 if self.connected else self._absence.lasts_s
 
     @property
+    def connections_count(self) -> int:
+        """How many connections to NATS there have been; see ports.Bus. It grows before anything comes over a new one."""
+        return 1 + self._client.stats["reconnects"]
+
+    @property
     def servers_count(self) -> int:
         """How many servers of NATS there may be; see ports.Bus."""
         return len(self._client.servers)
@@ -142,7 +146,6 @@ class NatsBus:
         """Start the watches again, ask again what may be asked twice, and say of what this process is the leader."""
         for bucket in self._buckets.values():
             bucket.restart_watches()
-        self._connections_count += 1
         self._requests.reconnected()
         for owner, term in self._answering.items():
             await self._announce(owner, term)
@@ -354,8 +357,8 @@ class NatsBus:
                     )
                     consumer = await cancellable(subscribing)
                 tries_count = 0
-                sequence, connections_count = await self._hand_over_last(snapshot, handler), self._connections_count
-                while connections_count == self._connections_count:  # behind another one the stream may be another, too
+                sequence, connections_count = await self._hand_over_last(snapshot, handler), self.connections_count
+                while connections_count == self.connections_count:  # behind another one the stream may be another, too
                     with contextlib.suppress(nats.errors.TimeoutError):
                         for message in await cancellable(consumer.fetch(1, timeout=5)):
                             if message.metadata.sequence.stream > sequence:  # what is redelivered late is old

@@ -23,6 +23,8 @@ class Mirror(Generic[Value]):
         self.name = name
         self.values: dict[str, tuple[Value, int]] = {}
         self.loaded = asyncio.Event()
+        self.resets_count = 0
+        """How often the bucket began anew."""
         self._on_change = on_change
         """Called with key, old and new value."""
         self._gone: dict[str, int] = {}
@@ -65,6 +67,7 @@ class Mirror(Generic[Value]):
 
     def begin_anew(self) -> None:
         """Forget which revisions were seen: what comes from now on counts, however low its revision is."""
+        self.resets_count += 1
         self._gone.clear()
         self._last.clear()
         self.values = {key: (value, 0) for key, (value, _) in self.values.items()}

@@ -41,6 +41,7 @@ class MemoryBus:
         self.away_s = 0.0
         """How long it is known to be away, as the test plays it."""
         self.servers_count = 1
+        self.connections_count = 1
         self.faults = Faults()
         self.published: list[tuple[str, Any]] = []
         """Every event told: its name and message."""

@@ -124,6 +124,11 @@ class ClusterMirror:
         mirrors = (self._tasks, self._nodes, self._summary, self._options, self._machines)
         return all(mirror.loaded.is_set() for mirror in mirrors)
 
+    @property
+    def resets_count(self) -> int:
+        """How often KV `tasks` began anew."""
+        return self._tasks.resets_count
+
     def task(self, task: TaskId) -> TaskRecord | None:
         """Look up the last known record."""
         entry = self._tasks.values.get(task)

@@ -1,6 +1,7 @@
 """The view of the cluster: what is published of tasks, nodes, machines and totals, from memory."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from enum import Enum, auto
 from typing import Protocol
 
 from clusterodm.libs.common.errors import BusFailed
@@ -12,8 +13,60 @@ from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
 IsSure = Callable[[TaskId, Owner], Awaitable[bool]]
-IsBehind = Callable[[Task], bool]
 """Whether a task that the scheduler does not know is sure not to exist, for a client. Another's task is like one that nobody has."""
+StoreConnection = tuple[int, int]
+"""Behind which connection, and after which new beginning of KV `tasks`, records are read: behind another one they may be those of an older store."""
+
+
+class Standing(Enum):
+    """What the last record in the store is, beside what was done."""
+
+    LAST = auto()
+    """Nothing is known that it does not say."""
+    OLDER = auto()
+    """Its upload owner has done more, and tells the scheduler."""
+    UNSURE = auto()
+    """Its upload owner does not answer yet, or has nothing of the task."""
+
+
+class StoreComparison(Protocol):
+    """Holds records against what their upload owners know."""
+
+    @property
+    def connection(self) -> StoreConnection:
+        """Say which one it is now."""
+        ...
+
+    def is_compared(self, task: TaskId) -> bool:
+        """Whether a record of this task has been the last one over this connection: later ones are, too."""
+        ...
+
+    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+        """Hold a record against what its upload owner knows. It was the last one in the store behind this connection. Never raises."""
+        ...
+
+    def forget(self, task: TaskId) -> None:
+        """Compare a task once more."""
+        ...
+
+
+class Trust:
+    """Takes each record for the last one. Implements StoreComparison."""
+
+    connection = (0, 0)
+
+    def is_compared(self, task: TaskId) -> bool:
+        """Say that it has been."""
+        del task
+        return True
+
+    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+        """Compare nothing."""
+        del record, connection
+        return Standing.LAST
+
+    def forget(self, task: TaskId) -> None:
+        """Know nothing to forget."""
 
 
 class ClusterView(Protocol):
@@ -46,6 +99,11 @@ class Cluster(ClusterView, Protocol):
 
     def attempt(self, node_task: NodeTaskId) -> Attempt | None:
         """Look up an attempt by the id that its task has on the node."""
+        ...
+
+    @property
+    def resets_count(self) -> int:
+        """How often KV `tasks` began anew: what is in it may be older than what was there."""
         ...
 
     def machine(self, machine: MachineId) -> Machine | None:
@@ -89,12 +147,6 @@ async def always(task: TaskId, owner: Owner) -> bool:
     """Take the scheduler's word."""
     del task, owner
     return True
-
-
-def never(record: Task) -> bool:
-    """Take the mirror's word."""
-    del record
-    return False
 
 
 async def require_sure(is_sure: IsSure, task: TaskId, owner: Owner) -> None:

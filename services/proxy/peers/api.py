@@ -3,48 +3,69 @@
 A request that is passed on is marked with the secret of the cluster. Marked requests are answered where they arrive, so
 nothing goes round in circles; a mark with a wrong secret has that effect too, and no other. With the right one the address
 under which the client reached the cluster comes along (it goes into the options of split-merge runs).
+
+With the right mark another proxy may also ask what is here of a task (`POST /proxy/holding`), whoever's it is.
 """
 
 import hmac
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.errors import UploadOwnerUnavailable
 from clusterodm.services.proxy.exchange.nodeodm_api import UUID, UUID_AT_END, status_of, words_of
 from clusterodm.services.proxy.exchange.request import RequestContext, text
-from clusterodm.services.proxy.peers.handlers import RequestForwarding
-from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
+from clusterodm.services.proxy.peers.handlers import MARK, RequestForwarding
+from clusterodm.services.proxy.peers.ports import (
+    AskHolding,
+    ForwardedRequest,
+    HoldingAnswer,
+    PeerAnswer,
+    Peers,
+    UploadLocations,
+)
+from clusterodm.services.proxy.spool.core.upload import holding
 from clusterodm.services.proxy.spool.ports import Spool
 
 INIT: Final = "/task/new/init"
 UPLOAD: Final = "/task/new/upload"
 COMMIT: Final = "/task/new/commit"
-MARK: Final = b"clusterodm-passed-on"
 ADDRESS: Final = b"clusterodm-address"
 ALONG: Final = frozenset((b"accept", b"content-length", b"content-type", b"set-uuid", b"user-agent"))
 BACK: Final = frozenset((b"retry-after",))
+QUESTION_LIMIT_BYTES: Final = 4096
+FORBIDDEN: Final = 403
+NOT_OURS: Final = "This is asked by proxies of the cluster."
 
 
 class PeerRoutes:
     """Passes requests on to the proxy that holds their upload."""
 
     def __init__(
-        self, forwarding: RequestForwarding, secret: Callable[[], str], stall_s: float, public_address: str
+        self,
+        forwarding: RequestForwarding,
+        spool: Spool,
+        secret: Callable[[], str],
+        stall_s: float,
+        public_address: str,
     ) -> None:
         self._forwarding = forwarding
+        self._spool = spool
         self._secret = secret
         self._stall_s = stall_s
         self._public_address = public_address
 
     async def took(self, exchange: RequestContext) -> bool:
         """Answer a request that belongs elsewhere; False when it is to be answered here."""
-        if (mark := exchange.header(MARK)) is not None:
-            if hmac.compare_digest(mark, self._secret().encode()):
+        if exchange.header(MARK) is not None:
+            if self._is_peer(exchange):
                 exchange.given_origin = text(exchange.header(ADDRESS)) or ""
             return False
         task = task_of(exchange)
@@ -56,6 +77,24 @@ class PeerRoutes:
             await exchange.drain()
             await exchange.refuse(words_of(error), status_of(error))
             return True
+
+    async def holding(self, exchange: RequestContext) -> None:
+        """Say to another proxy what is here of a task."""
+        question = await exchange.body(QUESTION_LIMIT_BYTES, self._stall_s) if self._is_peer(exchange) else None
+        if question is None:
+            await exchange.drain()
+            await exchange.refuse(NOT_OURS, FORBIDDEN)
+            return
+        try:
+            asked = decode_json(question, AskHolding)
+        except Malformed as error:
+            await exchange.refuse(str(error))
+            return
+        answer = HoldingAnswer(holding=holding(self._spool.find(asked.task), asked.owner))
+        await exchange.json(msgspec.json.encode(answer))
+
+    def _is_peer(self, exchange: RequestContext) -> bool:
+        return hmac.compare_digest(exchange.header(MARK) or b"", self._secret().encode())
 
     async def _forward(self, exchange: RequestContext, task: TaskId) -> bool:
         is_commit = exchange.path.startswith(COMMIT)
@@ -121,4 +160,4 @@ def open_peers(  # noqa: PLR0913 what it works with
     public_address: str,
 ) -> PeerRoutes:
     """Put together how requests are passed on; `secret` is what the proxies know each other by."""
-    return PeerRoutes(RequestForwarding(bus, cluster, spool, locations, peers), secret, stall_s, public_address)
+    return PeerRoutes(RequestForwarding(bus, cluster, spool, locations, peers), spool, secret, stall_s, public_address)

@@ -8,22 +8,49 @@ whether the proxy that holds it is there does not show.
 
 A commit is first held against what is known of committed tasks, so that it gets the same answer again also when the proxy
 that took it is gone. Passed on once, a request is answered there, whatever KV `uploads` says by then.
+
+Proxies also ask each other what they have of a task (`PeerHolders`), when the records may be older than what was done: the other proxy is found by
+its announcement (KV `proxies`), as it was last seen while NATS is away. One that does not answer is left alone for a moment.
 """
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+import msgspec
 import structlog
 
-from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import BusFailed, NotFound
 from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.buckets import PROXIES
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
 from clusterodm.libs.common.model.tasks import Upload
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.untrusted import Malformed, decode_json
+from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.errors import UploadOwnerUnavailable
-from clusterodm.services.proxy.peers.ports import ForwardedRequest, PeerAnswer, Peers, UploadLocations
+from clusterodm.services.proxy.peers.ports import (
+    AskHolding,
+    ForwardedRequest,
+    HoldingAnswer,
+    PeerAnswer,
+    Peers,
+    UploadLocations,
+)
+from clusterodm.services.proxy.spool.core.history import Holding
 from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
+
+HOLDING: Final = "/proxy/holding"
+MARK: Final = b"clusterodm-passed-on"
+"""The header with the secret of the cluster."""
+HOLDING_S: Final = 1.0
+"""How long another proxy has to say what it has of a task."""
+LEFT_ALONE_S: Final = 0.5
 
 
 class RequestForwarding:
@@ -66,3 +93,64 @@ class RequestForwarding:
         except NotFound:
             return False
         return True
+
+
+class PeerHolders:
+    """Asks the other proxies what they have of tasks. Implements recovery/ports.Holders."""
+
+    def __init__(self, bus: Bus, peers: Peers, us: InstanceId, clock: Clock, secret: Callable[[], str]) -> None:
+        self._bus = bus
+        self._peers = peers
+        self._us = us
+        self._clock = clock
+        self._secret = secret
+        self._urls: dict[InstanceId, str] = {}
+        self._silent_until: dict[InstanceId, Instant] = {}
+
+    def __repr__(self) -> str:
+        """Show which are known."""
+        return f"PeerHolders({sorted(self._urls)})"
+
+    async def others(self) -> Sequence[InstanceId]:
+        """List the other proxies that have announced themselves. Raises BusFailed."""
+        announced = await (await self._bus.bucket(PROXIES)).load()
+        self._urls.update((InstanceId(key), entry.value.url) for key, entry in announced.items())
+        return [InstanceId(key) for key in announced if key != self._us]
+
+    async def ask(self, proxy: InstanceId, task: TaskId, owner: Owner | None = None) -> Holding | None:
+        """Ask what one has of a task; None: it does not answer, or nobody knows where it is."""
+        if (until := self._silent_until.get(proxy)) is not None and self._clock.instant() < until:
+            return None
+        url = await self._url(proxy)
+        known = await self._ask(url, msgspec.json.encode(AskHolding(task=task, owner=owner))) if url else None
+        if known is None:
+            self._silent_until[proxy] = self._clock.instant() + LEFT_ALONE_S
+        else:
+            self._silent_until.pop(proxy, None)
+        return known
+
+    async def _url(self, proxy: InstanceId) -> str | None:
+        try:
+            entry = await (await self._bus.bucket(PROXIES)).get(proxy)
+        except BusFailed:
+            entry = None
+        if entry is not None:
+            self._urls[proxy] = entry.value.url
+        return self._urls.get(proxy)
+
+    async def _ask(self, url: str, question: bytes) -> Holding | None:
+        async def body() -> AsyncIterator[bytes]:
+            yield question
+
+        headers: list[Header] = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(question)),
+            (MARK, self._secret().encode()),
+        ]
+        try:
+            async with asyncio.timeout(HOLDING_S):
+                answer = await self._peers.post(url, ForwardedRequest(HOLDING.encode(), headers, body()))
+            return decode_json(answer.body, HoldingAnswer).holding
+        except (UploadOwnerUnavailable, TimeoutError, Malformed) as error:
+            log.debug("holding.unknown", url=url, reason=str(error) or type(error).__name__)
+            return None

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clusterodm.libs.common.model.tasks import Upload
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import Frozen, Owner, TaskId
+from clusterodm.services.proxy.spool.core.history import Holding
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,20 @@ class PeerAnswer:
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+
+
+class AskHolding(Frozen, frozen=True, kw_only=True):
+    """Asks a proxy what it has of a task."""
+
+    task: TaskId
+    owner: Owner | None = None
+    """Of another owner's, nothing; None: whoever's it is."""
+
+
+class HoldingAnswer(Frozen, frozen=True, kw_only=True):
+    """Its answer. A proxy of an earlier version answers something else."""
+
+    holding: Holding
 
 
 class Peers(Protocol):

@@ -15,7 +15,7 @@ from clusterodm.libs.common.http_io.origins import Timeouts
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES, NOT_FOUND, cannot_handle
 from clusterodm.services.proxy.exchange.request import RequestContext

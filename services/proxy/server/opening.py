@@ -6,8 +6,8 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.actions.api import open_actions
 from clusterodm.services.proxy.callbacks.api import open_callbacks
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
-from clusterodm.services.proxy.cluster.ports import Cluster, IsBehind, IsSure, always, never
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, StoreComparison, always
 from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from clusterodm.services.proxy.nodes.ports import Upstream
 from clusterodm.services.proxy.peers.api import PeerRoutes
@@ -37,13 +37,13 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
     health: ProxyHealth,
     checker: TokenChecker,
     is_sure: IsSure = always,
-    is_behind: IsBehind = never,
+    comparison: StoreComparison | None = None,
     access: AccessLog | None = None,
     trace_of: TraceOf | None = None,
 ) -> Router:
     """Put the HTTP side together. Nodes are polled by one way, and stream by another."""
     clock, stall_s = SystemClock(), settings.upload_stall_timeout_s
-    finder = TaskFinder(bus, cluster, clock, is_sure=is_sure, is_behind=is_behind)
+    finder = TaskFinder(bus, cluster, clock, is_sure=is_sure, comparison=comparison)
     polling = open_polling(bus, cluster, polls, finder, clock, fresh_s=settings.poll_fresh_ms / 1000)
     stories = Stories(
         uploads=uploads,

@@ -5,7 +5,7 @@ That is: to the proxy that holds its upload (peers), or to the story that answer
 original does, 200 with `{"error": "Cannot handle …"}`.
 
 Without token, also where one is set: preflight requests, the pages of the web interface, /auth/*, /healthz, /readyz; a node's
-POST /commit and a machine's /machine/lease, /machine/boot-log and /machine/boot-output, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
+POST /commit, a machine's /machine/lease, /machine/boot-log and /machine/boot-output, and another proxy's /proxy/holding, which have secrets of their own. A wrong token is 401 (PyODM: "Do you need to set a token?") with
 NodeODM's words, which its page shows.
 """
 
@@ -34,6 +34,7 @@ from clusterodm.services.proxy.exchange.nodeodm_api import (
 )
 from clusterodm.services.proxy.exchange.request import OK, BodyStalled, ClientGone, RequestContext
 from clusterodm.services.proxy.peers.api import COMMIT, INIT, UPLOAD, PeerRoutes
+from clusterodm.services.proxy.peers.handlers import HOLDING
 from clusterodm.services.proxy.polling.api import PollRoutes
 from clusterodm.services.proxy.results.api import ResultRoutes, is_download
 from clusterodm.services.proxy.server.access_log import Answered, AnsweredRequest
@@ -58,6 +59,7 @@ PUBLIC: Final = frozenset(
         "/machine/lease",
         "/machine/boot-log",
         "/machine/boot-output",
+        HOLDING,
     )
 )
 CREATING: Final = "/task/new/"
@@ -124,6 +126,7 @@ class Router:
             "/machine/lease": (GET, stories.callbacks.renew_lease),
             "/machine/boot-log": (POST, stories.callbacks.boot_failed),
             "/machine/boot-output": (POST, stories.callbacks.boot_output),
+            HOLDING: (POST, stories.peers.holding),
             "/healthz": (GET, self._health),
             "/readyz": (GET, self._health),
         }

@@ -190,6 +190,11 @@ class RecoveredSpool(Protocol):
     """What recovering needs of the spool."""
 
     @property
+    def instance(self) -> InstanceId:
+        """Whose spool this is."""
+        ...
+
+    @property
     def incarnation(self) -> Incarnation | None:
         """The store that its tasks were submitted to; None: it is not known, for a new spool or one of an earlier version."""
         ...

@@ -13,7 +13,7 @@ An answer about a task that runs is kept by these rules:
 
     age       counts from the moment at which the node was asked: what is told is never older than the limit
     record    the answer was put together with one revision of the task's record and counts with that one only. Whoever tells it has that
-              revision confirmed (cluster/handlers.py): so no cancel, no end, no restart and no other node is missed
+              revision confirmed (cluster/handlers/confirming.py): so no cancel, no end, no restart and no other node is missed
     content   only that a task runs is told again. That it waits on its node, or has ended there, is asked for each time: those
               change into what has been told of it already, this changes by a change of the record alone
     console   lines from one on answer whoever wants later ones

@@ -23,7 +23,7 @@ from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.tenancy import Tenant
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.polling.core.task_info import cluster_info, within
 from clusterodm.services.proxy.polling.handlers.node_answers import FreshAnswers
@@ -77,7 +77,7 @@ class PollCoalescer:
     def __init__(self, reader: Reader, finder: TaskFinder, answers: FreshAnswers, cluster: Cluster) -> None:
         self._reader = reader
         self._finder = finder
-        self._is_behind = finder.is_behind
+        self._comparison = finder.comparison
         self._confirmer = finder.confirmer
         self._answers = answers
         self._cluster = cluster
@@ -108,7 +108,7 @@ class PollCoalescer:
             record is None
             or record.task.removed
             or not may_touch(owner, record.task.owner)
-            or self._is_behind(record.task)
+            or not self._comparison.is_compared(poll.task)
         ):
             take(None)
             return None

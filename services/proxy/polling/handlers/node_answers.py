@@ -35,7 +35,7 @@ from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.nodeodm.client import CONSOLE_LIMIT_BYTES
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
-from clusterodm.services.proxy.cluster.handlers import Confirmer
+from clusterodm.services.proxy.cluster.handlers.confirming import Confirmer
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
 from clusterodm.services.proxy.polling.core.node_queries import (

@@ -1,6 +1,6 @@
 """What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
-The order for one task: find its record (cluster/handlers.py); if it runs, say what its node has just said (node_answers.py), if the
+The order for one task: find its record (cluster/handlers/finding.py); if it runs, say what its node has just said (node_answers.py), if the
 record's owner says that nothing has changed; else ask its node for at most a second, whose word that it goes on is the latest there can
 be. Otherwise have the record confirmed by its owner: through any number of proxies no client sees an earlier state after a later one. Then
 fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves here only when nothing at all is known, and
@@ -28,7 +28,7 @@ from clusterodm.libs.common.model.nodes import NodeOption
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.polling.core.node_queries import NodeAnswer
 from clusterodm.services.proxy.polling.core.task_info import (
@@ -131,9 +131,12 @@ class Reader:
         said = await self._said_of_running(record, from_line)
         if said is not None and not contradicts(record.task, said):
             return self._from_node(record.task, said, from_line)
-        latest = await self._finder.confirmed(record)
+        was_seen = said is not None
+        latest = await self._finder.confirmed(record, seen_on_node=was_seen)
         if latest is not record:
             said = await self._said_of_running(latest, from_line)
+            if was_seen and said is None:
+                latest = await self._finder.confirmed(latest)
         return await self._confirmed_info(latest.task, said, from_line)
 
     async def _said_of_running(self, record: TaskRecord, from_line: int | None) -> dict[str, Any] | None:

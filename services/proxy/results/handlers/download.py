@@ -21,7 +21,7 @@ from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster import core as rented
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.exchange.nodeodm_api import no_route
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
 from clusterodm.services.proxy.results.core import (

@@ -26,6 +26,16 @@ class History(Frozen, frozen=True, kw_only=True):
     end: KnownEnd | None = None
 
 
+class Holding(Frozen, frozen=True, kw_only=True):
+    """What a proxy has of a task."""
+
+    is_held: bool = False
+    """Its files, or what is kept beside them: it was committed here, and has not ended for good."""
+    is_submitted: bool = False
+    """The scheduler has acknowledged it once."""
+    history: History | None = None
+
+
 def begun(history: History, placed: Placed, now_ms: WallMs) -> History:
     """Note an attempt that is about to begin."""
     attempt = KnownAttempt(

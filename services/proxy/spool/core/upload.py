@@ -14,10 +14,11 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import StagedFiles, SubmitTask
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
-from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.history import History, Holding
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 """The original's words for an upload that is unknown, committed, or gone."""
@@ -128,6 +129,14 @@ class SpooledUpload(Frozen, frozen=True, kw_only=True):
     """Where files of it went before the commit, and have not been removed or taken over yet."""
     history: History | None = None
     """What was done with it since the scheduler has acknowledged it; None: it has not, or an earlier version did not keep it."""
+
+
+def holding(held: SpooledUpload | None, owner: Owner | None = None) -> Holding:
+    """Say what a spool has of a task. `owner`: of another's, nothing."""
+    if held is None or not held.committed or (owner is not None and not may_touch(owner, held.draft.owner)):
+        return Holding()
+    is_submitted = Mark.SUBMITTED in held.marks
+    return Holding(is_held=True, is_submitted=is_submitted, history=held.history if is_submitted else None)
 
 
 def safe_name(filename: str) -> str:

@@ -25,7 +25,7 @@ from clusterodm.libs.common.ports import Handler
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.cluster.handlers import AWAY_S, HOLD_S, Confirmer
+from clusterodm.services.proxy.cluster.handlers.confirming import AWAY_S, HOLD_S, Confirmer
 from tests.waiting import until
 
 TASK = Task(

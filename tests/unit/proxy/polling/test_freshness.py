@@ -15,7 +15,7 @@ from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, Task, Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.polling.core.node_queries import (
     CONSOLE_LIMIT_CHARS,

@@ -27,7 +27,8 @@ from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Moment, Statu
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.cluster.handlers import HOLD_S, TaskFinder
+from clusterodm.services.proxy.cluster.handlers.confirming import HOLD_S
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll
 from clusterodm.services.proxy.polling.handlers.node_answers import NodePoller, strings

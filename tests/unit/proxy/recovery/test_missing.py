@@ -10,7 +10,7 @@ from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.recovery.handlers import MissingInputs
+from clusterodm.services.proxy.recovery.handlers.recovery import MissingInputs
 from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster

@@ -6,21 +6,21 @@ from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
-from clusterodm.libs.common.messages.tasks import REMOVE_TASK, KnownAttempt, KnownEnd, TaskRef
-from clusterodm.libs.common.model.tasks import Attempt, Moment, Task, TaskState
-from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.messages.tasks import REMOVE_TASK, TaskRef
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.actions.handlers import ClientActions
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret
-from clusterodm.services.proxy.recovery.handlers import SETTLE_S, Recovery
+from clusterodm.services.proxy.peers.handlers import PeerHolders
+from clusterodm.services.proxy.recovery.core import SETTLE_S
+from clusterodm.services.proxy.recovery.handlers.comparing import RecordComparison
+from clusterodm.services.proxy.recovery.handlers.recovery import Recovery
 from clusterodm.services.proxy.spool.core.history import History
-from clusterodm.services.proxy.spool.core.upload import Draft, Mark
-from tests.fake_scheduler import task
+from clusterodm.services.proxy.spool.core.upload import Draft
 from tests.memory_spool import MemorySpool
-from tests.proxy_ports import FakeCluster
+from tests.proxy_ports import FakeCluster, FakePeers
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
 OTHER = TaskId("22222222-2222-4333-8444-555555555555")
@@ -33,7 +33,12 @@ class Scene:
         self.spool, self.bus, self.clock = spool, bus, clock
         self.looks_count = 0
         self.secret = SharedSecret(bus, "ours")
-        self.recovery = Recovery(bus, spool, clock, self.on_records_lost, self.secret.renew)
+        self.recovery = self.started()
+
+    def started(self) -> Recovery:
+        holders = PeerHolders(self.bus, FakePeers(), self.spool.instance, self.clock, lambda: self.secret.value)
+        comparison = RecordComparison(self.bus, FakeCluster(), self.spool, holders, self.clock)
+        return Recovery(self.bus, self.spool, self.clock, self.on_records_lost, self.secret.renew, comparison)
 
     def on_records_lost(self) -> None:
         self.looks_count += 1
@@ -101,13 +106,13 @@ async def test_nothing_is_said_not_to_exist_either_after_a_restart_soon_after_th
     await scene.recovery.compare()
     await scene.loses_its_store()
     await scene.recovery.compare()
-    again = Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew)
+    again = scene.started()
     await again.compare()
     assert not await again.is_sure(OTHER, NOBODY)
     scene.clock.step_wall_s(step_s)
     scene.clock.pass_s(SETTLE_S + 1)
     assert await again.is_sure(OTHER, NOBODY)
-    later = Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew)
+    later = scene.started()
     await later.compare()
     scene.clock.pass_s(0 if step_s >= 0 else SETTLE_S)
     assert await later.is_sure(OTHER, NOBODY)
@@ -142,54 +147,3 @@ async def test_an_action_on_a_task_whose_record_is_lost_is_to_be_tried_again(
     async with scene.bus.serve("scheduler", {REMOVE_TASK: remove}):
         with pytest.raises(raised):
             await actions.act("remove", {"uuid": TASK}, Caller(Owner(""), "", ""))
-
-
-def known(number: int) -> KnownAttempt:
-    return KnownAttempt(
-        number=number, node=NodeId("n"), hostname="h", port=3000, node_task_id=NodeTaskId(f"attempt-{number}")
-    )
-
-
-def record(*attempts: int, state: TaskState = TaskState.WAITING) -> Task:
-    made = (Attempt(number=each, node=NodeId("n"), node_task_id=NodeTaskId(f"attempt-{each}")) for each in attempts)
-    return task(TASK, state, attempts=tuple(made))
-
-
-async def restarted(scene: Scene, *attempts: int) -> Recovery:
-    await scene.spool.remember(TASK, History(attempts=tuple(map(known, attempts))))
-    await scene.spool.mark(TASK, Mark.SUBMITTED)
-    return Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew)
-
-
-async def test_a_record_of_an_older_store_is_no_answer_until_it_is_put_right(scene: Scene):
-    last_run = (await restarted(scene, 1, 2)).last_run
-    assert last_run.knows_more(record())
-    assert last_run.knows_more(record(1))
-    assert not last_run.knows_more(record(1, 2))
-    assert not last_run.knows_more(record()), "what comes later is not held against what was done before the start"
-
-
-async def test_what_was_written_of_a_task_after_its_end_is_no_restart(scene: Scene):
-    end = KnownEnd(state=TaskState.CANCELED, at_ms=1_000)
-    await scene.spool.remember(TASK, History(end=end))
-    await scene.spool.mark(TASK, Mark.SUBMITTED)
-    last_run = Recovery(scene.bus, scene.spool, scene.clock, scene.on_records_lost, scene.secret.renew).last_run
-    written = task(TASK, TaskState.WAITING, timeline=(Moment(at_ms=2_000, text="Waiting for a node"),))
-    assert last_run.knows_more(written)
-    assert not last_run.knows_more(task(TASK, TaskState.WAITING, restarted_at_ms=1_001))
-
-
-@pytest.mark.parametrize("shown", [record(state=TaskState.FAILED), record(1), task(OTHER, TaskState.WAITING)])
-async def test_ended_tasks_those_with_all_attempts_and_those_of_others_are_answered(scene: Scene, shown: Task):
-    assert not (await restarted(scene, 1)).last_run.knows_more(shown)
-
-
-async def test_a_poll_is_not_answered_from_a_record_of_an_older_store(scene: Scene):
-    cluster = FakeCluster()
-    cluster.put(record())
-    knows_more = (await restarted(scene, 1)).last_run.knows_more
-    finder = TaskFinder(scene.bus, cluster, scene.clock, is_behind=knows_more)
-    with pytest.raises(BusFailed, match="older than what was done"):
-        await finder.find(TASK, NOBODY, "info")
-    cluster.put(record(1))
-    assert (await finder.find(TASK, NOBODY, "info")).revision == 2

@@ -25,7 +25,7 @@ from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, N
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
-from clusterodm.services.proxy.cluster.handlers import TaskFinder
+from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.results.handlers.download import Results
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest

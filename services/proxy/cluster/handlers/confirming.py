@@ -1,4 +1,4 @@
-"""Finding a task for its owner, and whether what the mirror says of it is still so.
+"""Whether what the mirror says of a task is still so.
 
 No answer is given from a mirror alone: it may be behind another proxy's.
 
@@ -28,16 +28,13 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
-from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
-from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import ENDED, TASKS
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, SeenTask, TaskRecord, TaskRef
-from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.retry import RetryPolicy
-from clusterodm.services.proxy.cluster.ports import Cluster, IsBehind, IsSure, always, never, require_sure
-from clusterodm.services.proxy.exchange.nodeodm_api import no_task
+from clusterodm.services.proxy.cluster.ports import Cluster
 
 log = structlog.get_logger()
 
@@ -116,7 +113,7 @@ class Confirmer:
 
     async def confirm(self, record: TaskRecord) -> TaskRecord:
         """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""
-        return await retried(lambda: self._confirmed(record), self._clock)
+        return await retried(lambda: self.confirm_now(record), self._clock)
 
     @property
     def is_prompt(self) -> bool:
@@ -141,7 +138,8 @@ class Confirmer:
         except (BusFailed, TimeoutError):
             return False
 
-    async def _confirmed(self, record: TaskRecord) -> TaskRecord:
+    async def confirm_now(self, record: TaskRecord) -> TaskRecord:
+        """Confirm a record, or raise at once."""
         if not self._bus.connected:
             if self._bus.servers_count == 1 and self._bus.away_s > AWAY_S:
                 return record
@@ -221,77 +219,3 @@ class Confirmer:
         if ended := await (await self._bus.bucket(ENDED)).get(task):
             return TaskRecord(task=ended.value.task, revision=ended.value.revision, archived=True)
         return None
-
-
-class TaskFinder:
-    """Finds tasks for their owners: in the mirror, else where ended ones are kept, else the scheduler is asked."""
-
-    def __init__(
-        self, bus: Bus, cluster: Cluster, clock: Clock, *, is_sure: IsSure = always, is_behind: IsBehind = never
-    ) -> None:
-        self._bus = bus
-        self._cluster = cluster
-        self._clock = clock
-        self._is_sure = is_sure
-        self.is_behind = is_behind
-        self.confirmer = Confirmer(bus, cluster, clock)
-
-    async def find(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
-        """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
-        record = self._cluster.task(task)
-        if record is None or not may_touch(owner, record.task.owner):
-            # another's goes the whole way of one that is unknown: its time must not tell
-            record = await self._ended(task)
-        if record is None or not may_touch(owner, record.task.owner):
-            record = await self._request_task(task, owner, action)
-        if record.task.removed:
-            raise NotFound(no_task(task, action))
-        if self.is_behind(record.task):
-            raise BusFailed(f"the record of {task} is older than what was done")
-        return record
-
-    async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
-        """Find a task of which somebody wants the result. Raises as `find`.
-
-        Another proxy may have said that it is complete, of this run or of one after a restart. One that has ended here may be fetched
-        while nobody can say whether that was its last end.
-        """
-        record = await self.find(task, owner, action)
-        if record.task.state.ended and not self._bus.connected:
-            return record.task
-        try:
-            return (await self.confirmed(record)).task
-        except BusFailed:
-            if record.task.state.ended:
-                return record.task
-            raise
-
-    async def confirmed(self, record: TaskRecord) -> TaskRecord:
-        """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell."""
-        try:
-            latest = await self.confirmer.confirm(record)
-        except Removed:
-            raise NotFound(no_task(record.task.id, "info")) from None
-        except NotFound:
-            raise BusFailed(f"{record.task.id} is known here, and its owner does not know it") from None
-        if latest.task.removed:
-            raise NotFound(no_task(record.task.id, "info"))
-        return latest
-
-    async def _ended(self, task: TaskId) -> TaskRecord | None:
-        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
-        try:
-            return await self._cluster.recall(task)
-        except BusFailed:
-            return None
-
-    async def _request_task(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
-        asked = TaskRef(task=task, owner=owner)
-        try:
-            record = await retried(lambda: self._bus.request(GET_TASK, asked, timeout_s=0.9), self._clock)
-        except NotFound as error:
-            if not isinstance(error, Removed):
-                await require_sure(self._is_sure, task, owner)
-            raise NotFound(no_task(task, action)) from None
-        self._cluster.learn(record)
-        return record

@@ -1,5 +1,9 @@
 """Whether the records are those that this proxy knows, and what it does when they are not.
 
+Records may be older than what was done, and only upload owners know that: an older store was restored, under its old incarnation. So each record is
+held against what its upload owner knows (comparing.py), and a task that the scheduler does not know is asked for at the other proxies, for a while
+after each new connection to NATS.
+
 The spool keeps the incarnation of the store (libs/common/bus/incarnation.py) beside its uploads. Another one in NATS means that the records
 were lost. Then all held tasks are looked at again, and submitted again by their loops (forwarding/handlers/forwarder.py), what is held is
 announced again, the secret of the proxies is written again, and for a while "the scheduler does not know it" is no answer for clients: other proxies submit theirs again, too.
@@ -13,7 +17,7 @@ A proxy announces itself with its spool (KV `proxies`): should it not come back,
 The announcement outlives the proxy, by months and not for ever: each one that runs announces itself again when it is not there.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -33,14 +37,14 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.spool.core.history import is_behind
-from clusterodm.services.proxy.spool.core.upload import Mark, SpooledUpload
+from clusterodm.services.proxy.recovery.core import SETTLE_S
+from clusterodm.services.proxy.recovery.handlers.comparing import RecordComparison
+from clusterodm.services.proxy.recovery.ports import Holders
+from clusterodm.services.proxy.spool.core.upload import Mark
 from clusterodm.services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
 
 log = structlog.get_logger()
 
-SETTLE_S: Final = 60.0
-"""How long the proxies of a cluster take to submit again what they hold, at most."""
 FRESH_S: Final = 1.0
 """How old what is known of the incarnation may be when a client is about to hear that a task does not exist."""
 
@@ -52,43 +56,17 @@ NEEDED_IN: Final = frozenset((TaskState.WAITING, TaskState.RUNNING))
 KEPT_S: Final = 90 * 24 * 3600
 
 
-class LastRun:
-    """What the spool says was done for held tasks before this start.
-
-    A record that knows less comes from an older backup of the store. Until the task has been submitted again, and its record is put right by that,
-    no poll is answered from it: the client would see an earlier state than before. Then nothing is compared any more.
-    """
-
-    def __init__(self, held: Iterable[SpooledUpload]) -> None:
-        self._histories = {
-            each.draft.task: each.history for each in held if each.history and Mark.SUBMITTED in each.marks
-        }
-
-    def __repr__(self) -> str:
-        """Show how many tasks have still to be compared."""
-        return f"LastRun({len(self._histories)})"
-
-    def knows_more(self, record: Task) -> bool:
-        """Whether a record is older than what was done."""
-        history = self._histories.get(record.id)
-        if history is None:
-            return False
-        if not record.state.ended and is_behind(record, history):
-            return True
-        del self._histories[record.id]
-        return False
-
-
 class Recovery:
     """Watches over the incarnation. `compare` is called every few seconds."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 all that may be another than this proxy knows
         self,
         bus: Bus,
         spool: RecoveredSpool,
         clock: Clock,
         on_records_lost: Callable[[], None],
         renew_secret: Callable[[], Awaitable[None]],
+        comparison: RecordComparison,
     ) -> None:
         self._bus = bus
         self._spool = spool
@@ -97,7 +75,7 @@ class Recovery:
         self._renew_secret = renew_secret
         self._compared_at: Instant | None = None
         self._settled_at = clock.instant()
-        self.last_run = LastRun(spool.held())
+        self.comparison = comparison
 
     async def compare(self, wait_s: float = 0.0) -> None:
         """Compare the incarnation with the spool's. Raises BusFailed."""
@@ -126,7 +104,9 @@ class Recovery:
         now = self._clock.instant()
         if self._compared_at is None or now - self._compared_at > FRESH_S:
             await self.compare()
-        return self._clock.instant() >= self._settled_at
+        if self._clock.instant() < self._settled_at:
+            return False
+        return not await self.comparison.may_be_held(task, owner)
 
 
 class MissingInputs:
@@ -204,12 +184,19 @@ async def open_recovery(  # noqa: PLR0913 all that may be another than this prox
     *,
     on_records_lost: Callable[[], None],
     renew_secret: Callable[[], Awaitable[None]],
+    holders: Holders,
     wait_s: float,
 ) -> AsyncIterator[Recovery]:
     """Notice when records are lost, older than what was done, or speak of photos that are not here, while the context is open."""
-    recovery = Recovery(bus, spool, SystemClock(), on_records_lost, renew_secret)
+    clock, missing, presence = SystemClock(), MissingInputs(bus, cluster, spool), Presence(bus, proxy)
+
+    async def make_known() -> None:
+        await renew_secret()
+        await presence.announce()
+
+    comparison = RecordComparison(bus, cluster, spool, holders, clock)
+    recovery = Recovery(bus, spool, clock, on_records_lost, make_known, comparison)
     await recovery.compare(wait_s)
-    missing, presence = MissingInputs(bus, cluster, spool), Presence(bus, proxy)
     missing.watch()
     async with (
         background(lambda: every(COMPARE_EVERY_S, recovery.compare, "compare incarnations"), "compare incarnations"),

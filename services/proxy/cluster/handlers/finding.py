@@ -1,0 +1,120 @@
+"""Finding a task for its owner: in the mirror, else where ended ones are kept, else the scheduler is asked.
+
+What is found is answered when it is the last record (confirming.py) of a store that knows what was done. A store that was restored
+from an older backup does not: the first record of each task that is looked at over a new connection to NATS is held against what its upload
+owner knows (`StoreComparison`), and who polls it waits until the record has been put right. What a node says of its task needs
+no such proof, where its upload owner says nothing against it.
+"""
+
+from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.handlers.confirming import Confirmer, retried
+from clusterodm.services.proxy.cluster.ports import (
+    Cluster,
+    IsSure,
+    Standing,
+    StoreComparison,
+    Trust,
+    always,
+    require_sure,
+)
+from clusterodm.services.proxy.exchange.nodeodm_api import no_task
+
+
+class TaskFinder:
+    """Finds tasks for their owners."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        cluster: Cluster,
+        clock: Clock,
+        *,
+        is_sure: IsSure = always,
+        comparison: StoreComparison | None = None,
+    ) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._clock = clock
+        self._is_sure = is_sure
+        self.comparison = comparison or Trust()
+        self.confirmer = Confirmer(bus, cluster, clock)
+
+    async def find(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
+        record = self._cluster.task(task)
+        if record is None or not may_touch(owner, record.task.owner):
+            # another's goes the whole way of one that is unknown: its time must not tell
+            record = await self._ended(task)
+        if record is None or not may_touch(owner, record.task.owner):
+            record = await self._request_task(task, owner, action)
+        if record.task.removed:
+            raise NotFound(no_task(task, action))
+        if self.comparison.is_compared(task) or not self._bus.connected:
+            return record
+        return await self.confirmed(record, seen_on_node=True)
+
+    async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
+        """Find a task of which somebody wants the result. Raises as `find`.
+
+        Another proxy may have said that it is complete, of this run or of one after a restart. One that has ended here may be fetched
+        while nobody can say whether that was its last end.
+        """
+        record = await self.find(task, owner, action)
+        if record.task.state.ended and not self._bus.connected:
+            return record.task
+        try:
+            return (await self.confirmed(record)).task
+        except BusFailed:
+            if record.task.state.ended:
+                return record.task
+            raise
+
+    async def confirmed(self, record: TaskRecord, *, seen_on_node: bool = False) -> TaskRecord:
+        """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell.
+
+        `seen_on_node`: what is answered is what its node has just said, or that is still to be asked. Then nothing but the word of its upload
+        owner speaks against it.
+        """
+        try:
+            latest = await retried(lambda: self._compared(record, seen_on_node), self._clock)
+        except Removed:
+            raise NotFound(no_task(record.task.id, "info")) from None
+        except NotFound:
+            raise BusFailed(f"{record.task.id} is known here, and its owner does not know it") from None
+        if latest.task.removed:
+            raise NotFound(no_task(record.task.id, "info"))
+        return latest
+
+    async def _compared(self, record: TaskRecord, seen_on_node: bool) -> TaskRecord:
+        connection = self.comparison.connection
+        latest = await self.confirmer.confirm_now(record)
+        if latest.revision < record.revision:
+            self.comparison.forget(record.task.id)
+        standing = Standing.LAST if latest.task.removed else await self.comparison.compare(latest.task, connection)
+        if standing is Standing.OLDER or (standing is Standing.UNSURE and not seen_on_node):
+            raise BusFailed(f"the record of {record.task.id} may be older than what was done")
+        return latest
+
+    async def _ended(self, task: TaskId) -> TaskRecord | None:
+        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
+        try:
+            return await self._cluster.recall(task)
+        except BusFailed:
+            return None
+
+    async def _request_task(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
+        asked = TaskRef(task=task, owner=owner)
+        try:
+            record = await retried(lambda: self._bus.request(GET_TASK, asked, timeout_s=0.9), self._clock)
+        except NotFound as error:
+            if not isinstance(error, Removed):
+                await require_sure(self._is_sure, task, owner)
+            raise NotFound(no_task(task, action)) from None
+        self._cluster.learn(record)
+        return record

@@ -1,0 +1,1 @@
+"""What happens when records are lost, or older than what was done."""

@@ -1,0 +1,104 @@
+"""Whether the store knows what was done, task by task.
+
+A store of NATS that was restored from an older backup looks like any other: the same incarnation, records that were once true. What was done since is
+known to upload owners alone, who submit it again (forwarding/handlers/resubmit.py), a moment later. Until then no poll may be answered from such a
+record, through whichever proxy: its client has seen a later state.
+
+A store does not go back while a connection to it lasts. So a task is compared once for each connection, when somebody asks for it, and
+again when KV `tasks` began anew under the connection. What lies here is compared here; of what another proxy holds, that one is asked.
+Its word is about what it has done, and rests on its spool, not on NATS: it is right whatever it knows of the store by then.
+
+Who does not answer may start at the same time, and is waited for; then it is away, and the record is all there is.
+"""
+
+from typing import Final
+
+import structlog
+
+from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.ports import Bus
+from clusterodm.services.proxy.cluster.ports import Cluster, Standing, StoreConnection
+from clusterodm.services.proxy.recovery.core import SETTLE_S, of_held, standing
+from clusterodm.services.proxy.recovery.ports import Holders
+from clusterodm.services.proxy.spool.core.history import Holding
+from clusterodm.services.proxy.spool.core.upload import holding
+from clusterodm.services.proxy.spool.ports import RecoveredSpool
+
+log = structlog.get_logger()
+
+MOST_COUNT: Final = 200_000
+"""So many tasks are remembered; then they are compared once more."""
+
+
+class RecordComparison:
+    """Holds records against what was done. Implements cluster/ports.StoreComparison."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, spool: RecoveredSpool, holders: Holders, clock: Clock) -> None:
+        self._bus = bus
+        self._cluster = cluster
+        self._spool = spool
+        self._holders = holders
+        self._clock = clock
+        self._compared: set[TaskId] = set()
+        self._connection = bus.connections_count, cluster.resets_count
+        self._since: Instant = clock.instant()
+
+    def __repr__(self) -> str:
+        """Show how many tasks have been compared over this connection."""
+        return f"RecordComparison({len(self._compared)} since connection {self._connection})"
+
+    @property
+    def connection(self) -> StoreConnection:
+        """Say which one it is now; all are compared again over a new one."""
+        now = self._bus.connections_count, self._cluster.resets_count
+        if now != self._connection:
+            self._connection, self._since = now, self._clock.instant()
+            self._compared.clear()
+        return now
+
+    def _connected_s(self) -> float:
+        """Say how long the present connection has lasted, as far as anybody has looked."""
+        return self._clock.instant() - self._since
+
+    def is_compared(self, task: TaskId) -> bool:
+        """Whether a record of this task has been the last one over this connection."""
+        now = self.connection  # forgets what was compared over the one before
+        return now == self._connection and task in self._compared
+
+    def forget(self, task: TaskId) -> None:
+        """Compare a task once more."""
+        self._compared.discard(task)
+
+    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+        """Hold a record against what its upload owner knows."""
+        if not record.upload_owner or (self.connection == connection and record.id in self._compared):
+            return Standing.LAST
+        known = await self._known(record)
+        if self.connection != connection:  # it was the last one in a store that may be another than this
+            return Standing.UNSURE
+        found = standing(record, known, self._connected_s())
+        if found is Standing.LAST:
+            if len(self._compared) >= MOST_COUNT:
+                self._compared.clear()
+            self._compared.add(record.id)
+        else:
+            log.debug("record.compared", task=record.id, state=str(record.state), standing=found.name)
+        return found
+
+    async def _known(self, record: Task) -> Holding | None:
+        if record.upload_owner == self._spool.instance:
+            return holding(self._spool.find(record.id))
+        return await self._holders.ask(record.upload_owner, record.id)
+
+    async def may_be_held(self, task: TaskId, owner: Owner) -> bool:
+        """Whether another proxy may hold a task that the scheduler does not know, and is about to submit it again. Raises BusFailed."""
+        now = self.connection
+        if now == self._connection and self._connected_s() >= SETTLE_S:
+            return False
+        for proxy in await self._holders.others():
+            known = await self._holders.ask(proxy, task, owner)
+            if of_held(known is not None and known.is_submitted, self._connected_s(), answers=known is not None):
+                return True
+        return False
