@@ -80,6 +80,8 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.tasks: dict[TaskId, Task] = {}
+        self.holder = InstanceId("p")
+        """Who commits."""
         self.refuses_again = False
         self.stays_in_doubt = False
         """The node of a failed attempt is never asked."""
@@ -130,7 +132,7 @@ class Scheduler:
             Task(
                 id=task,
                 name="t",
-                upload_owner=InstanceId("p"),
+                upload_owner=self.holder,
                 created_at_ms=1,
                 committed_at_ms=2,
                 images_count=images_count,
@@ -211,6 +213,8 @@ class Scheduler:
         task = self.tasks.get(asked.task)
         if task is None:
             return NotWaiting(state=None, removed=asked.task in self.removed)
+        if task.upload_owner != question.upload_owner:
+            return NotWaiting(state=task.state, held_by=task.upload_owner)
         if task.state is TaskState.WAITING:
             if not self.slots_count or len(self.sent()) >= question.places_count:
                 return Waiting(position=1, reason="all slots are taken")
@@ -464,6 +468,7 @@ class World:
         self.scheduler.listeners.clear()
         async with AsyncExitStack() as stack:
             self.spool = await self.opened(stack)
+            self.scheduler.holder = self.spool.instance
             inputs = Inputs(self.bus, self.spool, self.cluster)
             finisher = Finisher(
                 self.bus,

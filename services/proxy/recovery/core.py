@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.proxy.cluster.ports import Standing
 from clusterodm.services.proxy.spool.core.history import Holding, is_behind
 
@@ -21,7 +21,8 @@ def standing(record: Task, known: Holding | None, connected_s: float) -> Standin
     if record.state.ended or known.is_held or record.from_url:
         return Standing.LAST
     # it should have it: either it has ended there since, or its files are lost, or it was started again where it had run
-    return Standing.UNSURE if connected_s < SETTLE_S else Standing.LAST
+    is_to_be_decided = record.inputs_kept and record.state is not TaskState.RUNNING
+    return Standing.UNSURE if is_to_be_decided or connected_s < SETTLE_S else Standing.LAST
 
 
 def of_held(is_held: bool, connected_s: float, *, answers: bool) -> bool:

@@ -28,7 +28,7 @@ from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.model.values import InstanceId, NodeId
 from clusterodm.libs.common.retry import RetryPolicy
 
 UNREACHED: Final = RetryPolicy(tries_count=5, within_s=60.0, first_s=0.5, longest_s=4.0)
@@ -45,6 +45,7 @@ FORGOTTEN_AFTER_S: Final = 60.0
 """Much longer than any term lasts without a renewal."""
 
 
+NOBODY: Final = InstanceId("")
 ID_TAKEN: Final = "Invalid set-uuid"
 """NodeODM's words when it has a task of that id already."""
 
@@ -187,15 +188,20 @@ class NextStep(Enum):
     DROP = auto()
     ADOPT = auto()
     """The scheduler has lost it: it is to be told of it again."""
+    IGNORE = auto()
+    """Another proxy holds it: what lies here is a copy."""
 
 
-def next_step(state: TaskState | None, *, removed: bool = False) -> NextStep:
+def next_step(state: TaskState | None, *, removed: bool = False, held_by: InstanceId = NOBODY) -> NextStep:
     """Decide what to do with the inputs of a task in this state.
 
     None: the scheduler knows no such task. Only where it says `removed` as well has anybody decided that the inputs may go.
+    `held_by`: another proxy, which does all of this.
     """
     if state is None:
         return NextStep.DROP if removed else NextStep.ADOPT
+    if held_by:
+        return NextStep.IGNORE
     return NextStep.FINISH if state.ended else NextStep.WATCH
 
 

@@ -5,6 +5,7 @@
          └──NotWaiting──▶ runs:    rest until the mirror shows something else ──▶ ask again
                           ended:   finish ──▶ done
                           removed: drop the inputs ──▶ done
+                          held by another proxy, as its record says: what lies here is a copy ──▶ ask again, seldom
                           unknown: its record is lost, and nobody said that it was removed: submit it again ──▶ ask again
 
 A record may also be older than what was done (somebody has restored a backup): then what was done is told again, too
@@ -224,13 +225,14 @@ class Forwarder:
 
     async def _waits_not(self, task: TaskId, held: HeldTask, answer: NotWaiting) -> None:
         self._placements.waits_no_more(task)
-        step = next_step(answer.state, removed=answer.removed)
+        step = next_step(answer.state, removed=answer.removed, held_by=answer.held_by)
         held.state = TaskState.RUNNING if step is NextStep.WATCH else answer.state
         acts: dict[NextStep, Callable[[TaskId], Awaitable[float]]] = {
             NextStep.ADOPT: self._steps.submit_again,
             NextStep.DROP: self._steps.drop,
             NextStep.FINISH: self._steps.finish,
             NextStep.WATCH: partial(self._watch, held=held),
+            NextStep.IGNORE: partial(self._steps.ignore, held_by=answer.held_by),
         }
         await self._begin(task, held, partial(acts[step], task))
 

@@ -15,7 +15,7 @@ import structlog
 from clusterodm.libs.common.errors import ClusterError, Removed
 from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 GONE: Final = -1.0
 """There is nothing more to do for a task."""
 NOW: Final = 0.0
+IGNORED_S: Final = 3600.0
+"""After so long it is asked again whose task a copy is of; whatever changes in its record has it asked at once."""
 SWEPT_COUNT: Final = 100
 SWEEPS_COUNT: Final = 12
 """So many times in `sweep_s` some tasks are asked about."""
@@ -176,6 +178,8 @@ class TaskSteps:
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
         self._semaphore = asyncio.Semaphore(tasks_count)
+        self._ignored: dict[TaskId, InstanceId] = {}
+        """Copies of tasks that other proxies hold: of each it has been said."""
 
     async def send(self, task: TaskId, loop: TaskLoop, placed: Placed) -> float:
         """Go where it is placed."""
@@ -207,6 +211,20 @@ class TaskSteps:
         """Delete the inputs of a task that was removed."""
         await self._end.drop(task)
         return GONE
+
+    async def ignore(self, task: TaskId, held_by: InstanceId) -> float:
+        """Do nothing about a task that is another proxy's: somebody has copied its directory into this spool. Said once."""
+        if self._ignored.get(task) != held_by:
+            self._ignored[task] = held_by
+            folder = self._spool.path(task, "x").parent
+            log.error(
+                "upload.ignored",
+                task=task,
+                folder=str(folder),
+                reason="its record names another proxy",
+                held_by=held_by,
+            )
+        return IGNORED_S
 
     async def finish(self, task: TaskId) -> float:
         """Tell the client of the end; the inputs stay for a while where they may be needed again."""

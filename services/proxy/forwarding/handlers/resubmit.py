@@ -89,6 +89,8 @@ class Resumer:
         held = self._spool.find(task)
         if record is None or held is None:
             return NextStep.WATCH if held is not None and Mark.SUBMITTED in held.marks else None
+        if record.upload_owner != self._spool.instance:
+            return NextStep.WATCH  # a copy: the scheduler says so when it is asked
         if held.history is None:
             await self._spool.remember(task, recorded(record))
         elif is_behind(record, held.history):

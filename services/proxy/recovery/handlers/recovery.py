@@ -117,6 +117,8 @@ class MissingInputs:
         self._cluster = cluster
         self._spool = spool
         self._suspects: set[TaskId] = set()
+        self._named: set[TaskId] = set()
+        """Of each the log has said once that its photos are not here."""
 
     def __repr__(self) -> str:
         """Show how many are looked at."""
@@ -149,14 +151,19 @@ class MissingInputs:
                 await self._report(task)
             except BusFailed:
                 raise
-            except (NotFound, Refused) as error:
+            except NotFound as error:
                 log.debug("inputs.loss_not_reported", task=task, reason=error.message)
+            except Refused as error:  # it may still be found on a node: said again
+                log.debug("inputs.loss_not_taken", task=task, reason=error.message)
+                continue
             self._suspects.discard(task)
 
     async def _report(self, task: TaskId) -> None:
         record = (await self._bus.request(GET_TASK, TaskRef(task=task))).task
         if self._is_missing(record):
-            log.error("inputs.not_found", task=task, state=str(record.state))
+            if task not in self._named:
+                self._named.add(task)
+                log.error("inputs.not_found", task=task, state=str(record.state))
             await self._bus.request(REPORT_INPUTS_LOST, ReportInputsLost(task=task, upload_owner=self._spool.instance))
 
 

@@ -24,6 +24,8 @@ class UploadAnnouncements:
         self._uploads = uploads
         self._instance = instance
         self._url = url
+        self._twice: set[TaskId] = set()
+        """Held by another proxy, too: of each it has been said."""
 
     async def announce(self, draft: Draft) -> None:
         """Announce an upload; an id that another proxy holds is taken. Raises Refused, BusFailed."""
@@ -51,7 +53,8 @@ class UploadAnnouncements:
         """Make our announcements say what is present; those of the others. Raises BusFailed."""
         known = await self._uploads.load()
         for draft in list(present()):
-            if not await self._put_right(draft, known.get(draft.task)):
+            if not await self._put_right(draft, known.get(draft.task)) and draft.task not in self._twice:
+                self._twice.add(draft.task)
                 log.error("upload.held_twice", task=draft.task)
         left = {draft.task for draft in present()}
         for key, found in known.items():

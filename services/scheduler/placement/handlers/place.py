@@ -239,17 +239,19 @@ class PlacementLoop:
         """Say what is true of a task now."""
         task = self._index.visible(task_id, None)
         if task is None:
-            return await self._not_active(task_id)
+            return await self._not_active(task_id, upload_owner)
         if task.upload_owner != upload_owner:
-            return NotWaiting(state=task.state)
+            return NotWaiting(state=task.state, held_by=task.upload_owner)
         if task.state is not TaskState.WAITING:
             return self._answer_again(task_id)
         return self._waiting(task)
 
-    async def _not_active(self, task: TaskId) -> NotWaiting:
+    async def _not_active(self, task_id: TaskId, upload_owner: InstanceId) -> NotWaiting:
         """Say of a task that is not in the index whether it has ended, was removed, or is unknown. Raises BusFailed."""
         try:
-            return NotWaiting(state=(await self._tasks.find(task)).task.state)
+            task = (await self._tasks.find(task_id)).task
+            another = InstanceId("") if task.upload_owner == upload_owner else task.upload_owner
+            return NotWaiting(state=task.state, held_by=another)
         except NotFound as error:
             return NotWaiting(state=None, removed=isinstance(error, Removed))
 

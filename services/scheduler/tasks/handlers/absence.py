@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.clocks import InstantCache, WallMs, read, seen_s
+from clusterodm.libs.common.clocks import Instant, InstantCache, WallMs, read, seen_s
 from clusterodm.libs.common.errors import ClusterError, Refused
 from clusterodm.libs.common.messages.placement import ReportInputsLost
 from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, TaskRecord
@@ -62,12 +62,16 @@ class AbsentProxies:
         self._events = events
         self._limit_h = settings.holder_gone_h
         self._since: InstantCache[TaskId] = InstantCache()
+        self._node_grace_s = settings.node_grace_s
+        self._unfound: dict[TaskId, Instant] = {}
+        """Waiting tasks without photos that no node has that is here: since when."""
 
     async def check(self) -> None:
         """Fail what has been waiting for its upload owner for too long."""
         now, limit_s = read(self._clock), self._limit_h * HOUR_S
         waiting = [task for task in map(self._index.tasks.get, self._index.waiting) if task and self._waits(task)]
         self._since.keep({task.id for task in waiting})
+        self._unfound = {task: since for task, since in self._unfound.items() if task in self._index.waiting}
         for task in waiting:
             since = self._since.since(task.id, task.upload_owner_away_since_ms, now, limit_s - seen_s(limit_s))
             if now.instant - since > limit_s:
@@ -79,16 +83,25 @@ class AbsentProxies:
     # --- an upload owner without the photos ---------------------------------------------------------------------------------
 
     async def inputs_lost(self, request: ReportInputsLost) -> TaskRecord:
-        """Find a task on the nodes whose upload owner does not have its photos, or end it."""
+        """Find a task on the nodes whose upload owner does not have its photos, or end it.
+
+        Raises Refused while a node may still join that has it: it was registered after the backup, and comes within the grace.
+        """
         known = (await self._tasks.find(request.task)).task
         if known.upload_owner != request.upload_owner:
             raise Refused(f"{request.task} is held by another proxy")
         found = await self._where(known) if known.state is TaskState.WAITING else None
+        if known.state is TaskState.WAITING and found is None and self._may_be_found(known.id):
+            raise Refused(f"no node that is here has {request.task}, and others may still join")
         change = await self._tasks.change(request.task, lambda task: self._without(task, found))
         if change.task.state is not change.before.state:
             log.warning("inputs.lost", task=request.task, found_on=found.node if found else None)
             await self._events.publish_end(change.before, change.task, NOT_THERE)
         return change.record
+
+    def _may_be_found(self, task: TaskId) -> bool:
+        now = self._clock.instant()
+        return now - self._unfound.setdefault(task, now) < self._node_grace_s
 
     def _without(self, task: Task, found: KnownAttempt | None) -> Task:
         now_ms = self._clock.wall_ms()

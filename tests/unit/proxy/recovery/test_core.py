@@ -55,7 +55,23 @@ def knows(*attempts: int, end: TaskState | None = None) -> Holding:
         ),
         pytest.param(record(), Holding(is_held=True), 0, Standing.LAST, id="of an earlier version"),
         pytest.param(record(), NOTHING, SETTLE_S - 1, Standing.UNSURE, id="it has ended there since, or is lost"),
-        pytest.param(record(), NOTHING, SETTLE_S, Standing.LAST, id="lost: that has been reported by now"),
+        pytest.param(
+            record(inputs_kept=True),
+            NOTHING,
+            SETTLE_S,
+            Standing.UNSURE,
+            id="it waits: the scheduler looks for it on nodes",
+        ),
+        pytest.param(
+            record(state=TaskState.RUNNING, inputs_kept=True),
+            NOTHING,
+            SETTLE_S,
+            Standing.LAST,
+            id="lost: that has been reported",
+        ),
+        pytest.param(
+            record(inputs_kept=False), NOTHING, SETTLE_S, Standing.LAST, id="nobody expects its files to be there"
+        ),
         pytest.param(record(state=TaskState.COMPLETED), NOTHING, 0, Standing.LAST, id="ended, and nothing is kept"),
         pytest.param(record(), SILENT, HOLDER_START_S - 1, Standing.UNSURE, id="its upload owner may be starting"),
         pytest.param(record(), SILENT, HOLDER_START_S, Standing.LAST, id="its upload owner is away"),

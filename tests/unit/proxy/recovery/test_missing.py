@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.errors import BusFailed, Removed
+from clusterodm.libs.common.errors import BusFailed, Refused, Removed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
@@ -27,6 +27,7 @@ class Scene:
         self.missing = MissingInputs(bus, self.cluster, spool)
         self.records: dict[TaskId, Task] = {}
         self.lost: list[TaskId] = []
+        self.undecided = False
 
     def writes(self, task: TaskId, **fields: object) -> None:
         made = Task(
@@ -48,6 +49,8 @@ class Scene:
 
     async def hears(self, told: ReportInputsLost) -> TaskRecord:
         self.lost.append(told.task)
+        if self.undecided:
+            raise Refused("others may still join")
         return await self.get(TaskRef(task=told.task))
 
     async def reports(self) -> list[TaskId]:
@@ -70,6 +73,16 @@ async def test_what_is_not_here_is_reported_once(scene: Scene):
     scene.writes(AWAY)
     assert await scene.reports() == [AWAY]
     assert await scene.reports() == [AWAY]
+
+
+async def test_what_may_still_be_found_on_a_node_is_reported_again(scene: Scene):
+    scene.missing.watch()
+    scene.writes(AWAY)
+    scene.undecided = True
+    assert await scene.reports() == [AWAY]
+    scene.undecided = False
+    assert await scene.reports() == [AWAY, AWAY]
+    assert await scene.reports() == [AWAY, AWAY]
 
 
 async def test_records_that_were_there_before_are_looked_at_too(scene: Scene):

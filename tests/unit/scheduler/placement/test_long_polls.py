@@ -174,7 +174,7 @@ async def test_named_tasks_are_answered_at_once_whatever_they_are():
             "runs": NotWaiting(state=TaskState.RUNNING),
             "waits": Waiting(position=1, reason="no free slot (1 of 1 busy)"),
             task_id("unknown"): NotWaiting(state=None),
-            "of another": NotWaiting(state=TaskState.WAITING),
+            "of another": NotWaiting(state=TaskState.WAITING, held_by=OTHER),
         }
 
 

@@ -139,6 +139,10 @@ async def says_that_they_are_not_there(play: Play, upload_owner: InstanceId = UP
 async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():
     async with a_play() as play:
         await play.commits("one")
+        with pytest.raises(Refused, match="others may still join"):
+            await says_that_they_are_not_there(play)
+        assert play.task("one").state is TaskState.WAITING
+        await play.passes(settings().node_grace_s)
         await says_that_they_are_not_there(play)
         assert play.task("one").state is TaskState.FAILED
         assert "after the backup" in play.task("one").error
@@ -152,6 +156,20 @@ async def test_a_task_that_was_completed_after_the_backup_is_found_on_its_node()
         node.finishes(NodeTaskId(task_id("one")))
         await play.adds("a", node)
         await play.adds("b", FakeNode(up=False))
+        await says_that_they_are_not_there(play)
+        await play.looks()
+        assert play.task("one").state is TaskState.COMPLETED
+
+
+async def test_a_task_is_found_on_a_node_that_joins_within_the_grace():
+    async with a_play() as play:
+        await play.commits("one")
+        node = FakeNode()
+        node.takes(NodeTaskId(task_id("one")))
+        node.finishes(NodeTaskId(task_id("one")))
+        with pytest.raises(Refused):
+            await says_that_they_are_not_there(play)
+        await play.adds("a", node)
         await says_that_they_are_not_there(play)
         await play.looks()
         assert play.task("one").state is TaskState.COMPLETED
