@@ -28,6 +28,7 @@ SLUGS: Final = {
     "hetzner": ("cx21", "cx43"),
     "scaleway": ("PLAY2-NANO", "GP1-XS"),
     "docker": ("one", "another"),
+    "aws": ("t2.medium", "t2.xlarge"),
 }
 ANSWERS: Final = ("rate", "unauthorised", "error", "late", "lost")
 CREATION: Final = ("capacity", "limit", *ANSWERS)
@@ -36,6 +37,7 @@ _STEPS: Final = {
     "hetzner": ("get", "images"),
     "scaleway": ("get", "action", "cloud-init", "get-images", "get-volumes", "patch-volume", "delete-volume"),
     "docker": ("start", "images"),
+    "aws": ("DescribeImages", "DescribeSubnets", "DescribeSecurityGroups"),
 }
 asked: ContextVar[str] = ContextVar("asked", default="")
 """Which call is being answered."""

@@ -38,6 +38,7 @@ from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_apis import SLUGS, LyingApi, faults_of
 from tests.lying_cluster import LyingCluster, lying_kubernetes
 from tests.lying_driver import LyingDriver, lying_libcloud
+from tests.lying_ec2 import LyingEc2
 from tests.lying_programs import LyingCommands
 from tests.lying_provider import NOTHING, DockerMachineProgram, Estate, Estates, Faults, Lies, LyingVendor
 
@@ -106,7 +107,7 @@ class Kind:
         """Make a world with this kind of provider."""
         faults: Faults | LyingApi
         if self.api:
-            estate: Any = LyingApi(self.api, clock, lies)
+            estate: Any = LyingEc2(clock, lies) if self.api == "aws" else LyingApi(self.api, clock, lies)
             faults, sizes, region = estate, estate.sizes, estate.region
         else:
             estate, faults, sizes, region = Estate(clock), Faults([]), self.sizes, ""
@@ -224,8 +225,7 @@ KINDS = {
 }
 SPOT = Kind(API_FAULTS, Stage.booted, sizes=SPOT_SIZES, takes_away=True)
 OWN_APIS = {name: Kind(faults_of(name), Stage.own_api, api=name) for name in SLUGS}
-"""Ours as they are, over HTTP, in front of their clouds' stand-ins. EC2, whose library waits in threads, is
-held by the contract suite alone (tests/contract/test_providers.py)."""
+"""Ours as they are, over HTTP, in front of their clouds' stand-ins; EC2 with its real library."""
 
 
 def configuration(mode: str, sizes: tuple[Size, ...] = SIZES, region: str = "") -> Configuration:
@@ -249,7 +249,6 @@ def several(sizes: tuple[Size, ...]) -> Configuration:
 ELSEWHERE = {
     "libcloud": "over a driver whose list lies, above",
     "kubernetes": "over a lying API server, above",
-    "aws": "by the contract suite",
     "command": "over programs whose list lies, above",
 }
 """How the other kinds of ours are tried."""
@@ -298,9 +297,17 @@ def test_in_the_end_nothing_is_left_at_a_cloud_with_an_api_of_its_own(kind: str,
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OWN_APIS)
+def test_without_failures_one_machine_comes_for_each_task_at_a_cloud_with_an_api_of_its_own(kind: str):
+    names = asyncio.run(play(OWN_APIS[kind], [], Lies(honest=True), 2))
+    assert len(names) == 2, "else nothing is tried there"
+
+
 async def play(
     kind: Kind, ordered: list[tuple[str, str]], lies: Lies, tasks_count: int, taken: Sequence[TakenAway] = ()
-) -> None:
+) -> list[str]:
+    """Play it; the machines that there were."""
     with tempfile.TemporaryDirectory() as folder:
         stage = kind.world(FakeClock(wall_ms=1_000_000_000), lies, Path(folder))
         world, estate = stage.world, stage.estate
@@ -326,6 +333,7 @@ async def play(
             assert world.machines() == before, "what has ended stays so"
             for machine in before:
                 check_bill(world, machine)
+            return [machine.id for machine in before if world.cloud.caused_ms(machine.id) is not None]
 
 
 def check_bill(world: World, machine: Machine) -> None:

@@ -74,7 +74,7 @@ class Ec2Calls:
     async def call(self, region: str, do: Callable[[Any], Any], *, creates: bool = False, missing: Any = ...) -> Any:
         """Call in a thread; `missing` is the answer when there is no such instance. Raises ProviderFailed."""
         try:
-            return await threaded(lambda: do(self._client(region)), "EC2")
+            return await self._called(lambda: do(self._client(region)))
         except ClientError as error:
             if missing is not ... and error.response["Error"]["Code"] in NOT_FOUND:
                 return missing
@@ -84,6 +84,10 @@ class Ec2Calls:
         except (BotoCoreError, ResponseParserError) as error:
             trouble = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
             raise self._failed(f"no answer ({type(error).__name__})", trouble) from None
+
+    async def _called(self, do: Callable[[], Any]) -> Any:
+        """Call in a thread."""
+        return await threaded(do, "EC2")
 
     def _failed(self, sentence: str, trouble: Trouble) -> ProviderFailed:
         return ProviderFailed(f"aws: {masked(sentence, self._cloud.keys.values())[:LONGEST_MESSAGE]}", trouble)
