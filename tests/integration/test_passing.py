@@ -196,7 +196,7 @@ async def test_only_a_proxy_is_told_what_is_here_of_a_task(upload_owner: ProxyUn
     marked = {"clusterodm-passed-on": await shared_secret(upload_owner.bus)}
     status, said = await upload_owner.json("POST", HOLDING, question, marked)
     assert (status, said["holding"]["is_held"], said["holding"]["is_submitted"]) == (200, True, True)
-    other = msgspec.json.encode(AskHolding(task=task, owner=Owner("bert")))
+    other = msgspec.json.encode(AskHolding(task=TaskId("another")))
     assert (await upload_owner.json("POST", HOLDING, other, marked)) == (200, {"holding": {}})
 
 

@@ -17,7 +17,7 @@ from clusterodm.services.proxy.cluster.ports import Standing
 from clusterodm.services.proxy.recovery.core import HOLDER_START_S, SETTLE_S
 from clusterodm.services.proxy.recovery.handlers.comparing import RecordComparison
 from clusterodm.services.proxy.spool.core.history import History, Holding
-from clusterodm.services.proxy.spool.core.upload import Draft
+from clusterodm.services.proxy.spool.core.upload import Draft, holding
 from tests.fake_scheduler import task
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
@@ -138,6 +138,17 @@ async def test_a_task_that_the_scheduler_does_not_know_may_be_held_by_another(
     scene.holders.known = known
     scene.clock.pass_s(later_s)
     assert await scene.comparison.may_be_held(TASK, NOBODY) is expected
+
+
+async def test_nothing_is_said_of_anothers_task(scene: Scene):
+    await scene.spool.create(Draft(task=OURS, name="t", created_at_ms=1, zip_url="http://x/a.zip", owner=Owner("anne")))
+    assert holding(scene.spool.find(OURS)) == Holding(), "it was not committed"
+    await scene.spool.commit(OURS, 2)
+    assert holding(scene.spool.find(OURS)) == Holding(is_held=True)
+    await scene.spool.remember(OURS, CANCELED)
+    for owner in (None, Owner("anne")):
+        assert holding(scene.spool.find(OURS), owner) == DONE
+    assert holding(scene.spool.find(OURS), Owner("bert")) == holding(None) == Holding()
 
 
 # --- polls -----------------------------------------------------------------------------------------------------------
