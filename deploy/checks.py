@@ -7,11 +7,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from clusterodm.libs.common.errors import Refused
-
-HIGHEST_PORT: Final = 65535
 
 Listener = tuple[str, str, int]
 """The flag that names it, the address, the port; port 0: it is off."""

@@ -8,15 +8,13 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.http_io.origins import LATE, NOT_HTTP, ClientRequest
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.space import SMALL_BYTES, Space
-
-Value = TypeVar("Value")
 
 HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is passed on before the next is read."""

@@ -18,8 +18,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-import structlog
-
 from clusterodm.libs.common.bus.mirror import Mirror, Value
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.messages.buckets import (
@@ -43,8 +41,6 @@ from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background
 from clusterodm.services.proxy.cluster.core import InputsElsewhere
-
-log = structlog.get_logger()
 
 MOST_COUNT: Final = 1_000
 GOOD_FOR_S: Final = 60.0

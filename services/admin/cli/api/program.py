@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from clusterodm.libs.common.errors import ClusterError
 
 EXIT_OK: Final = 0
-EXIT_NO: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_UNAVAILABLE: Final = 3
 EXIT_INTERRUPTED: Final = 130

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
@@ -38,8 +37,6 @@ from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
 from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, manifest_of
-
-log = structlog.get_logger()
 
 THREADS_COUNT: Final = 16
 """They wait for the disk more than they work."""

@@ -12,7 +12,6 @@ index of the order that is wanted.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-import structlog
 from msgspec.structs import replace
 
 from clusterodm.libs.common.bus.retrying import Slices
@@ -23,8 +22,6 @@ from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.records.ports import EndedRow, row_of
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
-
-log = structlog.get_logger()
 
 MOST_COUNT: Final = 500
 """Tasks in a page: a message holds 1 MiB, and a task in a list may take more than a kilobyte."""
