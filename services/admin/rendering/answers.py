@@ -5,7 +5,7 @@
     the original's pages    the document (`/r/...`)
 
 What is shown of a node, a task, a machine stands in the modules beside this one. `/api/v1` and our pages have views of their own, whose
-types are documented (web/core/views).
+types are documented (web/core).
 """
 
 from collections.abc import Callable, Mapping

@@ -20,7 +20,8 @@ from clusterodm.services.admin.tenants.handlers import TenantActs
 from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.answers import Views, cluster_error, http_error, openapi_of, validation_error
-from clusterodm.services.admin.web.api.pages import Pages, page_routes
+from clusterodm.services.admin.web.api.pages import page_routes
+from clusterodm.services.admin.web.api.renderer import Pages
 from clusterodm.services.admin.web.api.routes import original_routes
 from clusterodm.services.admin.web.api.tenants import tenant_routes
 from clusterodm.services.admin.web.api.v1 import api_routes

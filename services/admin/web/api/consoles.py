@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from clusterodm.services.admin.web.api.answers import Views, said
+from clusterodm.services.admin.web.api.queries import router_of
 from clusterodm.services.admin.web.core.views import ConsoleView
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
@@ -23,7 +24,7 @@ def console_routes(reader: ClusterReader, views: Views) -> list[APIRouter]:
 
 def task_consoles(reader: ClusterReader, views: Views) -> APIRouter:
     """Serve consoles of tasks."""
-    router = APIRouter(prefix="/api/v1", tags=["tasks"])
+    router = router_of("tasks")
 
     @router.get(
         "/tasks/{task}/console",
@@ -42,7 +43,7 @@ def task_consoles(reader: ClusterReader, views: Views) -> APIRouter:
 
 def boot_logs(reader: ClusterReader, views: Views) -> APIRouter:
     """Serve what machines say while they boot."""
-    router = APIRouter(prefix="/api/v1", tags=["machines"])
+    router = router_of("machines")
 
     @router.get(
         "/machines/{machine}/boot-log",

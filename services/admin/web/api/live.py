@@ -15,7 +15,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.services.admin.watching.handlers import Watched
-from clusterodm.services.admin.web.core.lists import event_row
+from clusterodm.services.admin.web.core.cluster_views import event_row
 
 POLL_EVERY_S: Final = 1.0
 TICK_EVERY_COUNT: Final = 3

@@ -1,134 +1,28 @@
-"""The pages: HTML of the same views that `/api/v1` answers with; every button calls `/api/v1`.
-
-A page is rendered whole when it is opened. Its live part (`partial`) is asked for again by htmx when a server-sent event says that
-something has changed, and the same address answers with that part alone.
-"""
+"""The pages: HTML of the same views that `/api/v1` answers with; every button calls `/api/v1`. How one is made is in renderer.py."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote, urlencode
+from typing import Annotated, Final, Literal
+from urllib.parse import urlencode
 
-import jinja2
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from clusterodm.libs.common.clocks import Clock
-from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
 from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
-from clusterodm.libs.common.version import VERSION
-from clusterodm.services.admin.web.core import shown
-from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, Wanted
-from clusterodm.services.admin.web.core.views import NodeRow
-from clusterodm.services.admin.web.handlers.overview import RANGES, OverviewHandler
-from clusterodm.services.admin.web.handlers.reading import ClusterReader
-from clusterodm.services.admin.web.handlers.tenants import TenantHandler
+from clusterodm.services.admin.web.api.queries import Page, Text
+from clusterodm.services.admin.web.api.renderer import HERE, Pages, Renderer, failing_softly
+from clusterodm.services.admin.web.core.lists import Wanted
+from clusterodm.services.admin.web.core.node_views import NodeRow
+from clusterodm.services.admin.web.handlers.overview import RANGES
 
-HERE: Final = Path(__file__).parent
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
-NAME: Final = "ClusterODM"
 PER_PAGE: Final = 50
 RECENT_COUNT: Final = 20
-SHORT_ID: Final = 8
-NAVIGATION: Final = (
-    ("/", "Overview"),
-    ("/tasks", "Tasks"),
-    ("/queue", "Queue"),
-    ("/nodes", "Nodes"),
-    ("/machines", "Machines"),
-    ("/tenants", "Tenants"),
-    ("/usage", "Usage"),
-    ("/events", "Events"),
-    ("/services", "Services"),
-    ("/settings", "Settings"),
-)
 TASK_STATES: Final = ("uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled")
 NODE_STATES: Final = ("online", "offline", "locked", "draining")
 
-Text = Annotated[str, Query(max_length=200)]
-PageNumber = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
 States = Annotated[list[str] | None, Query(max_length=10)]
-
-
-@dataclass(frozen=True)
-class Pages:
-    """What pages are made from."""
-
-    reader: ClusterReader
-    overviews: OverviewHandler
-    tenants: TenantHandler
-    clock: Clock
-    has_password: bool
-    document: dict[str, Any]
-
-
-class Renderer:
-    """Templates, and what all of them are given."""
-
-    def __init__(self, pages: Pages) -> None:
-        self._pages = pages
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            finalize=shown.visible,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters |= {
-            "bytes": shown.bytes_text,
-            "rate": shown.rate_text,
-            "duration": shown.duration_text,
-            "ms": shown.ms_text,
-            "utc": shown.utc_text,
-            "clock": shown.clock_text,
-            "start_between": shown.start_between,
-            "end_between": shown.end_between,
-            "count": shown.count_text,
-            "money": shown.money_text,
-            "progress": shown.progress_of,
-            "doing": shown.doing_of,
-            "pace": shown.pace_text,
-            "short": lambda text: text[:SHORT_ID],
-            "quoted": lambda text: quote(str(text), safe=""),
-        }
-
-    def __repr__(self) -> str:
-        """Show where the templates are."""
-        return f"Renderer({HERE / 'templates'})"
-
-    def page(self, request: Request, template: str, code: int = 200, **values: Any) -> Response:
-        """Render a page, or its live part."""
-        now_ms = self._pages.clock.wall_ms()
-        text = self._templates.get_template(template).render(
-            name=NAME,
-            version=VERSION,
-            has_password=self._pages.has_password,
-            navigation=NAVIGATION,
-            path=request.url.path,
-            url=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
-            with_query=lambda **changes: with_query(request, changes),
-            partial=is_live(request),
-            now_ms=now_ms,
-            ago=lambda at_ms: shown.ago_text(at_ms, now_ms),
-            **values,
-        )
-        return HTMLResponse(text, status_code=code)
-
-
-def is_live(request: Request) -> bool:
-    """Whether htmx asks for the live part of a page that is open."""
-    return "hx-request" in request.headers
-
-
-def with_query(request: Request, changes: dict[str, Any]) -> str:
-    """Write the address of the same page with other parameters; None takes one away."""
-    kept = [(key, value) for key, value in request.query_params.multi_items() if key not in changes]
-    added = [(key, str(value)) for key, value in changes.items() if value is not None]
-    query = urlencode([*kept, *added])
-    return f"{request.url.path}?{query}" if query else request.url.path
 
 
 def page_routes(pages: Pages) -> APIRouter:
@@ -148,29 +42,6 @@ def page_routes(pages: Pages) -> APIRouter:
 
 
 PageRoute = Callable[[str], Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]]
-
-
-def failing_softly(
-    handler: Callable[..., Awaitable[Response]], renderer: Renderer
-) -> Callable[..., Awaitable[Response]]:
-    """Show an error as a page."""
-    from functools import wraps
-
-    @wraps(handler)
-    async def softly(request: Request, **values: Any) -> Response:
-        try:
-            return await handler(request, **values)
-        except NotFound as error:
-            # what an open page shows has gone: that is news for its live part, and nothing has failed
-            code = 200 if is_live(request) else 404
-            return renderer.page(request, "error.html", code, title="Not found", message=error.message)
-        except BusFailed:
-            message = "The service that knows this does not answer. This page tries again by itself."
-            return renderer.page(request, "error.html", 503, title="No answer", message=message)
-        except ClusterError as error:
-            return renderer.page(request, "error.html", 409, title="That did not work", message=error.message)
-
-    return softly
 
 
 def static_routes(router: APIRouter) -> None:
@@ -216,14 +87,14 @@ def task_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         node: Text = "",
         sort: Text = "committed",
         order: Text = "desc",
-        page: PageNumber = 1,
+        page: Page = 1,
     ) -> Response:
         wanted = Wanted(search, known(state, TASK_STATES), sort, order != "asc", page, PER_PAGE)
         found = await reader.tasks(wanted, node)
         return renderer.page(request, "tasks.html", tasks=found, wanted=wanted, states=TASK_STATES, node=node)
 
     @page("/queue")
-    async def queue(request: Request, search: Text = "", page: PageNumber = 1) -> Response:
+    async def queue(request: Request, search: Text = "", page: Page = 1) -> Response:
         wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
         found, overview = await reader.queue(wanted), await pages.overviews.overview()
         return renderer.page(request, "queue.html", tasks=found, wanted=wanted, overview=overview)
@@ -246,7 +117,7 @@ def node_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         state: States = None,
         sort: Text = "number",
         order: Text = "asc",
-        page: PageNumber = 1,
+        page: Page = 1,
     ) -> Response:
         wanted = Wanted(search, known(state, NODE_STATES), sort, order == "desc", page, PER_PAGE)
         found = await reader.nodes(wanted)
@@ -262,7 +133,7 @@ def node_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         return renderer.page(request, "node.html", node=found, tasks=tasks, failed=failed, events=events)
 
     @page("/machines")
-    async def machines(request: Request, search: Text = "", ended: bool = False, page: PageNumber = 1) -> Response:
+    async def machines(request: Request, search: Text = "", ended: bool = False, page: Page = 1) -> Response:
         wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
         overview = await pages.overviews.overview()
         found = await reader.machines(wanted, ended=ended) if overview.autoscaler.answers else None
@@ -282,7 +153,7 @@ def tenant_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
 
     @page("/tenants")
     async def tenants(
-        request: Request, search: Text = "", sort: Text = "name", order: Text = "asc", page: PageNumber = 1
+        request: Request, search: Text = "", sort: Text = "name", order: Text = "asc", page: Page = 1
     ) -> Response:
         wanted = Wanted(search, (), sort, order == "desc", page, PER_PAGE)
         found = await pages.tenants.tenants(wanted)
@@ -302,7 +173,7 @@ def tenant_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         since: Text = "",
         until: Text = "",
         by: Literal["month", "day", "total"] = "month",
-        page: PageNumber = 1,
+        page: Page = 1,
     ) -> Response:
         wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
         asked = GetUsage(text=search, since=since, until=until, by=UsageBy(by))
@@ -316,7 +187,7 @@ def cluster_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
     """Serve events, services and settings."""
 
     @page("/events")
-    async def events(request: Request, search: Text = "", kind: States = None, page: PageNumber = 1) -> Response:
+    async def events(request: Request, search: Text = "", kind: States = None, page: Page = 1) -> Response:
         kinds = ("task", "node", "machine", "operator")
         wanted = Wanted(search=search, states=known(kind, kinds), page=page, per_page=PER_PAGE)
         found = await pages.reader.events(wanted)
@@ -330,7 +201,7 @@ def cluster_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
         )
 
     @page("/settings")
-    async def settings(request: Request, search: Text = "", source: States = None, page: PageNumber = 1) -> Response:
+    async def settings(request: Request, search: Text = "", source: States = None, page: Page = 1) -> Response:
         sources = ("flag", "environment", "file", "default")
         wanted = Wanted(search=search, states=known(source, sources), page=page, per_page=PER_PAGE * 2)
         found = await pages.overviews.settings(wanted)

@@ -13,7 +13,7 @@ What changes something needs the role admin. A secret is in the answer that make
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
@@ -24,16 +24,15 @@ from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.usage import usage_csv
 from clusterodm.services.admin.tenants.core import CreateToken, RotateToken, SetTenant
 from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
-from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted
+from clusterodm.services.admin.web.api.queries import ListQuery, Order, Page, PerPage, Text, changed, router_of
+from clusterodm.services.admin.web.core.lists import Wanted
+from clusterodm.services.admin.web.core.task_views import TasksPage
 from clusterodm.services.admin.web.core.tenant_views import TenantDetail, TenantsPage, TokenMade, UsageListing
-from clusterodm.services.admin.web.core.views import ActDone, TasksPage
+from clusterodm.services.admin.web.core.views import ActDone
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 from clusterodm.services.admin.web.handlers.tenants import TenantHandler
 
-Text = Annotated[str, Query(max_length=200)]
 Day = Annotated[str, Query(max_length=10, pattern=r"^(\d{4}-\d{2}(-\d{2})?)?$")]
-Page = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
-PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]
 CSV: Final = "text/csv; charset=utf-8"
 Size = Annotated[str, msgspec.Meta(max_length=20)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
@@ -87,46 +86,33 @@ def tenant_routes(bus: Bus, reader: ClusterReader, tenants: TenantHandler, views
     return [usage_routes(bus, reader, views), tenant_reading(tenants, views), tenant_acts(tenants, views)]
 
 
-def wanted_of(search: Text = "", page: Page = 1, per_page: PerPage = 50) -> Wanted:
-    """Read what every list may be asked for."""
-    return Wanted(search=search, page=page, per_page=per_page)
-
-
-Asked = Annotated[Wanted, Depends(wanted_of)]
-
-
 def tenant_reading(tenants: TenantHandler, views: Views) -> APIRouter:
     """Serve tenants."""
-    router = APIRouter(prefix="/api/v1", tags=["tenants"])
+    router = router_of("tenants")
 
     @router.get("/tenants", summary="Tenants of the file of tokens", **views.described(TenantsPage, 409))
     async def listing(
-        wanted: Asked,
+        wanted: ListQuery,
         sort: Literal["name", "weight", "priority", "tokens", "tasks", "images", "nodes", "cost"] = "name",
-        order: Literal["asc", "desc"] = "asc",
+        order: Order = "asc",
     ) -> Response:
-        return said(await tenants.tenants(sorted_by(wanted, sort, order)))
+        return said(await tenants.tenants(changed(wanted, sort=sort, order=order)))
 
     @router.get("/tenants/{name}", summary="All that is known of a tenant", **views.described(TenantDetail, 404, 409))
     async def one(name: str) -> Response:
         return said(await tenants.tenant(name))
 
     @router.get("/tenants/{name}/tasks", summary="The tasks of a tenant", **views.described(TasksPage, 404, 409))
-    async def tasks(name: str, wanted: Asked) -> Response:
+    async def tasks(name: str, wanted: ListQuery) -> Response:
         found = await tenants.tenant(name)
-        return said(await tenants.tasks(found.tenant, sorted_by(wanted, "committed", "desc")))
+        return said(await tenants.tasks(found.tenant, changed(wanted, sort="committed", order="desc")))
 
     return router
 
 
-def sorted_by(wanted: Wanted, sort: str, order: str) -> Wanted:
-    """Add how a list is sorted."""
-    return Wanted(wanted.search, (), sort, order == "desc", wanted.page, wanted.per_page)
-
-
 def tenant_acts(tenants: TenantHandler, views: Views) -> APIRouter:
     """Serve what changes tenants and tokens."""
-    router = APIRouter(prefix="/api/v1", tags=["tenants"])
+    router = router_of("tenants")
 
     @router.post("/tenants", summary="TOKEN CREATE, of a tenant that is new", **views.described(TokenMade, 409, body=TenantBody))  # fmt: skip
     async def begin(request: Request) -> Response:
@@ -160,7 +146,7 @@ def tenant_acts(tenants: TenantHandler, views: Views) -> APIRouter:
 
 def usage_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
     """Serve what tenants have used."""
-    router = APIRouter(prefix="/api/v1", tags=["tenants"])
+    router = router_of("tenants")
 
     @router.get(
         "/usage",

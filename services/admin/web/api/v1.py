@@ -3,27 +3,23 @@
     GET  overview, samples                         GET  events, events/stream
     GET  tasks, tasks/{id}, queue                  GET  services, settings
                                                    POST services/log-level
-    GET  tasks/{id}/console, tasks/{id}/console.txt
     POST tasks/{id}/cancel, tasks/{id}/restart, tasks/{id}/up, tasks/{id}/priority     DELETE tasks/{id}
-    GET  machines/{id}/boot-log, machines/{id}/boot-log.txt
-    GET  nodes, nodes/{id}                         GET  machines, machines/{id}, autoscaler
+    GET  nodes, nodes/{id}
     POST nodes, nodes/probe, nodes/{id}/lock, nodes/{id}/unlock, nodes/{id}/drain, nodes/{id}/labels    DELETE nodes/{id}
-    POST autoscaler/pause, autoscaler/resume       DELETE machines/{id}
 
-What is about tenants is in tenants.py. What changes something is a command, as telnet and the command line give it (admin/commands).
+What is about machines is in machines.py, about tenants in tenants.py, and what is read line by line in consoles.py. What changes something is a command, as telnet and the command line give it (admin/commands).
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.model.nodes import labels_of
-from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.tenancy import HIGHEST_PRIORITY
 from clusterodm.services.admin.commands.core import commands
@@ -32,22 +28,12 @@ from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
 from clusterodm.services.admin.web.api.consoles import console_routes
 from clusterodm.services.admin.web.api.live import event_stream
-from clusterodm.services.admin.web.core.lists import LARGEST_PAGE, MOST_PER_PAGE, Wanted, autoscaler_view
-from clusterodm.services.admin.web.core.views import (
-    ActDone,
-    AutoscalerView,
-    EventRow,
-    ListPage,
-    MachineDetail,
-    MachineRow,
-    NodeRow,
-    OverviewView,
-    SeriesView,
-    ServiceListing,
-    SettingRow,
-    TasksPage,
-    TaskView,
-)
+from clusterodm.services.admin.web.api.machines import machine_routes
+from clusterodm.services.admin.web.api.queries import ListQuery, Order, Text, changed, router_of
+from clusterodm.services.admin.web.core.cluster_views import EventRow, OverviewView, SeriesView, SettingRow
+from clusterodm.services.admin.web.core.node_views import NodeRow
+from clusterodm.services.admin.web.core.task_views import TasksPage, TaskView
+from clusterodm.services.admin.web.core.views import ActDone, ListPage, ServiceListing
 from clusterodm.services.admin.web.handlers.overview import OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
@@ -55,10 +41,6 @@ TaskStates = Literal["uploading", "waiting", "forwarding", "running", "completed
 NodeStates = Literal["online", "offline", "locked", "draining"]
 Kinds = Literal["task", "node", "machine", "operator"]
 Sources = Literal["flag", "environment", "file", "given", "default"]
-Order = Literal["asc", "desc"]
-Text = Annotated[str, Query(max_length=200)]
-Page = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
-PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]
 
 
 class AddNodeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,38 +72,12 @@ class PriorityBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     priority: Annotated[int, msgspec.Meta(ge=-HIGHEST_PRIORITY, le=HIGHEST_PRIORITY)]
 
 
-class PauseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why the autoscaler is to pause."""
-
-    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
-
-
 class LogLevelBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be logged from now on."""
 
     level: LogLevel
     service: Literal["", "proxy", "scheduler", "autoscaler", "admin"] = ""
     """Empty: all of them."""
-
-
-def listing(page: Page = 1, per_page: PerPage = 50, search: Text = "") -> Wanted:
-    """Read what every list may be asked for."""
-    return Wanted(search=search, page=page, per_page=per_page)
-
-
-ListQuery = Annotated[Wanted, Depends(listing)]
-
-
-def changed(wanted: Wanted, states: list[Any] | None = None, sort: str = "", order: str = "asc") -> Wanted:
-    """Add what some lists may be asked for besides."""
-    return Wanted(
-        search=wanted.search,
-        page=wanted.page,
-        per_page=wanted.per_page,
-        states=tuple(states or ()),
-        sort=sort,
-        descending=order == "desc",
-    )
 
 
 def api_routes(bus: Bus, reader: ClusterReader, overviews: OverviewHandler, views: Views) -> list[APIRouter]:
@@ -134,14 +90,8 @@ def api_routes(bus: Bus, reader: ClusterReader, overviews: OverviewHandler, view
         task_acts(bus, views),
         node_reading(reader, views),
         node_acts(bus, views),
-        machine_routes(bus, reader, views),
-        autoscaler_routes(bus, reader, views),
+        *machine_routes(bus, reader, views),
     ]
-
-
-def router_of(tag: str) -> APIRouter:
-    """Begin a group of routes."""
-    return APIRouter(prefix="/api/v1", tags=[tag])
 
 
 def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Views) -> APIRouter:
@@ -306,52 +256,3 @@ def node_acts(bus: Bus, views: Views) -> APIRouter:
         return done(await execute(bus, commands.ChangeNodeCommand(NodeAct.DEL, node=NodeId(node))))
 
     return router
-
-
-def machine_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
-    """Serve machines."""
-    router = router_of("machines")
-
-    @router.get("/machines", summary="Machines", **views.described(ListPage[MachineRow]))
-    async def machines(
-        wanted: ListQuery,
-        ended: bool = False,
-        sort: Literal["number", "name", "state", "age", "cost"] = "number",
-        order: Order = "asc",
-    ) -> Response:
-        return said(await reader.machines(changed(wanted, None, sort, order), ended=ended))
-
-    @router.get("/machines/{machine}", summary="All that is known of a machine", **views.described(MachineDetail, 404))
-    async def one(machine: str) -> Response:
-        return said(await reader.machine(machine))
-
-    @router.delete("/machines/{machine}", summary="ASR DESTROY", **views.described(ActDone, 403, 404, 409))
-    async def destroy(machine: str) -> Response:
-        return done(await execute(bus, commands.DestroyMachineCommand(machine=MachineId(machine))))
-
-    return router
-
-
-def autoscaler_routes(bus: Bus, reader: ClusterReader, views: Views) -> APIRouter:
-    """Serve the autoscaler."""
-    router = router_of("machines")
-
-    @router.get("/autoscaler", summary="ASR STATUS", **views.described(AutoscalerView))
-    async def status() -> Response:
-        return said(autoscaler_view(await reader.watched.autoscaler()))
-
-    @router.post("/autoscaler/pause", summary="ASR PAUSE", **views.described(ActDone, 409, body=PauseBody))
-    async def pause(request: Request) -> Response:
-        body = await body_of(request, PauseBody)
-        return done(await execute(bus, commands.PauseAutoscalerCommand(body.reason)))
-
-    @router.post("/autoscaler/resume", summary="ASR RESUME", **views.described(ActDone, 403, 409))
-    async def resume() -> Response:
-        return done(await execute(bus, commands.ResumeAutoscalerCommand()))
-
-    return router
-
-
-def unknown(path: str) -> HTTPException:
-    """Say that there is nothing at an address."""
-    return HTTPException(404, f"There is nothing at {path[:200]}.")

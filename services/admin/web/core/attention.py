@@ -7,7 +7,10 @@ from urllib.parse import quote
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport
-from clusterodm.services.admin.web.core.views import AttentionView, ListPage, NodeRow, TasksPage
+from clusterodm.services.admin.web.core.cluster_views import AttentionView
+from clusterodm.services.admin.web.core.node_views import NodeRow
+from clusterodm.services.admin.web.core.task_views import TasksPage
+from clusterodm.services.admin.web.core.views import ListPage
 
 LONG_WAIT_S: Final = 3600.0
 LONG_RUN_S: Final = 48 * 3600.0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.services.admin.web.core.views import ExpectedView, TaskRow
+from clusterodm.services.admin.web.core.task_views import ExpectedView, TaskRow
 
 HIDDEN: Final = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"

@@ -1,5 +1,12 @@
-"""What `/api/v1` answers and pages show of tenants, their tokens and what they have used. Times are milliseconds since 1970 UTC."""
+"""What `/api/v1` answers and pages show of tenants, their tokens and what they have used."""
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.messages.usage import UsageRow
+from clusterodm.libs.common.tenancy import IssuedToken, Tenant
+from clusterodm.services.admin.rendering.usage import usage_data
 from clusterodm.services.admin.web.core.views import ListPage, View
 
 
@@ -88,3 +95,55 @@ class TokenMade(View, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show no secret."""
         return f"TokenMade({self.id})"
+
+
+def usage_entry(row: UsageRow) -> UsageEntry:
+    """Show what a tenant has used."""
+    return UsageEntry(**usage_data(row))
+
+
+def tenant_row(tenant: Tenant, tokens: Iterable[IssuedToken], used: UsageEntry, now_ms: WallMs) -> TenantRow:
+    """Show a tenant."""
+    return TenantRow(
+        name=tenant.name,
+        owner=tenant.account,
+        weight=tenant.weight,
+        priority=tenant.priority,
+        max_images_count=tenant.max_images_count,
+        max_task_bytes=tenant.max_task_bytes,
+        tasks_at_once_count=tenant.tasks_at_once_count,
+        storage_bytes=tenant.storage_bytes,
+        options=tuple(sorted(tenant.options)),
+        labels=tenant.labels,
+        tokens_count=sum(not token_row(token, now_ms).expired for token in tokens),
+        used=used,
+    )
+
+
+def token_row(token: IssuedToken, now_ms: WallMs) -> TokenView:
+    """Show a token: neither it nor its digest."""
+    expired = token.expires_at_ms is not None and token.expires_at_ms <= now_ms
+    return TokenView(
+        id=token.id,
+        created_at_ms=token.created_at_ms,
+        expires_at_ms=token.expires_at_ms,
+        expired=expired,
+        note=token.note,
+    )
+
+
+TENANT_SORTS: Final[Mapping[str, Callable[[TenantRow], Any]]] = {
+    "name": lambda row: row.name,
+    "weight": lambda row: row.weight,
+    "priority": lambda row: row.priority,
+    "tokens": lambda row: row.tokens_count,
+    "tasks": lambda row: row.used.tasks,
+    "images": lambda row: row.used.images,
+    "nodes": lambda row: row.used.node_seconds,
+    "cost": lambda row: row.used.machine_cost,
+}
+
+
+def tenant_texts(row: TenantRow) -> tuple[str, ...]:
+    """Say what of a tenant is searched."""
+    return row.name, row.owner, *row.labels

@@ -22,16 +22,11 @@ from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.watching.core import last_values
 from clusterodm.services.admin.web.core.attention import attention_of
-from clusterodm.services.admin.web.core.lists import Wanted, autoscaler_view, listed, spool_view
+from clusterodm.services.admin.web.core.cluster_views import OverviewView, SeriesView, SettingRow, spool_view
+from clusterodm.services.admin.web.core.lists import Wanted, listed
+from clusterodm.services.admin.web.core.machine_views import autoscaler_view
 from clusterodm.services.admin.web.core.services import proxy_view, service_view, silent_view, standby_view
-from clusterodm.services.admin.web.core.views import (
-    ListPage,
-    OverviewView,
-    SeriesView,
-    ServiceListing,
-    ServiceView,
-    SettingRow,
-)
+from clusterodm.services.admin.web.core.views import ListPage, ServiceListing, ServiceView
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
 RANGES: Final = {"1h": 3600.0, "24h": 24 * 3600.0, "7d": 7 * 24 * 3600.0}

@@ -25,39 +25,31 @@ from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.commands.core.answers import UPLOADING
 from clusterodm.services.admin.commands.handlers.machines import boot_log
 from clusterodm.services.admin.watching.handlers import Watched
-from clusterodm.services.admin.web.core.lists import (
+from clusterodm.services.admin.web.core.cluster_views import EventRow, event_row, event_texts
+from clusterodm.services.admin.web.core.lists import Wanted, listed
+from clusterodm.services.admin.web.core.machine_views import (
     MACHINE_SORTS,
-    NODE_SORTS,
-    UPLOADING,
-    Wanted,
-    event_row,
-    event_texts,
-    listed,
+    MachineDetail,
+    MachineRow,
     machine_detail,
     machine_row,
     machine_texts,
+)
+from clusterodm.services.admin.web.core.node_views import NODE_SORTS, NodeRow, node_row, node_texts
+from clusterodm.services.admin.web.core.results import results_url
+from clusterodm.services.admin.web.core.task_views import (
+    TasksPage,
+    TaskView,
     matching_uploads,
-    node_row,
-    node_texts,
     task_row,
     task_view,
     upload_row,
-    usage_entry,
 )
-from clusterodm.services.admin.web.core.results import results_url
-from clusterodm.services.admin.web.core.tenant_views import UsageListing
-from clusterodm.services.admin.web.core.views import (
-    ConsoleView,
-    EventRow,
-    ListPage,
-    MachineDetail,
-    MachineRow,
-    NodeRow,
-    TasksPage,
-    TaskView,
-)
+from clusterodm.services.admin.web.core.tenant_views import UsageListing, usage_entry
+from clusterodm.services.admin.web.core.views import ConsoleView, ListPage
 
 ORDERS: Final = {each.value: each for each in TaskOrder}
 STATES: Final = {each.value: each for each in TaskState}

@@ -1,8 +1,8 @@
 """What is expected of a task, as pages show it."""
 
 from clusterodm.libs.common.messages.estimates import Expected
-from clusterodm.services.admin.web.core.lists import expected_view
 from clusterodm.services.admin.web.core.shown import end_between, start_between
+from clusterodm.services.admin.web.core.task_views import expected_view
 
 
 def test_an_estimate_is_shown_with_its_interval():

@@ -4,7 +4,7 @@ import pytest
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.services.admin.web.core import shown
-from clusterodm.services.admin.web.core.views import TaskRow
+from clusterodm.services.admin.web.core.task_views import TaskRow
 
 
 def row(**changes: object) -> TaskRow:
