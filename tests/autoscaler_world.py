@@ -39,13 +39,13 @@ from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.libs.machinesim.cloud import Cloud
+from clusterodm.services.autoscaler.assembly import Autoscaler, assembled
 from clusterodm.services.autoscaler.commands.handlers import Commands
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, ScalingLimits, StepTimeouts
 from clusterodm.services.autoscaler.identity.core import Identities
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machines.handlers.controller import MachineController
 from clusterodm.services.autoscaler.machines.handlers.reconciler import Reconciler
-from clusterodm.services.autoscaler.main import Autoscaler, assembled
 from clusterodm.services.autoscaler.orders import ProviderMachine, Size
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry

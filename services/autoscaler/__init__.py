@@ -4,7 +4,7 @@ It consumes the scheduler's demand as a *snapshot*, so that a lost or doubled me
 what to create, drain and destroy (planning/core/plan.py), and carries machines through their life (machine_life/life.py), each step
 written before it is done. What is at the provider is compared with what is written at the start and every few minutes.
 
-    main          wires
+    main          wires the process                                          assembly  puts together what acts while this process leads
     server        which handler answers which request
     commands      what operators ask                                         boot_logs what machines say while they boot
     planning      the loop: look, plan, do

@@ -10,7 +10,6 @@ import structlog
 
 from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.bus.incarnation import incarnation
-from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.port import health_listener
@@ -27,37 +26,28 @@ from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
-from clusterodm.services.autoscaler.boot_lines import BootLines
-from clusterodm.services.autoscaler.boot_logs.handlers import BootLogs
-from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
+from clusterodm.services.autoscaler.assembly import assembled
+from clusterodm.services.autoscaler.commands.handlers import NotConfigured
 from clusterodm.services.autoscaler.config.adapters import AsrFile
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, fleeting
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.leadership import leading, while_nobody_leads
 from clusterodm.services.autoscaler.machines.adapters import NodeODMProbe
-from clusterodm.services.autoscaler.machines.api import MachineHandlers, machines_of
-from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeProbe
-from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
-from clusterodm.services.autoscaler.planning.handlers.planner import Planner
-from clusterodm.services.autoscaler.planning.handlers.run_times import RunTimeStore
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import providers_of
 from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
-from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
-from clusterodm.services.autoscaler.readings import Observed, readings
-from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
+from clusterodm.services.autoscaler.providers.ports import Provider
+from clusterodm.services.autoscaler.readings import readings
 from clusterodm.services.autoscaler.results.adapters import S3Storage
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
-from clusterodm.services.autoscaler.server import SERVICE, Answering, registered, registered_without
+from clusterodm.services.autoscaler.server import SERVICE, registered, registered_without
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
 
 ORIGINAL_NAMES: Final = {"digitalocean": "DigitalOcean", "aws": "AWS"}
 PROG: Final = f"clusterodm {SERVICE}"
 LOCKS: Final = "machines"
-FIRST_RETRY_S: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -196,120 +186,3 @@ async def lead(standby: Standby, term: Term) -> None:
         await standby.health.check()
         await term.over()
         log.warning("leadership.ended", epoch=term.epoch)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Autoscaler:
-    """What acts in one term."""
-
-    store: MachineStore
-    tasks: TaskMirror
-    identity: ClusterIdentity
-    machines: MachineHandlers
-    planner: Planner
-    commands: Commands
-    boot_logs: BootLogs
-
-    def observed(self, configuration: Configuration) -> Observed:
-        """Say what is known now, for who scrapes."""
-        return Observed(
-            providers=tuple(configuration.parts),
-            limits=configuration.limits,
-            machines=self.store.alive(),
-            history=self.store.history,
-            demand=self.planner.demand,
-            unmet_count=len(self.planner.last.waits),
-            paused=bool(self.identity.paused),
-            trouble=bool(self.planner.last.trouble),
-        )
-
-    def answering(self, results: ResultFinder) -> Answering:
-        """Say who answers what is asked over the bus."""
-        return Answering(self.commands, self.boot_logs, self.planner, results)
-
-    @asynccontextmanager
-    async def at_work(self, compare_s: float, plan_s: float) -> AsyncIterator[None]:
-        """Start everything: what was under way first, then the comparison with the provider and the plans."""
-        async with (
-            background(self.tasks.watch, "follow tasks"),
-            background(self.boot_logs.keep, "keep boot logs"),
-            self.machines.at_work(compare_s),
-            self.planner.at_work(plan_s),
-        ):
-            yield
-
-
-async def assembled(  # noqa: PLR0913 the world, piece by piece
-    *,
-    configuration: Configuration,
-    bus: Bus,
-    clock: Clock,
-    providers: ProviderRegistry,
-    probe: NodeProbe,
-    identity: ClusterIdentity,
-    public_url: str,
-    term: Term,
-    first_retry_s: float = FIRST_RETRY_S,
-    sleep: Sleep = asyncio.sleep,
-) -> Autoscaler:
-    """Read the records, and put together whatever acts on them."""
-    changed, compared, boot_lines = asyncio.Event(), asyncio.Event(), BootLines()
-    await identity.learn()
-    store, scheduler, tasks = (
-        await MachineStore.open(bus),
-        await SchedulerClient.open(bus),
-        await TaskMirror.open(bus, changed.set),
-    )
-    events = MachineEventPublisher(bus, clock)
-    transitions = Transitions(store, events, clock, changed.set)
-    machines = machines_of(
-        configuration=configuration,
-        orders=OrderFactory(configuration, identity, public_url, boot_lines),
-        providers=providers,
-        probe=probe,
-        identity=identity,
-        scheduler=scheduler,
-        tasks=tasks,
-        store=store,
-        transitions=transitions,
-        events=events,
-        clock=clock,
-        changed=changed,
-        compared=compared,
-        term=term,
-        first_retry_s=first_retry_s,
-        sleep=sleep,
-    )
-    planner = Planner(
-        limits=configuration.limits,
-        bus=bus,
-        clock=clock,
-        store=store,
-        transitions=transitions,
-        scheduler=scheduler,
-        tasks=tasks,
-        identity=identity,
-        machines=machines,
-        changed=changed,
-        compared=compared,
-        term=term,
-        run_times=await RunTimeStore.open(bus, clock),
-    )
-    commands = Commands(
-        configuration=configuration,
-        providers=providers,
-        store=store,
-        identity=identity,
-        machines=machines,
-        planner=planner,
-        clock=clock,
-    )
-    return Autoscaler(
-        store=store,
-        tasks=tasks,
-        identity=identity,
-        machines=machines,
-        planner=planner,
-        commands=commands,
-        boot_logs=BootLogs(bus, configuration, store, machines.orders, clock, boot_lines),
-    )
