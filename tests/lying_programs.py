@@ -4,7 +4,7 @@ They keep what docs/providers-command.md asks of them: one machine a name, and `
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ class LyingCommands(CommandVendor):
         self._lies = lies
         self._faults = faults
 
-    async def _called(self, verb: str, given: bytes, lock: int | None) -> tuple[int, bytes, bytes]:
-        del lock
+    async def _called(
+        self, verb: str, given: bytes, lock: int | None, heard: Callable[[str], None]
+    ) -> tuple[int, bytes]:
+        del lock, heard
         asked = json.loads(given)
         try:
             how = self._faults.before(STEPS.get(verb) or ("starting" if asked["prefix"].endswith("-") else "named"))
@@ -36,7 +38,7 @@ class LyingCommands(CommandVendor):
         return (
             failed("the answer was lost", Trouble.UNKNOWN_OUTCOME)
             if how and how != NOTHING
-            else (0, json.dumps(answer).encode(), b"")
+            else (0, json.dumps(answer).encode())
         )
 
     def _play_create(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +63,6 @@ class LyingCommands(CommandVendor):
         return told if self._lies.terse else told | {"size": found.size, "created_at_ms": rented.created_ms}
 
 
-def failed(message: str, trouble: Trouble) -> tuple[int, bytes, bytes]:
+def failed(message: str, trouble: Trouble) -> tuple[int, bytes]:
     """Fail as the page says that programs do."""
-    return 1, json.dumps({"error": {"trouble": str(trouble), "message": message}}).encode(), b""
+    return 1, json.dumps({"error": {"trouble": str(trouble), "message": message}}).encode()
