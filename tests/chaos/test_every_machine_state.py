@@ -6,7 +6,7 @@ nothing left, and the machine was created once. What is covered:
 
     digitalocean     two lives: the autoscaler at every step, and the scheduler at every step
     docker-machine   the scheduler at every step; the autoscaler is killed in integration/test_autoscaler_cluster.py
-    hetzner          beside digitalocean in one file, both services by turns: test_two_providers.py
+    hetzner          beside digitalocean in one file, both services at every step: test_two_providers.py
     the others       one life each, in which the two are killed by turns; which of them begins is in `LIVES`
 
 A life that is cut at every step says more than one life per step, and costs a fifth: what a start repairs is what the starts

@@ -1,8 +1,9 @@
 """Kill -9 of autoscaler and scheduler at every step of machines' lives, with two clouds in one file.
 
 Two tasks at once in one cluster: the first cloud takes one machine, so the other task's comes from the second. At each step, as soon
-as a record of it is written, one of the two services is killed and started again. At the end both results are in the client's hand,
-each cloud has made one machine and has none, and no task was begun twice.
+as a record of it is written, both services are killed and started again: at every other step together, so that neither knows anything of
+the other, else one after the other, so that each meets the other in its middle. At the end both results are in the client's hand, each
+cloud has made one machine and has none, and no task was begun twice.
 """
 
 import asyncio
@@ -24,6 +25,14 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 FIRST, SECOND = "hetzner", "digitalocean"
+AUTOSCALER, SCHEDULER = "autoscaler", "scheduler"
+VICTIMS = (
+    ((AUTOSCALER, SCHEDULER),),
+    ((SCHEDULER,), (AUTOSCALER,)),
+    ((SCHEDULER, AUTOSCALER),),
+    ((AUTOSCALER,), (SCHEDULER,)),
+)
+"""What is killed at a step, by turns: those of one place together, one place after the other."""
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +49,13 @@ async def test_lives_at_two_clouds_that_are_cut_at_every_step_leave_nothing_behi
             async with background(lambda: records.follow(cluster), "follow machines"):
                 clouds.hold()
                 tasks = [await create(cluster, each) for each in images]
-                for step, victim in zip(STEPS, cycle(("autoscaler", "scheduler")), strict=False):
+                for step, victims in zip(STEPS, cycle(VICTIMS), strict=False):
                     await records.reached(step, lambda: len(clouds.here()) == len(tasks))
-                    cluster.kill(victim)
-                    cluster.start(victim)
+                    for together in victims:
+                        for victim in together:
+                            cluster.kill(victim)
+                        for victim in together:
+                            cluster.start(victim)
                 assert [await finish(task) for task in tasks] == ["COMPLETED", "COMPLETED"]
                 await until(lambda: all_gone(cluster, clouds), timeout_s=40, step_s=0.2, what="both machines to go")
             assert sorted(machine.provider for machine in await machines_of(cluster)) == sorted((FIRST, SECOND))
