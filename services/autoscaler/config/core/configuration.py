@@ -232,7 +232,7 @@ def described_part(provider: str, found: Configuration) -> str:
 
 def most(machines_count: int | None) -> str:
     """Say how many machines there may be."""
-    return "no limit machines" if machines_count is None else f"at most {machines_count} machines"
+    return "any number of machines" if machines_count is None else f"at most {machines_count} machines"
 
 
 def fleeting(found: Configuration) -> str:

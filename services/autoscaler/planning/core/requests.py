@@ -1,6 +1,6 @@
 """Which machines a plan requests, within limits and budget, and why a task gets none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -111,12 +111,13 @@ class MachineRequests:
 
     def _order(self, task: WaitingTask, for_task: TaskId | None, sizes: Sequence[Size]) -> str:
         owner = self._owner(task) if for_task else NOBODY
-        affordable = [size for size in sizes if not self._budgets.objection(size.price_per_hour, owner)]
+        objections = {size: self._budgets.objection(size.price_per_hour, owner) for size in sizes}
+        affordable = [size for size in sizes if not objections[size]]
         if not affordable:
-            return self._budgets.objection(sizes[0].price_per_hour, owner)
+            return objections[sizes[0]]
         choice = self._fallback.take(affordable, largest_first=task.images_count is None, gpu=task.gpu)
         if choice.offer is None:
-            return choice.reason
+            return choice.reason + too_dear(objections)
         self._budgets.take(choice.offer.size.price_per_hour, owner)
         self._count += 1
         self._rate_left -= 1
@@ -158,7 +159,13 @@ def why(task: WaitingTask, for_task: TaskId | None) -> str:
     if for_task is None:
         return "the warm pool lacks a machine"
     count = "an unknown number of" if task.images_count is None else task.images_count
-    return f"a task of {count} images waits"
+    wants = " that asks for a graphics card" if task.gpu else ""
+    return f"a task of {count} images{wants} waits"
+
+
+def too_dear(objections: Mapping[Size, str]) -> str:
+    """Say which size nobody tried because of its price, besides those that are not to be had: the first."""
+    return next((f"; {size.offered}: {because}" for size, because in objections.items() if because), "")
 
 
 def because_of(reason: str) -> str:

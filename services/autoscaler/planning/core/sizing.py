@@ -73,13 +73,15 @@ def why_none(task: WaitingTask, limits: ScalingLimits) -> str:
     """Say why there is no size for a task."""
     if task.gpu and not any(size.gpu for size in limits.sizes):
         return "no machine size has a graphics card, which its options ask for"
+    none = "no machine size with a graphics card" if task.gpu else "no machine size"
     if task.min_memory_bytes:
-        return "no machine size has more memory than the one that was too small"
+        return f"{none} has more memory than the one that was too small"
     if task.images_count is None:
-        return f"no machine size takes {task.size_bytes} bytes"
-    if all(task.images_count > size.max_images for size in limits.sizes):
-        return f"no machine size takes {task.images_count} images (the largest {limits.sizes[-1].max_images})"
-    return f"no machine size takes {task.images_count} images of {task.size_bytes} bytes"
+        return f"{none} takes {task.size_bytes} bytes"
+    largest = max((size.max_images for size in limits.sizes if size.gpu or not task.gpu), default=0)
+    if task.images_count > largest:
+        return f"{none} takes {task.images_count} images (the largest {largest})"
+    return f"{none} takes {task.images_count} images of {task.size_bytes} bytes"
 
 
 def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:

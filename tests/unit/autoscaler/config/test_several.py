@@ -61,8 +61,8 @@ def test_each_provider_has_its_own_and_what_is_common():
 def test_the_check_says_every_provider():
     shown = described(check(HETZNER, DOCKER, order="price")).splitlines()
     assert shown == [
-        "no mistakes: 2 providers, the cheapest first; no limit machines in all",
-        "hetzner: hetzner by api; small up to 40 images; no limit machines; results in results",
+        "no mistakes: 2 providers, the cheapest first; any number of machines in all",
+        "hetzner: hetzner by api; small up to 40 images; any number of machines; results in results",
         "docker: docker by api; any up to 90 images; at most 2 machines; results in results",
     ]
 

@@ -155,6 +155,16 @@ def test_without_any_size_that_has_one_the_task_is_told_so():
     assert (wait.never, wait.reason) == (True, "no machine size has a graphics card, which its options ask for")
 
 
+def test_a_card_at_a_size_that_is_too_small_is_told_as_such():
+    (wait,) = decide([waits("t", 60, gpu=True)], sizes=(GPU, LARGE)).waits
+    assert wait.reason == "no machine size with a graphics card takes 60 images (the largest 50)"
+
+
+def test_a_machine_for_a_task_that_asks_for_a_card_says_so():
+    (creation,) = decide([waits(gpu=True)], sizes=(STAYS, GPU)).create
+    assert creation.reason == "a task of 10 images that asks for a graphics card waits"
+
+
 # --- budgets of owners ---------------------------------------------------------------------------------------------
 
 BUDGETS = {"guest": OwnerBudget(max_hourly_cost=1.5, max_daily_cost=20.0), "*": OwnerBudget(max_daily_cost=4.0)}

@@ -398,6 +398,13 @@ def test_a_machine_that_alone_is_over_the_budget_says_so():
     )
 
 
+def test_a_size_that_is_too_dear_is_told_beside_what_is_not_to_be_had():
+    full = failed("a", 1_000, Trouble.OUT_OF_CAPACITY)
+    (wait,) = decide([full], [waits("t", 10)], regions=("here",), max_hourly_cost=3).waits
+    assert wait.reason.startswith("no machine could be created (made to fail)")
+    assert wait.reason.endswith("; large: over budget: a machine costs 4 per hour, the limit is 3")
+
+
 def test_what_was_spent_today_counts():
     spent = machine("a", S.GONE, LARGE, called_at_ms=NOW - 7_200_000, ended_at_ms=NOW - 3_600_000)
     old = machine("b", S.GONE, LARGE, called_at_ms=NOW - 90_000_000, ended_at_ms=NOW - 86_400_001)

@@ -16,6 +16,7 @@ from clusterodm.services.autoscaler.config.core.configuration import OwnerBudget
 from clusterodm.services.autoscaler.planning.core.preview import planned_alone
 from tests.autoscaler_world import SIZES, World
 
+NO_CARD = "wait 1 x task: no machine size has a graphics card, which its options ask for"
 GUEST_HAS_SPENT = "wait 1 x task: over budget of guest: machines cost 1 per hour, 1 more exceeds 1.5"
 REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
@@ -57,6 +58,7 @@ def test_the_same_is_said_once_and_counted():
             id="an owner with a budget",
         ),
         pytest.param({"owner": "survey", "count": 2}, ["create 2 x small: a task of 10 images waits"], id="another"),
+        pytest.param({"gpu": True}, [NO_CARD], id="no card"),
         pytest.param({"labels": ["gpu"]}, ["wait 1 x task: machines have no label gpu"], id="confined to other nodes"),
         pytest.param(
             {"interruptions": 1},
