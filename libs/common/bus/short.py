@@ -1,8 +1,8 @@
 """A connection for one program of a moment that asks and ends: NATS' protocol over a plain socket, without an event loop.
 
 `nats-py` with asyncio takes longer to load than everything else that a command does, its answer included (decision 0136). What is left out is left to it: TLS, keys, several servers,
-watches, publishing, waiting for a leader. Whatever is not plain raises `NotShort`, before or after a question; then the whole is done again with `bus.connect`. So only what may be
-asked twice is asked here, and what is wrong is explained in one place.
+watches, waiting for a leader. Whatever is not plain raises `NotShort`, before or after a question; then the whole is done again with `bus.connect`. So what must not be asked twice
+(not `idempotent`) raises BusFailed where it may have been heard, as it does there, and what is wrong is explained in one place.
 
 Protocol: docs.nats.io/reference/reference-protocols/nats-protocol. One question is one line and its payload; so is its answer.
 """
@@ -19,7 +19,9 @@ import msgspec
 
 from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
 from clusterodm.libs.common.bus.urls import ServerUrl, inbox_of, named_in, server_url
-from clusterodm.libs.common.messages.kinds import BucketName, Request
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.kinds import BucketName, Event, Request
+from clusterodm.libs.common.telemetry.lazy_log import log
 
 Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
@@ -34,6 +36,7 @@ MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest that NATS can be set to let through."""
 CHUNK_BYTES: Final = 65_536
 STATUS: Final = "NATS/1.0"
+MESSAGE_ID: Final = "Nats-Msg-Id"
 END_OF_BATCH: Final = ("204", "404", "503")
 """No more; none at all; no such stream."""
 MOST_COUNT: Final = 1024
@@ -44,6 +47,10 @@ OPERATION, MARKER = "KV-Operation", "Nats-Marker-Reason"
 
 class NotShort(Exception):
     """It cannot be asked in this way, or was not answered."""
+
+
+class Unanswered(NotShort):
+    """What was sent may have been heard, and no answer came."""
 
 
 class Info(msgspec.Struct):
@@ -65,7 +72,7 @@ class Message(NamedTuple):
 
 
 class ShortBus:
-    """One connection; of `ports.Bus` it has `request`. It waits by itself and never for an event loop."""
+    """One connection; of `ports.Bus` it has `request` and `publish`. It waits by itself and never for an event loop."""
 
     def __init__(self, url: str, name: str, answer_s: float = ANSWER_S) -> None:
         self._url = url
@@ -103,13 +110,29 @@ class ShortBus:
     async def request(
         self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
     ) -> Reply:
-        """Ask the owner. Raises what its handler raised, and NotShort."""
+        """Ask the owner. Raises what its handler raised, and NotShort; BusFailed where what must not be asked twice was not answered."""
         del timeout_s  # `bus.connect` keeps to it, when there is no answer here
         inbox = self._ask(request.subject, msgspec.json.encode(message))
-        answer = self._next_message(inbox)
+        try:
+            answer = self._next_message(inbox, self._answer_s if request.idempotent else request.timeout_s)
+        except Unanswered as error:
+            if request.idempotent:
+                raise
+            raise BusFailed(f"no answer to {request.name} ({error})") from None
         if answer.status:
             raise NotShort(f"status {answer.status}")
         return reply_in(request, answer.code, answer.content)
+
+    async def publish(self, event: Event[Payload], message: Payload) -> None:
+        """Publish an event, and wait until the server has it. One that is lost is a line in the log, as with the other bus."""
+        content = msgspec.json.encode(message)
+        head = f"{STATUS}\r\n{CAUSE}: {os.urandom(11).hex()}\r\n{MESSAGE_ID}: {os.urandom(11).hex()}\r\n\r\n".encode()
+        line = f"HPUB {event.subject} {len(head)} {len(head) + len(content)}\r\n".encode()
+        try:
+            self._send(b"".join((line, head, content, b"\r\nPING\r\n")))
+            self._until_pong()
+        except NotShort as error:
+            log.error("event.publish_failed", message=event.name, error=str(error))
 
     async def bucket(self, name: BucketName[Value]) -> "ShortBucket[Value]":
         """Open a bucket, to read all of it."""
@@ -120,7 +143,7 @@ class ShortBus:
         wanted = msgspec.json.encode({"multi_last": [subject], "batch": MOST_COUNT})
         inbox = self._ask(f"$JS.API.DIRECT.GET.{stream}", wanted)
         while True:
-            found = self._next_message(inbox)
+            found = self._next_message(inbox, self._answer_s)
             if found.status.startswith(END_OF_BATCH):
                 return
             if found.status:
@@ -158,9 +181,16 @@ class ShortBus:
         said |= {"name": self._name, "lang": "python", "version": "1", **credentials_in(where)}
         self._send(b"CONNECT " + msgspec.json.encode(said) + f"\r\nSUB {self._inbox}.* 1\r\n".encode())
 
-    def _next_message(self, inbox: str) -> Message:
-        """Wait for the answer to one question. Raises NotShort."""
+    def _until_pong(self) -> None:
+        """Wait until the server has taken all that was sent. Raises NotShort."""
         until = monotonic() + self._answer_s
+        while (line := self._line(until)).upper() != "PONG":
+            if line.startswith("-ERR"):
+                raise NotShort(line)
+
+    def _next_message(self, inbox: str, answer_s: float) -> Message:
+        """Wait for the answer to one question. Raises NotShort, and as such Unanswered where it may have been heard."""
+        until = monotonic() + answer_s
         while True:
             line = self._line(until)
             verb, *words = line.split()
@@ -199,14 +229,14 @@ class ShortBus:
     def _fill(self, until: float) -> None:
         left_s = until - monotonic()
         if self._socket is None or left_s <= 0:
-            raise NotShort("no answer")
+            raise Unanswered("no answer in time")
         try:
             self._socket.settimeout(left_s)
             chunk = self._socket.recv(CHUNK_BYTES)
         except OSError as error:
-            raise NotShort(str(error)) from None
+            raise Unanswered(str(error)) from None
         if not chunk:
-            raise NotShort("closed")
+            raise Unanswered("the connection was closed")
         self._read += chunk
 
     def _send(self, content: bytes) -> None:

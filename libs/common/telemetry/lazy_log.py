@@ -10,6 +10,8 @@ class LazyLogger:
     def __init__(self) -> None:
         self.prepare: Callable[[], None] | None = None
         """What is to be done before the first line, where nobody has configured the log yet."""
+        self.only_errors = False
+        """A program of a moment says what went wrong by its answer: lines below `error` are dropped, and nothing is loaded for them."""
 
     def __repr__(self) -> str:
         """Show that it is one."""
@@ -17,6 +19,8 @@ class LazyLogger:
 
     def __getattr__(self, name: str) -> Any:
         """Find a method: `info`, `warning` and so on."""
+        if self.only_errors and name in BELOW_ERROR:
+            return dropped
         import structlog
 
         if self.prepare is not None:
@@ -25,4 +29,9 @@ class LazyLogger:
         return getattr(structlog.get_logger(), name)
 
 
+def dropped(*_said: object, **_fields: object) -> None:
+    """Log nothing."""
+
+
+BELOW_ERROR: Final = frozenset(("debug", "info", "warning"))
 log: Final = LazyLogger()

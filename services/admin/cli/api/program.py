@@ -72,7 +72,7 @@ def carry_out(given: argparse.Namespace) -> int:
     from clusterodm.libs.common.telemetry.lazy_log import log
     from clusterodm.services.admin.cli.api.session import run_short
 
-    log.prepare = log_errors
+    log.prepare, log.only_errors = log_errors, True
     try:
         if (code := run_short(given)) is not None:
             gc.freeze()  # nor is anything looked for as the program ends
@@ -83,7 +83,7 @@ def carry_out(given: argparse.Namespace) -> int:
     except BusFailed as error:
         return print_error(error, EXIT_UNAVAILABLE)
     finally:
-        log.prepare = None
+        log.prepare, log.only_errors = None, False
         gc.enable()
 
 

@@ -1,7 +1,7 @@
 """One command against a cluster: connected, asked, and its answer printed as the operator wants it.
 
-What is answered once and changes nothing goes by a short connection (libs/common/bus/short.py), so that the answer is there before an event loop would be loaded. Everything else
-goes by the bus that services have, and so does what the short one could not do.
+What is answered once and soon goes by a short connection (libs/common/bus/short.py), so that the answer is there before an event loop would be loaded. Everything else
+goes by the bus that services have, and so does what the short one could not do, unless it may have been done.
 """
 
 import argparse
@@ -37,6 +37,14 @@ SHORT: Final = frozenset(
     }
 )
 """What changes nothing, so that it may be asked again."""
+SHORT_ACTS: Final = frozenset(
+    {
+        *(("node", "lock"), ("node", "unlock"), ("node", "drain"), ("node", "label"), ("node", "del")),
+        *(("task", "cancel"), ("task", "remove"), ("task", "restart"), ("task", "priority"), ("task", "up")),
+        *(("asr", "pause"), ("asr", "resume"), ("asr", "destroy")),
+    }
+)
+"""What changes something, is done at once, and is put on record."""
 
 
 # --- by a short connection -----------------------------------------------------------------------------------------
@@ -50,7 +58,9 @@ def run_short(given: argparse.Namespace) -> int | None:
         except (BusFailed, Refused):
             return EXIT_NO
         return None if found is None else offered(found)
-    if (given.noun, given.verb) not in SHORT or goes_on(given) or getattr(given, "watch", None) is not None:
+    if (given.noun, given.verb) in SHORT_ACTS:
+        acting.set(operator())
+    elif (given.noun, given.verb) not in SHORT or goes_on(given) or getattr(given, "watch", None) is not None:
         return None
     read_files(given)
     answer = asked_short(given.nats_url, given.data_dir, lambda bus: ask(bus, given))
@@ -107,7 +117,7 @@ async def carried_out(bus: "Bus", given: argparse.Namespace) -> int:
     """Carry out one command; the exit code."""
     from clusterodm.services.admin.cli.handlers.lasting import show_events, watch
 
-    acting.set(Principal(user_name(), Role.ADMIN, "cli"))  # NATS says what its user may
+    acting.set(operator())
     show = shower(given)
     if given.noun == "events":
         await show_events(bus, given, lambda event: say(event_text(event, given.output)))
@@ -116,6 +126,11 @@ async def carried_out(bus: "Bus", given: argparse.Namespace) -> int:
         return await watch(bus, given, show, clear)
     answer = await long_answer(bus, given, show) if goes_on(given) else await ask(bus, given)
     return show(answer) if answer is not None else EXIT_OK
+
+
+def operator() -> Principal:
+    """Say who acts: NATS says what its user may."""
+    return Principal(user_name(), Role.ADMIN, "cli")
 
 
 def goes_on(given: argparse.Namespace) -> bool:

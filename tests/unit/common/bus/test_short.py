@@ -7,14 +7,25 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from clusterodm.libs.common.bus.short import MESSAGE_BYTES, NotShort, ShortBus, plain_address
 from clusterodm.libs.common.bus.urls import ServerUrl, named_in
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.buckets import PROGRESS
-from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeList
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.nodes import (
+    LIST_NODES,
+    NODE_ADDED,
+    REMOVE_NODE,
+    ListNodes,
+    NodeEvent,
+    NodeList,
+    NodeRef,
+)
 from clusterodm.libs.common.messages.overview import UploadProgress
-from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, TaskId
 from clusterodm.services.admin.cli.api.session import answered
 
 INFO = b'INFO {"headers":true,"server_id":"x","max_payload":1048576}\r\n'
@@ -229,3 +240,63 @@ def test_what_would_wait_for_an_event_loop_is_a_mistake() -> None:
 
     with pytest.raises(RuntimeError, match="waits for something"):
         answered(waits())
+
+
+def removed_by(url: str) -> Done:
+    with ShortBus(url, "test", answer_s=0.3) as bus:
+        return answered(bus.request(BRIEF_REMOVAL, NodeRef(node=NodeId("a-1"))))
+
+
+BRIEF_REMOVAL = replace(REMOVE_NODE, timeout_s=0.3)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([], id="no answer in time"),
+        pytest.param([b"PING\r\n"], id="no more than a sign of life"),
+    ],
+)
+def test_what_must_not_be_asked_twice_and_may_have_been_heard_is_not_left_to_the_larger_connection(
+    answers: list[bytes],
+) -> None:
+    with a_nats(*answers) as server, pytest.raises(BusFailed, match=r"no answer to scheduler\.remove_node"):
+        removed_by(server.url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(hmsg(b"NATS/1.0 503\r\n\r\n"), id="nobody heard it"),
+        pytest.param(b"-ERR 'Permissions Violation for Publish'\r\n", id="no right to ask"),
+    ],
+)
+def test_what_was_heard_by_nobody_may_be_asked_again(answer: bytes) -> None:
+    with a_nats(answer) as server, pytest.raises(NotShort):
+        removed_by(server.url)
+
+
+def test_an_act_is_done_once() -> None:
+    with a_nats(msg(b"{}")) as server:
+        assert removed_by(server.url) == Done()
+
+
+def published(url: str) -> None:
+    with ShortBus(url, "test", answer_s=0.3) as bus:
+        answered(bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a-1"))))
+
+
+def test_an_event_is_published_and_the_server_has_it_before_the_connection_ends() -> None:
+    with a_nats(b"PONG\r\n") as server:
+        published(server.url)
+    assert b"HPUB clusterodm.event.node.added " in server.heard
+    assert b"Nats-Msg-Id: " in server.heard
+    assert b'"node":"a-1"' in server.heard
+    assert server.heard.endswith(b"PING\r\n")
+
+
+@pytest.mark.parametrize("answer", [b"-ERR 'Permissions Violation for Publish'\r\n", b""])
+def test_an_event_that_is_lost_is_a_line_in_the_log_and_nothing_is_done_again(answer: bytes) -> None:
+    with a_nats(answer) as server, capture_logs() as logs:
+        published(server.url)
+    assert [(each["event"], each["message"]) for each in logs] == [("event.publish_failed", "node.added")]
