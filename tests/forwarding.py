@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,16 @@ SOON = RetryPolicy(tries_count=5, within_s=30.0, first_s=0.005, longest_s=0.02)
 OFTEN = RetryPolicy(tries_count=12, within_s=30.0, first_s=0.001, longest_s=0.01)
 RETRIES = Retries(unreached=SOON, erred=OFTEN, leftovers=SOON)
 QUICK = ForwardingIntervals(
-    renew_s=0.05, hold_s=5.0, sweep_s=30.0, bus_retry_s=0.02, unknown_s=0.02, failure_pause_s=0.05, retries=RETRIES
+    renew_s=0.05,
+    fresh_s=0.0,
+    hold_s=5.0,
+    sweep_s=30.0,
+    bus_retry_s=0.02,
+    unknown_s=0.02,
+    failure_pause_s=0.05,
+    retries=RETRIES,
 )
+"""Each commit is confirmed."""
 FILES = {"a.jpg": b"1", "b.jpg": b"22", "gcp.txt": b"333"}
 
 
@@ -463,6 +472,7 @@ class World:
         until_forwarded: bool = False,
         ahead_from_bytes: int | None = None,
         one_link: bool = False,
+        fresh_s: float = 0.0,
     ) -> AsyncIterator[Forwarder]:
         """Run the proxy while the context is open; again is a restart."""
         self.scheduler.listeners.clear()
@@ -489,7 +499,7 @@ class World:
                 finisher,
                 tasks_count=tasks_count,
                 parallel_count=2,
-                intervals=QUICK,
+                intervals=replace(QUICK, fresh_s=fresh_s),
                 inputs=inputs if until_forwarded else None,
                 stage_in=UploadStageIn(
                     self.bus,

@@ -9,6 +9,7 @@ canceled, or the scheduler gave the attempt up): sending stops at once and nothi
 that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. Before it, the
 spool notes that the commit may be on its way: should all records be lost, the node is asked before anything else happens. It counts for a
 short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
+A small task comes to its commit a moment after it was taken up: that renewal, which the scheduler cannot tell from another, is its confirmation.
 *Prove* is there only when an image may lie on the node twice (delivery.py); the scheduler knows of the doubt before the commit.
 """
 
@@ -72,6 +73,8 @@ class ForwardingIntervals:
     """How often things are asked again, in seconds."""
 
     renew_s: float = 5.0
+    fresh_s: float = 1.0
+    """So long after an attempt was taken up its first commit needs no other confirmation; shorter than COMMIT_WITHIN_S."""
     sweep_s: float = 60.0
     """A running task is looked at, even when the mirror says nothing."""
     hold_s: float = 4.0
@@ -104,24 +107,6 @@ async def report_until_heard(bus: Bus, request: Request[Any, Any], message: Any,
             return
 
 
-async def taken_up(bus: Bus, upload_owner: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> str:
-    """Tell the scheduler that an attempt is about to begin, until it is heard; why it is not to, empty: it is.
-
-    Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
-    """
-    message = RenewAttempt(task=task, attempt=placed.attempt, upload_owner=upload_owner, epoch=placed.epoch)
-    while True:
-        try:
-            await bus.request(RENEW_ATTEMPT, message)
-        except Refused as error:
-            return error.message
-        except ClusterError as error:
-            log.warning("attempt.pickup_deferred", task=task, attempt=placed.attempt, reason=error.message)
-            await asyncio.sleep(retry_s)
-        else:
-            return ""
-
-
 def outcome_of(decision: StepDecision | None, over: str) -> str:
     """Name what became of sending, for who counts."""
     if over:
@@ -144,6 +129,7 @@ class AttemptRun:
         manifest: Manifest,
         woken: asyncio.Event,
         intervals: ForwardingIntervals,
+        taken_up_at: Instant,
     ) -> None:
         self._bus = bus
         self._upload_owner = upload_owner
@@ -156,6 +142,8 @@ class AttemptRun:
         self._sizes = {file.name: file.size_bytes for file in manifest.files}
         self._woken = woken
         self._intervals = intervals
+        self._taken_up_at: Instant | None = taken_up_at
+        """None: that has served for a commit."""
         self._committing = False
         self._committed = False
         self._log = log.bind(task=self._task, node=placed.node.name, attempt=placed.attempt)
@@ -229,12 +217,21 @@ class AttemptRun:
         """Wait until the scheduler says that the attempt still counts; until when that holds. Raises AttemptOver."""
         self._committing = False
         await self._note(AttemptStage.COMMITTING)
+        if (fresh := self._take_fresh()) is not None:
+            self._committing = True
+            return fresh + COMMIT_WITHIN_S
         while True:
             asked = monotonic_s()
             if await self._renew_once():
                 self._committing = True
                 return asked + COMMIT_WITHIN_S
             await asyncio.sleep(self._intervals.bus_retry_s)
+
+    def _take_fresh(self) -> Instant | None:
+        """Take the first renewal for the confirmation, once: when it was asked. None: it is too old, or there is news of the task, or for the scheduler."""
+        asked, self._taken_up_at = self._taken_up_at, None
+        has_changed = self._woken.is_set() or self._delivery.doubted
+        return None if asked is None or has_changed or monotonic_s() - asked > self._intervals.fresh_s else asked
 
     async def _report(self, decision: StepDecision | None) -> None:
         """Tell how it went, until it is heard. No decision: the node has taken the task."""

@@ -12,18 +12,25 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.messages.placement import REPORT_FORWARD_FAILED, Placed, ReportForwardFailed
+from clusterodm.libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.errors import ClusterError, Refused
+from clusterodm.libs.common.messages.placement import (
+    RENEW_ATTEMPT,
+    REPORT_FORWARD_FAILED,
+    Placed,
+    RenewAttempt,
+    ReportForwardFailed,
+)
 from clusterodm.libs.common.messages.tasks import AttemptStage
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.proxy.forwarding.core.decisions import StepDecision
 from clusterodm.services.proxy.forwarding.handlers.attempt import (
+    AttemptOver,
     AttemptRun,
     ForwardingIntervals,
     report_until_heard,
-    taken_up,
 )
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed
 from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
@@ -47,6 +54,25 @@ class TaskLoop:
     begun: int = 0
     """The last attempt that was begun; none is ever begun twice."""
     sending: bool = False
+
+
+async def taken_up(bus: Bus, upload_owner: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> Instant:
+    """Tell the scheduler that an attempt is about to begin, until it is heard; when what it answered was asked. Raises AttemptOver.
+
+    Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
+    """
+    message = RenewAttempt(task=task, attempt=placed.attempt, upload_owner=upload_owner, epoch=placed.epoch)
+    while True:
+        asked = monotonic_s()
+        try:
+            await bus.request(RENEW_ATTEMPT, message)
+        except Refused as error:
+            raise AttemptOver(error.message) from None
+        except ClusterError as error:
+            log.warning("attempt.pickup_deferred", task=task, attempt=placed.attempt, reason=error.message)
+            await asyncio.sleep(retry_s)
+        else:
+            return asked
 
 
 class AttemptRunner:
@@ -82,15 +108,18 @@ class AttemptRunner:
             await self.give_up(task, placed.attempt, why_not, untouched=why_not == NO_INPUTS)
             return
         loop.begun = placed.attempt
-        if over := await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s):
-            log.info("attempt.not_begun", task=task, attempt=placed.attempt, reason=over)
-            self._stage_in.give_up(task, over)
-        elif why_not := await self._why_not_noted(task, placed):
+        try:
+            at = await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s)
+        except AttemptOver as over:
+            log.info("attempt.not_begun", task=task, attempt=placed.attempt, reason=str(over))
+            self._stage_in.give_up(task, str(over))
+            return
+        if why_not := await self._why_not_noted(task, placed):
             await self.give_up(task, placed.attempt, why_not)
         else:
-            await self._go(task, placed, loop)
+            await self._go(task, placed, loop, at)
 
-    async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop) -> None:
+    async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop, taken_up_at: Instant) -> None:
         """Send it. What is cut off is reported."""
         attempt = AttemptRun(
             self._bus,
@@ -102,6 +131,7 @@ class AttemptRunner:
             manifest=await self._spool.manifest(task),
             woken=loop.woken,
             intervals=self._intervals,
+            taken_up_at=taken_up_at,
         )
         loop.sending = True
         try:

@@ -49,9 +49,10 @@ async def test_a_file_that_is_answered_with_an_error_is_sent_again_within_the_sa
     assert Counter(name for _, name, _ in world.nodes.sent) == Counter(list(FILES))
 
 
-async def test_the_scheduler_knows_of_a_doubt_before_the_commit(world: World) -> None:
+@pytest.mark.parametrize("fresh_s", [0.0, 60.0], ids=["late", "at once"])
+async def test_the_scheduler_knows_of_a_doubt_before_the_commit(world: World, fresh_s: float) -> None:
     world.nodes.errors = {"a.jpg": errors()}
-    async with world.proxy() as forwarder:
+    async with world.proxy(fresh_s=fresh_s) as forwarder:
         await world.forwarded(forwarder)
     assert world.scheduler.renewed[-1].doubtful
 

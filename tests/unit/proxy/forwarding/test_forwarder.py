@@ -105,6 +105,35 @@ async def test_a_task_canceled_just_before_its_commit_is_not_committed(world: Wo
     assert world.nodes.committed == []
 
 
+async def test_a_small_task_is_committed_on_what_was_answered_when_it_was_taken_up(world: World) -> None:
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        await world.forwarded(forwarder)
+    assert world.nodes.committed == [f"{TASK}#1"]
+    assert len(world.scheduler.renewed) == 1
+
+
+async def test_a_commit_that_is_tried_again_is_confirmed_anew(world: World) -> None:
+    world.nodes.trouble("commit", NodeUnreachable("n1 cannot be reached"))
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        await world.forwarded(forwarder)
+    assert world.nodes.committed == [f"{TASK}#1"]
+    assert len(world.scheduler.renewed) == 2
+
+
+async def test_a_small_task_of_which_there_is_news_is_confirmed_before_its_commit(world: World) -> None:
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+
+        async def cancel_instead_of_begin(node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+            world.scheduler.change(state=TaskState.CANCELED)
+
+        world.nodes.begin = cancel_instead_of_begin  # type: ignore[method-assign]
+        await forwarder.adopt(TASK)
+        await world.lets_go()
+    assert world.nodes.committed == []
+
+
 async def test_a_node_that_was_not_reached_is_tried_again_under_the_same_id(world: World) -> None:
     world.nodes.trouble("begin", NodeUnreachable("n1 cannot be reached"))
     world.nodes.trouble("send", NodeUnreachable("n1 cannot be reached"))
