@@ -10,7 +10,7 @@ reserved that long, so no slot is given twice.
 A record is deleted only after its tombstone was written. So a record that has disappeared without one was not removed: the store was
 lost, or an older one restored. Whoever asks for it hears that it is unknown, and not that it was removed.
 
-A task that has ended leaves the index after a while and is kept in an archive (records/handlers/archive.py). It is found there by `find`, and
+A task that has ended leaves the index after a while and is kept in an archive (records/handlers/archive.py). It is found there by `find` (task_lookup.py), and
 a change brings it back: it is written among the active ones first, and dropped from the archive then.
 
 Nothing is written when the term is over. What a predecessor wrote while this scheduler was reading, or later, is taken in as soon
@@ -27,16 +27,16 @@ import msgspec
 import structlog
 
 from clusterodm.libs.common.clocks import Clock, WallMs, read
-from clusterodm.libs.common.errors import BusFailed, Conflict, NotFound, Removed, Unreadable
-from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import Ended, Task, Tombstone
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.services.scheduler.events import Signals
 from clusterodm.services.scheduler.leadership import Leadership
 from clusterodm.services.scheduler.records.core import TaskIndex
 from clusterodm.services.scheduler.records.handlers.archive import Archive
+from clusterodm.services.scheduler.records.handlers.task_lookup import TaskLookup
 from clusterodm.services.scheduler.task_life.attempts import compacted, is_settled
 
 log = structlog.get_logger()
@@ -61,7 +61,7 @@ class TaskChange(NamedTuple):
         return self.record.task != self.before
 
 
-class TaskStore:
+class TaskStore(TaskLookup):
     """The records of active tasks, and their index."""
 
     def __init__(  # noqa: PLR0913, PLR0917 what is written, where, when and by whose right
@@ -74,18 +74,14 @@ class TaskStore:
         leadership: Leadership,
         signals: Signals,
     ) -> None:
-        self.index = index
+        super().__init__(index, archive, tombstones)
         self.records = records
-        self.archive = archive
         self.clock = clock
         self.leadership = leadership
         self.signals = signals
         self.doubtful: set[TaskId] = set()
-        self.unreadable: set[TaskId] = set()
-        """There are records of these, written by a later version, that this one cannot read. They are left alone."""
         self.twice: set[TaskId] = set()
         """Brought back, but still in the archive: the answer to its deletion was lost."""
-        self._tombstones = tombstones
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
     def __repr__(self) -> str:
@@ -100,31 +96,6 @@ class TaskStore:
             lock = self._locks[task] = asyncio.Lock()
         async with lock:
             yield
-
-    def record(self, task: TaskId) -> TaskRecord:
-        """Find a task with its revision. Raises NotFound."""
-        if task not in self.index.tasks:
-            raise NotFound(f"{task} not found")
-        return TaskRecord(task=self.index.tasks[task], revision=self.index.revisions[task])
-
-    async def find(self, task: TaskId, owner: Owner | None = None) -> TaskRecord:
-        """Find a task for whoever asks, active or ended. Raises NotFound, Removed, BusFailed."""
-        found = await self.lookup(task)
-        if found is not None and not (owner is None or may_touch(owner, found.task.owner)):
-            await self.archive.find(task)  # as for one that is unknown: how long that takes must not tell
-            found = None
-        if found is None or found.task.removed:
-            raise await self.missing(task, owner)
-        return found
-
-    async def lookup(self, task: TaskId) -> TaskRecord | None:
-        """Find a task, wherever its record is. Raises BusFailed."""
-        if task in self.index.tasks:
-            return self.record(task)
-        ended = await self.archive.find(task)
-        if task in self.index.tasks:  # it was brought back meanwhile
-            return self.record(task)
-        return TaskRecord(task=ended.task, revision=ended.revision, archived=True) if ended else None
 
     async def create(self, task: Task) -> TaskRecord:
         """Write a new task; its lock is held. Raises Conflict when there is one with that id."""
@@ -216,21 +187,6 @@ class TaskStore:
         self.index.drop(task.id)
         for listener in self.signals.archive_listeners:
             listener(task)
-
-    async def tombstone(self, task: TaskId) -> Tombstone | None:
-        """Find what is left of a task that was removed. Raises BusFailed."""
-        entry = await self._tombstones.get(task)
-        return entry.value if entry else None
-
-    async def missing(self, task: TaskId, owner: Owner | None = None) -> NotFound:
-        """Make the error for a task that is not to be seen: was it removed, or does nobody know? Raises BusFailed, Unreadable."""
-        if task in self.unreadable:
-            raise Unreadable(f"{task} was written by a later version; this one cannot read it")
-        known = self.index.tasks.get(task)
-        gone = (known if known.removed else None) if known else await self.tombstone(task)
-        if gone is not None and (owner is None or may_touch(owner, gone.owner)):
-            return Removed(f"{task} was removed")
-        return NotFound(f"{task} not found")
 
     async def forget(self, task: TaskId, reason: str, remembered_s: int) -> None:
         """Delete a task's record; its lock is held. One that has changed meanwhile is read again and stays."""

@@ -30,6 +30,7 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.core import Key, Ordered, key_of
 from clusterodm.services.scheduler.records.handlers.archive import task_summary
 from clusterodm.services.scheduler.records.handlers.recovery import Records
+from clusterodm.services.scheduler.records.handlers.task_lookup import TaskLookup
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.tasks.core.masking import without_secrets
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
@@ -53,7 +54,7 @@ class TaskReader:
     ) -> None:
         self._consoles = consoles
         self._queue = queue
-        self._tasks = records.tasks
+        self._tasks: TaskLookup = records.tasks
         self._sync = records.sync
         self._archive = records.archive
         self._index = records.index
