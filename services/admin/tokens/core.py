@@ -147,22 +147,3 @@ def checked(file: TokensFile) -> TokensFile:
     if mistake := next(iter(mistakes_in(file)), ""):
         raise Refused(mistake)
     return file
-
-
-# --- how it looks
-
-
-def table(head: Sequence[str], data: Sequence[dict[str, Any]]) -> str:
-    """Write a table for people."""
-    lines = [list(head), *([cell(row[name.lower()]) for name in head] for row in data)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def cell(value: Any) -> str:
-    """Write a value into a table."""
-    if not value and value != 0:
-        return "-"
-    return ",".join(value) if isinstance(value, dict | list) else str(value)

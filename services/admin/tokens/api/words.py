@@ -28,7 +28,6 @@ from clusterodm.services.admin.tokens.core import (
     revoked,
     rotated,
     successor,
-    table,
     with_tenant,
     without_tenant,
 )
@@ -104,7 +103,7 @@ def list_tokens(given: Arguments) -> int:
     path = path_of(given)
     listed = list(rows(read_file(path), now_ms()))
     data = list(map(token_data, listed))
-    say(data, given, table(("ID", "TENANT", "CREATED", "EXPIRES", "STATE", "NOTE"), data))
+    say(data, given, table_of(("ID", "TENANT", "CREATED", "EXPIRES", "STATE", "NOTE"), data))
     if path.exists() and all(row.expired for row in listed):
         tell(f"no token in {path} is valid: a proxy that uses this file lets nobody in")
     return EXIT_OK
@@ -125,7 +124,7 @@ def list_tenants(given: Arguments) -> int:
         "OPTIONS",
         "LABELS",
     )
-    say(data, given, table(head, data))
+    say(data, given, table_of(head, data))
     return EXIT_OK
 
 
@@ -207,6 +206,21 @@ def show_new(given: Arguments, new: NewToken, path: Path) -> int:
 def say(data: Any, given: Arguments, text: str) -> None:
     """Print an answer."""
     print(json.dumps(data, indent=2) if given.json else text)  # noqa: T201 the program's output
+
+
+def table_of(head: Sequence[str], data: Sequence[dict[str, Any]]) -> str:
+    """Write a table for people."""
+    from clusterodm.services.admin.cli.core.tables import PLAIN, table  # what only lists need is loaded by lists
+    from clusterodm.services.admin.rendering.columns import cells
+
+    return table(head, cells([cell(row[name.lower()]) for name in head] for row in data), PLAIN)
+
+
+def cell(value: Any) -> str:
+    """Write a value into a table."""
+    if not value and value != 0:
+        return ""
+    return ",".join(value) if isinstance(value, dict | list) else str(value)
 
 
 def tell(text: str) -> None:
