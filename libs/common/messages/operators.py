@@ -11,8 +11,9 @@ class OperatorActed(Frozen, frozen=True, kw_only=True):
 
     at_ms: int
     user: str
-    """As who: the user of a password is called as its role is, others as the identity provider says."""
+    """As who: the user of a password is called as its role is, others as the identity provider says; empty: somebody who did not get in."""
     role: str
+    """viewer, operator or admin; empty: of whoever did not get in"""
     door: str
     """telnet, web or cli"""
     address: str = ""

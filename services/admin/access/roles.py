@@ -18,17 +18,19 @@ from clusterodm.libs.common.model.values import Frozen
 class Role(IntEnum):
     """What somebody may do; a larger one may all that a smaller one may."""
 
+    NONE = 0
+    """Of whoever has not signed in."""
     VIEWER = 1
     OPERATOR = 2
     ADMIN = 3
 
     @property
     def word(self) -> str:
-        """Its name."""
-        return self.name.lower()
+        """Its name; empty: there is none."""
+        return self.name.lower() if self else ""
 
 
-ROLES: Final[Mapping[str, Role]] = {role.word: role for role in Role}
+ROLES: Final[Mapping[str, Role]] = {role.word: role for role in Role if role}
 
 
 class Principal(Frozen, frozen=True):

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import ROLES, Principal, Role
 from clusterodm.services.admin.commands.handlers.execute import publish_act
@@ -86,7 +87,8 @@ class SignIns:
         LOGINS.inc("web", "wrong" if role is None else "right")
         if role is None:
             self.logins.failed(address, monotonic_s())
-            await self._publish("", Role.VIEWER, address, "refused", "wrong user or password")
+            log.warning("web.login_failed", address=address)
+            await self._publish("", Role.NONE, address, "refused", "wrong user or password")
         else:
             self.logins.succeeded(address)
         return role
@@ -130,12 +132,12 @@ class SignIns:
         try:
             claims = await self.provider.finish(code, pending.nonce, pending.verifier)
         except SignInFailed as failed:
-            await self._publish("", Role.VIEWER, address, "failed", str(failed))
+            await self._publish("", Role.NONE, address, "failed", str(failed))
             raise
         user, role = user_of(claims), role_of(claims, self.claim, self.rules)
         user = f"oidc:{user}" if user in ROLES else user  # nobody is called as the passwords' users are
         if role is None or not user:
-            await self._publish(user, Role.VIEWER, address, "refused", "no role")
+            await self._publish(user, Role.NONE, address, "refused", "no role")
             raise SignInFailed(NO_ROLE)
         return await self._begin(user, role, address), pending.wanted
 

@@ -222,7 +222,6 @@ class Guard:
         except SignInFailed:
             return Response(status_code=429, headers={"Retry-After": str(RETRY_AFTER_S)})
         if role is None:
-            log.warning("web.login_failed", address=address)
             return challenge()
         return Principal(role.word, role, "web", address)
 

@@ -57,31 +57,7 @@ class Renderer:
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            finalize=shown.visible,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters |= {
-            "bytes": shown.bytes_text,
-            "rate": shown.rate_text,
-            "duration": shown.duration_text,
-            "ms": shown.ms_text,
-            "utc": shown.utc_text,
-            "clock": shown.clock_text,
-            "start_between": shown.start_between,
-            "end_between": shown.end_between,
-            "count": shown.count_text,
-            "money": shown.money_text,
-            "progress": shown.progress_of,
-            "doing": shown.doing_of,
-            "pace": shown.pace_text,
-            "short": lambda text: text[:SHORT_ID],
-            "quoted": lambda text: quote(str(text), safe=""),
-        }
+        self._templates = templates()
 
     def __repr__(self) -> str:
         """Show where the templates are."""
@@ -104,6 +80,36 @@ class Renderer:
             **values,
         )
         return HTMLResponse(text, status_code=code)
+
+
+def templates() -> jinja2.Environment:
+    """Make what knows all templates, and how they show values."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        finalize=shown.visible,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "bytes": shown.bytes_text,
+        "rate": shown.rate_text,
+        "duration": shown.duration_text,
+        "ms": shown.ms_text,
+        "utc": shown.utc_text,
+        "clock": shown.clock_text,
+        "start_between": shown.start_between,
+        "end_between": shown.end_between,
+        "count": shown.count_text,
+        "money": shown.money_text,
+        "progress": shown.progress_of,
+        "doing": shown.doing_of,
+        "pace": shown.pace_text,
+        "short": lambda text: text[:SHORT_ID],
+        "quoted": lambda text: quote(str(text), safe=""),
+    }
+    return made
 
 
 def is_live(request: Request) -> bool:

@@ -24,6 +24,11 @@ class EventRow(View, frozen=True, kw_only=True):
     """Which operator has done it; `reason` says what, and what came of it."""
     door: str = ""
     """telnet, web or cli"""
+    address: str = ""
+    """From where an operator has done it, or tried to."""
+    service: str = ""
+    """Which service logs more or less from now on; `all services`: each of them."""
+
 
 
 class SpoolView(View, frozen=True, kw_only=True):
@@ -108,17 +113,19 @@ def event_row(event: StoredEvent) -> EventRow:
         task=text("task"),
         node=text("node"),
         machine=text("machine"),
-        state=text("state") or text("outcome"),
+        state=text("state") or text("outcome") or text("level"),
         reason=": ".join(filter(None, (f"{text('act')} {text('target')}".strip(), text("reason")))),
         cause=event.cause,
         user=text("user"),
         door=text("door"),
+        address=text("address"),
+        service=text("service") or ("all services" if text("level") else ""),
     )
 
 
 def event_texts(row: EventRow) -> tuple[str, ...]:
     """Say what of an event is searched."""
-    return row.name, row.task, row.node, row.machine, row.reason, row.cause, row.user
+    return row.name, row.task, row.node, row.machine, row.reason, row.cause, row.user, row.address
 
 
 def spool_view(spool: SpoolReport) -> SpoolView:

@@ -1,5 +1,8 @@
 """Lists are searched, filtered, sorted and paged; what needs attention comes with where to look."""
 
+import re
+from typing import Any
+
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
@@ -9,6 +12,7 @@ from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.services.admin.rendering.columns import json_object
 from clusterodm.services.admin.rendering.machines import MACHINE, machine_line
+from clusterodm.services.admin.web.api.renderer import templates
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.cluster_views import event_row
 from clusterodm.services.admin.web.core.lists import Wanted, listed
@@ -161,6 +165,29 @@ def test_an_act_of_an_operator_says_who_did_what_and_what_came_of_it():
         "operator", "anne", "web", "refused", "TASK UP 5b3a: it has ended",
     )  # fmt: skip
     assert event_row(StoredEvent(5, "operator.acted", 99, told | {"reason": ""})).reason == "TASK UP 5b3a"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "about"),
+    [
+        pytest.param("task.started", {"task": "5b3a"}, "task 5b3a", id="a task"),
+        pytest.param("operator.acted", {"user": "anne", "door": "web"}, "anne by web", id="an operator"),
+        pytest.param(
+            "operator.acted",
+            {"user": "", "door": "web", "address": "192.0.2.7"},
+            "nobody known by web from 192.0.2.7",
+            id="whoever did not get in",
+        ),
+        pytest.param("log.level_set", {"level": "debug"}, "all services", id="the log of all"),
+        pytest.param("log.level_set", {"level": "debug", "service": "proxy"}, "proxy", id="the log of one"),
+    ],
+)
+def test_every_event_in_the_list_is_about_something(name: str, told: dict[str, str], about: str):
+    parts: Any = templates().get_template("parts.html").module
+    table = parts.event_table([event_row(StoredEvent(5, name, 99, told))], lambda _: "now")
+    cell = re.search(r'data-label="About">(.*?)</td>', table, re.DOTALL)
+    assert cell
+    assert " ".join(re.sub(r"<[^>]*>", " ", cell[1]).split()) == about
 
 
 def test_a_scheduler_that_does_not_answer_is_all_that_is_said_of_the_cluster():
