@@ -171,7 +171,9 @@ class Session:
         first_word = given.partition(" ")[0]
         role = await self._role_of(given) or await self._role_of(first_word)
         principal = Principal(role.word if role else "", role or Role.NONE, "telnet", self._address)
-        await publish_act(self._bus, principal, "SIGN IN", "", *(("done", "") if role else ("refused", "wrong password")))
+        await publish_act(
+            self._bus, principal, "SIGN IN", "", *(("done", "") if role else ("refused", "wrong password"))
+        )
         if role:
             self._role = role
             LOGINS.inc("telnet", "right")

@@ -1,18 +1,21 @@
 """Roles and passwords of operators."""
 
+import json
+
 import pytest
+from starlette.exceptions import HTTPException
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
-from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check, hashed
 from clusterodm.services.admin.access.roles import Principal, Role, acting, role_rules
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import needed_role
 from clusterodm.services.admin.commands.core.answers import Declined, Ok
-from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
+from clusterodm.services.admin.commands.core.commands import NodeAct
 from clusterodm.services.admin.commands.handlers.execute import execute
+from clusterodm.services.admin.rendering.answers import render
 from clusterodm.services.admin.signin.core import (
     IDLE_S,
     SESSIONS_COUNT,
@@ -22,6 +25,7 @@ from clusterodm.services.admin.signin.core import (
     user_of,
 )
 from clusterodm.services.admin.telnet.core.grammar import GRAMMAR, parse
+from clusterodm.services.admin.web.api.answers import done
 from tests.fake_scheduler import FakeScheduler, node
 
 SALT = b"0123456789abcdef"
@@ -80,7 +84,6 @@ def test_every_word_of_telnet_needs_the_role_that_it_should(noun: str, verb: str
         (Role.OPERATOR, commands.ChangeNodeCommand(NodeAct.DEL, 1), False),
         (Role.ADMIN, commands.ChangeNodeCommand(NodeAct.DEL, 1), True),
         (Role.OPERATOR, commands.AddNodeCommand("h", 1), False),
-        (Role.VIEWER, commands.ChangeTaskCommand(TaskAct.CANCEL, TaskId("t")), False),
     ],
 )
 async def test_a_role_may_do_no_more_than_it_may_and_every_act_is_told(
@@ -100,6 +103,29 @@ async def test_a_role_may_do_no_more_than_it_may_and_every_act_is_told(
     assert (told.user, told.role, told.door, told.address) == ("somebody", role.word, "web", "10.0.0.9")
     assert told.outcome == ("done" if allowed else "refused")
     assert (len(fake.nodes), fake.nodes and fake.nodes[0].locked) != (0, False) or allowed
+
+
+CHANGES = [words for words in GRAMMAR if words[1] not in READS]
+
+
+@pytest.mark.parametrize(("noun", "verb"), CHANGES)
+async def test_whoever_lacks_the_role_of_a_word_is_told_so_as_that_word_says_no(noun: str, verb: str) -> None:
+    bus, fake = MemoryBus(), FakeScheduler()
+    fake.nodes = [node(1)]
+    token = acting.set(Principal("viewer", Role.VIEWER, "telnet", "10.0.0.9"))
+    command = parse(f"{noun} {verb} {'debug' if noun == 'LOG' else '1 1'}")
+    try:
+        async with bus.serve("scheduler", fake.handlers()):
+            answer = await execute(bus, command)
+    finally:
+        acting.reset(token)
+    said, reason = render(answer), f"this needs the role {needed_role(command).word}; you are viewer"
+    assert said == f"FAIL {reason}\r\n" if noun != "TASK" else json.loads(said) == {"success": False, "error": reason}
+    with pytest.raises(HTTPException) as refused:
+        done(answer)
+    assert refused.value.status_code == 403
+    [(_, told)] = [each for each in bus.published if each[0] == OPERATOR_ACTED.name]
+    assert (told.outcome, told.reason) == ("refused", reason)
 
 
 async def test_who_only_reads_leaves_no_act() -> None:

@@ -23,6 +23,15 @@ def needed_role(command: commands.Command) -> Role:
             return Role.VIEWER if act_of(command) is None else Role.OPERATOR
 
 
+def without_role(command: commands.Command, reason: str) -> Answer:
+    """Refuse a command to whoever lacks its role, in the words in which that command refuses anything."""
+    match command:
+        case commands.ChangeTaskCommand() | commands.PrioritizeTaskCommand():
+            return TaskChanged(reason)
+        case _:
+            return Declined(reason, told=True)
+
+
 def act_of(command: commands.Command) -> tuple[str, str] | None:
     """Name an act and what it is done to; None: the command only reads."""
     match command:

@@ -41,7 +41,7 @@ class Declined(Frozen, frozen=True):
 
     reason: str
     told: bool = False
-    """Whether telnet gives the reason, too: not where the original's word is bare."""
+    """Whether telnet gives the reason, too: not where the original says no, and its word is bare."""
 
 
 class Invalid(Frozen, frozen=True):

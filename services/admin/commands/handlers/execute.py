@@ -14,10 +14,9 @@ from clusterodm.libs.common.process.wall_clock import now_ms
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.roles import Principal, acting, refusal
 from clusterodm.services.admin.commands.core import commands
-from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of
+from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of, without_role
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
-    Declined,
     Failed,
     Invalid,
     Ok,
@@ -34,7 +33,7 @@ async def execute(bus: "Bus", command: commands.Command) -> Answer:
     """Carry out one command if whoever acts may give it, and count it; what changes something is told to the bus."""
     act, principal = act_of(command), acting.get()
     denied = refusal(principal, needed_role(command))
-    answer = Declined(denied) if denied else await answered(bus, command)
+    answer = without_role(command, denied) if denied else await answered(bus, command)
     if act:
         await publish_act(bus, principal, *act, *outcome_of(answer))
     COMMANDS.inc(label_of(type(command)), label_of(type(answer)))

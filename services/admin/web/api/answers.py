@@ -119,7 +119,7 @@ def done(answer: Answer) -> Response:
         case Declined(reason) | Failed(reason):
             raise HTTPException(code_of(reason), reason)
         case TaskChanged(error) if error:
-            raise HTTPException(CONFLICT, error)
+            raise HTTPException(code_of(error), error)
         case Invalid(reason):
             raise HTTPException(404, reason)
         case Unavailable(reason):

@@ -30,7 +30,6 @@ class EventRow(View, frozen=True, kw_only=True):
     """Which service logs more or less from now on; `all services`: each of them."""
 
 
-
 class SpoolView(View, frozen=True, kw_only=True):
     """The disk of a proxy."""
 
