@@ -1,22 +1,26 @@
 """The provider `docker` on a real engine: the same contract, and a container that really answers."""
 
 import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from docker.models.containers import Container
+from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.image import DockerImage
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
+from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Size
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
+from tests.e2e.composition import docker_trouble
 from tests.waiting import until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -24,6 +28,8 @@ pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(300)]
 TOKEN = "node-token-7c9e"
 NODE = """
 import http.server, json, sys
+print("node begins", flush=True)
+print("node warns", file=sys.stderr, flush=True)
 token = sys.argv[sys.argv.index("--token") + 1]
 class Node(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -38,27 +44,26 @@ http.server.ThreadingHTTPServer(("", 3000), Node).serve_forever()
 DOCKERFILE = 'FROM python:3.11-slim-bookworm\nCOPY node.py /node.py\nENTRYPOINT ["python", "/node.py"]\n'
 
 
-def docker(*words: str) -> str:
-    ran = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=200, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerImage]:
     """An image that takes NodeODM's flags."""
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("no Docker engine here")
+    if trouble := docker_trouble():
+        pytest.skip(f"no Docker engine ({trouble})")
     folder = tmp_path_factory.mktemp("image")
     (folder / "node.py").write_text(NODE)
     (folder / "Dockerfile").write_text(DOCKERFILE)
-    name = f"clusterodm-test-node:{uuid.uuid4().hex[:8]}"
-    docker("build", "-q", "-t", name, str(folder))
-    yield name
-    docker("rmi", "-f", name)
+    with DockerImage(folder, tag=f"clusterodm-test-node:{uuid.uuid4().hex[:8]}", rm=True) as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def engine(image: DockerImage) -> DockerClient:
+    """The engine, as testcontainers reaches it: what the provider has made is looked at by somebody else's words."""
+    return image.get_docker_client()
+
+
+def containers_named(engine: DockerClient, name: str) -> list[Container]:
+    return engine.client.containers.list(all=True, filters={"name": name})
 
 
 @pytest.fixture
@@ -74,17 +79,17 @@ async def provider() -> AsyncIterator[BootedProvider]:
 
 
 @pytest.fixture
-async def order(image: str, provider: BootedProvider) -> AsyncIterator[Order]:
+async def order(image: DockerImage, provider: BootedProvider) -> AsyncIterator[Order]:
     cluster = f"t{uuid.uuid4().hex[:8]}"
     name = MachineId(f"clusterodm-{cluster}-50-abc")
-    launch = Launch(image=image, token=Secret(TOKEN))
+    launch = Launch(image=str(image), token=Secret(TOKEN))
     offer = Offer(size=Size(slug="any", max_images=50, memory_bytes=64_000_000))
     found = Order(name=name, offer=offer, launch=launch, tags={"clusterodm-cluster": cluster})
     yield found
     await provider.destroy(name, "")
 
 
-async def test_a_container_is_created_answers_and_is_gone(provider: BootedProvider, order: Order):
+async def test_a_container_is_created_answers_and_is_gone(provider: BootedProvider, order: Order, engine: DockerClient):
     prefix = str(order.name).removesuffix("50-abc")
     await provider.check()
     up = await provider.set_up(order, await provider.create(order))
@@ -92,12 +97,19 @@ async def test_a_container_is_created_answers_and_is_gone(provider: BootedProvid
     assert "error" in await answer(up.address, up.port, "other")
     assert [each.name for each in await provider.list(prefix)] == [order.name]
     assert (await provider.create(order)).ref == up.ref
-    label = docker("inspect", "-f", '{{index .Config.Labels "clusterodm-cluster"}}', order.name).strip()
-    assert prefix == f"clusterodm-{label}-"
+    (made,) = containers_named(engine, order.name)
+    assert prefix == f"clusterodm-{made.labels['clusterodm-cluster']}-"
     await provider.destroy(order.name, up.ref)
     assert await provider.inspect(order.name) is None
     assert list(await provider.list(prefix)) == []
-    assert docker("ps", "-aq", "--filter", f"name={order.name}").strip() == ""
+    assert containers_named(engine, order.name) == []
+
+
+async def test_what_a_container_says_while_it_boots_is_read(provider: BootedProvider, order: Order):
+    lines = BootLines()
+    listened = replace(order, boot=lines.of(order.name))
+    await provider.set_up(listened, await provider.create(listened))
+    assert lines.take(order.name).own == ("node begins", "node warns")
 
 
 async def answer(address: str, port: int, token: str) -> dict[str, str]:
@@ -113,9 +125,9 @@ async def answer(address: str, port: int, token: str) -> dict[str, str]:
 
 
 async def test_a_container_that_was_created_and_never_started_is_started(
-    provider: BootedProvider, order: Order, image: str
+    provider: BootedProvider, order: Order, image: DockerImage, engine: DockerClient
 ):
-    docker("create", "--name", order.name, "--label", f"clusterodm.machine={order.name}", image, "--token", TOKEN)
+    engine.create(str(image), ["--token", TOKEN], name=order.name, labels={"clusterodm.machine": order.name})
     found = await provider.inspect(order.name)
     assert found is not None
     assert not found.running
@@ -138,16 +150,18 @@ def command_lines() -> list[bytes]:
     return [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
 
 
-async def test_a_name_that_somebody_else_has_taken_is_told(provider: BootedProvider, order: Order, image: str):
-    docker("create", "--name", order.name, image, "--token", "x")
+async def test_a_name_that_somebody_else_has_taken_is_told(
+    provider: BootedProvider, order: Order, image: DockerImage, engine: DockerClient
+):
+    theirs = engine.create(str(image), ["--token", "x"], name=order.name)
     try:
         with pytest.raises(ProviderFailed, match="already in use") as caught:
             await provider.create(order)
         assert caught.value.trouble is Trouble.UNKNOWN_OUTCOME
         await provider.destroy(order.name, "")
-        assert docker("ps", "-aq", "--filter", f"name={order.name}").strip() != ""
+        assert containers_named(engine, order.name) != []
     finally:
-        docker("rm", "-f", order.name)
+        theirs.remove(force=True)
 
 
 async def test_an_image_that_exists_nowhere_is_refused(provider: BootedProvider, order: Order):
