@@ -13,6 +13,7 @@ from benchmarks.cases.queue import RunningTasks, SmallTasks, StartedTasks
 from benchmarks.cases.requests import Info, TaskInfo, TaskInfoNewConnections, TaskInfos
 from benchmarks.cases.scheduling import Commits, CorePlacements, CoreQueue, IdleNodes, Placements, SchedulerStart
 from benchmarks.cases.uploads import SmallFiles, SmallParts, Uploads
+from benchmarks.cases.words import Words
 
 CASES: tuple[type[Case[Any]], ...] = (
     Info,
@@ -36,6 +37,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     SchedulerStart,
     History,
     Pages,
+    Words,
     RunningTasks,
     SmallTasks,
     StartedTasks,
