@@ -71,6 +71,7 @@ def settings_of(node: dict[str, str], address: str, port: int, folder: Path) -> 
         "token": node.get("token", ""),
         "webhook": node.get("webhook", ""),
         "max_images": int(node.get("max_images", 0)),
+        "parallel_tasks": int(node.get("queue", 1)),
     }
     if "bucket" in node:
         write_private(folder / "s3.json", node)

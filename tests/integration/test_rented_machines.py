@@ -84,3 +84,21 @@ async def no_secret_is_told(cluster: Cluster, machines: Rental, shown: str, line
     assert all(names[0] in told[place] for place in ("log", "nats", "list"))
     assert "clusterodm.deploy.cli autoscaler" in told["command line"]
     assert [(place, secret) for place, text in told.items() for secret in secrets if secret in text] == []
+
+
+async def test_tasks_share_a_machine_whose_size_says_so(tmp_path: Path, seaweed: Seaweed):
+    with rental("hetzner", tmp_path, seaweed) as machines:
+        (size,) = machines.content["imageSizeMapping"]
+        machines.content |= {"imageSizeMapping": [{**size, "tasksPerMachine": 2}], "targetWait": 60}
+        async with renting(tmp_path, machines) as cluster:
+            tasks = [await create(cluster, make_images(tmp_path / f"images {number}", 3)) for number in range(2)]
+            together = await until(lambda: shared(cluster), timeout_s=60, what="both tasks to run on one machine")
+            assert sorted(together) == sorted(task.uuid for task in tasks)
+            assert [await finish(task) for task in tasks] == ["COMPLETED", "COMPLETED"]
+            await until(lambda: all_gone(cluster, machines), timeout_s=60, step_s=0.2, what="the machine to go")
+        assert len(machines.made()) == 1
+
+
+async def shared(cluster: Cluster) -> tuple[str, ...]:
+    """The tasks of a machine that has two."""
+    return next((each.tasks for each in await machines_of(cluster) if len(each.tasks) > 1), ())

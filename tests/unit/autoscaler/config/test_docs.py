@@ -97,3 +97,11 @@ def test_the_example_with_several_providers_means_what_the_page_says():
     }
     assert found.limits.machines_count == 30
     assert len({part.node.s3 for part in found.parts.values()}) == 1
+
+
+def test_the_file_to_try_without_a_cloud_has_no_mistake():
+    (text,) = re.findall(r"```json\n(\{\"provider\": \"docker\".*?)```", PAGE, re.DOTALL)
+    found = parse(text, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    assert found.notes == ()
+    assert [(size.slug, size.gpu) for size in found.limits.sizes] == [("small", False), ("card", True)]
+    assert found.limits.warm[0].machines_count == 1
