@@ -45,7 +45,7 @@ def observed(machine: Machine, load: Load, now_ms: WallMs) -> Machine:
     facts = changed(machine, load, now_ms)
     current = msgspec.structs.replace(machine, **facts) if facts else machine
     if load.tasks and machine.state in {MachineState.ONLINE, MachineState.IDLE}:
-        return after(current, MachineStep.TAKE, now_ms, f"task {load.tasks[0]}")
+        return after(current, MachineStep.TAKE, now_ms, doing(load.tasks))
     if not load.tasks and machine.state is MachineState.BUSY:
         return after(current, MachineStep.EMPTY, now_ms, "its task has left")
     if current.done and machine.state is MachineState.ONLINE:
@@ -61,6 +61,8 @@ def changed(machine: Machine, load: Load, now_ms: WallMs) -> dict[str, Any]:
         facts["labels"] = load.labels
     if load.tasks != machine.tasks:
         facts["tasks"] = load.tasks
+        if load.tasks and machine.state is MachineState.BUSY:
+            facts["reason"] = doing(load.tasks)
     if machine.tasks and not load.tasks:
         facts["emptied_at_ms"] = now_ms
     done = [task for task in load.done if task not in machine.done and task not in load.tasks]
@@ -69,6 +71,11 @@ def changed(machine: Machine, load: Load, now_ms: WallMs) -> dict[str, Any]:
     if load.online != (machine.offline_since_ms is None):
         facts["offline_since_ms"] = None if load.online else now_ms
     return facts
+
+
+def doing(tasks: Sequence[TaskId]) -> str:
+    """Say what a machine is busy with."""
+    return f"{'task' if len(tasks) == 1 else 'tasks'} {', '.join(tasks)}"
 
 
 class Ages:

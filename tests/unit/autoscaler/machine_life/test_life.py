@@ -68,6 +68,14 @@ def test_a_task_makes_a_machine_busy_and_its_end_idle():
     assert (idle.state, idle.tasks, idle.done) == (S.IDLE, (), ("t",))
 
 
+def test_a_busy_machine_says_which_tasks_it_has_now():
+    first = observed(machine(S.ONLINE), Load(tasks=(TaskId("a"),)), 10)
+    both = observed(first, Load(tasks=(TaskId("a"), TaskId("b"))), 20)
+    second = observed(both, Load(tasks=(TaskId("b"),), done=(TaskId("a"),)), 30)
+    assert [each.reason for each in (first, both, second)] == ["task a", "tasks a, b", "task b"]
+    assert (second.state, second.state_at_ms) == (S.BUSY, 10)
+
+
 def test_a_task_that_came_and_went_unseen_counts():
     seen = observed(machine(S.ONLINE), Load(done=(TaskId("t"),)), 10)
     assert (seen.state, seen.done) == (S.IDLE, ("t",))
