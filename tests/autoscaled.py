@@ -36,7 +36,7 @@ Program = DockerMachineSim | RealDockerMachine
 async def autoscaled(
     folder: Path, content: dict[str, Any], program: str = "stand-in"
 ) -> AsyncIterator[tuple[Cluster, Program]]:
-    """A cluster without any node of its own, and docker-machine."""
+    """A cluster without any node of its own, and docker-machine; beside the real one the cloud's API is asked, as by default."""
     async with AsyncExitStack() as stack:
         machines: Program
         if program == "real":
@@ -45,10 +45,13 @@ async def autoscaled(
             )
         else:
             machines = stack.enter_context(DockerMachineSim(folder / "dm", network=10 + os.getpid() % 200))
+        crossed = isinstance(machines, RealDockerMachine)
+        place = {"endpoint": machines.endpoint} if isinstance(machines, RealDockerMachine) else {}
         file = folder / "asr.json"
-        file.write_text(json.dumps(content))
+        file.write_text(json.dumps({**content, **place}))
         machines.order(node={"task_time_s": 2.0})
-        cluster = Cluster(folder / "cluster", asr=file, asr_every_s=0.2, asr_reconcile_s=1, asr_cross_check="false")
+        often = {"asr_every_s": 0.2, "asr_reconcile_s": 1, "asr_cross_check": str(crossed).lower()}
+        cluster = Cluster(folder / "cluster", asr=file, **often)
         cluster._settings["public_address"] = cluster.url
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in machines.environment.items():

@@ -105,6 +105,8 @@ class RealDockerMachine:
     place: Place
     program: str
     machines: OwnMachines
+    endpoint: str
+    """The cloud's API, for whoever asks it himself."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -145,7 +147,7 @@ async def real_docker_machine(provider: str, token: str, folder: Path) -> AsyncI
     async with cloud as url, played({HOSTS[provider]: url}, folder) as variables:
         write_programs(place, real, variables)
         try:
-            yield RealDockerMachine(place, real, machines)
+            yield RealDockerMachine(place, real, machines, url)
         finally:
             for machine in list(machines.here()):
                 machines.delete(machine)
