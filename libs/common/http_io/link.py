@@ -133,7 +133,8 @@ class Link(asyncio.BufferedProtocol):
         self._core.asked(head_only=asked.head_only)
         self.head = self.usual_body = None
         self.complete = False
-        self._require_life()
+        if self.lost:
+            self._require_life()
         assert self.transport is not None  # noqa: S101 it is made before it is lent
         self.transport.write(asked.head)
 
@@ -148,7 +149,8 @@ class Link(asyncio.BufferedProtocol):
     def content(self, limit_bytes: int) -> bytes | None:
         """Take the whole body of the answer; None: there is more of it than is kept here at a time. Raises NodeFailed."""
         if self.usual_body is not None:
-            self._require_size(len(self.usual_body), limit_bytes)
+            if len(self.usual_body) > limit_bytes:
+                self._require_size(len(self.usual_body), limit_bytes)
             return self.usual_body
         if not self.complete:
             self._require_life()

@@ -24,7 +24,7 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
-from clusterodm.libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusDenied, ClusterError, Refused
 from clusterodm.libs.common.process.memory import settle
 from clusterodm.libs.common.process.private_files import keep_private
@@ -55,9 +55,8 @@ class SystemClock:
         """Say what time it is."""
         return now_ms()
 
-    def instant(self) -> Instant:
-        """Say where the monotonic clock is."""
-        return monotonic_s()
+    instant = staticmethod(monotonic_s)
+    """Says where the monotonic clock is."""
 
 
 def run(

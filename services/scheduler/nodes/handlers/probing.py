@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.clocks import Instant, read
+from clusterodm.libs.common.clocks import Instant, Now, read
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.messages.kinds import Event
@@ -69,6 +69,7 @@ class NodeProber:
         """Those of rounds."""
         self._to_publish: deque[tuple[Event[NodeEvent], Node, str]] = deque()
         self._woken = asyncio.Event()
+        self._probe_seconds = PROBE_SECONDS.of()
         self._together_s = max(TOGETHER_S, settings.probe_every_s * TOGETHER)
 
     def soon(self, node: NodeState) -> None:
@@ -133,7 +134,7 @@ class NodeProber:
             said = await self._api.info(node.record, self._settings.probe_timeout_s)
         except ClusterError as error:
             said = error
-        self._take_in(node, said, before)
+        self._take_in(node, said, before, read(self._clock))
         await self._publish()
 
     async def _round(self, asked: "list[ProbeInFlight]") -> None:
@@ -144,17 +145,17 @@ class NodeProber:
         finally:
             for each in asked:
                 if each.id in self._under_way:
-                    self._ask_again(each)
+                    self._ask_again(each, self._clock.instant())
 
     def _heard_in_round(self, record: Node, said: NodeInfo | ClusterError) -> None:
-        asked = self._under_way[record.id]
-        PROBE_SECONDS.observe(self._clock.instant() - asked.began)
-        self._take_in(asked.node, said, asked.before)
-        self._ask_again(asked)
+        asked, now = self._under_way[record.id], read(self._clock)
+        self._probe_seconds.observe(now.instant - asked.began)
+        self._take_in(asked.node, said, asked.before, now)
+        self._ask_again(asked, now.instant)
         if self._to_publish:
             self._woken.set()
 
-    def _ask_again(self, asked: "ProbeInFlight") -> None:
+    def _ask_again(self, asked: "ProbeInFlight", now: Instant) -> None:
         """Give a node its next turn, once it was asked."""
         if self._under_way.get(asked.id) is not asked:
             return
@@ -163,22 +164,22 @@ class NodeProber:
         del self._under_way[asked.id]
         if self._nodes.get(asked.id) is not None:
             share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
-            self._delay_queue.set(asked.id, self._clock.instant() + self._settings.probe_every_s * share)
+            self._delay_queue.set(asked.id, now + self._settings.probe_every_s * share)
 
-    def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode) -> None:
+    def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode, now: Now) -> None:
         if self._nodes.get(node.id) is not node:
             return
         if isinstance(said, ClusterError):
             PROBES.inc("missed")
-            self._missed(node, said.message)
+            self._missed(node, said.message, now.instant)
         else:
             PROBES.inc("ok")
-            self._heard(node, said, before)
+            self._heard(node, said, before, now)
 
-    def _heard(self, node: NodeState, info: NodeInfo, before: OnNode) -> None:
+    def _heard(self, node: NodeState, info: NodeInfo, before: OnNode, now: Now) -> None:
         version = self._nodes.open.version
         ours = self._index.ours_since(node, before)
-        result = self._nodes.hit(node, info, ours, read(self._clock))
+        result = self._nodes.hit(node, info, ours, now)
         if self._nodes.open.version != version:
             self._signals.capacity_freed.set()
         if result is ProbeResult.SAME:
@@ -188,8 +189,8 @@ class NodeProber:
             self._signals.node_online.set()
             self._to_publish.append((NODE_ONLINE, node.record, f"{info.engine} {info.engine_version}"))
 
-    def _missed(self, node: NodeState, trouble: str) -> None:
-        if self._nodes.miss(node, trouble, self._clock.instant()):
+    def _missed(self, node: NodeState, trouble: str, now: Instant) -> None:
+        if self._nodes.miss(node, trouble, now):
             self._reserved.release_on(node.id)
             self._signals.capacity_freed.set()
             self._signals.changed.set()
