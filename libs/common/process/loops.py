@@ -36,6 +36,8 @@ Start = Callable[[], Coroutine[Any, Any, object]]
 """Begins a loop; called again each time it begins again."""
 
 INTERRUPTED_PAUSE_S: Final = 0.5
+TOGETHER_S: Final = 0.25
+"""Loops that go round every half a second, or less often, do so at moments that all of them share: a process that wakes costs more than most rounds."""
 LATE_ROUNDS_COUNT: Final = 3
 LATE_AFTER_S: Final = 90.0
 """A loop that goes round every few seconds is late after three rounds and so long."""
@@ -223,7 +225,14 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
             loop.interrupted(error)
         except Exception as error:  # noqa: BLE001 it is logged, and counted
             pause_s = max(pause_s, loop.failed(error))
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(shared_s(pause_s, asyncio.get_running_loop().time()))
+
+
+def shared_s(pause_s: float, now_s: float) -> float:
+    """Stretch or shorten a pause, by half of TOGETHER_S at most, so that it ends at a moment that other loops share."""
+    if pause_s < 1.5 * TOGETHER_S:
+        return pause_s
+    return max(0.0, round((now_s + pause_s) / TOGETHER_S) * TOGETHER_S - now_s)
 
 
 async def kept(start: Start, loop: Loop, ending: Callable[[], bool]) -> None:

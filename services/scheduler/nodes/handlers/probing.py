@@ -38,8 +38,9 @@ JITTER: Final = 0.2
 UPDATE_LIMIT_S: Final = 12.0
 """Two probes that end by their time limit, and a little."""
 FIRST_ROUND_S: Final = 2.0
-TOGETHER: Final = 0.05
-"""Those that are due within such a part of the interval are asked together: the loop wakes for them a few times a second, not for each."""
+TOGETHER: Final = 0.1
+"""Those that are due within such a part of the interval are asked together, half of it before their turn and half of it after at most:
+the loop wakes for them twice a second, not for each."""
 TOGETHER_S: Final = 0.1
 """But within so long at least."""
 IDLE_S: Final = 1.0
@@ -93,9 +94,9 @@ class NodeProber:
     def _due(self) -> "list[ProbeInFlight]":
         """Take out whose turn it is, as many as may be asked now."""
         room_count = self._settings.probes_at_once_count - len(self._under_way)
-        due = self._delay_queue.take_due(self._clock.instant(), room_count)
-        nodes = (self._nodes.get(node) for node in due if node not in self._under_way)
         began = self._clock.instant()
+        due = self._delay_queue.take_due(began + self._together_s / 2, room_count)
+        nodes = (self._nodes.get(node) for node in due if node not in self._under_way)
         asked = [ProbeInFlight(node, self._index.ours_on(node), began) for node in nodes if node is not None]
         self._under_way.update((each.id, each) for each in asked)
         return asked
