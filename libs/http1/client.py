@@ -29,12 +29,17 @@ SWITCHING: Final = 101
 HEADS: Final = HeadLimits()
 LINE: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?\r\n"
 """A header line with a name and a value of visible ASCII."""
-TELLING: Final = rb"(?!content-length:|transfer-encoding:|connection:|keep-alive:|upgrade:)"
-OTHERS: Final = rb"(?:" + TELLING + LINE + rb"|connection: keep-alive\r\n|keep-alive: timeout=\d{1,6}\r\n){0,48}"
-USUAL: Final = re.compile(
-    rb"(?-i:HTTP/1\.1 200 OK\r\n)" + OTHERS + rb"content-length: (\d{1,6})\r\n" + OTHERS + rb"\r\n", re.IGNORECASE
+TELLING: Final = rb"(?!(?i:content-length|transfer-encoding|connection|keep-alive|upgrade):)"
+OTHERS: Final = (
+    rb"(?:" + TELLING + LINE + rb"|(?i:connection: keep-alive)\r\n|(?i:keep-alive: timeout=)\d{1,6}\r\n){0,48}"
 )
-"""The whole head of an answer about whose body nothing is to be known but its length, and whose connection is kept."""
+USUAL: Final = re.compile(
+    rb"HTTP/1\.1 200 OK\r\n" + OTHERS + rb"(?i:content-length): (\d{1,6})\r\n" + OTHERS + rb"\r\n"
+)
+"""The whole head of an answer about whose body nothing is to be known but its length, and whose connection is kept.
+
+Case is ignored in names alone: in a set of characters it is the slower way, by half.
+"""
 
 
 class ClientSideState(Enum):

@@ -17,6 +17,7 @@ from clusterodm.libs.common.process.loops import (
     background,
     beat,
     every,
+    shared_s,
     watched,
 )
 from clusterodm.libs.common.testing.clock import FakeClock
@@ -330,3 +331,17 @@ def named(name: str) -> asyncio.Task[object]:
     """Find the task of a loop."""
     [found] = [task for task in asyncio.all_tasks() if task.get_name() == name]
     return found
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "now_s", "expected_s"),
+    [
+        pytest.param(0.45, 100.0, 0.5, id="a little longer"),
+        pytest.param(0.55, 100.0, 0.5, id="a little shorter"),
+        pytest.param(0.5, 100.1, 0.4, id="to the moment of the others"),
+        pytest.param(5.3, 100.1, 5.4, id="long ones too"),
+        pytest.param(0.1, 100.1, 0.1, id="not short ones"),
+    ],
+)
+def test_pauses_end_at_moments_that_loops_share(pause_s: float, now_s: float, expected_s: float):
+    assert shared_s(pause_s, now_s) == pytest.approx(expected_s)
