@@ -230,9 +230,8 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
 
 def shared_s(pause_s: float, now_s: float) -> float:
     """Stretch or shorten a pause, by half of TOGETHER_S at most, so that it ends at a moment that other loops share."""
-    if pause_s < 1.5 * TOGETHER_S:
-        return pause_s
-    return max(0.0, round((now_s + pause_s) / TOGETHER_S) * TOGETHER_S - now_s)
+    until_s = round((now_s + pause_s) / TOGETHER_S) * TOGETHER_S
+    return pause_s if pause_s < 1.5 * TOGETHER_S else until_s - now_s
 
 
 async def kept(start: Start, loop: Loop, ending: Callable[[], bool]) -> None:
