@@ -21,6 +21,8 @@ class CreateToken(Frozen, frozen=True):
     expires: str = ""
     """`90d`; empty: never."""
     note: str = ""
+    begins: bool = False
+    """The tenant is to begin: one that is there already keeps its limits and its tokens, and nothing is made."""
 
 
 class RotateToken(Frozen, frozen=True):

@@ -42,7 +42,7 @@ class TenantActs:
 
     async def create(self, asked: CreateToken) -> FreshToken:
         """Make a token, and its tenant where it is new."""
-        make = lambda: self._file.create(asked.tenant, asked.changes, asked.expires, asked.note)  # noqa: E731 what is to be done
+        make = lambda: self._file.create(asked.tenant, asked.changes, asked.expires, asked.note, begins=asked.begins)  # noqa: E731 what is to be done
         return await self._acted("TOKEN CREATE", asked.tenant, make)
 
     async def rotate(self, asked: RotateToken) -> FreshToken:

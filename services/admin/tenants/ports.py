@@ -26,8 +26,10 @@ class TokenKeeper(Protocol):
         """Read all of it; it holds no secret."""
         ...
 
-    async def create(self, tenant: str, changes: Mapping[str, Any], expires: str, note: str) -> FreshToken:
-        """Make a token; a tenant that is new begins with it. `changes`: limits; `expires`: `90d`, or empty."""
+    async def create(
+        self, tenant: str, changes: Mapping[str, Any], expires: str, note: str, *, begins: bool = False
+    ) -> FreshToken:
+        """Make a token; a tenant that is new begins with it. `changes`: limits; `expires`: `90d`, or empty; `begins`: raises Refused when the tenant is not new."""
         ...
 
     async def rotate(self, token: str, overlap: str) -> FreshToken:

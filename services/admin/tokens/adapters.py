@@ -113,11 +113,13 @@ class TokensFileKeeper:
         """Read all of it."""
         return await asyncio.to_thread(read_file, self._path)
 
-    async def create(self, tenant: str, changes: Mapping[str, Any], expires: str, note: str) -> FreshToken:
+    async def create(
+        self, tenant: str, changes: Mapping[str, Any], expires: str, note: str, *, begins: bool = False
+    ) -> FreshToken:
         """Make a token."""
         (secret, id_), limits = new_secret(), read_limits(changes)
         new = new_token(secret, id_, tenant, now_ms(), span(expires) if expires else None, note)
-        await self._write(lambda file: created(file, new, limits))
+        await self._write(lambda file: created(without(file, tenant) if begins else file, new, limits))
         return FreshToken(secret, new.issued)
 
     async def rotate(self, token: str, overlap: str) -> FreshToken:
@@ -160,6 +162,13 @@ class TokensFileKeeper:
     def _changed(self, change: Change) -> None:
         with changing(self._path):
             write_file(self._path, change(read_file(self._path)))
+
+
+def without(file: TokensFile, tenant: str) -> TokensFile:
+    """Make sure that there is no such tenant yet. Raises Refused."""
+    if tenant in {each.name for each in file.tenants}:
+        raise Refused(f"there is a tenant {tenant[:80]!r} already")
+    return file
 
 
 def exactly(file: TokensFile, id_: str) -> IssuedToken:

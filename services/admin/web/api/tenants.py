@@ -117,7 +117,7 @@ def tenant_acts(tenants: TenantHandler, views: Views) -> APIRouter:
     @router.post("/tenants", summary="TOKEN CREATE, of a tenant that is new", **views.described(TokenMade, 409, body=TenantBody))  # fmt: skip
     async def begin(request: Request) -> Response:
         body = await body_of(request, TenantBody)
-        return said(await tenants.create(CreateToken(body.name, body.changes, body.expires, body.note)))
+        return said(await tenants.create(CreateToken(body.name, body.changes, body.expires, body.note, begins=True)))
 
     @router.post("/tenants/{name}/tokens", summary="TOKEN CREATE", **views.described(TokenMade, 404, 409, body=TokenBody))  # fmt: skip
     async def create(name: str, request: Request) -> Response:

@@ -55,6 +55,17 @@ async def a_site(tmp_path: Path, *, kept: bool = True, user: str = "") -> AsyncI
         yield site
 
 
+async def test_a_tenant_that_is_there_is_not_begun_again(tmp_path: Path):
+    async with a_site(tmp_path) as site:
+        asked = {"name": "survey", "weight": 3}
+        assert (await site.client.post("/api/v1/tenants", json=asked)).status_code == 200
+        before = read_file(site.path)
+        again = await site.client.post("/api/v1/tenants", json=asked | {"weight": 9})
+        assert (again.status_code, again.json()) == (409, {"error": "there is a tenant 'survey' already"})
+        assert read_file(site.path) == before
+        assert [outcome for _, _, outcome in site.acts()] == ["done", "refused"]
+
+
 async def test_a_tenant_comes_and_goes_and_its_secrets_are_shown_once(tmp_path: Path):
     async with a_site(tmp_path) as site:
         made = await site.client.post(
