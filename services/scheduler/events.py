@@ -22,7 +22,6 @@ log = structlog.get_logger()
 
 OUTCOMES: Final = {"was lost": "lost", "was moved away": "moved"}
 """Words of records (task_life/attempts.py), and those of metrics."""
-CANCELED: Final = "canceled"
 
 
 TaskListener = Callable[[Task | None, Task | None], None]
@@ -82,16 +81,19 @@ class EventPublisher:
         )
         await self._bus.publish(event, payload)
 
-    async def publish_end(self, before: Task, task: Task, reason: str) -> None:
-        """Say that an attempt is over: another will follow, or the task has ended by that. A task may fail between attempts, too."""
+    async def publish_end(self, before: Task | None, task: Task, reason: str) -> None:
+        """Say that an attempt is over: another will follow, or the task has ended by that. A task may end between attempts, too.
+
+        Every way to an end comes here, and each end once: so what counts ends agrees with the usage of tenants, which counts by the records.
+        """
         if has_ended_last(before, task):
             count_end(task)
             if Spans.export is not None:
                 export_all(spans.attempt_ended(task))
         if task.state is TaskState.WAITING:
             await self.publish_task(TASK_ATTEMPT_ENDED, task, reason=reason)
-        if task.state.ended:
-            await self.publish_task(TASK_FINISHED, task, reason=task.error)
+        if task.state.ended and not (before and before.state.ended):
+            await self.publish_task(TASK_FINISHED, task, reason=task.error or reason)
 
     async def publish_node(self, event: Event[NodeEvent], node: Node, reason: str = "") -> None:
         """Say what happened to a node."""
@@ -107,8 +109,6 @@ def export_spans(event: Event[TaskEvent], task: Task) -> None:
     if event is TASK_PLACED:
         export_all(spans.placed(task))
     elif event is TASK_FINISHED:
-        if task.attempts and task.attempts[-1].reason == CANCELED:
-            export_all(spans.attempt_ended(task))
         export_all(spans.task_ended(task))
 
 
@@ -123,16 +123,14 @@ def count_event(event: Event[TaskEvent], task: Task) -> None:
     TASK_EVENTS.inc(event.name)
     if event is TASK_FINISHED:
         TASKS_ENDED.inc(str(task.state))
-        if task.attempts and task.attempts[-1].reason == CANCELED:
-            ATTEMPTS_ENDED.inc(CANCELED)
 
 
-def has_ended_last(before: Task, after: Task) -> bool:
+def has_ended_last(before: Task | None, after: Task) -> bool:
     """Whether the last attempt of a task has ended by a change, and not earlier."""
     last = after.attempt
     if last is None or last.ended_at_ms is None:
         return False
-    return all(each.number != last.number or each.ended_at_ms is None for each in before.attempts)
+    return before is None or all(each.number != last.number or each.ended_at_ms is None for each in before.attempts)
 
 
 def count_end(task: Task) -> None:
@@ -146,7 +144,9 @@ def count_end(task: Task) -> None:
 
 
 def outcome_of(attempt: Attempt, state: TaskState) -> str:
-    """Name what became of an attempt, for who counts."""
+    """Name what became of an attempt, for who counts. `state`: what its task has become by its end."""
+    if state is TaskState.CANCELED:
+        return str(state)
     if attempt.unfit:
         return "refused"
     if attempt.outcome:

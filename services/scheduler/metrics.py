@@ -26,7 +26,11 @@ RESERVATIONS: Final = counter(
     "clusterodm_reservations_total", "Slots that were reserved: made, unclaimed (nobody asked any more)", "outcome"
 )
 TASK_EVENTS: Final = counter("clusterodm_task_events_total", "What happened to tasks, by the event's name", "event")
-TASKS_ENDED: Final = counter("clusterodm_tasks_ended_total", "Tasks that have ended, by how", "state")
+TASKS_ENDED: Final = counter(
+    "clusterodm_tasks_ended_total",
+    "Tasks that have ended, by how; one that is removed before its end counts as canceled",
+    "state",
+)
 ATTEMPTS_ENDED: Final = counter(
     "clusterodm_attempts_ended_total",
     "Attempts that are over: completed, failed, canceled, lost (its node or its run is gone), moved (its node drains), refused",

@@ -13,7 +13,6 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.tasks import (
-    TASK_FINISHED,
     TASK_REMOVED,
     TASK_RESTARTED,
     RestartTask,
@@ -85,7 +84,7 @@ class TaskActions:
             kept = cleanup is Cleanup.NONE and await self._keep_console(await self.find(request))
             kept = kept or await self._consoles.keep_seen(request.task, self._index.observed.get(request.task))
             record = await self._tasks.write(request.task, lambda task: self._canceled(task, cleanup, kept=kept))
-        await self._events.publish_task(TASK_FINISHED, record.task, reason="canceled")
+        await self._events.publish_end(found.task, record.task, "canceled")
         return shown_record(record)
 
     async def _cancel_ended(self, task: Task) -> TaskRecord:
@@ -129,16 +128,20 @@ class TaskActions:
     # --- remove ----------------------------------------------------------------------------------------------------
 
     async def remove(self, request: TaskRef) -> Done:
-        """Hide a task at once; its record goes when its nodes have been told."""
+        """Hide a task at once; its record goes when its nodes have been told. One that has not ended is canceled by that, and counts so."""
         async with self._tasks.holding(request.task):
-            await self.find(request)
+            before = await self.find(request)
             record = await self._tasks.write(request.task, self._removed)
             await self._clean_now(record.task)
+        if not before.state.ended:
+            await self._events.publish_end(before, record.task, "removed")
         await self._events.publish_task(TASK_REMOVED, record.task)
         return Done()
 
     def _removed(self, task: Task) -> Task:
-        return task if task.removed else removed(task, self._clock.wall_ms())
+        if task.removed:
+            return task
+        return removed(task if task.state.ended else self._index.final(task), self._clock.wall_ms())
 
     async def _clean_now(self, task: Task) -> None:
         for node_id in {attempt.node for attempt in task.attempts if attempt.cleanup is not Cleanup.NONE}:

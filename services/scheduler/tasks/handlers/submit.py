@@ -143,6 +143,8 @@ class TaskSubmission:
         if record.task != before:
             reason = "its record was lost" if before is None else "its record was older than it"
             await self._events.publish_task(TASK_SUBMITTED, record.task, reason=reason)
+            if record.task.state.ended:
+                await self._events.publish_end(before, record.task, reason)
         if record.task.state is TaskState.WAITING:
             self._queue.offer(record.task)
         return record

@@ -13,7 +13,7 @@ from clusterodm.libs.common.messages.usage import GetUsage, TenantUsage, UsageBy
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
-from clusterodm.services.scheduler.metrics import TENANT_TASKS
+from clusterodm.services.scheduler.metrics import ATTEMPTS_ENDED, TASK_EVENTS, TASKS_ENDED, TENANT_TASKS
 from clusterodm.services.scheduler.usage.handlers import UsageAccount
 from tests.scheduling import FakeNode, Play, a_play, task_id
 
@@ -240,3 +240,87 @@ async def test_a_lost_store_takes_the_account_with_it_and_what_ends_since_counts
         assert await used(play) == {}
         await play.adopts("two", end=KnownEnd(state=TaskState.FAILED, at_ms=play.now_ms))
         assert await used(play) == {"": Used(failed_count=1)}
+
+
+# --- what else counts ends ---------------------------------------------------------------------------------------------
+
+
+def counted() -> dict[str, float]:
+    """Say what the metrics have counted until now."""
+    return {
+        "tasks": TASKS_ENDED.values.get(("canceled",), 0),
+        "of tenants": sum(count for labels, count in TENANT_TASKS.values.items() if labels[1] == "canceled"),
+        "events": TASK_EVENTS.values.get(("task.finished",), 0),
+        "attempts": ATTEMPTS_ENDED.values.get(("canceled",), 0),
+        "all attempts": sum(ATTEMPTS_ENDED.values.values()),
+    }
+
+
+def since(before: dict[str, float]) -> dict[str, float]:
+    """Say what they have counted since."""
+    return {name: count - before[name] for name, count in counted().items()}
+
+
+ONE = {"tasks": 1, "of tenants": 1, "events": 1, "attempts": 1, "all attempts": 1}
+NO_ATTEMPT = {**ONE, "attempts": 0, "all attempts": 0}
+
+
+@pytest.mark.parametrize("how", ["removes", "cancels"])
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [
+        pytest.param("waiting", NO_ATTEMPT, id="waiting"),
+        pytest.param("forwarding", ONE, id="forwarding"),
+        pytest.param("running", ONE, id="running"),
+        pytest.param("started over", NO_ATTEMPT, id="an earlier attempt of it was canceled"),
+    ],
+)
+async def test_a_task_that_is_canceled_or_removed_before_its_end_counts_as_canceled_everywhere(
+    how: str, until: str, expected: dict[str, float]
+):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one", owner=SURVEY)
+        if until == "forwarding":
+            await play.is_placed("one")
+        elif until == "running":
+            await play.starts("one")
+        elif until == "started over":
+            await play.is_placed("one")
+            await play.cancels("one")
+            await play.restarts("one")
+            assert play.task("one").state is TaskState.WAITING
+        await play.scheduler.usage.count()
+        before, told = counted(), len(play.told("task.finished"))
+        await getattr(play, how)("one")
+        await play.scheduler.usage.count()
+        assert since(before) == expected
+        assert [event.state for event in play.told("task.finished")[told:]] == [TaskState.CANCELED]
+
+
+async def test_what_is_removed_after_its_end_or_once_more_counts_no_second_time():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one", owner=SURVEY)
+        await play.starts("one")
+        await play.cancels("one")
+        await play.scheduler.usage.count()
+        before = counted()
+        await play.removes("one")
+        await play.scheduler.usage.count()
+        assert since(before) == dict.fromkeys(ONE, 0)
+
+
+async def test_a_task_that_is_removed_while_it_runs_has_used_its_node_until_then():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one", owner=SURVEY)
+        await play.starts("one")
+        play.clock.pass_s(20)
+        await play.removes("one")
+        assert (await used(play))[SURVEY].node_ms == 20_000
+
+
+async def test_an_end_that_only_the_upload_owner_knew_counts_everywhere():
+    async with a_play(a=FakeNode()) as play:
+        before = counted()
+        await play.adopts("one", end=KnownEnd(state=TaskState.CANCELED, at_ms=play.now_ms))
+        await play.scheduler.usage.count()
+        assert since(before) == NO_ATTEMPT
