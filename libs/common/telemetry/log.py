@@ -25,7 +25,9 @@ from clusterodm.libs.common.telemetry.text_lines import EVENT_WIDTH, text_line
 LEVELS: Final = {"silly": "debug", "verbose": "debug", "warn": "warning"}
 """The original's names for Python's levels."""
 SECRET_FIELDS: Final = ("token", "password", "secret", "api_key", "authorization")
-IN_QUERY: Final = re.compile(r"(?i)\b(token|password|secret|key|signature)=[^&\s\"']+")
+IN_QUERY: Final = re.compile(
+    r"(?i)\b([\w-]{0,40}(?:token|password|secret|key|signature|credential|sig)(?:[_-][\w-]{0,40})?)=[^&\s\"']+"
+)
 IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/@\s]+@")
 HIDDEN: Final = "***"
 FIELDS_COUNT: Final = 1024

@@ -7,11 +7,12 @@
 `plain` is ClusterODX's, written when a request comes; the others when it is over, for they say what came of it. A request whose connection was
 closed without an answer has the status 444, as nginx writes it.
 
-Tokens are not written. At 100 MB the file becomes FILE.1, in place of the one before, and begins anew; where somebody else moves it (logrotate, another
+Tokens are not written, mistyped ones neither (`?TOKEN=`, `?x=1;token=`, `/info&token=`): of a query, only the numbers are that the API knows. At 100 MB the file becomes FILE.1, in place of the one before, and begins anew; where somebody else moves it (logrotate, another
 proxy that writes to the same file), it is opened again. A disk that is full, or a file that cannot be opened again, costs lines and no requests.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,11 +24,16 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.telemetry.log import hide
+from clusterodm.libs.common.telemetry.log import HIDDEN, hide
 
 LIMIT_BYTES: Final = 100 * 1024 * 1024
 MODE: Final = 0o600
-SECRET: Final = "token"  # noqa: S105 its name
+NUMBERS: Final = frozenset(("line", "with_output", "from_line"))
+"""The parameters that are written as they are, where their value is a number. All others may hold a token, by mistake or not."""
+NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+WORD: Final = re.compile(r"\w{1,32}")
+HIDING: Final = re.compile(r"(?i)(?:[;&=]|%3[bdf]|%26).*", re.DOTALL)
+"""The rest of a path in which somebody has written a parameter: no address of ours has such signs."""
 OK: Final = 200
 CLOSED: Final = 444
 """The status of a request that was not answered."""
@@ -171,7 +177,7 @@ def combined(request: AnsweredRequest, now_ms: WallMs) -> str:
     moment = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     asked = f"{quoted(request.method)} {target_of(request)} HTTP/{request.version}"
     told = f"{request.status or CLOSED} {request.sent_bytes}"
-    referer, agent = (quoted(hide(text(part))) or "-" for part in (request.referer, request.agent))
+    referer, agent = (quoted(part) or "-" for part in (address_of(request.referer), hide(text(request.agent))))
     return f'{request.address} - {quoted(request.tenant) or "-"} [{moment}] "{asked}" {told} "{referer}" "{agent}"\n'
 
 
@@ -190,7 +196,7 @@ def as_json(request: AnsweredRequest, now_ms: WallMs) -> str:
                 "sent_bytes": request.sent_bytes,
                 "received_bytes": request.received_bytes,
                 "duration_s": round(request.seconds, 6),
-                "referer": hide(text(request.referer)),
+                "referer": address_of(request.referer),
                 "user_agent": hide(text(request.agent)),
                 "cause": request.cause,
             }
@@ -220,12 +226,20 @@ def target_of(request: AnsweredRequest) -> str:
 
 
 def without_token(target: str) -> str:
-    """Take the token's value out, however its name is written."""
+    """Take everything out of an address that could be a token, however mistyped: what is not known to be harmless is not written."""
     path, mark, query = target.partition("?")
-    return path + mark + "&".join(map(shown, query.split("&")))
+    return HIDING.sub(HIDDEN, path) + mark + "&".join(map(shown, query.split("&")))
 
 
 def shown(parameter: str) -> str:
-    """Show a parameter of a query."""
-    name, mark, _ = parameter.partition("=")
-    return f"{name}{mark}***" if mark and unquote_plus(name).strip() == SECRET else parameter
+    """Show a parameter of a query: the value only where it is a number under a name that we read, the name only where it is a word."""
+    name, mark, value = parameter.partition("=")
+    if parameter == "" or (name in NUMBERS and NUMBER.fullmatch(value)):
+        return parameter
+    is_name = value and WORD.fullmatch(unquote_plus(name).strip())
+    return f"{name}{mark}{HIDDEN}" if is_name else HIDDEN
+
+
+def address_of(referer: bytes) -> str:
+    """Show from which page a request came, as its own address is shown."""
+    return hide(without_token(text(referer)))

@@ -13,6 +13,14 @@ from clusterodm.libs.common.telemetry.log import hide, redact
         pytest.param("nats://abc@127.0.0.1:4222", "nats://***@127.0.0.1:4222", id="authority"),
         pytest.param("https://user:pw@host/x", "https://***@host/x", id="user and password"),
         pytest.param("https://s3/x?X-Amz-Signature=abc", "https://s3/x?X-Amz-Signature=***", id="presigned"),
+        pytest.param("/info?Access_Token=abc;d&x=1", "/info?Access_Token=***&x=1", id="as others call it"),
+        pytest.param("https://b/x?sv=1&sig=abc", "https://b/x?sv=1&sig=***", id="signed as in Azure"),
+        pytest.param(
+            "?X-Amz-Credential=abc&X-Amz-Security-Token=abc",
+            "?X-Amz-Credential=***&X-Amz-Security-Token=***",
+            id="in S3",
+        ),
+        pytest.param("took=5 design=3", "took=5 design=3", id="other words"),
         pytest.param("nothing to hide", "nothing to hide", id="plain"),
     ],
 )

@@ -32,9 +32,25 @@ def now_ms() -> WallMs:
         pytest.param(b"/info", "/info", id="no query"),
         pytest.param(b"/info?token=s3cret", "/info?token=***", id="a token"),
         pytest.param(
-            b"/info?line=1&token=s3cret&token=other&x", "/info?line=1&token=***&token=***&x", id="among others"
+            b"/output?line=-1&with_output=20", "/output?line=-1&with_output=20", id="what is known to be none"
         ),
+        pytest.param(b"/info?", "/info?", id="an empty query"),
+        pytest.param(b"/info?line=1&token=s3cret&token=other", "/info?line=1&token=***&token=***", id="among others"),
         pytest.param(b"/info?t%6Fken=s3cret", "/info?t%6Fken=***", id="a token in disguise"),
+        pytest.param(b"/info?TOKEN=s3cret", "/info?TOKEN=***", id="in capitals"),
+        pytest.param(b"/info?x=1;token=s3cret", "/info?x=***", id="after a semicolon"),
+        pytest.param(b"/info?line=1;token=s3cret", "/info?line=***", id="after a semicolon, and a number"),
+        pytest.param(b"/info?tokne=s3cret", "/info?tokne=***", id="mistyped"),
+        pytest.param(b"/info?access_token=s3cret", "/info?access_token=***", id="as others call it"),
+        pytest.param(b"/info?s3cret", "/info?***", id="without a name"),
+        pytest.param(b"/info?s3cret=", "/info?***", id="as a name"),
+        pytest.param(b"/info?token:s3cret", "/info?***", id="another sign"),
+        pytest.param(b"/info?token%3Ds3cret", "/info?***", id="an escaped sign"),
+        pytest.param(b"/info?token%3Ds3cret=1", "/info?***", id="an escaped sign in a name"),
+        pytest.param(b"/info?token=a?token=s3cret", "/info?token=***", id="two questions"),
+        pytest.param(b"/info&token=s3cret", "/info***", id="no question mark"),
+        pytest.param(b"/info;token=s3cret?line=1", "/info***?line=1", id="a path with a parameter"),
+        pytest.param(b"/info%3Ftoken=s3cret", "/info***", id="an escaped question mark"),
         pytest.param(b"/\xff\x1b", "/\\xff\x1b", id="no ASCII"),
     ],
 )
@@ -93,8 +109,8 @@ def answered(**changes: Any) -> AnsweredRequest:
     [
         pytest.param(answered(), '- - [08/Jan/2026:18:56:00 +0000] "GET /info?token=*** HTTP/1.1" 200 512 "-" "-"', id="plain"),
         pytest.param(
-            answered(tenant="acme", agent=b"PyODM/1.5", referer=b"http://host/?token=s3cret"),
-            '- acme [08/Jan/2026:18:56:00 +0000] "GET /info?token=*** HTTP/1.1" 200 512 "http://host/?token=***" "PyODM/1.5"',
+            answered(tenant="acme", agent=b"PyODM/1.5", referer=b"http://u:s3cret@host/?Access=s3cret"),
+            '- acme [08/Jan/2026:18:56:00 +0000] "GET /info?token=*** HTTP/1.1" 200 512 "http://***@host/?Access=***" "PyODM/1.5"',
             id="all that is known",
         ),
         pytest.param(
