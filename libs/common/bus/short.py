@@ -17,8 +17,18 @@ from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
-from clusterodm.libs.common.bus.urls import ServerUrl, inbox_of, named_in, server_url
+from clusterodm.libs.common.bus.replies import CAUSE, reply_in
+from clusterodm.libs.common.bus.short_protocol import (
+    STATUS,
+    Info,
+    Message,
+    NotShort,
+    Unanswered,
+    credentials_in,
+    message_of,
+    plain_address,
+)
+from clusterodm.libs.common.bus.urls import ServerUrl, inbox_of, named_in
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import BucketName, Event, Request
 from clusterodm.libs.common.telemetry.lazy_log import log
@@ -35,40 +45,11 @@ LINE_BYTES: Final = 65_536
 MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest that NATS can be set to let through."""
 CHUNK_BYTES: Final = 65_536
-STATUS: Final = "NATS/1.0"
 MESSAGE_ID: Final = "Nats-Msg-Id"
 END_OF_BATCH: Final = ("204", "404", "503")
 """No more; none at all; no such stream."""
 MOST_COUNT: Final = 1024
 """As many as a server sends at once; of more it says so."""
-OPERATION, MARKER = "KV-Operation", "Nats-Marker-Reason"
-"""Headers of what says that a key is gone."""
-
-
-class NotShort(Exception):
-    """It cannot be asked in this way, or was not answered."""
-
-
-class Unanswered(NotShort):
-    """What was sent may have been heard, and no answer came."""
-
-
-class Info(msgspec.Struct):
-    """What the server says of itself, as far as it matters here."""
-
-    headers: bool = False
-    tls_required: bool = False
-    nonce: str = ""
-
-
-class Message(NamedTuple):
-    """What came for us."""
-
-    status: str
-    code: str | None
-    content: bytes
-    gone: bool = False
-    """Of a bucket: the key was deleted."""
 
 
 class ShortBus:
@@ -286,26 +267,3 @@ class ShortBucket(Generic[Value]):
                 with suppress(msgspec.DecodeError):
                     found.append(ShortEntry(msgspec.json.decode(message.content, type=self._name.value)))
         yield found
-
-
-def plain_address(url: str) -> ServerUrl:
-    """Read a URL that names one server without TLS. Raises NotShort."""
-    where = server_url(url)
-    if where is None or where.scheme != "nats" or "," in url:
-        raise NotShort("another kind of address")
-    return where
-
-
-def credentials_in(where: ServerUrl) -> dict[str, str]:
-    """Say who asks, as NATS wants it."""
-    if where.password is not None:
-        return {"user": where.user, "pass": where.password}
-    return {"auth_token": where.user} if where.user else {}
-
-
-def message_of(whole: bytes, head_bytes: int) -> Message:
-    """Take a message with headers apart: what NATS says of it, what its sender says went wrong, and its content."""
-    first, *lines = whole[:head_bytes].decode(errors="replace").split("\r\n")
-    headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    status, gone = first.removeprefix(STATUS).strip(), OPERATION in headers or MARKER in headers
-    return Message(status, headers.get(ERROR_CODE), whole[head_bytes:], gone)

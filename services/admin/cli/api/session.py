@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from clusterodm.libs.common.bus.short import NotShort, ShortBus
+from clusterodm.libs.common.bus.short import ShortBus
+from clusterodm.libs.common.bus.short_protocol import NotShort
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.cli.adapters import clear, nats_url, read, read_secret, say, table_style, user_name

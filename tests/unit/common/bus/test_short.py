@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from clusterodm.libs.common.bus.short import MESSAGE_BYTES, NotShort, ShortBus, plain_address
+from clusterodm.libs.common.bus.short import MESSAGE_BYTES, ShortBus
+from clusterodm.libs.common.bus.short_protocol import NotShort, plain_address
 from clusterodm.libs.common.bus.urls import ServerUrl, named_in
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.buckets import PROGRESS
