@@ -3,7 +3,7 @@
 from clusterodm.libs.common.messages.overview import SpoolReport
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.services.admin.web.core.machine_views import AutoscalerView
-from clusterodm.services.admin.web.core.views import View
+from clusterodm.services.admin.web.core.views import View, view_of
 
 
 class EventRow(View, frozen=True, kw_only=True):
@@ -129,14 +129,4 @@ def event_texts(row: EventRow) -> tuple[str, ...]:
 
 def spool_view(spool: SpoolReport) -> SpoolView:
     """Show the disk of a proxy."""
-    return SpoolView(
-        instance=spool.instance,
-        host=spool.host,
-        version=spool.version,
-        free_bytes=spool.free_bytes,
-        total_bytes=spool.total_bytes,
-        uploads_count=spool.uploads_count,
-        tasks_count=spool.tasks_count,
-        rate_bytes_per_s=spool.rate_bytes_per_s,
-        at_ms=spool.at_ms,
-    )
+    return view_of(SpoolView, spool)

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import msgspec
-
 from clusterodm.libs.common.messages.machines import AutoscalerStatus, BudgetStatus, MachineView
 from clusterodm.services.admin.rendering.machines import machine_node
-from clusterodm.services.admin.web.core.views import MomentView, View, moments
+from clusterodm.services.admin.web.core.views import MomentView, View, moments, view_of
 
 
 class MachineRow(View, frozen=True, kw_only=True):
@@ -58,45 +56,29 @@ class MachineDetail(View, frozen=True, kw_only=True):
 def machine_row(view: MachineView) -> MachineRow:
     """Show a machine."""
     machine = view.machine
-    return MachineRow(
-        id=machine.id,
+    return view_of(
+        MachineRow,
+        machine,
         number=view.number,
         state=machine.state.value,
-        provider=machine.provider,
-        size=machine.size,
-        region=machine.region,
         node=machine_node(view),
         tasks=tuple(machine.tasks),
         done_count=len(machine.done),
         for_task=machine.for_task or "",
-        max_images=machine.max_images,
-        memory_bytes=machine.memory_bytes,
         age_ms=view.age_ms,
         cost=view.cost,
-        price_per_hour=machine.price_per_hour,
         reason=view.kept or machine.failure or machine.reason,
         removal=machine.removal_failure,
-        requested_at_ms=machine.requested_at_ms,
-        state_at_ms=machine.state_at_ms,
         kept=view.kept,
         kept_until_ms=view.kept_until_ms,
-        spot=machine.spot,
-        gpu=machine.gpu,
-        owner=machine.owner,
     )
 
 
 def machine_detail(view: MachineView) -> MachineDetail:
     """Show all that is known of a machine."""
     machine = view.machine
-    return MachineDetail(
-        machine=machine_row(view),
-        created_at_ms=machine.created_at_ms,
-        online_at_ms=machine.online_at_ms,
-        ended_at_ms=machine.ended_at_ms,
-        failure=machine.failure,
-        done=tuple(machine.done),
-        timeline=moments(machine.timeline),
+    return view_of(
+        MachineDetail, machine, machine=machine_row(view), done=tuple(machine.done), timeline=moments(machine.timeline)
     )
 
 
@@ -114,7 +96,7 @@ def machine_texts(row: MachineRow) -> tuple[str, ...]:
     return row.id, row.node, row.size, row.region, row.reason, row.removal, *row.tasks
 
 
-class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+class BudgetView(View, frozen=True, kw_only=True):
     """What is spent for the tasks of one owner."""
 
     owner: str
@@ -150,36 +132,16 @@ class AutoscalerView(View, frozen=True, kw_only=True):
 
 def budget_views(budgets: Iterable[BudgetStatus]) -> tuple[BudgetView, ...]:
     """Show how owners stand."""
-    return tuple(
-        BudgetView(
-            owner=each.owner,
-            cost_per_hour=each.cost_per_hour,
-            cost_last_day=each.cost_last_day,
-            max_hourly_cost=each.max_hourly_cost,
-            max_daily_cost=each.max_daily_cost,
-        )
-        for each in budgets
-    )
+    return tuple(view_of(BudgetView, each) for each in budgets)
 
 
 def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
     """Show what the autoscaler does; None: it does not answer."""
     known = status or AutoscalerStatus(enabled=False, reason="The autoscaler does not answer.")
-    return AutoscalerView(
-        enabled=known.enabled,
+    return view_of(
+        AutoscalerView,
+        known,
         answers=status is not None,
-        paused=known.paused,
-        reason=known.reason,
-        provider=known.provider,
-        demand_count=known.demand_count,
         machines_count=sum(known.states.values()),
-        machines_limit_count=known.machines_limit_count,
-        cost_per_hour=known.cost_per_hour,
-        cost_last_day=known.cost_last_day,
-        max_hourly_cost=known.max_hourly_cost,
-        max_daily_cost=known.max_daily_cost,
-        trouble=known.trouble,
-        file_check=known.file_check,
-        file_mistakes=known.file_mistakes,
         budgets=budget_views(known.budgets),
     )

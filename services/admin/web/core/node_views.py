@@ -7,7 +7,7 @@ from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model.nodes import reserved_for
 from clusterodm.services.admin.commands.core.answers import name_of
 from clusterodm.services.admin.web.core.lists import LARGEST_PAGE
-from clusterodm.services.admin.web.core.views import View
+from clusterodm.services.admin.web.core.views import View, view_of
 
 
 class NodeRow(View, frozen=True, kw_only=True):
@@ -58,24 +58,14 @@ def node_state(node: NodeView) -> str:
 def node_row(node: NodeView) -> NodeRow:
     """Show a node."""
     info = node.info
-    return NodeRow(
-        id=node.id,
-        number=node.number,
+    return view_of(
+        NodeRow,
+        node,
         name=name_of(node),
-        hostname=node.hostname,
-        port=node.port,
         state=node_state(node),
-        online=node.online,
-        locked=node.locked,
-        draining=node.draining,
-        drain_until_ms=node.drain_until_ms,
-        labels=node.labels,
         reserved_for=tuple(sorted(reserved_for(node.labels))),
         rented=node.auto_spawned,
-        has_token=node.has_token,
         slots_count=info.max_parallel_tasks if info else 0,
-        slots_used_count=node.slots_used_count,
-        pace=node.pace,
         queue_count=info.task_queue_count if info else 0,
         max_images=info.max_images if info else None,
         memory_bytes=info.total_memory if info else None,
@@ -83,9 +73,7 @@ def node_row(node: NodeView) -> NodeRow:
         cpu_cores_count=info.cpu_cores if info else None,
         engine=f"{info.engine} {info.engine_version}" if info and info.engine != "?" else "",
         version=info.version if info else "",
-        trouble=node.trouble,
         seen_at_ms=node.info_at_ms,
-        lock_reason=node.lock_reason,
     )
 
 

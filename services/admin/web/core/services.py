@@ -6,22 +6,19 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.health import HealthReport, StandbyReported
 from clusterodm.libs.common.messages.overview import SpoolReport
 from clusterodm.libs.common.model.cluster import Proxy
-from clusterodm.services.admin.web.core.views import LoopView, ServiceView
+from clusterodm.services.admin.web.core.views import LoopView, ServiceView, view_of
 
 
 def service_view(name: str, report: HealthReport, lag_ms: float, since_ms: int | None) -> ServiceView:
     """Show a service that has answered: of several the one that leads."""
-    return ServiceView(
+    return view_of(
+        ServiceView,
+        report,
         name=name,
         instance="",
         answers=True,
-        ok=report.ok,
-        version=report.version,
-        host=report.host,
-        epoch=report.epoch,
         since_ms=since_ms,
         lag_ms=lag_ms,
-        turn_ms=report.turn_ms,
         facts=dict(report.facts),
         loops=loop_views(report),
         needs={needed: seen.ok for needed, seen in report.services.items()},
@@ -31,17 +28,7 @@ def service_view(name: str, report: HealthReport, lag_ms: float, since_ms: int |
 
 def loop_views(report: HealthReport) -> tuple[LoopView, ...]:
     """Show the loops of a service."""
-    return tuple(
-        LoopView(
-            name=each.name,
-            ok=each.ok,
-            late=each.late,
-            failures_count=each.failures_count,
-            success_age_s=each.success_age_s,
-            error=each.error,
-        )
-        for each in report.loops
-    )
+    return tuple(view_of(LoopView, each) for each in report.loops)
 
 
 def silent_view(name: str, error: str) -> ServiceView:

@@ -11,7 +11,7 @@ from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.admin.commands.core.answers import UPLOADING
 from clusterodm.services.admin.commands.core.costs import machine_cost
 from clusterodm.services.admin.web.core.lists import Wanted
-from clusterodm.services.admin.web.core.views import ListPage, MomentView, View, moments
+from clusterodm.services.admin.web.core.views import ListPage, MomentView, View, moments, view_of
 
 
 class ExpectedView(View, frozen=True, kw_only=True):
@@ -131,27 +131,13 @@ class TaskView(View, frozen=True, kw_only=True):
 
 def task_row(task: TaskSummary) -> TaskRow:
     """Show a task in a list."""
-    return TaskRow(
-        id=task.id,
-        name=task.name,
+    return view_of(
+        TaskRow,
+        task,
         state=task.state.value,
-        images_count=task.images_count,
-        size_bytes=task.size_bytes,
         progress=100.0 if task.state.value == "completed" else task.progress,
         node=task.node_name,
         node_id=task.node or "",
-        created_at_ms=task.created_at_ms,
-        committed_at_ms=task.committed_at_ms,
-        ended_at_ms=task.ended_at_ms,
-        processing_time_ms=task.processing_time_ms,
-        attempts_count=task.attempts_count,
-        position=task.position,
-        priority=task.priority,
-        tenant=task.tenant,
-        order=task.order,
-        reason=task.reason,
-        has_owner=task.has_owner,
-        sent_bytes=task.sent_bytes,
         rate_bytes_per_s=task.sent_bytes_per_s,
         expected=expected_view(task.expected) if task.expected else None,
     )
@@ -208,18 +194,8 @@ def task_view(described: TaskDescription, results: str = "") -> TaskView:
     return TaskView(
         task=task_row(described.summary),
         attempts=tuple(
-            AttemptView(
-                number=each.number,
-                node=each.node_name or each.node,
-                node_task_id=each.node_task_id,
-                state=each.state.value,
-                started_at_ms=each.started_at_ms,
-                running_at_ms=each.running_at_ms,
-                ended_at_ms=each.ended_at_ms,
-                outcome=each.outcome,
-                reason=each.reason,
-                machine=each.machine or "",
-                counted=each.counted,
+            view_of(
+                AttemptView, each, node=each.node_name or each.node, state=each.state.value, machine=each.machine or ""
             )
             for each in task.attempts
         ),

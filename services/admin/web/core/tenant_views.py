@@ -7,7 +7,7 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.usage import UsageRow
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant
 from clusterodm.services.admin.rendering.usage import usage_data
-from clusterodm.services.admin.web.core.views import ListPage, View
+from clusterodm.services.admin.web.core.views import ListPage, View, view_of
 
 
 class UsageEntry(View, frozen=True, kw_only=True):
@@ -104,17 +104,11 @@ def usage_entry(row: UsageRow) -> UsageEntry:
 
 def tenant_row(tenant: Tenant, tokens: Iterable[IssuedToken], used: UsageEntry, now_ms: WallMs) -> TenantRow:
     """Show a tenant."""
-    return TenantRow(
-        name=tenant.name,
+    return view_of(
+        TenantRow,
+        tenant,
         owner=tenant.account,
-        weight=tenant.weight,
-        priority=tenant.priority,
-        max_images_count=tenant.max_images_count,
-        max_task_bytes=tenant.max_task_bytes,
-        tasks_at_once_count=tenant.tasks_at_once_count,
-        storage_bytes=tenant.storage_bytes,
         options=tuple(sorted(tenant.options)),
-        labels=tenant.labels,
         tokens_count=sum(not token_row(token, now_ms).expired for token in tokens),
         used=used,
     )
@@ -123,13 +117,7 @@ def tenant_row(tenant: Tenant, tokens: Iterable[IssuedToken], used: UsageEntry, 
 def token_row(token: IssuedToken, now_ms: WallMs) -> TokenView:
     """Show a token: neither it nor its digest."""
     expired = token.expires_at_ms is not None and token.expires_at_ms <= now_ms
-    return TokenView(
-        id=token.id,
-        created_at_ms=token.created_at_ms,
-        expires_at_ms=token.expires_at_ms,
-        expired=expired,
-        note=token.note,
-    )
+    return view_of(TokenView, token, expired=expired)
 
 
 TENANT_SORTS: Final[Mapping[str, Callable[[TenantRow], Any]]] = {

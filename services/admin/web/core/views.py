@@ -4,17 +4,31 @@ What is shown of tasks, nodes, machines, tenants and the cluster stands in the m
 """
 
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from clusterodm.libs.common.model.tasks import Moment
 
 Item = TypeVar("Item")
+Shown = TypeVar("Shown", bound="View")
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is shown. All fields are there always."""
+
+
+def view_of(kind: type[Shown], thing: msgspec.Struct, **others: Any) -> Shown:
+    """Show a thing: what the view and it have under the same name is taken as it is; `others` are called or written otherwise."""
+    names = in_both(kind.__struct_fields__, thing.__struct_fields__)
+    return kind(**{name: getattr(thing, name) for name in names if name not in others}, **others)
+
+
+@cache
+def in_both(view: tuple[str, ...], thing: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the fields that two types have."""
+    return tuple(name for name in view if name in thing)
 
 
 class ListPage(View, Generic[Item], frozen=True, kw_only=True):
