@@ -130,11 +130,12 @@ def create(place: Place, words: list[str]) -> int:
 
 
 def rent(place: Place, name: str, driver: str, flags: dict[str, list[str]]) -> None:
-    """Make the machine, and note where it is."""
+    """Make the machine, and note where it is. Scaleway's driver calls it as it is told, not as docker-machine does."""
     time.sleep(place.knobs().get("create_s", 0))
     address = place.address()
     number = 500000 + len(place.calls())
-    machine = {"name": name, "driver": driver, "address": address, "flags": flags, "number": number}
+    called = name if driver != "scaleway" else (flags.get("scaleway-name") or ["a-made-up-name"])[-1]
+    machine = {"name": name, "called": called, "driver": driver, "address": address, "flags": flags, "number": number}
     write_json(place.cloud / f"{name}.json", machine)
     stumble(place, "create-rented")
     note(place, name, driver, address, number if driver in NUMBERED else f"i-{number}")

@@ -115,6 +115,7 @@ async def test_a_machine_is_created_set_up_and_destroyed(machines: DockerMachine
         async with httpx.AsyncClient(trust_env=False) as client:
             answer = await until(lambda: answered(client, node), what="the node to answer")
             assert answer["maxImages"] == 40
+        assert machines.rented()[NAME]["called"] == NAME, "at the cloud, where its list is asked for names"
         assert [each.name for each in await used.list("clusterodm-abc-")] == [NAME]
         assert await used.list("clusterodm-other-") == []
         assert await used.inspect(NAME) == found

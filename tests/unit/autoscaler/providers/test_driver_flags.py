@@ -131,6 +131,7 @@ def test_hetzner_has_its_flags():
 
 def test_scaleway_has_its_flags():
     assert words(SCALEWAY)[3:-3] == [
+        "--scaleway-name", "clusterodm-abc-9-xyz",
         "--scaleway-region", "par1",
         "--scaleway-image", "ubuntu-jammy",
         "--scaleway-commercial-type", "GP1-XS",

@@ -178,7 +178,8 @@ def hetzner(cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[str
 
 
 def scaleway(_cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[str]:
-    """Give the flags of the driver `scaleway`."""
+    """Give the flags of the driver `scaleway`, which makes a name up where it is not told one: nobody would find the machine again."""
+    yield from ("--scaleway-name", order.name)
     yield from ("--scaleway-region", found.region, "--scaleway-image", found.image)
     yield from ("--scaleway-commercial-type", order.offer.size.slug)
 
