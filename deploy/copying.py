@@ -69,7 +69,7 @@ async def copied(nats_from: str, settings: CopySettings) -> None:
     try:
         target = await open_client(settings.nats_url, PROG, settings.nats_wait_s)
         try:
-            counts = await copy_all(source, target, settings.nats_replicas_count)
+            counts = await copy_all(source, target, settings.nats_replicas_count, settings.nats_wait_s)
         finally:
             await target.close()
     finally:

@@ -70,7 +70,7 @@ async def poll(port: int, task: str) -> int | None:
             writer.write(f"GET /task/{task}/info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
             answer = await reader.read()
             writer.close()
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):  # clients wait no longer, and ask again
         return None
     if not answer:
         return None
@@ -185,8 +185,12 @@ async def serves(port: int) -> bool:
         return False
 
 
+def has_caught_up(replicas: Any) -> bool:
+    return bool(replicas and replicas.leader and len([each for each in replicas.replicas or () if each.current]) == 2)
+
+
 async def healthy(cluster: Cluster) -> bool:
-    """Whether the records have three replicas that have caught up."""
+    """Whether every stream has three replicas that have caught up: an upload that begins needs other buckets than tasks do."""
     import nats
 
     try:
@@ -194,8 +198,8 @@ async def healthy(cluster: Cluster) -> bool:
     except (nats.errors.Error, OSError, TimeoutError):
         return False
     try:
-        found = (await client.jetstream(timeout=2).stream_info("KV_tasks")).cluster
-        return bool(found and found.leader and len([each for each in found.replicas or () if each.current]) == 2)
+        found = [each.cluster for each in await client.jetstream(timeout=2).streams_info()]
+        return bool(found) and all(map(has_caught_up, found))
     except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
         return False
     finally:

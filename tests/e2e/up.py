@@ -119,8 +119,9 @@ class Up:
             )
 
     def ready(self) -> None:
-        """Wait for the summary."""
-        until_sync(self._greeted, timeout_s=READY_S, what="clusterodm up to be ready")
+        """Wait for the summary; where it waits for NATS itself, for that as well."""
+        waits = [flag.partition("=")[2] for flag in self._flags if flag.startswith("--nats-wait-s=")]
+        until_sync(self._greeted, timeout_s=READY_S + sum(map(float, waits)), what="clusterodm up to be ready")
 
     def healthy(self) -> bool:
         """Whether the address for clients answers."""

@@ -29,7 +29,7 @@ from clusterodm.services.proxy.peers.adapters import shared_secret
 from tests.forked import REPOSITORY, Process, started
 from tests.integration.test_scheduler_leadership import answers_again
 from tests.nats import LEAVES_UNCLOSED, NatsServer
-from tests.nats_cluster import NatsCluster, nats_cluster
+from tests.nats_cluster import NatsCluster, listening, nats_cluster
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, LEAVES_UNCLOSED]
@@ -151,6 +151,27 @@ async def test_all_of_a_single_server_is_carried_into_a_cluster_of_three(servers
 
         async with after.watch_snapshot(DEMAND_CHANGED, "test", handler=see):
             await until(lambda: seen == [7])
+
+
+async def test_servers_that_listen_and_have_not_elected_anybody_are_waited_for(tmp_path: Path):
+    one, three = NatsServer(tmp_path / "one"), NatsCluster(tmp_path / "three")
+    one.start()
+    three.start(0)
+    listening(int(three.url_of(0).rpartition(":")[2]))
+    try:
+        async with connect(one.url, "before") as before:
+            await (await before.bucket(NODES)).put(NODE.id, NODE)
+        flags = [f"--nats-from={one.url}", f"--nats-url={three.url_of(0)}", "--nats-replicas-count=3"]
+        alone = await asyncio.to_thread(clusterodm, "copy-nats", *flags, "--nats-wait-s=1")
+        assert (alone.returncode, "not copied" in alone.stderr) == (1, True), alone.stderr
+        async with asyncio.TaskGroup() as group:
+            copying = group.create_task(asyncio.to_thread(clusterodm, "copy-nats", *flags, "--nats-wait-s=60"))
+            await asyncio.to_thread(three.start_all)
+        copied = copying.result()
+        assert (copied.returncode, "KV_nodes: 1" in copied.stdout) == (0, True), copied.stderr
+    finally:
+        one.stop()
+        three.end()
 
 
 def clusterodm(*words: str) -> "subprocess.CompletedProcess[str]":

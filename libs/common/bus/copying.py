@@ -30,14 +30,26 @@ TAKEN_WITHIN_S: Final = 10.0
 """So long nobody may answer to a chunk: what nobody has taken can be sent again."""
 
 
-async def copy_all(source: Client, target: Client, replicas_count: int) -> dict[str, int]:
-    """Copy every stream; how many messages each has. Raises Refused when the target has one of them, BusFailed."""
+async def copy_all(source: Client, target: Client, replicas_count: int, wait_s: float = 0.0) -> dict[str, int]:
+    """Copy every stream; how many messages each has. Raises Refused when the target has one of them, BusFailed.
+
+    Servers that listen already may take some seconds until they can say anything of streams: a single one reads its store, several elect a leader. So long
+    they are waited for, up to `wait_s`.
+    """
+    names = await retry(lambda: streams_of(source), "the source says which streams it has", wait_s)
+    there = await retry(lambda: streams_of(target), "the target says which streams it has", wait_s)
+    if both := sorted(set(there).intersection(names)):
+        raise Refused(f"the target has {', '.join(both)} already: it must be empty")
     try:
-        names = [each.config.name or "" for each in await cancellable(source.jetstream().streams_info())]
-        there = {each.config.name or "" for each in await cancellable(target.jetstream().streams_info())}
-        if both := sorted(there.intersection(names)):
-            raise Refused(f"the target has {', '.join(both)} already: it must be empty")
         return {name: await copy(source, target, name, replicas_count) for name in sorted(names)}
+    except NATS_ERRORS as error:
+        raise BusFailed(f"not copied: {why(error)}") from None
+
+
+async def streams_of(client: Client) -> list[str]:
+    """Name the streams of a server. Raises BusFailed."""
+    try:
+        return [each.config.name or "" for each in await cancellable(client.jetstream().streams_info())]
     except NATS_ERRORS as error:
         raise BusFailed(f"not copied: {why(error)}") from None
 
@@ -47,7 +59,10 @@ async def copy(source: Client, target: Client, name: str, replicas_count: int) -
     async with snapshot(source, name) as (told, chunks):
         config = {key: value for key, value in told["config"].items() if key != "persist_mode"}
         wanted = {"config": {**config, "num_replicas": replicas_count}, "state": told["state"]}
-        sink = (await answer(target, f"$JS.API.STREAM.RESTORE.{name}", wanted))["deliver_subject"]
+        opened = await retry(
+            lambda: answer(target, f"$JS.API.STREAM.RESTORE.{name}", wanted), f"{name} is taken", TAKEN_WITHIN_S
+        )
+        sink = opened["deliver_subject"]
         async for chunk in chunks:
             await deliver(target, sink, chunk)
     made = checked(name, await deliver(target, sink, b""))

@@ -90,7 +90,9 @@ class PeerRoutes:
         except Malformed as error:
             await exchange.refuse(str(error))
             return
-        answer = HoldingAnswer(holding=holding(self._spool.find(asked.task), asked.owner))
+        answer = HoldingAnswer(
+            instance=self._spool.instance, holding=holding(self._spool.find(asked.task), asked.owner)
+        )
         await exchange.json(msgspec.json.encode(answer))
 
     def _is_peer(self, exchange: RequestContext) -> bool:

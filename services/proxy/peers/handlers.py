@@ -122,12 +122,12 @@ class PeerHolders:
         if (until := self._silent_until.get(proxy)) is not None and self._clock.instant() < until:
             return None
         url = await self._url(proxy)
-        known = await self._ask(url, msgspec.json.encode(AskHolding(task=task, owner=owner))) if url else None
-        if known is None:
+        answer = await self._ask(url, msgspec.json.encode(AskHolding(task=task, owner=owner))) if url else None
+        if answer is None:
             self._silent_until[proxy] = self._clock.instant() + LEFT_ALONE_S
-        else:
-            self._silent_until.pop(proxy, None)
-        return known
+            return None
+        self._silent_until.pop(proxy, None)
+        return answer.holding if answer.instance == proxy else Holding(is_replaced=True)
 
     async def _url(self, proxy: InstanceId) -> str | None:
         try:
@@ -138,7 +138,7 @@ class PeerHolders:
             self._urls[proxy] = entry.value.url
         return self._urls.get(proxy)
 
-    async def _ask(self, url: str, question: bytes) -> Holding | None:
+    async def _ask(self, url: str, question: bytes) -> HoldingAnswer | None:
         async def body() -> AsyncIterator[bytes]:
             yield question
 
@@ -150,7 +150,7 @@ class PeerHolders:
         try:
             async with asyncio.timeout(HOLDING_S):
                 answer = await self._peers.post(url, ForwardedRequest(HOLDING.encode(), headers, body()))
-            return decode_json(answer.body, HoldingAnswer).holding
+            return decode_json(answer.body, HoldingAnswer)
         except (UploadOwnerUnavailable, TimeoutError, Malformed) as error:
             log.debug("holding.unknown", url=url, reason=str(error) or type(error).__name__)
             return None

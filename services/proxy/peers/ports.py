@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from clusterodm.libs.common.model.tasks import Upload
-from clusterodm.libs.common.model.values import Frozen, Owner, TaskId
+from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
 from clusterodm.services.proxy.spool.core.history import Holding
 
 
@@ -41,6 +41,8 @@ class AskHolding(Frozen, frozen=True, kw_only=True):
 class HoldingAnswer(Frozen, frozen=True, kw_only=True):
     """Its answer. A proxy of an earlier version answers something else."""
 
+    instance: InstanceId
+    """Who answers."""
     holding: Holding
 
 

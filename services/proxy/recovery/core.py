@@ -16,6 +16,8 @@ def standing(record: Task, known: Holding | None, connected_s: float) -> Standin
     """Say what a record is. `known`: what its upload owner has of it, None while that does not answer. `connected_s`: how old the connection to NATS is."""
     if known is None:
         return Standing.UNSURE if connected_s < HOLDER_START_S else Standing.LAST
+    if known.is_replaced:
+        return Standing.LAST
     if known.history is not None and is_behind(record, known.history):
         return Standing.OLDER
     if record.state.ended or known.is_held or record.from_url:

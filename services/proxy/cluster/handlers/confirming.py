@@ -23,6 +23,7 @@ than clients wait.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -59,15 +60,15 @@ RETRIES: Final = RetryPolicy(tries_count=1_000, within_s=HOLD_S, first_s=0.05, l
 """Thousands may be held at once: each looks a few times a second whether NATS is back."""
 
 
-async def retried(act: Callable[[], Awaitable[Result]], clock: Clock) -> Result:
-    """Act again, ever less often, until that raises no BusFailed. Raises the last one when no further try fits into HOLD_S."""
-    began, failures_count = clock.instant(), 0
+async def retried(act: Callable[[], Awaitable[Result]], clock: Clock, hold_s: float = HOLD_S) -> Result:
+    """Act again, ever less often, until that raises no BusFailed. Raises the last one when no further try fits into `hold_s`."""
+    began, failures_count, policy = clock.instant(), 0, replace(RETRIES, within_s=hold_s)
     while True:
         try:
             return await act()
         except BusFailed:
             failures_count += 1
-            pause_s = RETRIES.pause_s(failures_count, clock.instant() - began, random.random())  # noqa: S311 no secret
+            pause_s = policy.pause_s(failures_count, clock.instant() - began, random.random())  # noqa: S311 no secret
             if pause_s is None:
                 raise
         await asyncio.sleep(pause_s)

@@ -13,7 +13,7 @@ from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.cluster.handlers.confirming import Confirmer, retried
+from clusterodm.services.proxy.cluster.handlers.confirming import HOLD_S, Confirmer, retried
 from clusterodm.services.proxy.cluster.ports import (
     Cluster,
     IsSure,
@@ -57,7 +57,8 @@ class TaskFinder:
             raise NotFound(no_task(task, action))
         if self.comparison.is_compared(task) or not self._bus.connected:
             return record
-        return await self.confirmed(record, seen_on_node=True)
+        # such a poll has not been held yet (polling/handlers/coalesce.py): it is held for as long as others are by two attempts
+        return await self.confirmed(record, seen_on_node=True, hold_s=2 * HOLD_S)
 
     async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
         """Find a task of which somebody wants the result. Raises as `find`.
@@ -75,14 +76,14 @@ class TaskFinder:
                 return record.task
             raise
 
-    async def confirmed(self, record: TaskRecord, *, seen_on_node: bool = False) -> TaskRecord:
+    async def confirmed(self, record: TaskRecord, *, seen_on_node: bool = False, hold_s: float = HOLD_S) -> TaskRecord:
         """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell.
 
         `seen_on_node`: what is answered is what its node has just said, or that is still to be asked. Then nothing but the word of its upload
         owner speaks against it.
         """
         try:
-            latest = await retried(lambda: self._compared(record, seen_on_node), self._clock)
+            latest = await retried(lambda: self._compared(record, seen_on_node), self._clock, hold_s)
         except Removed:
             raise NotFound(no_task(record.task.id, "info")) from None
         except NotFound:

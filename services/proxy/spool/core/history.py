@@ -34,6 +34,8 @@ class Holding(Frozen, frozen=True, kw_only=True):
     is_submitted: bool = False
     """The scheduler has acknowledged it once."""
     history: History | None = None
+    is_replaced: bool = False
+    """Nothing: another proxy runs where the one was that had it. Its spool is gone from there."""
 
 
 def begun(history: History, placed: Placed, now_ms: WallMs) -> History:

@@ -54,7 +54,7 @@ async def world() -> World:
 
 
 async def test_it_says_what_it_has(world: World):
-    world.answers(200, msgspec.json.encode(HoldingAnswer(holding=HELD)))
+    world.answers(200, msgspec.json.encode(HoldingAnswer(instance=OTHER, holding=HELD)))
     assert await world.holders.ask(OTHER, TASK, Owner("anne")) == HELD
     [(request, question)] = world.peers.requests
     assert (request.target, dict(request.headers)[MARK]) == (HOLDING.encode(), b"secret")
@@ -72,9 +72,14 @@ async def test_what_does_not_answer_the_question_counts_as_away(world: World, sa
     assert await world.holders.ask(OTHER, TASK) is None
 
 
+async def test_another_proxy_at_its_address_tells_that_its_spool_is_gone(world: World):
+    world.answers(200, msgspec.json.encode(HoldingAnswer(instance=US, holding=HELD)))
+    assert await world.holders.ask(OTHER, TASK) == Holding(is_replaced=True)
+
+
 async def test_who_does_not_answer_is_left_alone_for_a_moment(world: World):
     assert await world.holders.ask(OTHER, TASK) is None
-    world.answers(200, msgspec.json.encode(HoldingAnswer(holding=HELD)))
+    world.answers(200, msgspec.json.encode(HoldingAnswer(instance=OTHER, holding=HELD)))
     assert await world.holders.ask(OTHER, TASK) is None
     assert len(world.peers.requests) == 1
     world.clock.pass_s(LEFT_ALONE_S)
@@ -82,7 +87,7 @@ async def test_who_does_not_answer_is_left_alone_for_a_moment(world: World):
 
 
 async def test_while_nats_is_away_it_is_asked_where_it_was(world: World):
-    world.answers(200, msgspec.json.encode(HoldingAnswer(holding=HELD)))
+    world.answers(200, msgspec.json.encode(HoldingAnswer(instance=OTHER, holding=HELD)))
     await world.holders.ask(OTHER, TASK)
     world.bus.connected = False
     assert await world.holders.ask(OTHER, TASK) == HELD

@@ -73,6 +73,13 @@ def knows(*attempts: int, end: TaskState | None = None) -> Holding:
             record(inputs_kept=False), NOTHING, SETTLE_S, Standing.LAST, id="nobody expects its files to be there"
         ),
         pytest.param(record(state=TaskState.COMPLETED), NOTHING, 0, Standing.LAST, id="ended, and nothing is kept"),
+        pytest.param(
+            record(inputs_kept=True),
+            Holding(is_replaced=True),
+            0,
+            Standing.LAST,
+            id="its upload owner is gone for good",
+        ),
         pytest.param(record(), SILENT, HOLDER_START_S - 1, Standing.UNSURE, id="its upload owner may be starting"),
         pytest.param(record(), SILENT, HOLDER_START_S, Standing.LAST, id="its upload owner is away"),
     ],
