@@ -23,7 +23,7 @@ from clusterodm.libs.common.bus.short_protocol import (
     Info,
     Message,
     NotShort,
-    Unanswered,
+    ReplyLost,
     credentials_in,
     message_of,
     plain_address,
@@ -96,7 +96,7 @@ class ShortBus:
         inbox = self._ask(request.subject, msgspec.json.encode(message))
         try:
             answer = self._next_message(inbox, self._answer_s if request.idempotent else request.timeout_s)
-        except Unanswered as error:
+        except ReplyLost as error:
             if request.idempotent:
                 raise
             raise BusFailed(f"no answer to {request.name} ({error})") from None
@@ -170,7 +170,7 @@ class ShortBus:
                 raise NotShort(line)
 
     def _next_message(self, inbox: str, answer_s: float) -> Message:
-        """Wait for the answer to one question. Raises NotShort, and as such Unanswered where it may have been heard."""
+        """Wait for the answer to one question. Raises NotShort, and as such ReplyLost where it may have been heard."""
         until = monotonic() + answer_s
         while True:
             line = self._line(until)
@@ -210,14 +210,14 @@ class ShortBus:
     def _fill(self, until: float) -> None:
         left_s = until - monotonic()
         if self._socket is None or left_s <= 0:
-            raise Unanswered("no answer in time")
+            raise ReplyLost("no answer in time")
         try:
             self._socket.settimeout(left_s)
             chunk = self._socket.recv(CHUNK_BYTES)
         except OSError as error:
-            raise Unanswered(str(error)) from None
+            raise ReplyLost(str(error)) from None
         if not chunk:
-            raise Unanswered("the connection was closed")
+            raise ReplyLost("the connection was closed")
         self._read += chunk
 
     def _send(self, content: bytes) -> None:

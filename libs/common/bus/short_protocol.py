@@ -16,7 +16,7 @@ class NotShort(Exception):
     """It cannot be asked in this way, or was not answered."""
 
 
-class Unanswered(NotShort):
+class ReplyLost(NotShort):
     """What was sent may have been heard, and no answer came."""
 
 
