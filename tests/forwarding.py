@@ -134,6 +134,9 @@ class Scheduler:
     def on_task(self, listener: Callable[[TaskId], None]) -> None:
         self.listeners.append(listener)
 
+    def learn(self, record: TaskRecord) -> None:
+        assert record.task.id in self.tasks
+
     # what a test does
 
     def submit(self, task: TaskId = TASK, images_count: int = 2) -> None:

@@ -89,6 +89,10 @@ class ClusterView(Protocol):
         """Call `listener` (quick, never raising) after every change or disappearance of a task in the mirror."""
         ...
 
+    def learn(self, record: TaskRecord) -> None:
+        """Take over what the scheduler answered, when it is newer than what the mirror has."""
+        ...
+
 
 class Cluster(ClusterView, Protocol):
     """The mirrors as the HTTP side sees them: all that is published of tasks, nodes and machines, from memory."""
@@ -132,10 +136,6 @@ class Cluster(ClusterView, Protocol):
 
     def position(self, task: Task) -> int:
         """Say a waiting task's place in the queue, from 1."""
-        ...
-
-    def learn(self, record: TaskRecord) -> None:
-        """Take over what the scheduler answered, when it is newer than what the mirror has."""
         ...
 
     def forget(self, task: TaskId) -> None:

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -34,7 +34,7 @@ from clusterodm.libs.common.messages.placement import (
     ReportForwarded,
     ReportForwardFailed,
 )
-from clusterodm.libs.common.messages.tasks import AttemptStage
+from clusterodm.libs.common.messages.tasks import AttemptStage, TaskRecord
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import leaves, monotonic_s
@@ -46,6 +46,8 @@ from clusterodm.services.proxy.metrics import FORWARD_SECONDS, FORWARDED
 from clusterodm.services.proxy.spool.core.upload import Manifest
 
 log = structlog.get_logger()
+
+Reply = TypeVar("Reply")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,19 +94,17 @@ class AttemptOver(Exception):
     """The attempt no longer counts."""
 
 
-async def report_until_heard(bus: Bus, request: Request[Any, Any], message: Any, retry_s: float) -> None:
-    """Tell the scheduler something that it must hear, however long NATS is away. A refusal is an answer too."""
+async def report_until_heard(bus: Bus, request: Request[Any, Reply], message: Any, retry_s: float) -> Reply | None:
+    """Tell the scheduler something that it must hear, however long NATS is away; what it says. None: it refuses, which is an answer too."""
     while True:
         try:
-            await bus.request(request, message)
+            return await bus.request(request, message)
         except BusFailed as error:
             log.warning("report.deferred", task=message.task, attempt=message.attempt, reason=error.message)
             await asyncio.sleep(retry_s)
         except ClusterError as error:
             log.info("report.refused", task=message.task, attempt=message.attempt, reason=error.message)
-            return
-        else:
-            return
+            return None
 
 
 def outcome_of(decision: StepDecision | None, over: str) -> str:
@@ -158,8 +158,8 @@ class AttemptRun:
         """Whether files may lie on the node that nobody will commit."""
         return self._delivery.touched and not self._committing and not self._committed
 
-    async def run(self) -> None:
-        """Send, commit, report."""
+    async def run(self) -> TaskRecord | None:
+        """Send, commit, report; the record of the task, where its node has it and the scheduler knows that."""
         self._log.info("forwarding.started", files=len(self._sizes), size_bytes=sum(self._sizes.values()))
         decision: StepDecision | None = None
         over, began = "", monotonic_s()
@@ -177,8 +177,8 @@ class AttemptRun:
         span.end(self._delivery.sent, over or (decision.reason if decision else ""))
         if over:
             self._log.info("forwarding.stopped", reason=over)
-        else:
-            await self._report(decision)
+            return None
+        return await self._report(decision)
 
     # --- the scheduler ---------------------------------------------------------------------------------------------
 
@@ -233,16 +233,15 @@ class AttemptRun:
         has_changed = self._woken.is_set() or self._delivery.doubted
         return None if asked is None or has_changed or monotonic_s() - asked > self._intervals.fresh_s else asked
 
-    async def _report(self, decision: StepDecision | None) -> None:
-        """Tell how it went, until it is heard. No decision: the node has taken the task."""
+    async def _report(self, decision: StepDecision | None) -> TaskRecord | None:
+        """Tell how it went, until it is heard. No decision: the node has taken the task, and the scheduler's record of it is returned."""
         task, attempt, upload_owner = self._task, self._placed.attempt, self._upload_owner
         if decision is None:
             self._log.info("forwarding.completed", sent_bytes=sum(self._delivery.sent.values()))
             with suppress(StepFailed):  # what is not noted here the node is asked for
                 await self._note(AttemptStage.COMMITTED)
             forwarded = ReportForwarded(task=task, attempt=attempt, upload_owner=upload_owner, epoch=self._placed.epoch)
-            await report_until_heard(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
-            return
+            return await report_until_heard(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
         self._log.warning("forwarding.failed", reason=decision.reason, uncertain=decision.commit_uncertain)
         failed = ReportForwardFailed(
             task=task,
@@ -255,6 +254,7 @@ class AttemptRun:
             epoch=self._placed.epoch,
         )
         await report_until_heard(self._bus, REPORT_FORWARD_FAILED, failed, self._intervals.bus_retry_s)
+        return None
 
     # --- the node --------------------------------------------------------------------------------------------------
 

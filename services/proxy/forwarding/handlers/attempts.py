@@ -21,7 +21,7 @@ from clusterodm.libs.common.messages.placement import (
     RenewAttempt,
     ReportForwardFailed,
 )
-from clusterodm.libs.common.messages.tasks import AttemptStage
+from clusterodm.libs.common.messages.tasks import AttemptStage, TaskRecord
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
@@ -100,26 +100,26 @@ class AttemptRunner:
         self._now_ms = now_ms
         self.leftovers = Leftovers(sender, intervals.retries.leftovers)
 
-    async def run(self, task: TaskId, placed: Placed, loop: TaskLoop) -> None:
-        """Bring a task to the node that it was placed on, unless that was tried already."""
+    async def run(self, task: TaskId, placed: Placed, loop: TaskLoop) -> TaskRecord | None:
+        """Bring a task to the node that it was placed on, unless that was tried already; its record, where the node has it."""
         if not placed.ahead or placed.attempt <= loop.begun:
             self._stage_in.give_up(task, f"the task is placed on {placed.node.name}")
         if why_not := self._why_not(task, placed, loop):
             await self.give_up(task, placed.attempt, why_not, untouched=why_not == NO_INPUTS)
-            return
+            return None
         loop.begun = placed.attempt
         try:
             at = await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s)
         except AttemptOver as over:
             log.info("attempt.not_begun", task=task, attempt=placed.attempt, reason=str(over))
             self._stage_in.give_up(task, str(over))
-            return
+            return None
         if why_not := await self._why_not_noted(task, placed):
             await self.give_up(task, placed.attempt, why_not)
-        else:
-            await self._go(task, placed, loop, at)
+            return None
+        return await self._go(task, placed, loop, at)
 
-    async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop, taken_up_at: Instant) -> None:
+    async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop, taken_up_at: Instant) -> TaskRecord | None:
         """Send it. What is cut off is reported."""
         attempt = AttemptRun(
             self._bus,
@@ -136,7 +136,7 @@ class AttemptRunner:
         loop.sending = True
         try:
             with self._stage_in.giving_way():
-                await attempt.run()
+                record = await attempt.run()
         except asyncio.CancelledError:
             await self._say_stopped(task, placed, committing=attempt.committing)
             if attempt.leftover:
@@ -145,6 +145,7 @@ class AttemptRunner:
         else:
             if attempt.leftover:
                 await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
+            return record
         finally:
             loop.sending = False
 

@@ -87,6 +87,7 @@ class Forwarder:
             self._attempts,
             self._adopter,
             Resumer(bus, spool, self._attempts, self._intervals),
+            learn=cluster.learn,
             tasks_count=tasks_count,
             intervals=self._intervals,
             inputs=inputs,
@@ -211,7 +212,7 @@ class Forwarder:
         self._placements.waits_no_more(task)
         held.state = TaskState.FORWARDING
         self._sending[task] = placed.attempt
-        await self._begin(task, held, partial(self._steps.send, task, held, placed))
+        await self._begin(task, held, partial(self._send, task, held, placed))
 
     async def _waits(self, task: TaskId, held: HeldTask, *, named: bool) -> None:
         held.state = TaskState.WAITING
@@ -263,5 +264,11 @@ class Forwarder:
 
     async def _watch(self, task: TaskId, held: HeldTask) -> float:
         """Let a task run until the mirror shows something else."""
-        after_s = await self._steps.watch(task)
+        return self._rest_s(task, held, await self._steps.watch(task))
+
+    async def _send(self, task: TaskId, held: HeldTask, placed: Placed) -> float:
+        """Send a task; where its node has it, let it run: the answer to the report says what another question would."""
+        return self._rest_s(task, held, await self._steps.send(task, held, placed))
+
+    def _rest_s(self, task: TaskId, held: HeldTask, after_s: float | None) -> float:
         return self._held.until_the_mirror_agrees_s(task, held) if after_s is None else after_s

@@ -14,6 +14,7 @@ import structlog
 
 from clusterodm.libs.common.errors import ClusterError, Removed
 from clusterodm.libs.common.messages.placement import Placed
+from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.services.proxy.cluster.ports import ClusterView
@@ -106,7 +107,7 @@ class HeldTasks:
         if held is None:
             return
         if held.at_work:
-            if not (held.sending and self._is(task, TaskState.FORWARDING)):
+            if not self._is_expected(task, held):
                 held.woken.set()
         elif not self._is_as_said(task, held):
             self._request(task)
@@ -148,6 +149,12 @@ class HeldTasks:
             return True
         return self._is(task, held.state)
 
+    def _is_expected(self, task: TaskId, held: HeldTask) -> bool:
+        """Whether the mirror shows of a task that is worked on what this work brings about."""
+        if held.sending:
+            return self._is(task, TaskState.FORWARDING) or self._is(task, TaskState.RUNNING)
+        return held.state is TaskState.RUNNING and self._is(task, TaskState.RUNNING)
+
     def _is(self, task: TaskId, state: TaskState) -> bool:
         """Whether the mirror says that the task is in this state."""
         record = self._cluster.task(task)
@@ -165,6 +172,7 @@ class TaskSteps:
         adopter: Adopter,
         resumer: Resumer,
         *,
+        learn: Callable[[TaskRecord], None],
         tasks_count: int,
         intervals: ForwardingIntervals,
         inputs: KeptInputs | None,
@@ -174,6 +182,8 @@ class TaskSteps:
         self._attempts = attempts
         self._adopter = adopter
         self._resumer = resumer
+        self._learn = learn
+        """Called with what the scheduler said of a task: it is known before the mirror shows it."""
         self._intervals = intervals
         self._inputs = inputs
         """Given: inputs go as soon as a node has them (`--keep-inputs until-forwarded`)."""
@@ -181,15 +191,19 @@ class TaskSteps:
         self._ignored: dict[TaskId, InstanceId] = {}
         """Copies of tasks that other proxies hold: of each it has been said."""
 
-    async def send(self, task: TaskId, loop: TaskLoop, placed: Placed) -> float:
-        """Go where it is placed."""
+    async def send(self, task: TaskId, held: HeldTask, placed: Placed) -> float | None:
+        """Go where it is placed; None: the task runs there, and is watched until the mirror shows something else."""
         if self._contradicts(task, placed):
             log.warning("placement.outdated", task=task, attempt=placed.attempt)
             after_s = await self.submit_again(task)
             return after_s if after_s == GONE else max(after_s, self._intervals.bus_retry_s)
         async with self._semaphore:
-            await self._attempts.run(task, placed, loop)
-        return NOW
+            record = await self._attempts.run(task, placed, held)
+        if record is None or record.task.state is not TaskState.RUNNING or held.woken.is_set():
+            return NOW
+        held.state = TaskState.RUNNING
+        self._learn(record)
+        return await self.watch(task)
 
     def _contradicts(self, task: TaskId, placed: Placed) -> bool:
         held = self._spool.find(task)

@@ -6,7 +6,15 @@ from collections import Counter
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.kinds import Done
-from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, RENEW_ATTEMPT, PlacementPossible, RenewAttempt
+from clusterodm.libs.common.messages.placement import (
+    PLACEMENT_POSSIBLE,
+    RENEW_ATTEMPT,
+    REPORT_FORWARDED,
+    PlacementPossible,
+    RenewAttempt,
+    ReportForwarded,
+)
+from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
@@ -263,15 +271,28 @@ async def test_a_lost_task_is_sent_again_from_the_kept_inputs(world: World) -> N
     assert world.nodes.committed == [f"{TASK}#1", f"{TASK}#2"]
 
 
+async def test_a_task_that_has_ended_when_its_start_is_told_is_asked_about(world: World) -> None:
+    async with world.proxy() as forwarder:
+
+        async def ended_already(asked: ReportForwarded) -> TaskRecord:
+            started = await world.scheduler.on_forwarded(asked)
+            world.scheduler.change(state=TaskState.COMPLETED)
+            return started
+
+        async with world.bus.serve("scheduler", world.scheduler.handlers | {REPORT_FORWARDED: ended_already}):
+            await world.adopted(forwarder)
+            await until(lambda: world.scheduler.asked[TASK] == 2, what="it is asked about")
+
+
 async def test_progress_of_a_running_task_costs_no_question(world: World) -> None:
     async with world.proxy() as forwarder:
         await world.forwarded(forwarder)
-        await until(lambda: world.scheduler.asked[TASK] == 2, what="it rests")
+        await until(lambda: world.scheduler.asked[TASK] == 1, what="it rests")
         for size in range(20):
             world.scheduler.change(size_bytes=size)
             await asyncio.sleep(0)
         await passed()
-        assert world.scheduler.asked[TASK] <= 3
+        assert world.scheduler.asked[TASK] == 1
 
 
 async def test_a_mistake_of_ours_ends_the_attempt_and_no_file_is_sent_twice_under_one_id(world: World) -> None:
