@@ -8,13 +8,13 @@ lies in the spool (`NotesRoom`). A note that meets a full disk is written into t
 replaces an earlier one of about its size.
 """
 
-import asyncio
 import contextlib
 import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -26,6 +26,7 @@ from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
+from clusterodm.libs.common.process.threads import in_thread
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving
@@ -287,10 +288,5 @@ class SpoolDirectory:
         return self._root / task / name
 
     async def _run(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Work in a thread. Cancelled, it ends the work first: what is half done would surprise the next one."""
-        running = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
+        """Work in a thread. Cancelled, it ends the work first."""
+        return await in_thread(self._threads, partial(work, *args, **kwargs))
