@@ -1,5 +1,7 @@
 """Two tenants at two proxies: what each reaches, and how soon a token that was revoked reaches nothing."""
 
+import asyncio
+import contextlib
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -9,9 +11,10 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
+from clusterodm.libs.common.model.values import NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of
 from clusterodm.services.admin.tokens.adapters import write_file
-from tests.proxies import MULTIPART, ProxyUnderTest, multipart, running_proxy
+from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, response, running_proxy
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -92,6 +95,74 @@ async def test_a_revoked_token_is_refused_by_every_proxy_within_five_seconds(tmp
         await until(refused)
         assert time.monotonic() - revoked_s < 5.0
         assert await statuses(BERT) == {200}
+
+
+class Sender:
+    """A client that is in the middle of an upload, or of a download, and goes on as long as it may."""
+
+    def __init__(self, proxy: ProxyUnderTest, head: str) -> None:
+        self._proxy = proxy
+        self._head = head
+        self.answer = b""
+        self.ended_s: float | None = None
+
+    async def run(self, piece: bytes) -> None:
+        """Send pieces until the connection is closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._proxy.port)
+        try:
+            writer.write(f"{self._head} HTTP/1.1\r\nhost: x\r\n".encode() + piece)
+            heard = asyncio.create_task(reader.read())  # noqa: TID251 awaited below
+            with contextlib.suppress(ConnectionError):
+                while not heard.done():
+                    if piece:
+                        writer.write(b"x" * 20_000)
+                        await writer.drain()
+                    await asyncio.wait((heard,), timeout=0.05)
+            with contextlib.suppress(ConnectionError):
+                self.answer = await heard
+            self.ended_s = time.monotonic()
+        finally:
+            writer.close()
+
+
+BODY = multipart([('name="images"; filename="large.jpg"', b"")], end=False)[:-2]
+UPLOAD = f"content-length: 1000000000\r\ncontent-type: {MULTIPART['content-type']}\r\n\r\n".encode() + BODY
+
+
+async def test_what_is_under_way_for_a_revoked_token_is_cut_by_every_proxy_within_five_seconds(tmp_path: Path) -> None:
+    async with (
+        proxies(tmp_path, ANNE, BERT) as (one, other),
+        ScriptedNode().at_work() as script,
+        asyncio.TaskGroup() as group,
+    ):
+        result = TaskId("99999999-2222-4333-8444-555555555555")
+        script.say(f"/task/{result}/download", response(b"x" * 100_000, length=10**9), 60.0)
+        await one.ran(await one.scheduler.add_node("127.0.0.1", script.port), result, NodeTaskId(result))
+        await one.scheduler.change(result, owner=Owner("anne"))
+        await until(lambda: (known := one.cluster.task(result)) and known.task.owner == "anne")
+        task, berts = await begun(one, ANNE), await begun(one, BERT)
+        cut = [
+            Sender(one, f"POST /task/new/upload/{task}?token={ANNE}"),
+            Sender(other, f"POST /task/new/upload/{task}?token={ANNE}"),
+            Sender(one, f"POST /task/new?token={ANNE}"),
+            Sender(one, f"GET /task/{result}/download/all.zip?token={ANNE}"),
+        ]
+        goes_on = Sender(one, f"POST /task/new/upload/{berts}?token={BERT}")
+        for sender in (*cut, goes_on):
+            group.create_task(sender.run(b"\r\n" if sender is cut[-1] else UPLOAD))
+        await until(lambda: script.sent_bytes)
+        await asyncio.sleep(1.5)  # so that whoever looks does so at least once while they count
+        assert [sender.ended_s for sender in cut] == [None] * len(cut)
+        write(tmp_path / "tokens.json", BERT)
+        revoked_s = time.monotonic()
+        await until(lambda: all(sender.ended_s for sender in cut))
+        assert max(sender.ended_s or 0 for sender in cut) - revoked_s < 5.0
+        assert not any(b" 200 OK" in sender.answer for sender in cut[:-1])
+        await asyncio.sleep(1.5)
+        assert goes_on.ended_s is None
+        assert all(task not in str(path) or "large" not in path for path in one.leftovers())
+        write(tmp_path / "tokens.json", ANNE)
+        await until(lambda: goes_on.ended_s)
 
 
 async def test_a_bad_file_changes_nothing_and_a_good_one_after_it_does(tmp_path: Path) -> None:

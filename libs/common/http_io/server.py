@@ -16,7 +16,7 @@ Each connection has a time by which something must have happened (`until_s`; Ser
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import Any, Final, cast
 
@@ -360,7 +360,8 @@ class Connection(asyncio.BufferedProtocol):
     def _half_close(self) -> None:
         """Say that this was all. Where that cannot be said (TLS) the answer has said it, and who reads it closes."""
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # a client that has just gone, unheard yet, needs not be told
+                self.transport.write_eof()
         self._release(BEHIND | EARLY | FULL)
 
     def _close(self) -> None:

@@ -30,18 +30,20 @@ from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.serving import Server
 from clusterodm.libs.common.http_io.sharing import Connections
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import FATAL, background
+from clusterodm.libs.common.process.loops import FATAL, background, every
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
 from clusterodm.services.proxy.server.access_log import AccessLog
 from clusterodm.services.proxy.server.readings import of_connections
+from clusterodm.services.proxy.server.revocation import LOOK_EVERY_S
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
 
 LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 2048
 START_S: Final = 10.0
+CUT_REVOKED: Final = "cut revoked requests"
 CLOSING_S: Final = 2.0
 """What uvicorn needs itself to stop."""
 
@@ -122,7 +124,7 @@ async def served(
     shared = Connections(kept_to, limits.connections_count, app.fast_path, heard, answered_plainly=answered)
     handshakes = handshakes_of(kept_to)
     servers = [server_of(app, port, shared, handshakes, limits.stop_s) for port in ports]
-    ended = asyncio.Event()
+    ended, cut_revoked = asyncio.Event(), app.long_requests.cut_revoked
     async with TaskLimiter(len(servers), grace_s=limits.stop_s + CLOSING_S) as limiter:
         for server, port in zip(servers, ports, strict=True):
             await limiter.start(until_ended(server, port, ended), name=f"http {port.port}")
@@ -131,7 +133,10 @@ async def served(
                 while not all(server.started for server in servers):  # noqa: ASYNC110 uvicorn has a flag, no event
                     await asyncio.sleep(0.005)
             with read_by(lambda: of_connections(shared)):
-                async with background(ended.wait, "http servers", FATAL):
+                async with (
+                    background(ended.wait, "http servers", FATAL),
+                    background(lambda: every(LOOK_EVERY_S, cut_revoked, CUT_REVOKED), CUT_REVOKED),
+                ):
                     yield
         finally:
             for server in servers:

@@ -43,6 +43,7 @@ from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.server.refusals import TASK, apologise, preflight, put_off, refuse, unknown
+from clusterodm.services.proxy.server.revocation import LongRequests
 from clusterodm.services.proxy.server.spans import TraceOf, begun
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import UploadRoutes
@@ -108,6 +109,8 @@ class Router:
         self.limiter = limiter
         self._bounds = bounds
         self._checker = checker
+        self.long_requests = LongRequests(checker)
+        """What is cut when its token is revoked."""
         self._small = self._listed()
 
     def _listed(self) -> dict[str, tuple[frozenset[str], Handle]]:
@@ -147,16 +150,25 @@ class Router:
             log.info("request.put_off", path=exchange.path, reason=error.message)
             await put_off(exchange, error)
         except asyncio.CancelledError:  # ends here: uvicorn, who cancels at the end of a stop, would log it as a crash
-            log.info("request.cut_off", path=exchange.path)
-            exchange.drop()
+            await self._cut_off(exchange)
         except Exception:
             log.exception("request.failed", method=exchange.method, path=exchange.path)
             await apologise(exchange)
         finally:
+            self.long_requests.end(exchange)
             exchange.forget()
             self._count(exchange, monotonic_s() - began, span.trace_id if span is not None else 0)
             if span is not None:
                 span.end(monotonic_s() - began)
+
+    async def _cut_off(self, exchange: RequestContext) -> None:
+        """End a request that was cancelled: because this proxy stops, or because its token counts no more."""
+        revoked = self.long_requests.end(exchange)
+        log.info("request.cut_off", path=exchange.path, reason="its token counts no more" if revoked else "stopping")
+        if revoked and not exchange.started:
+            await exchange.refuse(WRONG_TOKEN, UNAUTHORIZED)
+        else:
+            exchange.drop()
 
     def _count(self, exchange: RequestContext, seconds: float, trace_id: int) -> None:
         meter = self._meter.of(endpoint_of(exchange.method, exchange.path))
@@ -173,17 +185,23 @@ class Router:
         elif not await self._admitted(exchange):
             await exchange.refuse(WRONG_TOKEN, UNAUTHORIZED)
         elif match := TASK.fullmatch(path):
-            stories, action = self._stories, match[2]
-            handle = stories.results.download if is_download(exchange.method, action) else stories.polls.task
-            await handle(exchange, TaskId(match[1]), action)
+            await self._about_task(exchange, TaskId(match[1]), match[2])
         else:
             await self._other(exchange, path)
+
+    async def _about_task(self, exchange: RequestContext, task: TaskId, action: str) -> None:
+        if is_download(exchange.method, action):
+            self.long_requests.begin(exchange)
+            await self._stories.results.download(exchange, task, action)
+        else:
+            await self._stories.polls.task(exchange, task, action)
 
     async def _other(self, exchange: RequestContext, path: str) -> None:
         is_post = exchange.method == "POST"
         if path == "/info":
             await self._stories.polls.info(exchange)
         elif is_post and (path.startswith(UPLOAD) or path == NEW):
+            self.long_requests.begin(exchange)
             await self._upload(exchange)
         elif not (path.startswith(CREATING) and await self._stories.peers.took(exchange)):
             await self._answer_small(exchange)
@@ -225,6 +243,8 @@ class Router:
             exchange.drop()
 
     async def _answer_known(self, exchange: RequestContext) -> None:
+        if exchange.path == INIT:
+            self.long_requests.begin(exchange)
         try:
             await self._handle_of(exchange)(exchange)
         except ClusterError as error:
