@@ -137,6 +137,7 @@ class MemorySpool:
         self._uploads = uploads
         self._clock = clock
         self.instance = InstanceId(instance)
+        self.received_bytes = 0
         self.entries: dict[TaskId, MemoryEntry] = {}
         self.incarnation: Incarnation | None = None
         self.has_former_store = False
@@ -182,6 +183,7 @@ class MemorySpool:
             receipt.publish(entry.files)
             entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
             entry.arrived_count += len(receipt.published)
+            self.received_bytes += sum(file.size_bytes for file in receipt.published)
         finally:
             entry.receiving_count -= 1
             entry.active = self._clock.instant()

@@ -154,9 +154,16 @@ async def test_the_same_file_is_kept_once_and_another_of_its_name_too(spool: Any
     assert names(await spool.manifest(TASK)) == ["a.jpg", "a_.jpg", "a__.jpg"]
     found = spool.find(TASK)
     assert found is not None
-    assert found.arrived_bytes == 4
+    assert (found.arrived_bytes, spool.received_bytes) == (4, 4)
     with pytest.raises(Refused, match="Invalid file name"):
         await send(spool, ("a\0.jpg", b""))
+
+
+async def test_what_has_come_is_counted_whatever_becomes_of_it(spool: AnySpool) -> None:
+    await spool.create(draft())
+    await send(spool, ("a.jpg", b"123"))
+    await spool.discard(TASK)
+    assert spool.received_bytes == 3
 
 
 async def test_a_commit_closes_the_upload_for_ever(spool: AnySpool) -> None:

@@ -86,6 +86,8 @@ class SpoolReport(Frozen, frozen=True, kw_only=True):
     """Tasks whose files are here."""
     rate_bytes_per_s: float = 0.0
     """What clients are sending."""
+    received_bytes: int | None = None
+    """What they have sent of files since the proxy was started; it only grows. None: one of an earlier version, which did not say it."""
     at_ms: int = 0
     settings: tuple[SettingInForce, ...] = ()
     """Those of the proxy."""

@@ -41,9 +41,12 @@ def sample_of(  # noqa: PLR0913, PLR0917 everything that is sampled
     status: AutoscalerStatus | None,
     uploads: Iterable[UploadProgress],
     spools: Iterable[SpoolReport],
+    spools_before: Iterable[SpoolReport] = (),
 ) -> Sample:
-    """Put a sample together of what answered; what did not is left out."""
-    values = of_uploads(uploads) | {f"{SPOOL_PREFIX}{each.instance}": used_share(each) for each in spools}
+    """Put a sample together of what answered; what did not is left out. What is told `before` is that of the last sample."""
+    known = list(spools)
+    values = of_uploads(uploads) | {f"{SPOOL_PREFIX}{each.instance}": used_share(each) for each in known}
+    values |= received_per_s(spools_before, known)
     if overview is not None:
         values |= of_cluster(overview) | ended_per_hour(before, overview)
     if status is not None and status.enabled:
@@ -62,6 +65,21 @@ def of_uploads(uploads: Iterable[UploadProgress]) -> dict[str, float]:
     known = list(uploads)
     rate = sum(each.rate_bytes_per_s for each in known if each.receiving)
     return {"uploads": float(len(known)), "upload_bytes_per_s": rate}
+
+
+def received_per_s(before: Iterable[SpoolReport], now: Iterable[SpoolReport]) -> dict[str, float]:
+    """Say how much clients have sent per second since the last sample, however short their requests; nothing where no proxy has said it twice."""
+    earlier = {each.instance: each for each in before}
+    rates = [rate for each in now if (rate := received_since(earlier.get(each.instance), each)) is not None]
+    return {"upload_bytes_per_s": sum(rates)} if rates else {}
+
+
+def received_since(before: SpoolReport | None, now: SpoolReport) -> float | None:
+    """Say it of one proxy; one that was started meanwhile has received all of it since. None: it is not known."""
+    if before is None or before.received_bytes is None or now.received_bytes is None or now.at_ms <= before.at_ms:
+        return None
+    gained_bytes = now.received_bytes - before.received_bytes
+    return (gained_bytes if gained_bytes >= 0 else now.received_bytes) / ((now.at_ms - before.at_ms) / 1000)
 
 
 def used_share(spool: SpoolReport) -> float:

@@ -131,6 +131,7 @@ class Watched:
         self._history: SampleHistory | None = None
         self._samples: Bucket[Sample] | None = None
         self._before: ClusterOverview | None = None
+        self._spools_before: list[SpoolReport] = []
         self._loading = asyncio.Lock()
         self._autoscaler_silent = False
 
@@ -157,16 +158,17 @@ class Watched:
 
     async def sample(self) -> None:
         """Take a sample and keep it. Raises BusFailed."""
-        overview, now_ms = await self.overview(), self._clock.wall_ms()
+        overview, now_ms, spools = await self.overview(), self._clock.wall_ms(), self.known_spools()
         sample = sample_of(
             now_ms,
             overview,
             self._before,
             await self.autoscaler(waits=True),
             self.known_uploads(),
-            self.known_spools(),
+            spools,
+            self._spools_before,
         )
-        self._before = overview
+        self._before, self._spools_before = overview, spools
         if self._history is not None:
             self._history.add(sample)
         if self._samples is not None:

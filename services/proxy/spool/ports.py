@@ -157,6 +157,11 @@ class Spool(Protocol):
         ...
 
     @property
+    def received_bytes(self) -> int:
+        """What has come of files since the start, unfinished ones included: it only grows."""
+        ...
+
+    @property
     def entries_count(self) -> int:
         """How many uploads and kept inputs there are."""
         ...

@@ -106,8 +106,12 @@ class SpoolEntry:
 
 def with_arriving(entry: SpoolEntry) -> SpooledUpload:
     """Show an upload with what is arriving at this moment."""
-    arriving_bytes = sum(receipt.arriving_bytes for receipt in entry.receipts)
-    return msgspec.structs.replace(entry.held, arrived_bytes=entry.arrived_bytes + arriving_bytes)
+    return msgspec.structs.replace(entry.held, arrived_bytes=entry.arrived_bytes + arriving_bytes(entry))
+
+
+def arriving_bytes(entry: SpoolEntry) -> int:
+    """Say how much of files that are not complete has come."""
+    return sum(receipt.arriving_bytes for receipt in entry.receipts)
 
 
 class Index:

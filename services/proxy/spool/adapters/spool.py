@@ -32,7 +32,7 @@ from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.announcements import UploadAnnouncements
 from clusterodm.services.proxy.spool.adapters.directory import SpoolDirectory
-from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry
+from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry, arriving_bytes
 from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
 from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
@@ -68,6 +68,8 @@ class DiskSpool(SpoolDirectory):
         self._announcements = UploadAnnouncements(uploads, self._instance, url)
         self._expected_bytes = 0
         """What the requests under way have announced."""
+        self._received_bytes = 0
+        """What has come by requests that are over, or whose files are there."""
 
     # --- init ------------------------------------------------------------------------------------------------------
 
@@ -130,12 +132,19 @@ class DiskSpool(SpoolDirectory):
 
     def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> None:
         """Be done with a request; what it has brought and is not published goes."""
+        if receipt in entry.receipts:  # nothing of it was published
+            self._received_bytes += receipt.arriving_bytes
         entry.receipts.discard(receipt)
         self._free_space.taken(receipt.size_bytes)
         receipt.discard()
         self._expected_bytes -= expected_bytes
         entry.receiving_count -= 1
         entry.active = self._clock.instant()
+
+    @property
+    def received_bytes(self) -> int:
+        """What has come of files; see ports.Spool."""
+        return self._received_bytes + sum(map(arriving_bytes, map(self._entries.__getitem__, self._index.all_open())))
 
     async def publish(self, entry: SpoolEntry, receipt: DiskReceipt) -> None:
         """Let the files of a request appear, durable. Raises NotFound, SpoolFull, OSError."""
@@ -146,7 +155,9 @@ class DiskSpool(SpoolDirectory):
         try:
             await self._lanes.publish(receipt)
             entry.receipts.discard(receipt)
-            entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
+            published_bytes = sum(file.size_bytes for file in receipt.published)
+            entry.arrived_bytes += published_bytes
+            self._received_bytes += published_bytes
             entry.arrived_count += len(receipt.published)
         finally:
             entry.add(receipt.added)

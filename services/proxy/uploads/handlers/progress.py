@@ -115,6 +115,7 @@ class UploadReporter:
             uploads_count=uploads_count,
             tasks_count=self._spool.entries_count - uploads_count,
             rate_bytes_per_s=self._rate_bytes_per_s,
+            received_bytes=self._spool.received_bytes,
             at_ms=self._clock.wall_ms(),
             settings=self._settings,
             health=await self._health() if self._health else None,

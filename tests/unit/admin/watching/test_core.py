@@ -16,6 +16,7 @@ from clusterodm.services.admin.watching.core import (
     SampleHistory,
     ended_per_hour,
     key_at,
+    received_per_s,
     sample_of,
 )
 
@@ -42,6 +43,38 @@ def test_a_sample_leaves_out_what_did_not_answer():
     }
     disabled = AutoscalerStatus(enabled=False, reason="none")
     assert "machines" not in sample_of(NOW_MS, None, None, disabled, [], []).values
+
+
+def spool_at(at_ms: int, received_bytes: int | None, instance: str = "p") -> SpoolReport:
+    return SpoolReport(instance=InstanceId(instance), at_ms=at_ms, received_bytes=received_bytes)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "rate"),
+    [
+        pytest.param([], [spool_at(30_000, 60)], None, id="the first"),
+        pytest.param([spool_at(0, 0)], [spool_at(30_000, 60)], 2.0, id="all of it between two samples"),
+        pytest.param([spool_at(0, 60)], [spool_at(30_000, 60)], 0.0, id="nothing came"),
+        pytest.param([spool_at(0, 900)], [spool_at(30_000, 60)], 2.0, id="the proxy was started meanwhile"),
+        pytest.param([spool_at(30_000, 60)], [spool_at(30_000, 60)], None, id="it has not been heard of since"),
+        pytest.param([spool_at(0, None)], [spool_at(30_000, None)], None, id="an earlier version"),
+        pytest.param(
+            [spool_at(0, 0), spool_at(0, 0, "q")],
+            [spool_at(30_000, 30), spool_at(10_000, 30, "q"), spool_at(30_000, 5, "r")],
+            4.0,
+            id="several, one of them new",
+        ),
+    ],
+)
+def test_what_clients_send_is_known_between_two_words_of_a_proxy(
+    before: list[SpoolReport], now: list[SpoolReport], rate: float | None
+):
+    assert received_per_s(before, now).get("upload_bytes_per_s") == rate
+    upload = UploadProgress(
+        task=TaskId("t"), instance=InstanceId("p"), name="", created_at_ms=1, rate_bytes_per_s=5.0, receiving=True
+    )
+    sample = sample_of(NOW_MS, None, None, None, [upload], now, before)
+    assert sample.values["upload_bytes_per_s"] == (5.0 if rate is None else rate)
 
 
 def overview(at_ms: int, completed: int, since_ms: int = 1) -> ClusterOverview:

@@ -82,6 +82,16 @@ async def test_what_an_earlier_run_has_left_goes_and_what_other_proxies_tell_sta
     assert set(await told.now()) == {TWO}
 
 
+async def test_what_has_come_is_told_however_short_an_upload_was(told: Told):
+    await told.spool.create(Draft(task=ONE, name="field", created_at_ms=5))
+    await uploads(told, ONE, 4_000)
+    await told.spool.commit(ONE, 7)
+    await told.now()
+    entry = await (await told.bus.bucket(SPOOLS)).get(told.spool.instance)
+    assert entry is not None
+    assert (entry.value.received_bytes, entry.value.uploads_count) == (4_000, 0)
+
+
 async def test_the_disk_under_the_spool_is_told_now_and_then(told: Told):
     spools = await told.bus.bucket(SPOOLS)
     await told.now()
