@@ -2,8 +2,8 @@
 
 A node is due every few seconds, give or take a little. All are asked at once when the scheduler starts, and the second time after a
 part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. Those that are due
-together are one round (libs/common/nodeodm/rounds.py): each answer is taken in where it arrives. A slow or hung node holds one place
-until its time limit and delays nobody else.
+together are one round (libs/common/nodeodm/rounds.py), a little before their turn or a little after it: each answer is taken in where
+it arrives. A slow or hung node holds one place until its time limit and delays nobody else.
 """
 
 import asyncio
