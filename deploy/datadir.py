@@ -27,8 +27,10 @@ from clusterodm.libs.common.process.private_files import close, keep_private, me
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"
+TOKENS_FILE: Final = "tokens.json"
+"""As `clusterodm token create` calls it."""
 SPOOL: Final = "spool"
-OURS: Final = frozenset((LOCK_FILE, CLUSTER_FILE, "nats", "demo", "autoscaler", "machines"))
+OURS: Final = frozenset((LOCK_FILE, CLUSTER_FILE, TOKENS_FILE, "nats", "demo", "autoscaler", "machines"))
 """What lies in a data directory, beside the spools."""
 ORPHANS_S: Final = 10.0
 """How long the processes of a killed `up` may take to stop."""
@@ -88,6 +90,16 @@ def doubts(folder: Path) -> list[str]:
     if (owner := folder.stat().st_uid) not in {os.geteuid(), ROOT}:
         itself.append(f"{folder} belongs to the user {user_name(owner)}")
     return [*itself, *above]
+
+
+def about_tokens(folder: Path, counting: str) -> list[str]:
+    """Say whether the file of tokens counts that lies in a data directory, where one does. `counting`: the file that does."""
+    file = folder / TOKENS_FILE
+    if not file.exists():
+        return []
+    if counting and Path(counting).absolute() == file.absolute():
+        return [f"clients must send a token of {file}"]
+    return [f"warning: {file} does not count: other settings say which tokens do"]
 
 
 def shared_by_others(folder: Path) -> bool:

@@ -99,6 +99,8 @@ def up(settings: UpSettings) -> int:
             )
         for doubt in datadir.doubts(folder):
             say(settings, f"warning: {doubt}: better {datadir.NAME_ANOTHER}")
+        for line in datadir.about_tokens(folder, settings.tokens):
+            say(settings, line)
         checks.ports_free(listeners(settings))
         ports = opened.enter_context(checks.HeldPorts())
         ports.hold_all(listeners(settings))
@@ -252,6 +254,7 @@ def cluster_facts(
         "port": settings.port,
         "admin_cli_port": settings.admin_cli_port,
         "admin_web_port": settings.admin_web_port,
+        "tokens": settings.tokens and str(Path(settings.tokens).absolute()),
         "services": instances.counts(settings),
         "metrics_ports": instances.metrics_ports(settings),
         "proxies": [f"http://127.0.0.1:{port}" for port in own_ports],

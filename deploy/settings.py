@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from clusterodm.deploy import datadir
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
 from clusterodm.libs.common.hosts import bare, is_host
@@ -101,8 +102,16 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
 
 def read(argv: Sequence[str]) -> UpSettings:
     """Read the settings; a mistake is one line and exit code 2."""
-    settings = parse(UpSettings, argv, PROG, SHORTCUTS)
+    settings = with_tokens(parse(UpSettings, argv, PROG, SHORTCUTS))
     return settings if settings.port else settings.changed(port=free_port())
+
+
+def with_tokens(settings: UpSettings) -> UpSettings:
+    """Take the tokens of the data directory (`clusterodm token create` writes them there), unless it is said who checks tokens."""
+    file = settings.data_dir / datadir.TOKENS_FILE
+    if settings.tokens or settings.token or settings.cloud_provider != "local" or not file.exists():
+        return settings
+    return settings.changed(tokens=str(file.absolute()))
 
 
 def address(text: str) -> NodeAddress:

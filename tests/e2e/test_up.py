@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pyodm
 import pytest
 
@@ -157,6 +158,15 @@ def test_no_token_is_on_a_command_line_or_in_the_output(data_dir: Path, tmp_path
         told = "".join(command_line(process) for process in up.processes()) + up.output
     for secret in (*secrets.values(), nats_token):
         assert secret not in told
+
+
+def test_tokens_that_were_made_in_the_data_directory_count(data_dir: Path):
+    token = words("token", "create", "survey", f"--data-dir={data_dir}").stdout.strip()
+    with Up(data_dir, "--demo") as up:
+        info = f"http://127.0.0.1:{up.port}/info"
+        answers = [httpx.get(info, params=query).status_code for query in ({}, {"token": "x"}, {"token": token})]
+        assert answers == [401, 401, 200]
+        assert f"clients must send a token of {data_dir / 'tokens.json'}" in up.output
 
 
 def test_what_holds_secrets_is_for_its_owner_only(demo: Up):

@@ -23,6 +23,8 @@ class ClusterFile(msgspec.Struct, frozen=True):
     """What stands in cluster.json."""
 
     nats_url: str
+    tokens: str | None = None
+    """Path of the file that says which tokens count; empty: there is none; None: not known."""
 
 
 def nats_url(flag: str, data_dir: str | None) -> str:
@@ -36,14 +38,22 @@ def nats_url(flag: str, data_dir: str | None) -> str:
     if environment and data_dir is None:
         return environment
     folder = data_dir or os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR
-    return read_cluster_file(os.path.join(folder, FILE))  # noqa: PTH118 to load pathlib takes a tenth of what a command may take
+    return read_cluster_file(os.path.join(folder, FILE)).nats_url  # noqa: PTH118 to load pathlib takes a tenth of what a command may take
 
 
-def read_cluster_file(path: str) -> str:
+def tokens_of_running(folder: str) -> str | None:
+    """Say which file of tokens the cluster knows that runs there; empty: none; None: none runs there, or nobody can say."""
+    try:
+        return read_cluster_file(os.path.join(folder, FILE)).tokens  # noqa: PTH118 as above
+    except (BusFailed, Refused):
+        return None
+
+
+def read_cluster_file(path: str) -> ClusterFile:
     """Read what `clusterodm up` wrote."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 as above
-            return msgspec.json.decode(file.read(), type=ClusterFile).nats_url
+            return msgspec.json.decode(file.read(), type=ClusterFile)
     except FileNotFoundError:
         raise BusFailed(f"there is no running cluster at {path}; name its NATS server with --nats-url") from None
     except OSError as error:

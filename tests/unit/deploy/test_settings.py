@@ -25,7 +25,7 @@ ORIGINAL = [
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch):
-    for name in ("CLUSTERODM_CONFIG", "CLUSTERODM_TOKEN", "CLUSTERODM_PORT"):
+    for name in ("CLUSTERODM_CONFIG", "CLUSTERODM_TOKEN", "CLUSTERODM_TOKENS", "CLUSTERODM_PORT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -139,3 +139,23 @@ def test_port_zero_takes_a_free_one():
 def test_a_service_is_given_the_time_until_it_has_drained_and_finished():
     settings = read(["--drain-s=60", "--stop-timeout-s=30"])
     assert grace_s(settings) > settings.drain_s + settings.stop_timeout_s
+
+
+@pytest.mark.parametrize(
+    ("words", "taken"),
+    [
+        ([], "tokens.json"),
+        (["--tokens=/etc/other.json"], "/etc/other.json"),
+        (["--token=t"], ""),
+        (["--cloud-provider=http", "--cloud-provider-url=http://here"], ""),
+    ],
+    ids=["nothing is said", "another file", "one token", "somebody is asked"],
+)
+def test_tokens_of_the_data_directory_count_unless_it_is_said_who_checks_tokens(
+    words: list[str], taken: str, tmp_path: Path
+):
+    assert read([*words, f"--data-dir={tmp_path}"]).tokens == (taken if taken.startswith("/") else "")
+    (tmp_path / "tokens.json").write_text("{}")
+    found = read([*words, f"--data-dir={tmp_path}"])
+    assert found.tokens == (str(tmp_path / taken) if taken else "")
+    assert ("CLUSTERODM_TOKENS" in environment(found)) == bool(taken)

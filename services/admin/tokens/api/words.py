@@ -16,7 +16,7 @@ from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
-from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret
+from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret, tokens_of_running
 from clusterodm.services.admin.tenants.core import date, rows, tenant_data, tenants_data, token_data
 from clusterodm.services.admin.tokens.adapters import changing, new_secret, read_file, write_file
 from clusterodm.services.admin.tokens.api.grammar import parser
@@ -200,7 +200,18 @@ def show_new(given: Arguments, new: NewToken, path: Path) -> int:
         print(new.token)  # noqa: T201 the program's output
     until = f"until {expires}" if expires else "until it is revoked"
     tell(f"token {issued.id} of tenant {issued.tenant}, {until}. It is shown this once; {path} holds a digest.")
+    if doubt := doubt_of(path):
+        tell(doubt)
     return EXIT_OK
+
+
+def doubt_of(path: Path) -> str:
+    """Say why tokens of a file do not count yet in the cluster that runs in its directory; empty: they do, or none runs there."""
+    counting = tokens_of_running(str(path.parent))
+    if counting is None or counting == str(path.absolute()):
+        return ""
+    instead = f"takes the tokens of {counting}" if counting else "lets everybody in"
+    return f"warning: the cluster that runs in {path.parent} {instead}, until it is started again with --tokens {path}"
 
 
 def say(data: Any, given: Arguments, text: str) -> None:

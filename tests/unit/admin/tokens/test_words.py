@@ -197,6 +197,27 @@ def test_the_file_may_be_named_by_its_data_directory(
     assert "survey" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("counting", "said"),
+    [
+        ("", "lets everybody in, until it is started again with --tokens"),
+        ("/etc/other.json", "takes the tokens of /etc/other.json, until it is started again with --tokens"),
+        (None, ""),
+        ("tokens.json", ""),
+    ],
+    ids=["none", "others", "an earlier version", "these"],
+)
+def test_a_token_that_does_not_count_in_the_cluster_that_runs_there_says_so(
+    counting: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counting = str(tmp_path / counting) if counting else counting
+    (tmp_path / "cluster.json").write_text(json.dumps({"nats_url": "nats://127.0.0.1:1", "tokens": counting}))
+    assert main(["token", "create", "survey", "--data-dir", str(tmp_path)]) == 0
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert ("warning" in errors) == bool(said)
+
+
 def test_a_list_without_a_valid_token_says_what_that_means(words: Words) -> None:
     words("token", "list")
     assert not words.errors  # there is no file, so nobody uses it
