@@ -36,7 +36,7 @@ from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
 from clusterodm.services.proxy.server.access_log import AccessLog
 from clusterodm.services.proxy.server.readings import of_connections
-from clusterodm.services.proxy.server.revocation import LOOK_EVERY_S
+from clusterodm.services.proxy.server.revocation import CHECKED_EVERY_S
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
 
@@ -135,7 +135,7 @@ async def served(
             with read_by(lambda: of_connections(shared)):
                 async with (
                     background(ended.wait, "http servers", FATAL),
-                    background(lambda: every(LOOK_EVERY_S, cut_revoked, CUT_REVOKED), CUT_REVOKED),
+                    background(lambda: every(CHECKED_EVERY_S, cut_revoked, CUT_REVOKED), CUT_REVOKED),
                 ):
                     yield
         finally:

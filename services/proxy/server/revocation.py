@@ -17,7 +17,7 @@ from clusterodm.services.proxy.tenants.ports import TokenChecker
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S: Final = 1.0
+CHECKED_EVERY_S: Final = 1.0
 
 
 class LongRequests:
