@@ -116,7 +116,7 @@ class FakeNode:
     asked_count: int = 0
     """How often it was asked how it is, or how a task is."""
     gate: asyncio.Event | None = None
-    """What it has to say of a task is under way until this is set."""
+    """What it has to say of a task, or of its restart, is under way until this is set."""
 
     def info(self) -> NodeInfo:
         """Say how it is."""
@@ -238,6 +238,8 @@ class FakeNodes:
     ) -> bool:
         """Restart a task."""
         found = self._act(node, "restart", task, StatusCode.QUEUED)
+        if gate := self.reach(node).gate:
+            await gate.wait()
         self.reach(node).console[task] = []
         return found
 

@@ -4,7 +4,8 @@ The task's lock is held from the first look to the last write, so a poll, a repo
 within a short time limit; when it cannot be, the decision stands all the same and its cleanup is written beside it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -36,6 +37,9 @@ from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollec
 
 log = structlog.get_logger()
 
+Again = Callable[[Task, tuple[OptionValue, ...] | None, WallMs], Task]
+"""How a task begins again."""
+
 NOT_SUPPORTED: Final = "Action not supported. Please create a new task."
 """The original's words for a restart of a task that nobody has any more."""
 CANNOT_RESTART: Final = "Task cannot be restarted"
@@ -58,6 +62,7 @@ class TaskActions:
         self._index = records.index
         self._nodes = records.registry
         self._clock = records.clock
+        self._signals = records.signals
         self._collector = collector
         self._consoles = consoles
         self._api = api
@@ -153,30 +158,52 @@ class TaskActions:
     # --- restart ---------------------------------------------------------------------------------------------------
 
     async def restart(self, request: RestartTask) -> TaskRecord:
-        """Run an ended task again on its node; from its inputs when that is gone and they are kept."""
+        """Run an ended task again on its node; from its inputs when that is gone, or has no slot for one that was canceled, and they are kept."""
         async with self._tasks.holding(request.task):
             task = await self.find(request)
             if not task.state.ended:
                 raise Refused(CANNOT_RESTART)
-            again = restarted if await self._started_again(task, request) else self._over_again(task)
-            now_ms = self._clock.wall_ms()
-            record = await self._tasks.write(
-                task.id,
-                lambda now: (
-                    with_demand(again(now, request.options, now_ms), self._gpu_options) if now.state.ended else now
-                ),
-            )
+            with self._slot_kept(task) as has_slot:
+                started = await self._started_again(task, request, has_slot=has_slot)
+                record = await self._restarted(task.id, request, restarted if started else self._over_again(task))
         await self._events.publish_task(TASK_RESTARTED, record.task)
         return shown_record(record)
 
-    async def _started_again(self, task: Task, request: RestartTask) -> bool:
-        """Start it again on its node; False when that is gone, or does not know it."""
+    @contextmanager
+    def _slot_kept(self, task: Task) -> Iterator[bool]:
+        """Keep a free slot of its node for it, so that nobody else gets it while the node is asked; whether there is one."""
+        node = self._nodes.get(task.attempt.node) if task.attempt else None
+        if node is None or not node.free_count:
+            yield False
+            return
+        self._nodes.reserve(node.id, task.id)
+        try:
+            yield True
+        finally:
+            self._nodes.unreserve(node.id, task.id)
+            self._signals.capacity_freed.set()
+
+    async def _restarted(self, task: TaskId, request: RestartTask, again: Again) -> TaskRecord:
+        now_ms = self._clock.wall_ms()
+        return await self._tasks.write(
+            task,
+            lambda now: with_demand(again(now, request.options, now_ms), self._gpu_options) if now.state.ended else now,
+        )
+
+    async def _started_again(self, task: Task, request: RestartTask, *, has_slot: bool) -> bool:
+        """Start it again on its node; False when that is gone or does not know it, and when its slot went to another by its cancel.
+
+        What has failed or is completed goes into the node's own queue instead: what it has worked out is there, and only there.
+        """
         attempt = task.attempt
         node = self._nodes.get(attempt.node) if attempt else None
         if attempt is None or attempt.running_at_ms is None or node is None:
             return False
         options = task.options if request.options is None else request.options
         if task.inputs_kept and asks_for_gpu(options, self._gpu_options) and not node.record.has_gpu:
+            return False
+        gave_slot_up = task.state is TaskState.CANCELED and attempt.cleanup is not Cleanup.CANCEL
+        if gave_slot_up and not has_slot and node.online and task.inputs_kept:
             return False
         if not node.online and task.inputs_kept:
             self._check_given_up(attempt, node)
@@ -195,7 +222,7 @@ class TaskActions:
         if attempt.cleanup is Cleanup.CANCEL and silent_s <= self._grace_s:
             raise NodeFailed(f"{node.record.name} has not confirmed that the task is canceled; please try again later")
 
-    def _over_again(self, task: Task) -> Callable[[Task, tuple[OptionValue, ...] | None, WallMs], Task]:
+    def _over_again(self, task: Task) -> Again:
         if task.inputs_kept:
             return started_over
         log.info("task.restart_ignored", task=task.id)

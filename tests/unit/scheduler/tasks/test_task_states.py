@@ -521,6 +521,70 @@ async def test_a_task_that_has_not_ended_cannot_be_restarted():
             await play.restarts("one")
 
 
+async def test_a_canceled_task_whose_slot_went_to_another_waits_for_one_when_it_is_restarted():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.cancels("one")
+        await play.commits("two")
+        second = await play.starts("two")
+        assert (await play.restarts("one")).state is TaskState.WAITING
+        assert play.state_of("a").used_count == 1
+        assert isinstance(await play.asks("one"), Waiting)
+        play.node("a").finishes(second.node_task_id)
+        await play.looks()
+        assert (await play.starts("one")).attempt == 2
+
+
+async def test_a_canceled_task_is_restarted_in_its_slot_where_that_is_still_free():
+    async with a_play(a=FakeNode(slots=2)) as play:
+        for name in ("one", "two"):
+            await play.commits(name)
+            await play.starts(name)
+        await play.cancels("one")
+        assert (await play.restarts("one")).state is TaskState.RUNNING
+        assert play.state_of("a").used_count == 2
+
+
+async def test_nobody_else_gets_a_slot_while_a_node_is_asked_to_restart_a_task_in_it():
+    async with a_play(a=FakeNode()) as play, asyncio.TaskGroup() as group:
+        await play.commits("one")
+        await play.starts("one")
+        await play.cancels("one")
+        play.node("a").gate = asyncio.Event()
+        restart = group.create_task(play.restarts("one"))
+        await until(lambda: play.node("a").acts[-1][0] == "restart")
+        await play.commits("two")
+        assert isinstance(await play.asks("two"), Waiting)
+        play.node("a").gate.set()
+        assert (await restart).state is TaskState.RUNNING
+        assert play.state_of("a").used_count == 1
+
+
+async def test_a_restart_that_its_node_refuses_leaves_the_slot_to_others():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.cancels("one")
+        play.node("a").refuses = "Invalid value"
+        with pytest.raises(Refused, match="Invalid value"):
+            await play.restarts("one")
+        await play.commits("two")
+        await play.starts("two")
+
+
+async def test_what_has_failed_waits_in_the_queue_of_its_node_which_has_what_was_worked_out():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        first = await play.starts("one")
+        play.node("a").fails(first.node_task_id, "Cannot process dataset")
+        await play.looks()
+        await play.commits("two")
+        await play.starts("two")
+        assert (await play.restarts("one")).state is TaskState.RUNNING
+        assert play.node("a").tasks[first.node_task_id].code is StatusCode.QUEUED
+
+
 async def test_a_task_that_never_reached_a_node_cannot_be_restarted_without_its_inputs():
     async with a_play() as play:
         await play.commits("one")
