@@ -80,7 +80,7 @@ async def test_nodes_and_tasks_are_steered(tmp_path: Path):
 
         await page.goto("/nodes")
         await rows.first.get_by_role("button", name="Drain").click()
-        await page.locator("#ask-yes").click()
+        await page.locator("dialog[open]").get_by_role("button", name="Drain").click()
         await expect(rows.first).to_contain_text("draining")
         await page.goto(f"/tasks/{task}")
         await act(page, "Remove")

@@ -222,6 +222,21 @@ def test_every_button_of_every_page_has_its_row():
     assert found == rows
 
 
+async def test_whoever_drains_a_node_gives_the_same_deadline_on_its_page_and_in_the_list(tmp_path: Path):
+    async with a_world(tmp_path / "one") as world:
+        app = web_app(world.bus, "", LoginThrottle(), admin_health(world.bus), tokens=world.keeper)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            [found] = (await client.get("/api/v1/nodes")).json()["items"]
+            for path in ("/nodes", f"/nodes/{found['id']}"):
+                text = (await client.get(path)).text
+                form = re.search(rf'<form hx-post="/api/v1/nodes/{found["id"]}/drain".*?</form>', text, re.DOTALL)
+                assert form, path
+                assert '<input name="deadline_s"' in form[0]
+                opened = re.search(r'<button[^>]*data-open="([^"]+)"[^>]*>Drain</button>', text)
+                assert opened, path
+                assert f'<dialog id="{opened[1]}"' in text
+
+
 @EACH
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 async def test_who_lacks_a_role_is_told_which_one_it_takes(button: Button, role: Role, tmp_path: Path):
