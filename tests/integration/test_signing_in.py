@@ -164,6 +164,13 @@ async def test_a_cookie_alone_changes_nothing(web: httpx.AsyncClient, scheduler:
     assert not scheduler.nodes[0].locked
 
 
+async def test_whatever_the_page_for_signing_in_loads_is_there_before_anybody_signs_in(web: httpx.AsyncClient) -> None:
+    page = await web.get("/signin")
+    loaded = re.findall(r'<link [^>]*href="([^"]+)"', page.text)
+    assert "/favicon.ico" in loaded  # what browsers ask for where a page names none
+    assert [(await web.get(path)).status_code for path in loaded] == [200] * len(loaded)
+
+
 async def test_nothing_may_be_shown_in_a_frame_or_kept(web: httpx.AsyncClient) -> None:
     page = await web.get("/signin")
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]

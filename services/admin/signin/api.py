@@ -3,6 +3,7 @@
     GET  /signin            the form                    GET  /signin/oidc      on to the identity provider
     POST /signin            user, password, next        GET  /signin/callback  back from it
     GET  /signout           asks, or says that it is    POST /signout          ends this session, or all of its user's
+    GET  /favicon.ico       what browsers ask for beside any answer
 
 The cookie is HttpOnly and SameSite=Lax (Strict would not come back from the provider), Secure with a `__Host-` name where the page is reached
 by HTTPS. A form carries a token that its browser's cookie must match, so that no other site's page signs anybody in or out.
@@ -24,7 +25,9 @@ from clusterodm.services.admin.signin.core import WebSession, equal, local_path
 from clusterodm.services.admin.signin.handlers import Begun, SignIns
 from clusterodm.services.admin.signin.ports import SignInFailed
 
-PATHS: Final = frozenset({"/signin", "/signin/oidc", "/signin/callback", "/signin/style.css", "/signout"})
+PATHS: Final = frozenset(
+    {"/signin", "/signin/oidc", "/signin/callback", "/signin/style.css", "/signout", "/favicon.ico"}
+)
 FORM_BYTES: Final = 8192
 FIELDS_COUNT: Final = 16
 FORM_AGE_S: Final = 3600
@@ -41,6 +44,12 @@ button,.provider{display:block;box-sizing:border-box;width:100%;margin-top:1rem;
 border-radius:.3rem;background:#1a5fb4;color:#fff;text-decoration:none;cursor:pointer}
 .provider,.second{background:Canvas;color:CanvasText}[role=alert]{padding:.6rem;border:1px solid #c01c28;border-radius:.3rem}
 """
+ICON: Final = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#2f6f5e"/>
+<path stroke="#fff" stroke-width="2" d="M16 16 8 9M16 16l8-7M16 16v9"/><circle cx="16" cy="16" r="4.5" fill="#fff"/></svg>
+"""
+LOADED: Final = {"/signin/style.css": (STYLE, "text/css"), "/favicon.ico": (ICON, "image/svg+xml")}
+"""What pages load before anybody has signed in."""
 
 
 class SignInPages:
@@ -70,8 +79,9 @@ class SignInPages:
         """Answer a request for one of the pages; foreign pages' have been refused already."""
         path, method = scope["path"], scope["method"]
         query = fields(scope.get("query_string", b""))
-        if path == "/signin/style.css":
-            return Response(STYLE, media_type="text/css")
+        if path in LOADED:
+            content, kind = LOADED[path]
+            return Response(content, media_type=kind)
         if path == "/signout":
             return await self._out(headers, address, await form_of(receive) if method == "POST" else None)
         if path == "/signin":
@@ -167,7 +177,7 @@ def page(title: str, content: str, status: int) -> HTMLResponse:
     """Make a page."""
     return HTMLResponse(
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>{title} - ClusterODM</title><link rel="stylesheet" href="/signin/style.css"></head>'
+        f'<title>{title} - ClusterODM</title><link rel="icon" href="/favicon.ico"><link rel="stylesheet" href="/signin/style.css"></head>'
         f"<body><main><h1>{title}</h1>{content}</main></body></html>",
         status_code=status,
     )
