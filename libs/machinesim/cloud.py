@@ -13,12 +13,24 @@ It knows nothing of the services: it takes and gives whatever has a `name`, and 
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 
 Found = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What came of a removal; when it took effect is not known."""
+
+    was_there: bool
+    taken_ago_s: float | None = None
+
+    def __bool__(self) -> bool:
+        """Say whether there was something."""
+        return self.was_there
 
 
 class Cloud:
@@ -93,15 +105,15 @@ class Cloud:
         ghosts = [each for each in self.ghosts if each.name.startswith(prefix)]
         return [self._listed(name) for name in self.machines if name.startswith(prefix)] + ghosts
 
-    async def destroy(self, name: str, ref: str) -> bool:
-        """Destroy a machine; one that is not there is destroyed."""
+    async def destroy(self, name: str, ref: str) -> Any:
+        """Destroy a machine; one that is not there is destroyed. True when there was one."""
         del ref
         await self._before("destroy", name)
         was_there = self.machines.pop(name, None) is not None
         if was_there:
             self.destroyed.append(name)
         await self._afterwards("destroy")
-        return was_there
+        return Removed(was_there)
 
     async def discard(self, found: Any) -> None:
         """Remove one thing that only the list shows."""

@@ -182,6 +182,20 @@ class Order:
     boot: BootOutput = field(default_factory=Unheard, compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class Removal:
+    """What came of destroying a machine. True: there was something to remove."""
+
+    was_there: bool
+    taken_ago_s: float | None = None
+    """Since the provider took a removal after which the next look showed nothing. None: when it went is not known: it was listed for a while, or somebody else
+    has removed it."""
+
+    def __bool__(self) -> bool:
+        """Say whether there was something."""
+        return self.was_there
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProviderMachine:
     """A machine as the provider sees it."""

@@ -85,6 +85,8 @@ class Machine(Frozen, frozen=True, kw_only=True):
     """When the provider said that it has it."""
     online_at_ms: int | None = None
     ended_at_ms: int | None = None
+    removal_taken_at_ms: int | None = None
+    """When the provider took the removal after which nothing of it was left: so long it has cost. None: that is not known; until `ended_at_ms`."""
     ref: str = ""
     """The provider's own id."""
     hostname: str = ""

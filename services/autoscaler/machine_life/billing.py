@@ -18,14 +18,21 @@ LEAVE_PART: Final = 6
 """And for short units no longer than this part of a unit."""
 
 
+def used_ms(machine: Machine, now_ms: WallMs | int) -> int:
+    """Say how long a machine has been used: from the call of its provider until that has taken its removal, or, where that is not known, it has ended."""
+    if machine.called_at_ms is None:
+        return 0
+    return max(0, (machine.removal_taken_at_ms or machine.ended_at_ms or now_ms) - machine.called_at_ms)
+
+
 def billed_ms(machine: Machine, now_ms: WallMs | int) -> int:
     """Say how much time of a machine has been billed by now; 0 when the provider was never called, or nothing came of it."""
     if machine.called_at_ms is None or machine.never_was:
         return 0
-    used_ms = max(0, (machine.ended_at_ms or now_ms) - machine.called_at_ms)
+    used = used_ms(machine, now_ms)
     if not machine.billed_unit_ms:
-        return max(used_ms, machine.billed_least_ms)
-    units_count = -(-max(used_ms, machine.billed_least_ms, 1) // machine.billed_unit_ms)
+        return max(used, machine.billed_least_ms)
+    units_count = -(-max(used, machine.billed_least_ms, 1) // machine.billed_unit_ms)
     return units_count * machine.billed_unit_ms
 
 

@@ -30,6 +30,7 @@ from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.statemachine import StateTable
+from clusterodm.services.autoscaler.machine_life.billing import used_ms
 
 TIMELINE_COUNT: Final = 40
 
@@ -106,7 +107,7 @@ def after(machine: Machine, step: MachineStep, now_ms: WallMs, reason: str, **fa
         reason=reason,
         ended_at_ms=now_ms if state.ended else None,
         timeline=(*machine.timeline, moment)[-TIMELINE_COUNT:],
-        **facts,
+        **{"removal_taken_at_ms": None, **facts},
     )
 
 
@@ -127,6 +128,4 @@ def came_to_nothing(machine: Machine) -> bool:
 
 def age_ms(machine: Machine, now_ms: WallMs) -> int:
     """How long it has cost money so far; 0 when the provider was never called, or nothing came of it."""
-    if machine.called_at_ms is None or machine.never_was:
-        return 0
-    return max(0, (machine.ended_at_ms or now_ms) - machine.called_at_ms)
+    return 0 if machine.never_was else used_ms(machine, now_ms)

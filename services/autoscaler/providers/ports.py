@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
-from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice
 
@@ -55,8 +55,8 @@ class Provider(Protocol):
         """All machines whose name begins so, in every region, whatever state they are in. Raises ProviderFailed."""
         ...
 
-    async def destroy(self, name: MachineId, ref: str) -> bool:
-        """Destroy all of this name, and all that was made for it; whether there was anything.
+    async def destroy(self, name: MachineId, ref: str) -> Removal:
+        """Destroy all of this name, and all that was made for it; true when there was anything.
 
         Returns when the provider confirms that nothing is left: a look that is newer than the deletion, or, where nothing
         was found to delete, two looks that do not depend on each other. Raises ProviderFailed: to be called again.

@@ -23,7 +23,7 @@ from clusterodm.services.autoscaler.machine_life.life import MachineStep, came_t
 from clusterodm.services.autoscaler.machines.core import facts_of, left_by
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
-from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.orders import ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.providers.ports import Sleep
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
@@ -176,17 +176,19 @@ class StateWork:
     async def _destroy(self, machine: Machine) -> None:
         """Destroy what may exist. What was seen of it once counts, and costs, until the provider confirms that it is gone."""
         await self._remove_node(machine)
-        was_there = False
+        removal = Removal(was_there=False)
         if may_exist(machine):
             machine = await self._seen(machine)
             async with limited(self._timeouts(machine).destroy_s, "destroying"):
-                was_there = await self._providers.of(machine.provider).destroy(machine.id, self._ref(machine))
+                removal = await self._providers.of(machine.provider).destroy(machine.id, self._ref(machine))
+        ago_s = removal.taken_ago_s
         await self._transitions.step(
             machine.id,
             MachineStep.CONFIRM,
             machine.reason,
             tasks=(),
-            never_was=came_to_nothing(machine) and not was_there,
+            never_was=came_to_nothing(machine) and not removal,
+            removal_taken_at_ms=None if ago_s is None else self._clock.wall_ms() - round(ago_s * 1000),
             removal_failure="",
             removal_trouble="",
         )

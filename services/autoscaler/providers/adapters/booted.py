@@ -32,7 +32,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from clusterodm.services.autoscaler.orders import BootOutput, Order, ProviderMachine
+from clusterodm.services.autoscaler.orders import BootOutput, Order, ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, LoggedVendor, Sleep, Vendor
 
@@ -147,45 +147,51 @@ class BootedProvider:
         with understood():
             return await self._vendor.starting(prefix)
 
-    async def destroy(self, name: MachineId, ref: str) -> bool:
+    async def destroy(self, name: MachineId, ref: str) -> Removal:
         """See ports.Provider."""
         deadline_s = self._instant() + self._removal_wait_s
         asked: dict[str, Instant] = {}
+        taken_at: Instant | None = None
         checked_before = False
         while True:
             left = await self._named(name, ref)
             if not left and (asked or checked_before):
-                return bool(asked)
+                return Removal(bool(asked), self._instant() - taken_at if taken_at is not None else None)
             if self._instant() > deadline_s:
                 raise ProviderFailed(
                     f"{name} is still there after {self._removal_wait_s:g} s", ref=left[0].ref if left else ""
                 )
             checked_before = not left
             for found in left:
-                if found.ref not in asked:
-                    await self._remove(found)
-                elif self._instant() - asked[found.ref] >= self._remove_again_s:
-                    await self._remove_again(found)
-                else:
+                is_first = found.ref not in asked
+                taken_at = taken_at if is_first else None  # it may be going, and cost meanwhile
+                if not is_first and self._instant() - asked[found.ref] < self._remove_again_s:
                     continue
+                is_taken = await (self._remove(found) if is_first else self._remove_again(found))
                 asked[found.ref] = self._instant()
+                taken_at = asked[found.ref] if is_taken else taken_at
             await self._sleep(self._poll_s if left else self._recheck_s)
 
-    async def _remove(self, found: ProviderMachine) -> None:
-        """Ask for a removal. A failure says what was there: the removal may have been carried out all the same."""
+    async def _remove(self, found: ProviderMachine) -> bool:
+        """Ask for a removal; it is taken. A failure says what was there: the removal may have been carried out all the same."""
         try:
             with understood():
                 await self._vendor.remove(found)
         except ProviderFailed as error:
             raise ProviderFailed(error.message, error.trouble, ref=found.ref) from None
+        return True
 
-    async def _remove_again(self, found: ProviderMachine) -> None:
-        """Ask once more for a removal that was taken and has had no effect so far. A refusal says nothing: it may be going just now."""
+    async def _remove_again(self, found: ProviderMachine) -> bool:
+        """Ask once more for a removal that was taken and has had no effect so far; whether this one is taken.
+
+        A refusal says nothing: it may be going just now.
+        """
         log.info("machine.removal_repeated", machine=found.name, ref=found.ref)
         try:
-            await self._remove(found)
+            return await self._remove(found)
         except ProviderFailed as error:
             log.debug("machine.removal_refused", machine=found.name, ref=found.ref, reason=error.message)
+            return False
 
     async def discard(self, found: ProviderMachine) -> None:
         """See ports.Provider."""

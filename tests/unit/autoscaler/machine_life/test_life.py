@@ -52,10 +52,13 @@ def test_the_timeline_says_when_what_happened_and_has_an_end():
     assert (len(found.timeline), found.timeline[-1].text) == (40, "idle: x")
 
 
-def test_a_machine_costs_from_the_call_to_the_confirmation():
+def test_a_machine_costs_from_the_call_until_its_removal_was_taken():
     assert age_ms(machine(), 100) == 0
     assert age_ms(machine(S.CREATING, called_at_ms=10), 100) == 90
     assert age_ms(machine(S.GONE, called_at_ms=10, ended_at_ms=30), 100) == 20
+    assert age_ms(machine(S.GONE, called_at_ms=10, ended_at_ms=30, removal_taken_at_ms=25), 100) == 15
+    gone = machine(S.GONE, called_at_ms=10, ended_at_ms=30, removal_taken_at_ms=25)
+    assert age_ms(after(gone, MachineStep.REAPPEAR, 50, "it is listed"), 100) == 90, "it was not gone"
 
 
 # --- what is seen of its node --------------------------------------------------------------------------------------

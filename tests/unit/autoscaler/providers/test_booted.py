@@ -7,7 +7,7 @@ import pytest
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.testing.clock import FakeClock
-from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.orders import ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from tests.lying_provider import NOTHING, Estate, Faults, Lies, LyingVendor
 
@@ -17,12 +17,12 @@ NAME: Final = MachineId("clusterodm-c1-1")
 class Stage:
     """A provider of one machine, in a time that passes only while somebody sleeps."""
 
-    def __init__(self, *removals: str) -> None:
+    def __init__(self, *removals: str, lies: Lies | None = None) -> None:
         self.clock = FakeClock()
         self.estate = Estate(self.clock)
         self.machine: ProviderMachine = self.estate.create(NAME, "small")
         faults = Faults([("remove", how) for how in removals])
-        vendor = LyingVendor(self.estate, Lies(honest=True), faults)
+        vendor = LyingVendor(self.estate, lies or Lies(honest=True), faults)
         self.provider = BootedProvider(vendor, sleep=self.sleep, instant=self.clock.instant)
 
     async def sleep(self, seconds: float) -> None:
@@ -43,6 +43,28 @@ async def test_what_going_takes_is_not_disturbed_by_a_second_removal():
     assert await stage.provider.destroy(NAME, stage.machine.ref)
     assert stage.estate.machines == {}
     assert 110 < stage.clock.instant() - began < 140, "the refusal of the second is no failure, and there is a third"
+
+
+@pytest.mark.parametrize("removals", [(), (NOTHING,), (NOTHING, "refused")], ids=["", "repeated", "refused once"])
+async def test_it_says_how_long_ago_the_removal_was_taken_that_had_an_effect(removals: tuple[str, ...]):
+    stage = Stage(*removals)
+    removal = await stage.provider.destroy(NAME, stage.machine.ref)
+    [rented] = stage.estate.book.values()
+    assert removal.was_there
+    assert removal.taken_ago_s is not None
+    assert stage.clock.wall_ms() - round(removal.taken_ago_s * 1000) == rented.deleted_ms
+
+
+async def test_of_what_is_listed_after_its_removal_nobody_knows_when_it_went():
+    stage = Stage(lies=Lies(stale_s=20))
+    assert await stage.provider.destroy(NAME, stage.machine.ref) == Removal(was_there=True)
+
+
+async def test_nothing_is_known_of_what_had_gone_before():
+    stage = Stage()
+    stage.estate.delete(stage.machine.ref)
+    stage.clock.pass_s(60)
+    assert await stage.provider.destroy(NAME, stage.machine.ref) == Removal(was_there=False)
 
 
 async def test_what_stays_whatever_is_asked_is_a_failure_that_names_it():

@@ -148,12 +148,12 @@ class Stubborn(Cloud):
         self.refusals = 0
         self.tries = 0
 
-    async def destroy(self, name: MachineId, ref: str) -> bool:
+    async def destroy(self, name: str, ref: str) -> Any:
         self.tries += 1
         if self.refusals:
             self.refusals -= 1
             raise ProviderFailed("it has a pending event", Trouble.RETRYABLE)
-        return bool(await super().destroy(name, ref))
+        return await super().destroy(name, ref)
 
 
 async def test_a_snapshot_is_taken_and_replaces_older_ones_and_its_machine_goes():

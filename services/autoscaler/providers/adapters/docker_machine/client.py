@@ -23,7 +23,7 @@ import structlog
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
-from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal, masked
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
     NO_DRIVER,
     Resolved,
@@ -152,10 +152,10 @@ class DockerMachineProvider:
             found.append(ProviderMachine(name=MachineId(name), running=state == RUNNING))
         return found
 
-    async def destroy(self, name: MachineId, ref: str) -> bool:
+    async def destroy(self, name: MachineId, ref: str) -> Removal:
         """Remove it; see ports.Provider. A creation that still runs is waited for."""
         del ref
-        return await self._removed(name, is_gone=False)
+        return Removal(await self._removed(name, is_gone=False))
 
     async def knows(self, name: MachineId) -> bool:
         """Whether it has an entry of this name, even of a creation that has not come to its end."""

@@ -21,7 +21,7 @@ import structlog
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.services.autoscaler.orders import Order, ProviderMachine
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.ports import Provider
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class CrossCheckedProvider:
         shown = {each.name for each in seen}
         return [*both, *(found for name, found in known.items() if name not in shown)]
 
-    async def destroy(self, name: MachineId, ref: str) -> bool:
+    async def destroy(self, name: MachineId, ref: str) -> Removal:
         """Destroy it with both, the API first."""
         try:
             was_there = await self._watcher.destroy(name, ref)
