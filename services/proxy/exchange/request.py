@@ -54,6 +54,7 @@ class RequestContext:
         "given_origin",
         "headers",
         "heard_task",
+        "heard_tenant",
         "method",
         "path",
         "receive",
@@ -94,6 +95,8 @@ class RequestContext:
         """The header of the trace that its client begins the task in."""
         self.heard_task: Callable[[TaskId], None] | None = None
         """Called when it is known which task has come of it, if somebody wants to hear that."""
+        self.heard_tenant: Callable[[], None] | None = None
+        """Called when it is known for whom it speaks, if somebody wants to hear that."""
         self._query: dict[str, list[str]] | None = None
         self._body_begun = self._body_over = False
         self._kept_bytes = 0

@@ -157,6 +157,8 @@ class Router:
         finally:
             self.long_requests.end(exchange)
             exchange.forget()
+            if span is not None:
+                span.find_trace()
             self._count(exchange, monotonic_s() - began, span.trace_id if span is not None else 0)
             if span is not None:
                 span.end(monotonic_s() - began)
@@ -230,6 +232,8 @@ class Router:
         if exchange.tenant is None:
             return False
         tenant.set(exchange.tenant.account)
+        if exchange.heard_tenant is not None:
+            exchange.heard_tenant()
         return True
 
     async def _auth_info(self, exchange: RequestContext) -> None:

@@ -1,13 +1,15 @@
 """The spans of clients' requests: init, upload, commit, what is asked to be done to a task, and downloads. Polls have none.
 
-A request belongs to the trace that its client names, else to that of its task. While the task is not known (init) or not held and not known here,
-there is none to belong to.
+A request belongs to the trace that its client names, else to that of its task, where that is its client's: what another asks of it is none of its
+trace. Whose it is is known once the token has been checked; of a task that has ended, and that nobody has asked about for a while, only when it has been
+found. While the task is not known (init) or not held and not known here, there is no trace to belong to.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.identity import may_touch
+from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.telemetry.tracing import (
     LENGTH,
@@ -29,8 +31,8 @@ from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.server.endpoints import DOWNLOAD, endpoint_of
 from clusterodm.services.proxy.spool.ports import Spool
 
-TraceOf = Callable[[TaskId], str | None]
-"""Says with which trace a task came (empty: none); None: the task is not known here."""
+TraceOf = Callable[[TaskId, Owner], str | None]
+"""Says with which trace an owner's task came (empty: none); None: that owner has no such task, as far as is known here."""
 INIT: Final = frozenset(("/task/new", "/task/new/init"))
 OF_UPLOAD: Final = frozenset(("/task/new/upload/{uuid}", "/task/new/commit/{uuid}"))
 SERVER_ERROR: Final = 500
@@ -41,9 +43,10 @@ NS_PER_S: Final = 1_000_000_000
 class RequestSpan:
     """The span of one request."""
 
-    __slots__ = ("_begin_ns", "_context", "_exchange", "_parent", "_route")
+    __slots__ = ("_begin_ns", "_context", "_exchange", "_parent", "_route", "_trace_of")
 
-    def __init__(self, exchange: RequestContext, route: str) -> None:
+    def __init__(self, exchange: RequestContext, route: str, trace_of: TraceOf) -> None:
+        self._trace_of = trace_of
         self._exchange = exchange
         self._route = route
         self._begin_ns = now_ms() * NS_PER_MS
@@ -63,6 +66,15 @@ class RequestSpan:
         """Belong to a trace, from here on."""
         self._parent, self._context = parent, below(parent)
         current.set(self._context)
+
+    def find_trace(self) -> None:
+        """Belong to the trace of its task, if it belongs to none and the task is its client's; what is not known yet may be found later."""
+        task, exchange = self._exchange.task, self._exchange
+        if self._context is not None or task is None or exchange.tenant is None:
+            return
+        trace = self._trace_of(task, exchange.owner)
+        if trace is not None:
+            self.is_below(of_task(task, trace))
 
     def is_about(self, task: TaskId) -> None:
         """Hear which task it turned out to be about."""
@@ -101,9 +113,11 @@ class RequestSpan:
 def traces_of(spool: Spool, cluster: Cluster) -> TraceOf:
     """Look in the spool, then among the records."""
 
-    def trace_of(task: TaskId) -> str | None:
-        held, record = spool.find(task), cluster.task(task)
-        return held.draft.trace if held else record.task.trace if record else None
+    def trace_of(task: TaskId, owner: Owner) -> str | None:
+        if held := spool.find(task):
+            return held.draft.trace if may_touch(owner, held.draft.owner) else None
+        record = cluster.task(task)
+        return record.task.trace if record and may_touch(owner, record.task.owner) else None
 
     return trace_of
 
@@ -114,7 +128,7 @@ def begun(exchange: RequestContext, trace_of: TraceOf) -> RequestSpan | None:
     given = exchange.header(TRACEPARENT.encode()) or b""
     client = read(given.decode("latin-1")) if len(given) == LENGTH else None
     if route in INIT:
-        span = RequestSpan(exchange, route)
+        span = RequestSpan(exchange, route, trace_of)
         exchange.heard_task = span.is_about
         exchange.trace = client.header if client else ""
         if client:
@@ -122,13 +136,12 @@ def begun(exchange: RequestContext, trace_of: TraceOf) -> RequestSpan | None:
         return span
     if route not in OF_UPLOAD and route != DOWNLOAD:
         return None
-    exchange.task = task = task_in(exchange.path, route)
-    trace = trace_of(task)
-    parent = client or (None if trace is None else of_task(task, trace))
-    if parent is None:
-        return None
-    span = RequestSpan(exchange, route)
-    span.is_below(parent)
+    exchange.task = task_in(exchange.path, route)
+    span = RequestSpan(exchange, route, trace_of)
+    if client:
+        span.is_below(client)
+    else:
+        exchange.heard_tenant = span.find_trace
     return span
 
 
