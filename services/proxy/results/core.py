@@ -31,11 +31,18 @@ A client's browser takes a node's answer for ours, so nothing goes on that would
     Set-Cookie, Clear-Site-Data                             no          write and delete what browsers keep for our origin
     Strict-Transport-Security, Alt-Svc, Refresh, Link       no          send browsers to another port, protocol or place
     WWW-Authenticate, Proxy-Authenticate                    no          ask users for a password, in our name
-    Content-Security-Policy*, Permissions-Policy, NEL ...   no          make browsers report, or forbid, for our origin
+    Content-Security-Policy*, X-Content-Type-Options        ours        see below
+    Permissions-Policy, NEL ...                             no          make browsers report, or forbid, for our origin
     Access-Control-*, Date, Server, Vary, X-Powered-By      no          are said by us
     Connection and what it names, Transfer-Encoding ...     no          are between two neighbours (RFC 9110, 7.6.1)
 
 `Content-Security-Policy` and `Content-Location` begin like what describes the content; the list names each line in full.
+
+What a browser would run is said by us, too:
+
+    a result     `nosniff`, and `sandbox`: a result that calls itself HTML or SVG runs no script, and belongs to no origin. PDF is spared:
+                 browsers show none in a sandbox, and it has no scripts that reach us
+    a page       of NodeODM's web interface runs, as it has to; it loads and sends at this address only
 """
 
 import re
@@ -84,8 +91,15 @@ TOWARDS_CLIENT: Final = frozenset(
         b"last-modified",
         b"location",
         b"repr-digest",
-        b"x-content-type-options",
     )
+)
+
+PDF: Final = b"application/pdf"
+TYPE_COUNTS: Final = (b"x-content-type-options", b"nosniff")
+RUNS_NOTHING: Final = (b"content-security-policy", b"sandbox")
+STAYS_HERE: Final = (
+    b"content-security-policy",
+    b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'",
 )
 
 TOWARDS_NODE: Final = frozenset(
@@ -235,6 +249,17 @@ def for_client(headers: Sequence[Header]) -> list[Header]:
     """Choose the lines of a node's answer that the client gets."""
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
     return [line for line in headers if line[0] in TOWARDS_CLIENT and line[0] not in named and leads_nowhere_else(line)]
+
+
+def of_result(headers: Sequence[Header]) -> list[Header]:
+    """Write the lines of a result, from a node or a storage, for its client."""
+    kind = (find(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
+    return [*for_client(headers), TYPE_COUNTS, *(() if kind == PDF else (RUNS_NOTHING,))]
+
+
+def of_page(headers: Sequence[Header]) -> list[Header]:
+    """Write the lines of a page of NodeODM's web interface for its client."""
+    return [*for_client(headers), TYPE_COUNTS, STAYS_HERE]
 
 
 def leads_nowhere_else(line: Header) -> bool:

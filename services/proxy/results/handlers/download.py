@@ -28,8 +28,8 @@ from clusterodm.services.proxy.results.core import (
     ResultPlace,
     StorageAnswer,
     address,
-    for_client,
     for_node,
+    of_result,
     places,
     seen,
     storage_and_path,
@@ -125,7 +125,7 @@ class Results:
         call = NodeRequest(wanted.method, path, self._relay.timeouts, headers=for_node(wanted.headers))
         async with self._storages.ask(storage, call) as reply:
             require(reply.status)
-            yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
+            yield Relayed(reply.status, of_result(reply.headers), reply.chunks(), reply)
 
 
 def require(status: int) -> None:

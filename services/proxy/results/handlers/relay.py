@@ -32,8 +32,9 @@ from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from clusterodm.services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
 from clusterodm.services.proxy.results.core import (
     ByteRange,
-    for_client,
     for_node,
+    of_page,
+    of_result,
     span_wanted,
 )
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
@@ -100,7 +101,7 @@ class Relay:
         call = NodeRequest(wanted.method, path, self.timeouts, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
-            headers = for_client(reply.headers)
+            headers = of_result(reply.headers)
             span = span_wanted(wanted.headers, headers) if reply.status == OK and wanted.method == b"GET" else None
             if span is None:
                 yield Relayed(reply.status, headers, body, reply)
@@ -121,7 +122,7 @@ class Relay:
         async with self._nodes.ask(node, call) as reply:
             if reply.status >= SERVER_ERROR:
                 raise NodeRefused(f"{node.name} answered with status {reply.status}")
-            yield Relayed(reply.status, for_client(reply.headers), reply.chunks(), reply)
+            yield Relayed(reply.status, of_page(reply.headers), reply.chunks(), reply)
 
     async def _where(self, task: Task, raw_action: bytes) -> tuple[Node, bytes]:
         attempt = attempt_on_node(task)

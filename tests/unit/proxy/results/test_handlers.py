@@ -18,6 +18,7 @@ from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
+from clusterodm.services.proxy.results.core import RUNS_NOTHING, TYPE_COUNTS
 from clusterodm.services.proxy.results.handlers.download import ResultLocation, Results
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
@@ -115,7 +116,7 @@ async def world() -> AsyncIterator[World]:
 async def test_a_result_is_relayed_as_it_comes_with_the_lines_that_may_pass(world: World) -> None:
     async with world.relay.download(a_task(), WANTED) as relayed:
         assert relayed.status == 200
-        assert relayed.headers == [(b"content-type", b"application/zip")]
+        assert relayed.headers == [(b"content-type", b"application/zip"), TYPE_COUNTS, RUNS_NOTHING]
         assert b"".join([piece async for piece in relayed.body]) == b"PKzip"
     ((_, call),) = world.nodes.asked
     assert call.headers == [(b"range", b"bytes=0-1")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.services.proxy.results.core import for_client, for_node
+from clusterodm.services.proxy.results.core import for_client, for_node, of_page, of_result
 
 
 def test_hop_by_hop_lines_end_here() -> None:
@@ -36,11 +36,36 @@ def test_hop_by_hop_lines_end_here() -> None:
         b"set-cookie",
         b"strict-transport-security",
         b"www-authenticate",
+        b"x-content-type-options",
         b"x-invented-tomorrow",
     ],
 )
 def test_a_node_sets_nothing_at_our_origin(name: bytes) -> None:
     assert for_client([(name, b"x")]) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [b"text/html", b"image/svg+xml", b"application/xml", b"application/zip", b"application/pdfx", b""]
+)
+def test_a_result_runs_nothing_in_browsers(kind: bytes) -> None:
+    said = dict(of_result([(b"content-type", kind), (b"content-security-policy", b"default-src *")]))
+    assert said[b"content-security-policy"] == b"sandbox"
+    assert said[b"x-content-type-options"] == b"nosniff"
+
+
+@pytest.mark.parametrize("kind", [b"application/pdf", b"Application/PDF; charset=binary"])
+def test_browsers_show_a_pdf(kind: bytes) -> None:
+    said = dict(of_result([(b"content-type", kind)]))
+    assert b"content-security-policy" not in said
+    assert said[b"x-content-type-options"] == b"nosniff"
+
+
+def test_a_page_of_a_node_loads_and_sends_at_this_address_only() -> None:
+    said = dict(of_page([(b"content-type", b"text/html"), (b"content-security-policy", b"default-src *")]))
+    rules = dict(rule.strip().split(b" ", 1) for rule in said[b"content-security-policy"].split(b";"))
+    assert {b"'self'", b"'unsafe-inline'"} <= set(rules[b"default-src"].split())
+    assert not any(place in b" ".join(rules.values()).split() for place in (b"*", b"http:", b"https:"))
+    assert said[b"x-content-type-options"] == b"nosniff"
 
 
 @pytest.mark.parametrize("path", [b"/", b"/images/", b"/a?b=c#d"])
