@@ -128,6 +128,33 @@ async def test_whoever_lacks_the_role_of_a_word_is_told_so_as_that_word_says_no(
     assert (told.outcome, told.reason) == ("refused", reason)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "needed"),
+    [
+        pytest.param((), ("gpu",), Role.OPERATOR, id="a label"),
+        pytest.param((), ("tenant=survey",), Role.ADMIN, id="a reservation"),
+        pytest.param(("tenant=survey",), (), Role.ADMIN, id="its end"),
+        pytest.param(("tenant=survey",), ("tenant=guest",), Role.ADMIN, id="another"),
+        pytest.param(("tenant=survey",), ("gpu", "tenant=survey"), Role.OPERATOR, id="the same, and a label"),
+    ],
+)
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMIN])
+async def test_whose_tasks_a_node_takes_is_for_admins_to_say(
+    before: tuple[str, ...], after: tuple[str, ...], needed: Role, role: Role
+) -> None:
+    bus, fake = MemoryBus(), FakeScheduler()
+    fake.nodes = [node(1, labels=before)]
+    token = acting.set(Principal("somebody", role, "telnet", "10.0.0.9"))
+    try:
+        async with bus.serve("scheduler", fake.handlers()):
+            answer = await execute(bus, commands.LabelNodeCommand(1, after))
+    finally:
+        acting.reset(token)
+    allowed = role >= needed
+    assert render(answer) == ("OK\r\n" if allowed else "FAIL this needs the role admin; you are operator\r\n")
+    assert fake.nodes[0].labels == (after if allowed else before)
+
+
 async def test_who_only_reads_leaves_no_act() -> None:
     bus, fake = MemoryBus(), FakeScheduler()
     async with bus.serve("scheduler", fake.handlers()):

@@ -25,8 +25,10 @@ from clusterodm.libs.common.messages.nodes import (
     NodeView,
     UpdateNodes,
 )
+from clusterodm.libs.common.model.nodes import reserved_for
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.telemetry.lazy_log import log
+from clusterodm.services.admin.access.roles import Role, acting, refusal
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
@@ -78,12 +80,18 @@ async def add_node(bus: "Bus", command: commands.AddNodeCommand) -> Answer:
 
 
 async def changed(
-    bus: "Bus", command: commands.OneNodeCommand, request: Request[Message, Any], message: Callable[[NodeId], Message]
+    bus: "Bus",
+    command: commands.OneNodeCommand,
+    request: Request[Message, Any],
+    message: Callable[[NodeId], Message],
+    objection: Callable[[NodeView], str] = lambda _: "",
 ) -> NodeView | Declined:
-    """Find the node that a command is about, and let it be changed: that node, or why not."""
+    """Find the node that a command is about, and let it be changed: that node, or why not. `objection`: why whoever acts may not change that one."""
     node = meant(await nodes_of(bus), command)
     if node is None:
         return Declined("there is no such node")
+    if denied := objection(node):
+        return Declined(denied, told=True)
     return await refusal_of(bus.request(request, message(node.id))) or node
 
 
@@ -107,8 +115,14 @@ async def drain_node(bus: "Bus", command: commands.DrainNodeCommand) -> Answer:
 
 
 async def label_node(bus: "Bus", command: commands.LabelNodeCommand) -> Answer:
-    """NODE LABEL."""
-    node = await changed(bus, command, LABEL_NODE, lambda node: LabelNode(node=node, labels=command.labels))
+    """NODE LABEL. Whose tasks a node takes is for the role admin to say, as all that is about tenants."""
+
+    def objection(node: NodeView) -> str:
+        same = reserved_for(node.labels) == reserved_for(command.labels)
+        return "" if same else refusal(acting.get(), Role.ADMIN)
+
+    message = lambda node: LabelNode(node=node, labels=command.labels)  # noqa: E731 what is asked
+    node = await changed(bus, command, LABEL_NODE, message, objection)
     if isinstance(node, Declined):
         return node
     log.info("node.label_requested", node=name_of(node), node_id=node.id, labels=command.labels)
