@@ -69,8 +69,8 @@ def of_uploads(uploads: Iterable[UploadProgress]) -> dict[str, float]:
 
 def received_per_s(before: Iterable[SpoolReport], now: Iterable[SpoolReport]) -> dict[str, float]:
     """Say how much clients have sent per second since the last sample, however short their requests; nothing where no proxy has said it twice."""
-    earlier = {each.instance: each for each in before}
-    rates = [rate for each in now if (rate := received_since(earlier.get(each.instance), each)) is not None]
+    last = {each.instance: each for each in before}
+    rates = [rate for each in now if (rate := received_since(last.get(each.instance), each)) is not None]
     return {"upload_bytes_per_s": sum(rates)} if rates else {}
 
 
