@@ -61,11 +61,11 @@ A whole cluster on this computer:
   clusterodm up --node HOST:PORT ...       with your nodes; then: http://localhost:3000
 
 Words for a running cluster:
-  clusterodm node list|add|del|info|lock|unlock|drain|update|best
-  clusterodm task list|info|output|wait|cancel|remove
+  clusterodm node list|add|del|info|lock|unlock|drain|label|update|best
+  clusterodm task list|info|output|wait|cancel|remove|restart|priority|up
   clusterodm events -f                     what happens
   clusterodm route list|info               which node has which task
-  clusterodm asr list|status|destroy|pause|resume|viewcmd|plan
+  clusterodm asr list|status|destroy|output|pause|resume|viewcmd|plan
                                            the autoscaler and its machines
   clusterodm log level debug|info|warning|error [SERVICE]
                                            what the services log, from now on

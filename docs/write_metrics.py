@@ -75,7 +75,8 @@ def declared() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     seen: set[str] = set()
     for who, modules in DECLARING.items():
-        found[who] = [name for module in modules for name in of_module(module) if name not in seen]
+        named = dict.fromkeys(name for module in modules for name in of_module(module))
+        found[who] = [name for name in named if name not in seen]
         seen |= set(found[who])
     return found
 

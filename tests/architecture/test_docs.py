@@ -60,6 +60,11 @@ def test_the_list_of_metrics_is_what_the_code_declares():
     assert write_metrics.TARGET.read_text(encoding="utf-8") == write_metrics.render(), "run: make docs"
 
 
+def test_every_metric_is_listed_once():
+    listed = [name for names in write_metrics.declared().values() for name in names]
+    assert len(listed) == len(set(listed))
+
+
 def test_every_metric_is_declared_where_the_list_looks():
     pattern = re.compile(r"= (?:counter|gauge|histogram|summed)\(\s*\"(clusterodm_\w+)\"")
     written = {
