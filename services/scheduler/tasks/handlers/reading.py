@@ -32,7 +32,7 @@ from clusterodm.services.scheduler.records.handlers.archive import task_summary
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.records.handlers.task_lookup import TaskLookup
 from clusterodm.services.scheduler.settings import SchedulerSettings
-from clusterodm.services.scheduler.tasks.core.masking import without_secrets
+from clusterodm.services.scheduler.tasks.core.masking import masked_lines, without_secrets
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
@@ -105,7 +105,7 @@ class TaskReader:
         own = own_lines(task)
         node_lines, node_count = await self._lines(task, own.node_line(request.from_line))
         lines = own.around(node_lines, node_count, request.from_line)
-        return Console(lines=cut(tuple(lines), from_end=request.from_line < 0))
+        return Console(lines=masked_lines(task, cut(tuple(lines), from_end=request.from_line < 0)))
 
     async def _lines(self, task: Task, from_line: int) -> tuple[tuple[str, ...], int]:
         """Find the node's lines, and how many it has."""
