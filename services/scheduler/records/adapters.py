@@ -112,6 +112,12 @@ class SqliteIndex:
         found = self._table.execute("SELECT committed_ms FROM ended WHERE task = ? AND active = 0", (task,)).fetchone()
         return (int(found[0]), task) if found else None
 
+    def is_anothers(self, task: TaskId, owner: Owner) -> bool:
+        """Whether a task is here, and out of this owner's reach."""
+        found = self._table.execute("SELECT owner FROM ended WHERE task = ? AND active = 0", (task,)).fetchone()
+        mine = {self._numbers.get(owner, NO_SUCH), self._numbers.get("", NO_SUCH)}
+        return bool(owner) and found is not None and found[0] not in mine
+
     def ids(self, owner: Owner, after: Key | None, limit_count: int) -> list[Key]:
         """List an owner's tasks."""
         at_ms, task = after or FIRST

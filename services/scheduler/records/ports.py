@@ -60,6 +60,10 @@ class EndedIndex(Protocol):
         """Find a task's place in the order of commits; None: it is not there."""
         ...
 
+    def is_anothers(self, task: TaskId, owner: Owner) -> bool:
+        """Whether a task is here, and out of this owner's reach."""
+        ...
+
     def ids(self, owner: Owner, after: Key | None, limit_count: int) -> list[Key]:
         """List an owner's tasks in the order of their commits."""
         ...

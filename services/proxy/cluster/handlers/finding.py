@@ -6,6 +6,9 @@ owner knows (`StoreComparison`), and who polls it waits until the record has bee
 no such proof, where its upload owner says nothing against it.
 """
 
+from collections import OrderedDict
+from typing import Final
+
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.identity import may_touch
@@ -24,6 +27,10 @@ from clusterodm.services.proxy.cluster.ports import (
     require_sure,
 )
 from clusterodm.services.proxy.exchange.nodeodm_api import no_task
+
+NO_TASK: Final = TaskId("none")
+"""No task can have this id: ids are UUIDs."""
+OWNERS_COUNT: Final = 50_000
 
 
 class TaskFinder:
@@ -44,13 +51,14 @@ class TaskFinder:
         self._is_sure = is_sure
         self.comparison = comparison or Trust()
         self.confirmer = Confirmer(bus, cluster, clock)
+        self._owners: OrderedDict[TaskId, Owner] = OrderedDict()
 
     async def find(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         """Find a task of this owner. Raises NotFound in the original's words, BusFailed when nobody can tell."""
         record = self._cluster.task(task)
         if record is None or not may_touch(owner, record.task.owner):
             # another's goes the whole way of one that is unknown: its time must not tell
-            record = await self._ended(task)
+            record = await self._ended(task, owner)
         if record is None or not may_touch(owner, record.task.owner):
             record = await self._request_task(task, owner, action)
         if record.task.removed:
@@ -102,12 +110,26 @@ class TaskFinder:
             raise BusFailed(f"the record of {record.task.id} may be older than what was done")
         return latest
 
-    async def _ended(self, task: TaskId) -> TaskRecord | None:
-        """Look for a task among the ended ones; None: it is not there, or that cannot be said now."""
+    async def _ended(self, task: TaskId, owner: Owner) -> TaskRecord | None:
+        """Look for a task among the ended ones; None: it is not there or another's, or that cannot be said now."""
+        known = self._cluster.task(task)
+        anothers = known.task.owner if known else self._owners.get(task, owner)
         try:
-            return await self._cluster.recall(task)
+            if not may_touch(owner, anothers):
+                return await self._cluster.recall(NO_TASK)  # the same question as about an unknown one
+            record = await self._cluster.recall(task)
         except BusFailed:
             return None
+        if record is not None:
+            self._remember(record.task)
+        return record
+
+    def _remember(self, task: Task) -> None:
+        """Keep whose it is for longer than its record: so that it is read for its owner only. The scheduler has the last word."""
+        self._owners[task.id] = task.owner
+        self._owners.move_to_end(task.id)
+        while len(self._owners) > OWNERS_COUNT:
+            self._owners.popitem(last=False)
 
     async def _request_task(self, task: TaskId, owner: Owner, action: str) -> TaskRecord:
         asked = TaskRef(task=task, owner=owner)

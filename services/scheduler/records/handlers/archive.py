@@ -29,6 +29,8 @@ from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 
 log = structlog.get_logger()
 
+NO_TASK: Final = TaskId("none")
+"""No task can have this id: ids are UUIDs."""
 ROWS_COUNT: Final = 20
 """Taken into the index at once."""
 LOADED_WITHIN_S: Final = 4.0
@@ -75,6 +77,14 @@ class Archive:
         """Look a task up, whatever the index says: it is for lists, and no reason to take a task for unknown. Raises BusFailed."""
         entry = await self._ended.get(task)
         return entry.value if entry else None
+
+    def is_anothers(self, task: TaskId, owner: Owner) -> bool:
+        """Whether it is known, without reading its record, that a task is another's."""
+        return self._index.is_anothers(task, owner)
+
+    async def look_in_vain(self) -> None:
+        """Take as long as for a task that is not here. Raises BusFailed."""
+        await self._ended.get(NO_TASK)
 
     async def put(self, ended: Ended) -> None:
         """Write a task's record. It is not in the index before it has left the active ones. Raises BusFailed."""

@@ -6,13 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clusterodm.libs.common.errors import Refused, Removed
+from clusterodm.libs.common.errors import NotFound, Refused, Removed, Unreadable
 from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, TASKS
 from clusterodm.libs.common.messages.placement import NotWaiting
 from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks, ReadConsole, TaskRef
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Ended, LastKnown, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import Owner
+from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.scheduler.task_life.attempts import compacted
 from clusterodm.services.scheduler.tasks.core.observation import unpacked
@@ -83,6 +84,22 @@ async def test_an_archived_task_is_another_owners_to_others():
         with pytest.raises(Refused, match="not found"):
             await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one"), owner=bob))
         assert (await play.scheduler.tasks.reader.list_ids(ListTaskIds(owner=bob))).tasks == ()
+
+
+async def test_the_record_of_an_archived_task_is_not_read_for_others_so_that_no_time_tells_of_it():
+    async with a_play(a=FakeNode()) as play:
+        await completes(play, "one")
+        await completes(play, "nobodys", Owner(""))
+        await play.archives()
+        ended = await play.bus.bucket(ENDED)
+        assert isinstance(ended, MemoryBucket)
+        ended.write_raw(task_id("one"), b"whoever reads this fails")
+        with pytest.raises(NotFound, match="not found"):
+            await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one"), owner=Owner("bob")))
+        with pytest.raises(Unreadable):
+            await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one"), owner=ALICE))
+        found = await play.scheduler.tasks.reader.get(TaskRef(task=task_id("nobodys"), owner=Owner("bob")))
+        assert found.task.state is TaskState.COMPLETED
 
 
 async def test_a_second_commit_of_an_archived_task_changes_nothing():
