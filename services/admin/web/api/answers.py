@@ -48,6 +48,7 @@ PROBLEMS: Final = {
     422: "Something in the request is not as it should be",
     503: "The service that knows does not answer",
 }
+NOT_SIGNED_IN: Final = {"description": "Nobody has signed in, where that is needed"}
 REF: Final = "#/components/schemas/{name}"
 
 
@@ -63,7 +64,7 @@ class Views:
 
     def described(self, answer: Any, *problems: int, body: Any = None) -> dict[str, Any]:
         """Say for a route what it answers, what may be wrong, and what it takes."""
-        responses: dict[int | str, Any] = {200: self._content(answer, "Done, or found")}
+        responses: dict[int | str, Any] = {200: self._content(answer, "Done, or found"), 401: NOT_SIGNED_IN}
         for code in (422, 503, *problems, *((400, 403, 413, 415) if body is not None else ())):
             responses[code] = self._content(Problem, PROBLEMS[code])
         extra: dict[str, Any] = {}
@@ -72,6 +73,12 @@ class Views:
             extra = {"requestBody": {"required": required, **self._content(body, "")}}
             extra["requestBody"].pop("description")
         return {"responses": responses, "openapi_extra": extra}
+
+    def text(self, media_type: str, *problems: int) -> dict[str, Any]:
+        """Say for a route that it answers with text, and what may be wrong."""
+        answer = {"description": "Done, or found", "content": {media_type: {"schema": {"type": "string"}}}}
+        wrong = {code: self._content(Problem, PROBLEMS[code]) for code in (422, 503, *problems)}
+        return {"responses": {200: answer, 401: NOT_SIGNED_IN, **wrong}, "response_class": Response}
 
     def _content(self, kind: Any, description: str) -> dict[str, Any]:
         (schema,), _ = msgspec.json.schema_components([kind], ref_template=REF)

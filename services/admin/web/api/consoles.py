@@ -34,7 +34,7 @@ def task_consoles(reader: ClusterReader, views: Views) -> APIRouter:
     async def console(task: str, from_line: Line = 0) -> Response:
         return said(await reader.console(task, from_line))
 
-    @router.get("/tasks/{task}/console.txt", summary="A task's whole console as text", include_in_schema=False)
+    @router.get("/tasks/{task}/console.txt", summary="A task's whole console as text", **views.text("text/plain", 404))
     async def console_text(task: str) -> Response:
         return await whole(lambda from_line: reader.console(task, from_line), "console.txt")
 
@@ -53,7 +53,7 @@ def boot_logs(reader: ClusterReader, views: Views) -> APIRouter:
     async def boot_log(machine: str, from_line: Line = 0) -> Response:
         return said(await reader.boot_log(machine, from_line))
 
-    @router.get("/machines/{machine}/boot-log.txt", summary="The same as text", include_in_schema=False)
+    @router.get("/machines/{machine}/boot-log.txt", summary="The same as text", **views.text("text/plain", 404, 409))
     async def boot_log_text(machine: str) -> Response:
         return await whole(lambda from_line: reader.boot_log(machine, from_line), "boot-log.txt")
 

@@ -116,7 +116,7 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
     ) -> Response:
         return said(await reader.events(changed(wanted, kind), task=task, node=node, machine=machine))
 
-    @router.get("/events/stream", summary="What happens, as server-sent events", include_in_schema=False)
+    @router.get("/events/stream", summary="What happens, as server-sent events", **views.text("text/event-stream"))
     async def stream() -> Response:
         return StreamingResponse(event_stream(reader.watched), media_type="text/event-stream")
 
