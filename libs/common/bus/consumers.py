@@ -36,7 +36,7 @@ from clusterodm.libs.common.bus.replicas import is_alone
 from clusterodm.libs.common.process.lifecycle import cancellable
 
 HEARTBEAT_S: Final = 1.0
-HEARTBEAT_ALONE_S: Final = 3.0
+HEARTBEAT_ALONE_S: Final = 2.0
 """Of a server that is alone."""
 MISSES_COUNT: Final = 2
 LATE_S: Final = 0.25
