@@ -28,6 +28,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
+from clusterodm.libs.common.bus.library_log import take_over
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
@@ -160,6 +161,7 @@ def shut_down_one(descriptor: int, peers: Container[tuple[str, int]]) -> None:
 
 async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
     """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
+    take_over()
     denials = NatsDenials()
     tell = callbacks.pop("error_cb", None)
 
