@@ -21,7 +21,7 @@ from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.answers import Views, cluster_error, http_error, openapi_of, validation_error
 from clusterodm.services.admin.web.api.pages import page_routes
-from clusterodm.services.admin.web.api.renderer import Pages
+from clusterodm.services.admin.web.api.renderer import Pages, Renderer, on_a_page
 from clusterodm.services.admin.web.api.routes import original_routes
 from clusterodm.services.admin.web.api.tenants import tenant_routes
 from clusterodm.services.admin.web.api.v1 import api_routes
@@ -48,8 +48,6 @@ class WebDependencies:
 def web_application(parts: WebDependencies) -> ASGIApp:
     """Make it. Who may come so far: guard.py."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(ClusterError, cluster_error)
     views = Views()
     reader = ClusterReader(parts.bus, parts.watched)
@@ -67,5 +65,9 @@ def web_application(parts: WebDependencies) -> ASGIApp:
         return JSONResponse(document)
 
     app.add_api_route(DOCUMENT, openapi, include_in_schema=False)
-    app.include_router(page_routes(Pages(reader, overviews, tenants, parts.clock, parts.has_password, document)))
+    pages = Pages(reader, overviews, tenants, parts.clock, parts.has_password, document)
+    renderer = Renderer(pages)
+    app.include_router(page_routes(pages, renderer))
+    app.add_exception_handler(HTTPException, on_a_page(http_error, renderer))
+    app.add_exception_handler(RequestValidationError, on_a_page(validation_error, renderer))
     return app

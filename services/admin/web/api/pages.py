@@ -25,9 +25,9 @@ NODE_STATES: Final = ("online", "offline", "locked", "draining")
 States = Annotated[list[str] | None, Query(max_length=10)]
 
 
-def page_routes(pages: Pages) -> APIRouter:
+def page_routes(pages: Pages, renderer: Renderer) -> APIRouter:
     """Make all of them."""
-    router, renderer = APIRouter(include_in_schema=False), Renderer(pages)
+    router = APIRouter(include_in_schema=False)
 
     def page(path: str) -> Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]:
         return lambda handler: router.get(path)(failing_softly(handler, renderer))

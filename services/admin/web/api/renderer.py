@@ -4,6 +4,7 @@ A page is rendered whole when it is opened. Its live part (`partial`) is asked f
 something has changed, and the same address answers with that part alone.
 """
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -50,6 +51,11 @@ class Pages:
     clock: Clock
     has_password: bool
     document: dict[str, Any]
+
+
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
+ERRORS: Final = {404: ("Not found", "There is no such page.")}
+"""What a page says of an error, where that is not what programs are told."""
 
 
 class Renderer:
@@ -123,6 +129,28 @@ def with_query(request: Request, changes: dict[str, Any]) -> str:
     added = [(key, str(value)) for key, value in changes.items() if value is not None]
     query = urlencode([*kept, *added])
     return f"{request.url.path}?{query}" if query else request.url.path
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser is to show what comes: it asks for a page, and not for what programs read."""
+    programs = request.url.path.startswith(("/api/", "/r/", "/static/"))
+    return request.method == "GET" and not programs and "text/html" in request.headers.get("accept", "")
+
+
+def on_a_page(handler: ErrorHandler, renderer: Renderer) -> ErrorHandler:
+    """Let a browser show what a handler of errors says to programs as JSON."""
+
+    async def shown(request: Request, error: Exception) -> Response:
+        answer = await handler(request, error)
+        if not wants_page(request):
+            return answer
+        title, message = ERRORS.get(answer.status_code) or (
+            "That did not work",
+            json.loads(bytes(answer.body))["error"],
+        )
+        return renderer.page(request, "error.html", answer.status_code, title=title, message=message)
+
+    return shown
 
 
 def failing_softly(
