@@ -82,7 +82,7 @@ class Archive:
         """Whether it is known, without reading its record, that a task is another's."""
         return self._index.is_anothers(task, owner)
 
-    async def look_in_vain(self) -> None:
+    async def read_nothing(self) -> None:
         """Take as long as for a task that is not here. Raises BusFailed."""
         await self._ended.get(NO_TASK)
 

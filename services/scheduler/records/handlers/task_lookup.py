@@ -36,12 +36,12 @@ class TaskLookup:
     async def find(self, task: TaskId, owner: Owner | None = None) -> TaskRecord:
         """Find a task for whoever asks, active or ended. Raises NotFound, Removed, BusFailed."""
         if owner is not None and task not in self.index.tasks and self.archive.is_anothers(task, owner):
-            await self.archive.look_in_vain()  # as for one that is unknown: how long that takes must not tell
+            await self.archive.read_nothing()  # as for one that is unknown: how long that takes must not tell
             raise await self.missing(task, owner)
         found = await self.lookup(task)
         if found is not None and not (owner is None or may_touch(owner, found.task.owner)):
             if not found.archived:
-                await self.archive.look_in_vain()
+                await self.archive.read_nothing()
             found = None
         if found is None or found.task.removed:
             raise await self.missing(task, owner)
