@@ -111,6 +111,12 @@ async def test_other_answers_about_ranges_are_passed_on(
     assert (await proxy.ask("GET", ZIP))[0] == int(status[:3])
 
 
+async def test_what_does_not_exist_is_answered_as_the_table_for_clients_says(proxy: ProxyUnderTest, node: Node) -> None:
+    paths = (f"/task/{TASK}", f"/task/{TASK}/", f"/task/{TASK}/xyz")
+    assert [(await proxy.ask("GET", path))[0] for path in paths] == [200, 200, 404]
+    assert b" 400 " in (await proxy.raw(b"FOO /info HTTP/1.1\r\nhost: x\r\n\r\n")).splitlines()[0]
+
+
 async def test_head_announces_the_length_and_sends_nothing(
     proxy: ProxyUnderTest, script: ScriptedNode, node: Node
 ) -> None:

@@ -25,6 +25,8 @@ LONGEST_COUNT: Final = 2048
 """Characters of an address."""
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are the IPv4 address."""
+NOT_PUBLIC: Final = (ipaddress.IPv6Network("3fff::/20"), ipaddress.IPv4Network("168.63.129.16/32"))
+"""What looks public to `ipaddress`: documentation (RFC 9637), and the host of a virtual machine at Azure, who tells it its settings and certificates."""
 HOST: Final = re.compile(r"[0-9a-z_.-]+")
 KEPT: Final = "!$%&'()*+,/:;=?@[]~"
 """What stays as it is in the path and the query of a request; a per cent sign because it may be escaped already."""
@@ -122,12 +124,13 @@ def carried(address: Address) -> Address:
 
 def kind_of(address: Address) -> str:
     """Say what is special about an address; empty: it is anybody's."""
+    is_listed = any(address in network for network in NOT_PUBLIC)
     kinds = {
         "an unspecified address": address.is_unspecified,
         "a loopback address": address.is_loopback,
         "a link-local address": address.is_link_local,
         "a multicast address": address.is_multicast,
         "an address of a private network": address.is_private or getattr(address, "is_site_local", False),
-        "an address that is not public": address.is_reserved or not address.is_global,
+        "an address that is not public": is_listed or address.is_reserved or not address.is_global,
     }
     return next((kind for kind, is_so in kinds.items() if is_so), "")
