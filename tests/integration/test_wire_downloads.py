@@ -108,7 +108,20 @@ async def test_other_answers_about_ranges_are_passed_on(
 ) -> None:
     script.say(ASSET, f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
 
-    assert (await proxy.ask("GET", ZIP))[0] == int(status[:3])
+    asked = {"range": "bytes=9-", "if-none-match": '"x"'}
+    assert (await proxy.ask("GET", ZIP, headers=asked))[0] == int(status[:3])
+
+
+@pytest.mark.parametrize("status", ["206 Partial Content", "416 Range Not Satisfiable", "304 Not Modified"])
+async def test_a_part_or_nothing_that_nobody_asked_for_is_a_refusal(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, status: str
+) -> None:
+    said = f"HTTP/1.1 {status}\r\ncontent-range: bytes 0-4/99999999999999999999999\r\ncontent-length: 0\r\n\r\n"
+    script.say(ASSET, said.encode())
+    script.say("/index.html", said.encode())
+
+    assert (await proxy.ask("GET", ZIP))[0] == 502
+    assert await proxy.raw(b"GET /index.html HTTP/1.1\r\nhost: x\r\n\r\n") == b""
 
 
 async def test_what_does_not_exist_is_answered_as_the_table_for_clients_says(proxy: ProxyUnderTest, node: Node) -> None:
@@ -289,7 +302,10 @@ async def test_sixteen_ranges_at_once_are_each_right(proxy: ProxyUnderTest, scri
     for n in range(16):
         script.say(f"{ASSET}{n}.bin", response(bytes([n]) * 300_000, "206 Partial Content", *ZIP_LINES))
 
-    answers = await asyncio.gather(*(proxy.ask("GET", f"/task/{TASK}/download/{n}.bin") for n in range(16)))
+    asked = {"range": "bytes=0-299999"}
+    answers = await asyncio.gather(
+        *(proxy.ask("GET", f"/task/{TASK}/download/{n}.bin", headers=asked) for n in range(16))
+    )
 
     assert [(status, body == bytes([n]) * 300_000) for n, (status, _, body) in enumerate(answers)] == [(206, True)] * 16
 

@@ -46,7 +46,7 @@ What a browser would run is said by us, too:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -62,12 +62,18 @@ ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 OK: Final = 200
-PASSED_ON: Final = frozenset((OK, 206, 304, 416))
 NOT_THERE: Final = frozenset((403, 404))
 """A bucket that may not be listed says 403 of what it does not have."""
 
 PARTIAL: Final = 206
 NOT_SATISFIABLE: Final = 416
+ANSWERS_TO: Final[Mapping[int, tuple[bytes, ...]]] = {
+    OK: (),
+    PARTIAL: (b"range",),
+    304: (b"if-none-match", b"if-modified-since"),
+    NOT_SATISFIABLE: (b"range",),
+}
+"""What passes to clients, and which lines of a request it answers: a part or nothing would pass for the whole with a client that asked for the whole."""
 RANGE: Final = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
 OF_THE_WHOLE: Final = frozenset((b"content-length", b"content-range", b"content-md5", b"digest", b"content-digest"))
 
@@ -177,9 +183,15 @@ def address(prefix: str, attempt: Attempt, asset: str) -> str:
     return f"{prefix.rstrip('/')}/{attempt.node_task_id}/{quote(ALIASES.get(asset, asset))}"
 
 
-def seen(status: int) -> StorageAnswer:
+def passes(status: int, asked: Sequence[Header]) -> bool:
+    """Whether an answer tells of a result, and is one to what was asked."""
+    lines = ANSWERS_TO.get(status)
+    return lines is not None and (not lines or any(find(asked, name) is not None for name in lines))
+
+
+def seen(status: int, asked: Sequence[Header] = ()) -> StorageAnswer:
     """Judge the answer to a question for a result."""
-    if status in PASSED_ON:
+    if passes(status, asked):
         return StorageAnswer.THERE
     return StorageAnswer.MISSING if status in NOT_THERE else StorageAnswer.TROUBLE
 

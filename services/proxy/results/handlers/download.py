@@ -4,7 +4,7 @@ A place that does not answer is passed over while there is another; only the las
 a success. An address with a signature opens what it names: it goes to this one client and into no log.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +20,7 @@ from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.http1.lines import Header
 from clusterodm.services.proxy.cluster import core as rented
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.exchange.nodeodm_api import no_route
@@ -124,13 +125,13 @@ class Results:
         storage, path = storage_and_path(url)
         call = NodeRequest(wanted.method, path, self._relay.timeouts, headers=for_node(wanted.headers))
         async with self._storages.ask(storage, call) as reply:
-            require(reply.status)
+            require(reply.status, call.headers)
             yield Relayed(reply.status, of_result(reply.headers), reply.chunks(), reply)
 
 
-def require(status: int) -> None:
+def require(status: int, asked: Sequence[Header] = ()) -> None:
     """Raise NoResult, NodeRefused for what is no result."""
-    match seen(status):
+    match seen(status, asked):
         case StorageAnswer.MISSING:
             raise NoResult(INVALID_ASSET)
         case StorageAnswer.TROUBLE:

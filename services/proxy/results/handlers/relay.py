@@ -31,10 +31,12 @@ from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from clusterodm.services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
 from clusterodm.services.proxy.results.core import (
+    ANSWERS_TO,
     ByteRange,
     for_node,
     of_page,
     of_result,
+    passes,
     span_wanted,
 )
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
@@ -45,7 +47,6 @@ ERROR_LIMIT_BYTES: Final = 64 * 1024
 """A JSON answer that is longer is a result, not an error."""
 OK: Final = 200
 NOT_FOUND: Final = 404
-PASSED_ON: Final = frozenset((OK, 206, 304, 416))
 SERVER_ERROR: Final = 500
 
 
@@ -120,7 +121,8 @@ class Relay:
             wanted.method, wanted.path, PAGE_TIMEOUTS, with_token=False, headers=for_node(wanted.headers)
         )
         async with self._nodes.ask(node, call) as reply:
-            if reply.status >= SERVER_ERROR:
+            unasked = reply.status in ANSWERS_TO and not passes(reply.status, call.headers)
+            if unasked or reply.status >= SERVER_ERROR:
                 raise NodeRefused(f"{node.name} answered with status {reply.status}")
             yield Relayed(reply.status, of_page(reply.headers), reply.chunks(), reply)
 
@@ -135,7 +137,7 @@ class Relay:
         """Tell a result from an excuse."""
         if reply.status == NOT_FOUND:
             raise NoResult("Invalid asset")
-        if reply.status not in PASSED_ON:
+        if not passes(reply.status, call.headers):
             raise NodeRefused(f"The node answered with status {reply.status}")
         if reply.status != OK or not may_be_error(reply.headers):
             return reply.chunks()

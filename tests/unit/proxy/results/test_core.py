@@ -62,9 +62,9 @@ def test_places_are_tried_in_their_order(given: Task, prefix: str, node_known: b
     ("status", "meaning"),
     [
         pytest.param(200, StorageAnswer.THERE, id="a file"),
-        pytest.param(206, StorageAnswer.THERE, id="a part of it"),
-        pytest.param(304, StorageAnswer.THERE, id="not modified"),
-        pytest.param(416, StorageAnswer.THERE, id="beyond its end"),
+        pytest.param(206, StorageAnswer.TROUBLE, id="a part that nobody asked for"),
+        pytest.param(304, StorageAnswer.TROUBLE, id="not modified, and nobody has it"),
+        pytest.param(416, StorageAnswer.TROUBLE, id="beyond its end, and nobody asked for a part"),
         pytest.param(404, StorageAnswer.MISSING, id="no such key"),
         pytest.param(403, StorageAnswer.MISSING, id="a bucket that does not say what it has"),
         pytest.param(301, StorageAnswer.TROUBLE, id="another region"),
@@ -74,6 +74,21 @@ def test_places_are_tried_in_their_order(given: Task, prefix: str, node_known: b
 )
 def test_only_a_file_that_is_there_counts(status: int, meaning: StorageAnswer):
     assert seen(status) is meaning
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "meaning"),
+    [
+        pytest.param(206, b"range", StorageAnswer.THERE, id="a part"),
+        pytest.param(416, b"range", StorageAnswer.THERE, id="beyond its end"),
+        pytest.param(304, b"if-none-match", StorageAnswer.THERE, id="the one that the client has"),
+        pytest.param(304, b"if-modified-since", StorageAnswer.THERE, id="not modified since"),
+        pytest.param(304, b"range", StorageAnswer.TROUBLE, id="a part was asked for"),
+        pytest.param(206, b"if-none-match", StorageAnswer.TROUBLE, id="the whole was asked for"),
+    ],
+)
+def test_a_part_or_nothing_counts_for_whom_asked_for_that(status: int, line: bytes, meaning: StorageAnswer):
+    assert seen(status, [(line, b"x")]) is meaning
 
 
 @pytest.mark.parametrize(
