@@ -23,7 +23,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
-from clusterodm.libs.common.bus.connection import Absence, NatsDenials, close, open_client, shutting_down
+from clusterodm.libs.common.bus.connection import (
+    PING_EVERY_S,
+    UNANSWERED_PINGS_COUNT,
+    Absence,
+    NatsDenials,
+    close,
+    open_client,
+    shutting_down,
+)
 from clusterodm.libs.common.bus.endpoints import OUT_OF_A_STREAM, decoded, hand_over
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.keeper import StreamKeeper
@@ -63,7 +71,8 @@ Value = TypeVar("Value")
 NOT_NEEDED_WAIT_S: Final = 1.0
 """For a bucket that may be lost, and that another service makes: nothing is kept waiting for it, as by a scheduler of an earlier version."""
 RETRY_S: Final = 0.1
-PING_TIMEOUT_S: Final = 5
+PING_TIMEOUT_S: Final = PING_EVERY_S * (UNANSWERED_PINGS_COUNT + 1) + 2
+"""Longer than the connection lasts without an answer: nats-py reads no more when a pong comes for a ping that was given up."""
 EVENTS_LOST: Final = counter(
     "clusterodm_bus_events_lost_total", "Events that could not be published: NATS was away", "event"
 )
@@ -136,7 +145,7 @@ class NatsBus:
     async def ping_s(self) -> float:
         """Ask NATS for a sign of life; see ports.Bus."""
         began = monotonic_s()
-        try:  # a ping that is cancelled breaks nats-py's reading at the next pong
+        try:  # a ping that is cancelled is given up, too
             await asyncio.shield(self._client.flush(timeout=PING_TIMEOUT_S))
         except NATS_ERRORS as error:
             raise BusFailed(f"no answer to a ping: {type(error).__name__}") from None
