@@ -33,7 +33,7 @@ from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.console import OwnLines, own_lines
 from clusterodm.libs.common.model.cluster import ClusterSummary
-from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState
+from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState, percent, whole_ms
 from clusterodm.services.proxy.exchange.nodeodm_api import API_VERSION
 
 ENDED_CODES: Final = {
@@ -119,6 +119,7 @@ def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
         "dateCreated": created_at_ms(task),
         "processingTime": whole_ms(said.get("processingTime")),
         "status": status(task, code_of(task, code)),
+        **({"progress": percent(said["progress"])} if "progress" in said else {}),
         **({"imagesCount": images_count(task)} if hides_images(task) and not has_count(said) else {}),
     }
 
@@ -162,11 +163,6 @@ def busy_ms(task: Task, now_ms: WallMs) -> int:
 def short(number: float) -> float:
     """Write a whole number without a fraction, as JavaScript does."""
     return int(number) if number.is_integer() else number
-
-
-def whole_ms(value: Any) -> int:
-    """Make a node's processingTime the integer that clients need."""
-    return int(value) if isinstance(value, int | float) else -1
 
 
 # --- its console ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, percent, whole_ms
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
@@ -116,8 +116,8 @@ def known_of(known: LastKnown | None, observation: ObservedTask, now_ms: WallMs)
     return LastKnown(
         code=observation.code,
         error=observation.error,
-        progress=observation.progress,
-        processing_time_ms=observation.processing_time_ms,
+        progress=float(percent(observation.progress)),
+        processing_time_ms=whole_ms(observation.processing_time_ms),
         options=observation.options,
         images_count=observation.images_count,
         console_count=count,

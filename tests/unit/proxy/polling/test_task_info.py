@@ -102,6 +102,21 @@ def test_whole_percents_are_written_without_a_fraction() -> None:
     assert msgspec.json.encode(known_info(task(TaskState.COMPLETED), 0)["progress"]) == b"100"
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [(1e308, 100), (10**400, 100), (-3, 0), (True, 0), ("x", 0), (None, 0), (float("inf"), 100), (4.5, 4.5), (97, 97)],
+)
+def test_a_nodes_progress_is_shown_as_a_number_within_0_and_100(said: Any, shown: float) -> None:
+    info = node_info(task(TaskState.RUNNING), {"status": {"code": 20}, "progress": said}) or {}
+    assert (info["progress"], type(info["progress"]) is bool) == (shown, False)
+
+
+@pytest.mark.parametrize(("said", "shown"), [(1e308, -1), (float("inf"), -1), (-(10**400), -1), (7.9, 7), ("7", -1)])
+def test_a_nodes_time_is_shown_as_milliseconds_that_a_clock_can_say(said: Any, shown: int) -> None:
+    info = node_info(task(TaskState.RUNNING), {"status": {"code": 20}, "processingTime": said}) or {}
+    assert info["processingTime"] == shown
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -131,6 +146,7 @@ def test_whatever_a_node_says_no_client_sees_an_error_or_a_code_that_does_not_ex
     assert info["status"]["code"] in {10, 20, 30, 40, 50}
     assert type(info["processingTime"]) is int
     assert type(info["dateCreated"]) is int
+    assert 0 <= info.get("progress", 0) <= 100
     msgspec.json.encode(info)
 
 

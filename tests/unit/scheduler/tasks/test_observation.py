@@ -25,6 +25,17 @@ KNOWN = LastKnown(
 )
 
 
+@pytest.mark.parametrize(("said", "kept"), [(1e308, 100), (-1e308, 0), (float("inf"), 100), (10**400, 100), (4.5, 4.5)])
+def test_the_progress_that_is_kept_is_within_0_and_100(said: float, kept: float):
+    assert known_of(None, ObservedTask(StatusCode.RUNNING, progress=said), NOW_MS).progress == kept
+
+
+@pytest.mark.parametrize(("said", "kept"), [(10**308, -1), (-(10**308), -1), (0, 0), (86_400_000, 86_400_000)])
+def test_a_time_that_no_clock_says_is_not_kept(said: int, kept: int):
+    observed = ObservedTask(StatusCode.RUNNING, processing_time_ms=said)
+    assert known_of(None, observed, NOW_MS).processing_time_ms == kept
+
+
 @pytest.mark.parametrize(
     ("age_s", "expected_s"),
     [
