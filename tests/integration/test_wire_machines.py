@@ -15,6 +15,7 @@ from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishRep
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
+from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 from tests.proxies import ProxyUnderTest, running_proxy
 from tests.waiting import until
@@ -84,28 +85,28 @@ def refused_count(call: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("node_task", "query", "status"),
+    ("node_task", "query", "counts"),
     [
-        pytest.param(SECOND, f"?token={OWN}", 200, id="the machine itself"),
-        pytest.param(SECOND, "", 401, id="nobody says who"),
-        pytest.param(SECOND, f"?token={WRONG}", 403, id="a wrong secret"),
-        pytest.param(SECOND, "?token=clients-token", 403, id="a client's token"),
-        pytest.param(STATIC, "", 200, id="a node without machine"),
-        pytest.param(STATIC, "?token=anything", 200, id="a node without machine, and a token"),
-        pytest.param(FIRST, "", 200, id="an attempt before, on a node without machine"),
-        pytest.param(NodeTaskId("unknown"), "", 200, id="a task that is not known here"),
+        pytest.param(SECOND, f"?token={OWN}", True, id="the machine itself"),
+        pytest.param(SECOND, "", False, id="nobody says who"),
+        pytest.param(SECOND, f"?token={WRONG}", False, id="a wrong secret"),
+        pytest.param(SECOND, "?token=clients-token", False, id="a client's token"),
+        pytest.param(STATIC, "", True, id="a node without machine"),
+        pytest.param(STATIC, "?token=anything", True, id="a node without machine, and a token"),
+        pytest.param(FIRST, "", True, id="an attempt before, on a node without machine"),
+        pytest.param(NodeTaskId("unknown"), "", True, id="a task that is not known here"),
     ],
 )
 async def test_a_webhook_counts_with_the_secret_of_its_machine(
-    proxy: ProxyUnderTest, heard: list[NodeTaskId], node_task: NodeTaskId, query: str, status: int
+    proxy: ProxyUnderTest, heard: list[NodeTaskId], node_task: NodeTaskId, query: str, counts: bool
 ):
     before = refused_count("webhook")
     with structlog.testing.capture_logs() as lines:
         found, said = await report(proxy, node_task, query)
-    assert (found, list(said)) == (status, ["ok"] if status == 200 else ["error"])
-    assert heard == ([node_task] if status == 200 else [])
-    assert refused_count("webhook") - before == (status != 200)
-    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["webhook.refused"] * (status != 200)
+    assert (found, said) == (200, {"ok": True})  # a stranger does not learn what is on machines
+    assert heard == ([node_task] if counts else [])
+    assert refused_count("webhook") - before == (not counts)
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["webhook.refused"] * (not counts)
     assert not any(secret in repr(lines) + repr(said) for secret in (OWN, WRONG, "clients-token"))
 
 
@@ -136,3 +137,37 @@ async def test_a_machine_of_yesterday_has_no_lease(proxy: ProxyUnderTest):
     await (await proxy.bus.bucket(MACHINES)).delete("m")
     await until(lambda: proxy.cluster.machine(MachineId("m")) is None)
     assert (await proxy.json("GET", f"/machine/lease?token={OWN}"))[0] == 403
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes that requests had in memory, each time that one took more."""
+    sizes, keep = [0], RequestContext.keep
+
+    def recorded(exchange: RequestContext, kept_bytes: int) -> None:
+        sizes.append(kept_bytes)
+        keep(exchange, kept_bytes)
+
+    monkeypatch.setattr(RequestContext, "keep", recorded)
+    return sizes
+
+
+@pytest.mark.parametrize("path", ["/machine/boot-output", "/machine/boot-log"])
+@pytest.mark.parametrize("query", ["", f"?token={WRONG}"])
+async def test_nothing_is_kept_of_what_a_stranger_says_of_a_boot(
+    proxy: ProxyUnderTest, kept: list[int], path: str, query: str
+):
+    for size_bytes in (3_000, 100_000):
+        assert (await proxy.json("POST", path + query, b"x" * size_bytes))[0] == 403
+    assert max(kept) == 0
+
+
+@pytest.mark.parametrize("size_bytes", [1_000, 100_000, 3_000_000])
+async def test_of_a_long_webhook_the_beginning_is_kept_and_counts(
+    proxy: ProxyUnderTest, kept: list[int], heard: list[NodeTaskId], size_bytes: int
+):
+    body = b'{"uuid":"%s","images":["%s"]}' % (STATIC.encode(), b"x" * size_bytes)
+    assert await proxy.json("POST", "/commit", body) == (200, {"ok": True})
+    assert heard == [STATIC]
+    assert await proxy.json("POST", "/commit", b"[" * size_bytes) == (200, {"error": "Malformed /commit request"})
+    assert max(kept) <= 17_000

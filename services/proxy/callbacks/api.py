@@ -1,8 +1,11 @@
 """What nodes and machines send.
 
+Anybody may call these addresses, so little of a body is kept: of a webhook the beginning, and of a machine's words nothing before its secret is judged.
+
 `/commit` when a task has ended, `/machine/lease` to live on, `/machine/boot-output` while booting, `/machine/boot-log` when that has failed.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -16,15 +19,12 @@ from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import MALFORMED_COMMIT
 from clusterodm.services.proxy.exchange.request import RequestContext
 
-COMMIT_LIMIT_BYTES: Final = 1024 * 1024
-"""A node's webhook brings the whole list of images along; one that is longer still is taken without a look, it is a hint only.
-
-Anybody may send one, and what anybody may send is short.
-"""
+COMMIT_BEGINNING_BYTES: Final = 16 * 1024
+"""A node's webhook brings the whole list of images along, behind the id: of one that is longer only the beginning is looked at."""
+LONG_COMMIT: Final = re.compile(rb'\s*\{\s*"uuid"\s*:\s*"([\w-]{1,100})"')
 BOOT_LOG_LIMIT_BYTES: Final = 4096
 BOOT_OUTPUT_LIMIT_BYTES: Final = 32 * 1024
 TOO_LARGE: Final = 413
-UNAUTHORIZED: Final = 401
 FORBIDDEN: Final = 403
 GONE: Final = 410
 
@@ -43,27 +43,33 @@ class CallbackRoutes:
         self._stall_s = stall_s
 
     async def task_finished(self, exchange: RequestContext) -> None:
-        """Take what a node reports; of a machine only with the machine's own secret."""
-        body = await exchange.body(COMMIT_LIMIT_BYTES, self._stall_s)
-        if body is None:
-            await exchange.drain()
-            await exchange.json({"ok": True})
-            return
+        """Take what a node reports; of a machine only with the machine's own secret, and the answer does not tell of what is on machines."""
         try:
-            said = decode_json(body, FinishReport, limit_bytes=COMMIT_LIMIT_BYTES)
+            said = finish_report(await self._beginning(exchange))
         except Malformed:
             await exchange.json({"error": MALFORMED_COMMIT})
             return
-        decision = CallbackDecision.WELCOME
         if said.uuid:
-            decision = await self._callbacks.finished(NodeTaskId(said.uuid), exchange.token)
-        await answer(exchange, decision, UNAUTHORIZED)
+            await self._callbacks.finished(NodeTaskId(said.uuid), exchange.token)
+        await exchange.json({"ok": True})
+
+    async def _beginning(self, exchange: RequestContext) -> bytes:
+        """Read a body; of a long one keep the first COMMIT_BEGINNING_BYTES + 1."""
+        read = bytearray()
+        async for piece in exchange.chunks(self._stall_s):
+            read += piece[: COMMIT_BEGINNING_BYTES + 1 - len(read)]
+            exchange.keep(len(read))
+            if len(read) > COMMIT_BEGINNING_BYTES:
+                break
+        if len(read) > COMMIT_BEGINNING_BYTES:
+            await exchange.drain()
+        return bytes(read)
 
     async def boot_failed(self, exchange: RequestContext) -> None:
         """Take the last lines of a machine whose boot has failed."""
         body = await self._body(exchange, BOOT_LOG_LIMIT_BYTES)
         if body is not None:
-            await answer(exchange, await self._callbacks.boot_failed(exchange.token, body), FORBIDDEN)
+            await answer(exchange, await self._callbacks.boot_failed(exchange.token, body))
 
     async def boot_output(self, exchange: RequestContext) -> None:
         """Take the last lines of a machine that boots; `from_line` says which is the first of them."""
@@ -71,10 +77,15 @@ class CallbackRoutes:
         if body is not None:
             first_line = line_number(exchange.query.get("from_line", [""])[0])
             decision = await self._callbacks.boot_output(exchange.token, body, first_line)
-            await answer(exchange, decision, FORBIDDEN)
+            await answer(exchange, decision)
 
     async def _body(self, exchange: RequestContext, limit_bytes: int) -> bytes | None:
-        """Read a short body; None: it is longer, and that was answered."""
+        """Read a short body of a machine that is wanted; None: it is longer, or of somebody else, and that was answered."""
+        decision = self._callbacks.heard(exchange.token)
+        if decision is not CallbackDecision.WELCOME:
+            await exchange.drain()
+            await answer(exchange, decision)
+            return None
         body = await exchange.body(limit_bytes, self._stall_s)
         if body is None:
             await exchange.drain()
@@ -83,16 +94,25 @@ class CallbackRoutes:
 
     async def renew_lease(self, exchange: RequestContext) -> None:
         """Let a machine live on."""
-        await answer(exchange, self._callbacks.wanted(exchange.token), FORBIDDEN)
+        await answer(exchange, self._callbacks.wanted(exchange.token))
 
 
-async def answer(exchange: RequestContext, decision: CallbackDecision, nameless_status: int) -> None:
+def finish_report(body: bytes) -> FinishReport:
+    """Read a webhook's body, or the beginning of a long one. Raises Malformed."""
+    if len(body) <= COMMIT_BEGINNING_BYTES:
+        return decode_json(body, FinishReport)
+    found = LONG_COMMIT.match(body)
+    if found is None:
+        raise Malformed("the id is not at its beginning")
+    return FinishReport(found[1].decode())
+
+
+async def answer(exchange: RequestContext, decision: CallbackDecision) -> None:
     """Say to a machine that it is heard, or why not; one that is to go must not take it for a mistake."""
     if decision is CallbackDecision.WELCOME:
         await exchange.json({"ok": True})
     else:
-        status = {CallbackDecision.NAMELESS: nameless_status, CallbackDecision.OVER: GONE}.get(decision, FORBIDDEN)
-        await exchange.json({"error": decision.value}, status)
+        await exchange.json({"error": decision.value}, GONE if decision is CallbackDecision.OVER else FORBIDDEN)
 
 
 def open_callbacks(bus: Bus, cluster: Cluster, stall_s: float) -> CallbackRoutes:

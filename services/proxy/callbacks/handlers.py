@@ -62,6 +62,10 @@ class MachineCallbacks:
             )
         return decision
 
+    def heard(self, secret: str) -> CallbackDecision:
+        """Say whether a machine is listened to that wants to tell of its boot. Raises BusFailed."""
+        return self._reporting(secret)[0]
+
     def _reporting(self, secret: str) -> tuple[CallbackDecision, Machine | None]:
         """Say what to answer to a machine that tells of its boot, and which it is; None: it is not to be listened to. Raises BusFailed."""
         self._require_knowledge()
