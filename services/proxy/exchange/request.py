@@ -259,10 +259,10 @@ class RequestContext:
         size_bytes = 0
         try:
             async with asyncio.timeout(DRAIN_S):
-                async for chunk in self.chunks(DRAIN_S):
-                    size_bytes += len(chunk)
-                    if size_bytes > DRAIN_LIMIT_BYTES:
-                        return
+                self._waited_s, self._came_bytes = 0.0, 0
+                while size_bytes <= DRAIN_LIMIT_BYTES and (piece := await self.piece(DRAIN_S)) is not None:
+                    size_bytes += len(piece)
+                    del piece  # a name that lives on would keep it until the next one comes
         except (TimeoutError, BodyStalled):
             return
 
