@@ -72,7 +72,7 @@ class BootedProvider:
         self._remove_again_s = REMOVE_AGAIN_POLLS * poll_s
         self._sleep = sleep
         self._instant = instant
-        self._listens = listens or listening
+        self._listens = listens or answering
 
     def __repr__(self) -> str:
         """Show the vendor."""
@@ -278,12 +278,15 @@ def understood(otherwise: Trouble = Trouble.RETRYABLE) -> Iterator[None]:
         raise ProviderFailed(f"its answer was not understood ({type(error).__name__})", otherwise) from error
 
 
-async def listening(address: str, port: int) -> bool:
-    """Whether a connection to this port comes about."""
+async def answering(address: str, port: int) -> bool:
+    """Whether somebody answers HTTP there. A connection alone says nothing: Docker accepts it before the node in the container does."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(address, port)
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write(b"GET /info HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+                return bool(await reader.read(1))
+            finally:
+                writer.close()
     except (OSError, TimeoutError):
         return False
-    writer.close()
-    return True
