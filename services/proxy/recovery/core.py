@@ -6,8 +6,9 @@ from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.proxy.cluster.ports import Standing
 from clusterodm.services.proxy.spool.core.history import Holding, is_behind
 
-HOLDER_START_S: Final = 10.0
-"""How long after a new connection to NATS an upload owner that does not answer is waited for: it may start as we do. Then it is away."""
+HOLDER_START_S: Final = 7.0
+"""How long after a new connection to NATS an upload owner that does not answer is waited for: it may start as we do. Then it is away. Polls are held
+for longer (cluster/handlers/confirming.HOLD_S), so none is cut off for this alone."""
 SETTLE_S: Final = 60.0
 """How long the proxies of a cluster take to submit again what they hold, and to report what they do not have, at most."""
 

@@ -1,6 +1,7 @@
 """Whatever fails at whichever step, and however the provider's list lies: nothing of ours is left, and what it cost is counted."""
 
 import asyncio
+import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,6 +48,8 @@ COMPARE_TURNS = 6
 MOST_LIE_S = 40
 SLACK_MS = (MOST_LIE_S + 2 * COMPARE_TURNS * TURN_MS // 1000 + 60) * 1000
 """A machine may count for so long after it has gone: the list shows it still, and the tries to destroy it have pauses."""
+REMOVAL = re.compile("delete|destroy|remove|rm|terminate|kill")
+"""Steps whose failures may leave open whether, and when, a machine has gone."""
 EXACT_MS = TURN_MS
 """Where it is known when the provider took the removal: so far the clock may turn while a call is answered."""
 HONEST_COMPARISONS = 12
@@ -334,17 +337,20 @@ async def play(
             await stage.turn(2 * COMPARE_TURNS)
             assert world.machines() == before, "what has ended stays so"
             for machine in before:
-                check_bill(world, machine)
+                check_bill(world, machine, removals_fail=any(REMOVAL.search(step) for step, _ in ordered))
             return [machine.id for machine in before if world.cloud.caused_ms(machine.id) is not None]
 
 
-def check_bill(world: World, machine: Machine) -> None:
-    """What a machine is said to have cost is what it has, give or take what it takes to see that it has gone."""
+def check_bill(world: World, machine: Machine, *, removals_fail: bool) -> None:
+    """What a machine is said to have cost is what it has, give or take what it takes to see that it has gone.
+
+    A removal that failed may have ended it all the same, or in part: then it is counted until one is taken.
+    """
     caused_ms, counted_ms = world.cloud.caused_ms(machine.id), age_ms(machine, world.now_ms)
     if caused_ms is None:
         assert cost(machine, world.now_ms) == 0
     else:
-        slack_ms = SLACK_MS if machine.removal_taken_at_ms is None else EXACT_MS
+        slack_ms = SLACK_MS if removals_fail or machine.removal_taken_at_ms is None else EXACT_MS
         assert caused_ms <= counted_ms <= caused_ms + slack_ms
 
 
