@@ -159,7 +159,8 @@ async def test_trailers_of_a_node_are_never_head_lines(proxy: ProxyUnderTest) ->
 
     status, headers, body = parse(answer)
     assert (status, body) == (200, b"zip")
-    assert headers.keys() == {"date", "content-type", "transfer-encoding", "connection"}
+    ours = {"x-content-type-options", "content-security-policy"}
+    assert headers.keys() == {"date", "content-type", "transfer-encoding", "connection"} | ours
 
 
 async def test_two_answers_of_a_node_are_one(proxy: ProxyUnderTest) -> None:

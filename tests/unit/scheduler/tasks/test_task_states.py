@@ -254,9 +254,10 @@ async def test_a_hint_during_a_look_has_the_task_looked_at_again_at_once():
         node.finishes(placed.node_task_id)
         await play.scheduler.tasks.tracker.hint(FinishReported(node_task_id=placed.node_task_id))
         node.gate.set()
-        for _ in range(300):
-            await asyncio.sleep(0)
-        assert play.task("one").state is TaskState.COMPLETED, "no timer has to run out first"
+        await until(
+            lambda: play.task("one").state is TaskState.COMPLETED,
+            what="the end, before any timer: the clock of the test stands still",
+        )
 
 
 # --- loss ----------------------------------------------------------------------------------------------------------
