@@ -24,11 +24,10 @@ from clusterodm.deploy.ancestors import ROOT, user_name, weaknesses
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.process.private_files import close, keep_private, mend
+from clusterodm.libs.common.tenancy import TOKENS_FILE
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"
-TOKENS_FILE: Final = "tokens.json"
-"""As `clusterodm token create` calls it."""
 SPOOL: Final = "spool"
 OURS: Final = frozenset((LOCK_FILE, CLUSTER_FILE, TOKENS_FILE, "nats", "demo", "autoscaler", "machines"))
 """What lies in a data directory, beside the spools."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from clusterodm.deploy import datadir
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
 from clusterodm.libs.common.hosts import bare, is_host
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.fields import Field
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX, parse
+from clusterodm.libs.common.tenancy import TOKENS_FILE
 from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings
@@ -108,7 +108,7 @@ def read(argv: Sequence[str]) -> UpSettings:
 
 def with_tokens(settings: UpSettings) -> UpSettings:
     """Take the tokens of the data directory (`clusterodm token create` writes them there), unless it is said who checks tokens."""
-    file = settings.data_dir / datadir.TOKENS_FILE
+    file = settings.data_dir / TOKENS_FILE
     if settings.tokens or settings.token or settings.cloud_provider != "local" or not file.exists():
         return settings
     return settings.changed(tokens=str(file.absolute()))

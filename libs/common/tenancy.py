@@ -29,6 +29,8 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 LIKE_A_DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 """How owners are called where nobody has a name: no tenant may be called so."""
+TOKENS_FILE: Final = "tokens.json"
+"""Its name in a data directory, where no other is given."""
 FILE_LIMIT_BYTES: Final = 16 << 20
 TOKENS_COUNT: Final = 100_000
 HIGHEST_WEIGHT: Final = 1_000

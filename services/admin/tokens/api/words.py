@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.process.lifecycle import now_ms
-from clusterodm.libs.common.tenancy import OptionLimit, limits_of
+from clusterodm.libs.common.tenancy import TOKENS_FILE, OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret, tokens_of_running
 from clusterodm.services.admin.tenants.core import date, rows, tenant_data, tenants_data, token_data
@@ -35,7 +35,6 @@ from clusterodm.services.admin.tokens.core import (
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1
 EXIT_USAGE: Final = 2
-FILE_NAME: Final = "tokens.json"
 
 Arguments = argparse.Namespace
 Act = Callable[[Arguments], int]
@@ -161,9 +160,9 @@ def path_of(given: Arguments) -> Path:
     if given.tokens:
         return Path(given.tokens)
     if given.data_dir:
-        return Path(given.data_dir) / FILE_NAME
+        return Path(given.data_dir) / TOKENS_FILE
     named = os.environ.get("CLUSTERODM_TOKENS", "")
-    return Path(named) if named else Path(os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / FILE_NAME
+    return Path(named) if named else Path(os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / TOKENS_FILE
 
 
 def changes_of(given: Arguments) -> dict[str, Any]:
