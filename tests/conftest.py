@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -13,6 +13,9 @@ from clusterodm.libs.common.bus.bus import NatsBus, connect
 from tests import order
 from tests.hanging import HangWatch
 from tests.nats import LEAVES_UNCLOSED, Interruptions, NatsServer
+
+if TYPE_CHECKING:
+    from tests.seaweed import Seaweed
 
 hypothesis.settings.register_profile("clusterodm", deadline=None)  # a slow computer is no counter-example
 hypothesis.settings.load_profile("clusterodm")
@@ -96,3 +99,12 @@ async def nats_bus(nats_url: str) -> AsyncIterator[NatsBus]:
     """A bus on a fresh nats-server."""
     async with connect(nats_url, "test") as bus:
         yield bus
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Seaweed]":
+    """An S3 server for the tests of a module."""
+    from tests.seaweed import Seaweed
+
+    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server

@@ -15,7 +15,7 @@ nobody has written down that there is one.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -43,12 +43,6 @@ LIVES = [
     pytest.param("docker", (SCHEDULER, AUTOSCALER), id="docker: both by turns"),
     pytest.param("command", (AUTOSCALER, SCHEDULER), id="command: both by turns"),
 ]
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 @pytest.mark.parametrize(("kind", "victims"), LIVES)

@@ -7,7 +7,6 @@ cloud has made one machine and has none, and no task was begun twice.
 """
 
 import asyncio
-from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -33,12 +32,6 @@ VICTIMS = (
     ((AUTOSCALER,), (SCHEDULER,)),
 )
 """What is killed at a step, by turns: those of one place together, one place after the other."""
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 async def test_lives_at_two_clouds_that_are_cut_at_every_step_leave_nothing_behind(tmp_path: Path, seaweed: Seaweed):

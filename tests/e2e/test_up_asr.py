@@ -25,12 +25,6 @@ NO_ANSWER = "no answer in 15 s"
 NOT_FOUND = "Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler."
 
 
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
 @pytest.fixture
 def docker_machine(tmp_path: Path) -> Iterator[DockerMachineSim]:
     with DockerMachineSim(tmp_path / "dm") as machines:

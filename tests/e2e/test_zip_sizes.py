@@ -1,7 +1,6 @@
 """Archives whose number of images nobody knows, on nodes that take only so many."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 IMAGES_COUNT = 7
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 def images(folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,12 +22,6 @@ pytestmark = [pytest.mark.slow]
 
 STEP_S = {"stand-in": 30, "real": 120}
 """How long a step may take: the real program waits as it does for a cloud."""
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 def command_lines() -> str:

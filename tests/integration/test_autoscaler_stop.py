@@ -9,7 +9,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,6 @@ pytestmark = [pytest.mark.slow, LEAVES_UNCLOSED]
 STOP_S = 8.0
 """Less than --stop-timeout-s, after which it would be ended by force."""
 FOR_EVER_S = 100.0
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 async def stopped(cluster: Cluster, service: str = "autoscaler") -> None:

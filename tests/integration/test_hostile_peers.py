@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.nodes.ports import NodeRequest
 from clusterodm.services.proxy.peers.adapters import PeerClient
 from clusterodm.services.proxy.peers.ports import ForwardedRequest
-from tests.proxies import ProxyUnderTest, ScriptedNode, parse, running_proxy
+from tests.proxies import ProxyUnderTest, ScriptedNode, parse
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -134,12 +133,6 @@ async def test_a_head_that_drips_fails_in_its_time_however_it_is_asked_for() -> 
             await sender.count_images(peer.node, ON_NODE)
 
     assert time.monotonic() - began_s < 3 * IN_TIME_S + 3
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
-    async with running_proxy(tmp_path / "spool") as proxy:
-        yield proxy
 
 
 async def download(proxy: ProxyUnderTest, *said: bytes) -> bytes:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.ports import free_port
-from tests.proxies import GET_INFO, ProxyUnderTest, parse, running_proxy
+from tests.proxies import GET_INFO, ProxyUnderTest, parse
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -94,12 +94,6 @@ http {{
 def needs(program: str) -> pytest.MarkDecorator:
     """Skip a test where a program is not installed."""
     return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
-    async with running_proxy(tmp_path / "spool") as proxy:
-        yield proxy
 
 
 async def output(*words: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -17,7 +17,7 @@ from clusterodm.libs.common.bus.layout import KEEPER
 from clusterodm.libs.common.messages.catalogue import catalogue
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, LIST_TASKS, ListTaskIds, ListTasks, TaskIds, TaskList
-from tests.nats_users import connected, nats_of_up
+from tests.nats_users import connected
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -26,13 +26,6 @@ LEASE_S = 5
 WORK_S = 0.0003
 IN_TIME_S = 10.0
 """For the answer to a request of a service, on a computer that does nothing else than to be flooded."""
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Where each user connects to."""
-    with nats_of_up(tmp_path_factory.mktemp("data")) as urls:
-        yield urls
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ import os
 import re
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from pathlib import Path
 
 import nats
@@ -21,19 +20,12 @@ from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, Placem
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId
 from tests.nats import LEAVES_UNCLOSED
-from tests.nats_users import EARLIER_TOKEN, connected, nats_of_up
+from tests.nats_users import EARLIER_TOKEN, connected
 from tests.waiting import until
 
 pytestmark = LEAVES_UNCLOSED  # what is refused while it connects, nats-py leaves open
 NODE = Node(id=NodeId("n"), hostname="h", port=1, token="s3cret")
 STORES = ("KV_nodes", "KV_tasks", "KV_secrets", "KV_autoscaler-secrets", "KV_leases")
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Where each user connects to."""
-    with nats_of_up(tmp_path_factory.mktemp("data")) as urls:
-        yield urls
 
 
 async def test_every_service_does_what_it_needs(urls: dict[str, str]) -> None:

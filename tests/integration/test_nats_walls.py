@@ -6,7 +6,7 @@ way is tried, with each user's own credentials.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NoReturn
 
 import nats.errors
@@ -44,13 +44,6 @@ STREAMS = [
     *(LEASES, EVENTS_STREAM, f"OBJ_{CONSOLES.name}"),
 ]
 CHANGES = ("CREATE", "UPDATE", "DELETE", "PURGE", "RESTORE", "SNAPSHOT", "MSG.DELETE", "LEADER.STEPDOWN", "PEER.REMOVE")
-
-
-@pytest.fixture(scope="module")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Where each user connects to."""
-    with nats_of_up(tmp_path_factory.mktemp("data")) as urls:
-        yield urls
 
 
 @pytest.fixture

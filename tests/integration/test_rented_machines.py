@@ -6,7 +6,6 @@ its secrets     are in no log, no event, no value that lies in NATS, no command 
 """
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -26,12 +25,6 @@ pytestmark = pytest.mark.slow
 
 IMAGES_COUNT = 30
 """So many stages make more lines than a record holds."""
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 @pytest.mark.parametrize("kind", KINDS)

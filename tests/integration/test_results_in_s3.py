@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -32,13 +32,12 @@ ORTHOPHOTO = os.urandom(1000)
 
 
 @pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        for bucket in ("results", PUBLIC_BUCKET):
-            server.client().put_object(Bucket=bucket, Key=f"{ON_NODE}/all.zip", Body=ZIP)
-            key = f"{ON_NODE}/odm_orthophoto/odm_orthophoto.tif"
-            server.client().put_object(Bucket=bucket, Key=key, Body=ORTHOPHOTO)
-        yield server
+def seaweed(seaweed: Seaweed) -> Seaweed:
+    for bucket in ("results", PUBLIC_BUCKET):
+        seaweed.client().put_object(Bucket=bucket, Key=f"{ON_NODE}/all.zip", Body=ZIP)
+        key = f"{ON_NODE}/odm_orthophoto/odm_orthophoto.tif"
+        seaweed.client().put_object(Bucket=bucket, Key=key, Body=ORTHOPHOTO)
+    return seaweed
 
 
 class Site:

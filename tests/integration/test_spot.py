@@ -26,12 +26,6 @@ pytestmark = [pytest.mark.slow]
 LEFT = {MachineState.DESTROYING, MachineState.GONE}
 
 
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
 @contextmanager
 def ec2(task_time_s: float) -> Iterator[tuple[Ec2Api, str]]:
     """EC2 with nodes, and an image that it has."""

@@ -1,7 +1,6 @@
 """A task that the autoscaler cannot or may not serve now says so to its user."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyodm
@@ -22,12 +21,6 @@ from tests.seaweed import Seaweed
 from tests.waiting import until
 
 pytestmark = [pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with Seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 async def console_says(task: pyodm.api.Task, words: str) -> str:

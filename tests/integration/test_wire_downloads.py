@@ -1,7 +1,6 @@
 """Downloads and pages: streamed as the node sends them, never a short or false success."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,7 @@ import pytest
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
-from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
+from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -20,18 +19,6 @@ ZIP = f"/task/{TASK}/download/all.zip"
 ZIP_LINES = ("content-type: application/zip", "content-disposition: attachment; filename=all.zip")
 BODY = bytes(range(256)) * 4096
 """1 MiB"""
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
-    async with running_proxy(tmp_path / "spool") as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def script() -> AsyncIterator[ScriptedNode]:
-    async with ScriptedNode().at_work() as node:
-        yield node
 
 
 @pytest.fixture

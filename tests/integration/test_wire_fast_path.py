@@ -29,12 +29,6 @@ async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
 
 
 @pytest.fixture
-async def script() -> AsyncIterator[ScriptedNode]:
-    async with ScriptedNode().at_work() as node:
-        yield node
-
-
-@pytest.fixture
 async def node(proxy: ProxyUnderTest, script: ScriptedNode) -> Node:
     script.say(f"/task/{ON_NODE}/info", response(msgspec.json.encode(SAYS)))
     return await proxy.scheduler.add_node("127.0.0.1", script.port)

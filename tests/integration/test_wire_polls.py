@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +12,7 @@ from clusterodm.libs.common.model.nodes import Node, OptionValue
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, Moment, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.cluster.handlers.confirming import HOLD_S, RETRIES
-from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
+from tests.proxies import ProxyUnderTest, ScriptedNode, response
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -31,18 +29,6 @@ SAYS: dict[str, Any] = {
     "imagesCount": 3,
     "progress": 42.5,
 }
-
-
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
-    async with running_proxy(tmp_path / "spool") as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def script() -> AsyncIterator[ScriptedNode]:
-    async with ScriptedNode().at_work() as node:
-        yield node
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ async def world() -> AsyncIterator[World]:
 
 
 @pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
 def cluster() -> FakeCluster:
     return FakeCluster()
 

@@ -57,11 +57,6 @@ def given(line: str) -> argparse.Namespace:
 
 
 @pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
 async def scheduler(bus: MemoryBus) -> AsyncIterator[FakeScheduler]:
     fake = FakeScheduler()
     fake.nodes = [node(1)]

@@ -53,11 +53,6 @@ RUNNING, WAITING = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff"), TaskId("6f961
 
 
 @pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
 async def scheduler(bus: MemoryBus) -> AsyncIterator[FakeScheduler]:
     fake = FakeScheduler()
     fake.nodes = [node(1), node(2, port=4002, has_token=True)]

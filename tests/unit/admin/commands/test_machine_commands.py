@@ -35,11 +35,6 @@ from tests.fake_autoscaler import FakeAutoscaler, machine
 
 
 @pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
 async def autoscaler(bus: MemoryBus) -> AsyncIterator[FakeAutoscaler]:
     fake = FakeAutoscaler()
     async with bus.serve("autoscaler", fake.handlers()):

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.buckets import SAMPLES
@@ -19,11 +17,6 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.watching.handlers import SILENT_TIMEOUT_S, STANDBYS_COUNT, TIMEOUT_S, Watched
 from clusterodm.services.admin.web.handlers.overview import OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
-
-
-@pytest.fixture
-def bus() -> MemoryBus:
-    return MemoryBus()
 
 
 async def said(_asked: GetOverview) -> ClusterOverview:

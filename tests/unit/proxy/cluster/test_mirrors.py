@@ -44,11 +44,6 @@ def task(name: str, committed_at_ms: int = 1, **values: Any) -> Task:
 
 
 @pytest.fixture
-async def bus() -> MemoryBus:
-    return MemoryBus()
-
-
-@pytest.fixture
 async def cluster(bus: MemoryBus) -> AsyncIterator[ClusterMirror]:
     async with mirrored(bus) as cluster:
         await until(lambda: cluster.ready)

@@ -1,7 +1,6 @@
 """Nodes that answer with errors: what breaks is sent again, what is in doubt is proven, and what is given up leaves nothing there."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,13 +19,6 @@ FIRST = NodeTaskId(f"{TASK}#1")
 
 def errors(number: int = 1) -> list[Exception]:
     return [NodeErred("n1:3000 answered with status 500") for _ in range(number)]
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World()
-    async with made.bus.serve("scheduler", made.scheduler.handlers):
-        yield made
 
 
 async def everything_arrives(world: World, forwarder: Forwarder) -> None:

@@ -1,22 +1,11 @@
 """How a proxy asks for slots: one question for all tasks that wait, and quick ones about those it does not know about."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from tests.forwarding import QUICK, World
 from tests.waiting import until
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World()
-    async with made.bus.serve("scheduler", made.scheduler.handlers):
-        yield made
 
 
 async def test_tasks_that_wait_share_one_question_and_cost_no_other(world: World) -> None:

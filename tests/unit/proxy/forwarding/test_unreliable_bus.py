@@ -1,7 +1,5 @@
 """Forwarding and mirrors over a bus that forgets, lags, changes the order and holds what cannot be read."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from clusterodm.libs.common.errors import NodeFailed
@@ -23,13 +21,6 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import mirrored
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import until
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World()
-    async with made.bus.serve("scheduler", made.scheduler.handlers):
-        yield made
 
 
 @pytest.mark.parametrize("request_", [PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED], ids=lambda request: request.name)
