@@ -1,19 +1,14 @@
 """Vendors in front of a stand-in of whoever rents their machines, whose own failures are ordered by their words."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import boto3
 import httpx
 
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.machinesim.cloud_api_ec2 import Ec2Api
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, S3Target, Size
@@ -24,6 +19,7 @@ from clusterodm.services.autoscaler.providers.adapters.ec2.client import Ec2Vend
 from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
 from clusterodm.services.autoscaler.providers.adapters.scaleway import ScalewayVendor
 from clusterodm.services.autoscaler.providers.ports import Vendor
+from tests.moto_account import moto_account
 
 PREFIX = "clusterodm-c1-"
 NAME = MachineId(f"{PREFIX}50-a1b2c3")
@@ -158,58 +154,21 @@ AWS = {
 AWS_SIZE = Size(slug="t2.medium", max_images=50, spot_price=0.1, storage_gb=100)
 
 
-@cache
-def moto_server() -> Ec2Api:
-    """One server for all tests of this process; it takes seconds to load, and ends with the process."""
-    return Ec2Api(slow_s=1.2).__enter__()
-
-
-@cache
-def moto_client(url: str) -> Any:
-    keys = {"aws_access_key_id": "other", "aws_secret_access_key": "other"}
-    return boto3.session.Session().client("ec2", "us-west-2", endpoint_url=url, **keys)
-
-
-@cache
-def moto_image(url: str) -> str:
-    images = moto_client(url).describe_images(Owners=["amazon"])["Images"]
-    return str(images[0]["ImageId"])
-
-
 @asynccontextmanager
 async def aws(*, spot: bool = False, **more: object) -> AsyncIterator[Rental]:
     """EC2, played by moto."""
-    api = await asyncio.to_thread(moto_server)
-    client = moto_client(api.url)
-    image = await asyncio.to_thread(moto_image, api.url)
-    cloud = CloudSettings(endpoint=api.url, **(AWS | {"image": image} | more))
-
-    def here() -> list[Any]:
-        groups = client.describe_instances()["Reservations"]
-        instances = [each for group in groups for each in group["Instances"]]
-        return [each for each in instances if each["State"]["Name"] != "terminated"]
-
-    def present() -> list[str]:
-        tags = [{tag["Key"]: tag["Value"] for tag in each.get("Tags", ())} for each in here()]
-        return [each.get("Name", "") for each in tags]
-
-    def rent(name: str) -> None:
-        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
-        client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
-
-    yield Rental(
-        kind="aws",
-        make=lambda timeout_s=PATIENT_S: booted(Ec2Vendor(cloud, ("us-west-2",), timeout_s=timeout_s)),
-        order=order("us-west-2", replace(AWS_SIZE, spot=spot)),
-        present=present,
-        fail=api.fail,
-        rent=rent,
-        created_count=lambda: len([each for each in api.machines.book if each.name.startswith(PREFIX)]),
-        extra={"api": api, "client": client},
-    )
-    api.forget()
-    if left := [each["InstanceId"] for each in here()]:
-        await asyncio.to_thread(client.terminate_instances, InstanceIds=left)
+    async with moto_account() as account:
+        cloud = CloudSettings(endpoint=account.api.url, **(AWS | {"image": account.image} | more))
+        yield Rental(
+            kind="aws",
+            make=lambda timeout_s=PATIENT_S: booted(Ec2Vendor(cloud, ("us-west-2",), timeout_s=timeout_s)),
+            order=order("us-west-2", replace(AWS_SIZE, spot=spot)),
+            present=account.names,
+            fail=account.api.fail,
+            rent=account.rent,
+            created_count=lambda: len([each for each in account.api.machines.book if each.name.startswith(PREFIX)]),
+            extra={"api": account.api, "client": account.client},
+        )
 
 
 RENTALS: dict[str, Callable[[Path], AbstractAsyncContextManager[Rental]]] = {

@@ -3,27 +3,24 @@
 Each is tried as a stranger's would be (clusterodm/contract/trial.py); what a stand-in adds is how its API words a refusal.
 """
 
-import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
-
-import boto3
 
 from clusterodm.contract.failures import How, Step, Words
 from clusterodm.contract.http import http_faults
 from clusterodm.contract.programs import ProgramFaults
 from clusterodm.contract.trial import Trial
-from clusterodm.libs.machinesim.cloud_api_ec2 import ERRORS, Ec2Api, complaint
+from clusterodm.libs.machinesim.cloud_api_ec2 import ERRORS, complaint
 from clusterodm.libs.machinesim.cloud_api_kubernetes import Kubernetes
 from clusterodm.libs.machinesim.cloud_api_openstack import PASSWORD
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from tests.contract.dummy_driver import dummy
+from tests.moto_account import moto_account
 
 STEPS = {"create": Step.CREATE, "list": Step.LIST, "delete": Step.REMOVE}
 CLOUDS: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -127,24 +124,6 @@ def rented(served: Served, name: str, size: str) -> None:
 AWS_STEPS = {"RunInstances": Step.CREATE, "DescribeInstances": Step.LIST, "TerminateInstances": Step.REMOVE}
 
 
-@cache
-def moto_server() -> Ec2Api:
-    """One server for all tests of this process; it takes seconds to load, and ends with the process."""
-    return Ec2Api(slow_s=1.2).__enter__()
-
-
-@cache
-def moto_client(url: str) -> Any:
-    keys = {"aws_access_key_id": "other", "aws_secret_access_key": "other"}
-    return boto3.session.Session().client("ec2", "us-west-2", endpoint_url=url, **keys)
-
-
-@cache
-def moto_image(url: str) -> str:
-    images = moto_client(url).describe_images(Owners=["amazon"])["Images"]
-    return str(images[0]["ImageId"])
-
-
 def aws_words(how: str) -> Words:
     status: list[Any] = []
     body = b"".join(complaint(how, lambda line, headers: status.extend([line, headers])))
@@ -154,45 +133,27 @@ def aws_words(how: str) -> Words:
 @asynccontextmanager
 async def aws() -> AsyncIterator[Trial]:
     """EC2, played by moto."""
-    api = await asyncio.to_thread(moto_server)
-    client = moto_client(api.url)
-    image = await asyncio.to_thread(moto_image, api.url)
-    own = {"accessKey": "AKIAEXAMPLE", "secretKey": TOKEN, "securityGroup": "default", "ami": image}
+    async with moto_account() as account:
+        own = {"accessKey": "AKIAEXAMPLE", "secretKey": TOKEN, "securityGroup": "default", "ami": account.image}
 
-    def here() -> list[Any]:
-        groups = client.describe_instances()["Reservations"]
-        instances = [each for group in groups for each in group["Instances"]]
-        return [each for each in instances if each["State"]["Name"] != "terminated"]
+        def step(_method: str, _path: str, body: bytes) -> Step:
+            return AWS_STEPS.get(parse_qs(body.decode()).get("Action", [""])[0], Step.OTHER)
 
-    def names() -> list[str]:
-        tags = [{tag["Key"]: tag["Value"] for tag in each.get("Tags", ())} for each in here()]
-        return [each.get("Name", "") for each in tags]
-
-    def rent(name: str) -> None:
-        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": name}]}]
-        client.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
-
-    def step(_method: str, _path: str, body: bytes) -> Step:
-        return AWS_STEPS.get(parse_qs(body.decode()).get("Action", [""])[0], Step.OTHER)
-
-    words = {How(how): aws_words(how) for how in ERRORS}
-    async with http_faults(api.url, words, step) as faults:
-        yield Trial(
-            keys=own | {"endpoint": faults.url},
-            straight=own | {"endpoint": api.url},
-            faults=faults,
-            slug="t2.medium",
-            region="us-west-2",
-            secrets=[TOKEN],
-            required=("accessKey", "secretKey", "securityGroup"),
-            unknown_ref="us-west-2/i-0123456789abcdef0",
-            many_count=8,
-            present=names,
-            rent=rent,
-        )
-    api.forget()
-    if left := [each["InstanceId"] for each in here()]:
-        await asyncio.to_thread(client.terminate_instances, InstanceIds=left)
+        words = {How(how): aws_words(how) for how in ERRORS}
+        async with http_faults(account.api.url, words, step) as faults:
+            yield Trial(
+                keys=own | {"endpoint": faults.url},
+                straight=own | {"endpoint": account.api.url},
+                faults=faults,
+                slug="t2.medium",
+                region="us-west-2",
+                secrets=[TOKEN],
+                required=("accessKey", "secretKey", "securityGroup"),
+                unknown_ref="us-west-2/i-0123456789abcdef0",
+                many_count=8,
+                present=account.names,
+                rent=account.rent,
+            )
 
 
 @asynccontextmanager
