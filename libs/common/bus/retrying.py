@@ -59,16 +59,15 @@ SLICE_S: Final = 0.004
 class Slices:
     """Long work in slices of a few milliseconds: `turn` between two steps lets others go first when one is over."""
 
-    def __init__(self, slice_s: float = SLICE_S) -> None:
-        self._slice_s = slice_s
-        self._until_s = monotonic_s() + slice_s
+    def __init__(self) -> None:
+        self._until_s = monotonic_s() + SLICE_S
 
     def __repr__(self) -> str:
         """Show how long a slice is."""
-        return f"Slices({self._slice_s:g} s)"
+        return f"Slices({SLICE_S:g} s)"
 
     async def turn(self) -> None:
         """Let others have their turn when the slice is over."""
         if monotonic_s() >= self._until_s:
             await asyncio.sleep(0)
-            self._until_s = monotonic_s() + self._slice_s
+            self._until_s = monotonic_s() + SLICE_S

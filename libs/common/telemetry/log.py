@@ -114,9 +114,7 @@ class LeveledLogger(structlog.make_filtering_bound_logger(logging.DEBUG)):  # ty
 class Repetitions:
     """Keeps lines back that say the same as several a moment ago, and says with the next one how many these were."""
 
-    def __init__(self, most_count: int = SAME_COUNT, window_s: float = SAME_WITHIN_S, clock: Clock = monotonic) -> None:
-        self._most_count = most_count
-        self._window_s = window_s
+    def __init__(self, clock: Clock = monotonic) -> None:
         self._clock = clock
         self._seen: OrderedDict[str, list[float]] = OrderedDict()
         """Of the latest lines: when the window began, how many there were in it, how many were kept back."""
@@ -133,12 +131,12 @@ class Repetitions:
         self._seen.move_to_end(said)
         if len(self._seen) > REMEMBERED_COUNT:
             self._seen.popitem(last=False)
-        if now - window[0] >= self._window_s:
+        if now - window[0] >= SAME_WITHIN_S:
             if window[2]:
                 event["repeated"] = int(window[2])
             window[:] = [now, 0, 0]
         window[1] += 1
-        if window[1] > self._most_count:
+        if window[1] > SAME_COUNT:
             window[2] += 1
             KEPT_BACK.inc()
             raise structlog.DropEvent

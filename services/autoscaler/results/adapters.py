@@ -40,9 +40,8 @@ class StorageSilent(Refused):
 class S3Storage:
     """See handlers.ResultStorage."""
 
-    def __init__(self, target: S3Target, check_s: float = CHECK_S) -> None:
+    def __init__(self, target: S3Target) -> None:
         self._target = target
-        self._check_s = check_s
         self._client: Any = None
         self._making = threading.Lock()
 
@@ -53,10 +52,10 @@ class S3Storage:
     async def check(self) -> None:
         """Write a small file, as the original does; see handlers.ResultStorage. Raises StorageSilent where nobody has said no."""
         try:
-            async with asyncio.timeout(self._check_s):
+            async with asyncio.timeout(CHECK_S):
                 await threaded(self._write, "S3")
         except TimeoutError:
-            raise StorageSilent(f"{CANNOT}: no answer in {self._check_s:g} s") from None
+            raise StorageSilent(f"{CANNOT}: no answer in {CHECK_S:g} s") from None
         except Exception as error:  # noqa: BLE001 boto3 raises whatever its parts raise
             raise (StorageSilent if is_silence(error) else Refused)(f"{CANNOT}: {code_of(error)}") from None
         log.info("Can write to S3")

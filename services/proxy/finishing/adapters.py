@@ -40,8 +40,8 @@ LookUp = Callable[[str, int], Awaitable[Sequence[str]]]
 class Resolver:
     """Finds the addresses of a name."""
 
-    def __init__(self, threads_count: int = THREADS_COUNT) -> None:
-        self._threads_free = asyncio.Semaphore(threads_count)
+    def __init__(self) -> None:
+        self._threads_free = asyncio.Semaphore(THREADS_COUNT)
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Find IP addresses, the preferred one first. Raises NodeUnreachable."""

@@ -19,7 +19,7 @@ from clusterodm.libs.common.process.loops import background
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.providers.adapters.booted import HOPELESS
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue, CheckOutcome, FileFindings, compared
-from clusterodm.services.autoscaler.providers.ports import Provider, Sleep
+from clusterodm.services.autoscaler.providers.ports import Provider
 
 log = structlog.get_logger()
 
@@ -59,16 +59,12 @@ class OnlineCheck:
         provider: Checkable,
         configuration: Configuration,
         *,
-        again_s: float = AGAIN_S,
-        sleep: Sleep = asyncio.sleep,
         say: Callable[[CheckOutcome], None] = said,
     ) -> None:
         self._say = say
         self._provider = provider
         self._name = configuration.provider
         self._limits = configuration.limits
-        self._again_s = again_s
-        self._sleep = sleep
         self.outcome = CheckOutcome()
 
     def __repr__(self) -> str:
@@ -91,7 +87,7 @@ class OnlineCheck:
         """Try it again and again until there is an answer, and then wait for ever, as a loop does."""
         while not self.outcome.answered:
             if self.outcome.reason:
-                await self._sleep(self._again_s)
+                await asyncio.sleep(AGAIN_S)
             await self.once()
         await asyncio.Event().wait()
 

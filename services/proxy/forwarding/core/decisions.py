@@ -216,9 +216,7 @@ class Suspicion:
 class Distrust:
     """Nodes to which nothing is sent again after an error."""
 
-    def __init__(self, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
-        self._first_s = first_s
-        self._longest_s = longest_s
+    def __init__(self) -> None:
         self._suspicions: dict[NodeId, Suspicion] = {}
 
     def __repr__(self) -> str:
@@ -234,7 +232,7 @@ class Distrust:
         """Note that its count was wrong; for how long that holds, in seconds."""
         before = self._suspicions.get(node)
         times_count = before.times_count + 1 if before else 1
-        seconds = min(self._first_s * 2.0 ** min(times_count - 1, MAX_DOUBLINGS), self._longest_s)
+        seconds = min(FIRST_S * 2.0 ** min(times_count - 1, MAX_DOUBLINGS), LONGEST_S)
         self._suspicions[node] = Suspicion(times_count, now + seconds)
         return seconds
 

@@ -47,15 +47,14 @@ NOTES_BYTES: Final = 256 << 10
 class NotesRoom:
     """The file that keeps the room. Used by threads."""
 
-    def __init__(self, path: Path, size_bytes: int = NOTES_BYTES) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._size_bytes = size_bytes
         self._giving = threading.Lock()
 
     def take(self) -> None:
         """Take the room as far as there is any."""
         with contextlib.suppress(OSError), self._path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, self._size_bytes)
+            os.posix_fallocate(file.fileno(), 0, NOTES_BYTES)
 
     def write(self, path: Path, content: bytes) -> None:
         """Replace a small file in one step that a crash cannot halve, also on a full disk. Raises SpoolFull when even this is full."""

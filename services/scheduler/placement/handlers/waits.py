@@ -123,9 +123,7 @@ SILENCE_S: Final = 15.0
 class UnplaceableTasks:
     """Looks after tasks that were refused."""
 
-    def __init__(
-        self, state: ClusterState, records: Records, events: EventPublisher, silence_s: float = SILENCE_S
-    ) -> None:
+    def __init__(self, state: ClusterState, records: Records, events: EventPublisher) -> None:
         self._tasks = records.tasks
         self._index = records.index
         self._nodes = records.registry
@@ -133,7 +131,6 @@ class UnplaceableTasks:
         self._signals = records.signals
         self._state = state
         self._events = events
-        self._silence_s = silence_s
         self._refused: dict[TaskId, Instant | None] = {}
         """Since when each has had no prospect but an autoscaler that is silent; None: it has one."""
         for task in self._index.tasks.values():
@@ -159,7 +156,7 @@ class UnplaceableTasks:
             return False
         since = self._refused[task.id] or now
         self._refused[task.id] = since
-        return rental is not Rental.SILENT or now - since >= self._silence_s
+        return rental is not Rental.SILENT or now - since >= SILENCE_S
 
     async def _end(self, task: Task) -> None:
         reason, now_ms = why_unplaceable(task, self._nodes.listed()), self._clock.wall_ms()

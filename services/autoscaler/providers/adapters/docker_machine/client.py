@@ -78,13 +78,11 @@ class DockerMachineProvider:
         configuration: Configuration,
         folder: Path,
         resolve: Callable[[Order], Awaitable[Resolved]],
-        program: str = PROGRAM,
         run: ProgramRunner = run_program,
     ) -> None:
         self._configuration = configuration
         self._folder = folder
         self._resolve = resolve
-        self._program = program
         self._run_program = run
         self._as_root = ["sudo"] if configuration.provider == "aws" else []
         self._known: frozenset[str] | None = None
@@ -96,7 +94,7 @@ class DockerMachineProvider:
 
     async def check(self) -> None:
         """Look for the program and its driver."""
-        ended = await self._run_program([self._program, "--help"])
+        ended = await self._run_program([PROGRAM, "--help"])
         if ended.code == NOT_FOUND:
             raise Refused(NOT_THERE)
         if ended.code:
@@ -231,12 +229,10 @@ class DockerMachineProvider:
 
     async def _rm(self, name: MachineId, *options: str) -> ProgramResult:
         limit_s = min(LONGEST_REMOVAL_S, self._configuration.timeouts.destroy_s / 2)
-        return await self._run_program(
-            [self._program, "rm", *options, name], environment=self._secrets(), limit_s=limit_s
-        )
+        return await self._run_program([PROGRAM, "rm", *options, name], environment=self._secrets(), limit_s=limit_s)
 
     async def _query(self, *words: str) -> ProgramResult:
-        return await self._run_program([self._program, *words], environment=self._secrets(), limit_s=QUERY_TIMEOUT_S)
+        return await self._run_program([PROGRAM, *words], environment=self._secrets(), limit_s=QUERY_TIMEOUT_S)
 
     async def _is_one(self, name: MachineId) -> bool:
         """Whether an entry is of a machine: the provider has given it an id."""
@@ -281,7 +277,7 @@ class DockerMachineProvider:
             order.boot.said(line)
 
         return await self._run_program(
-            [self._program, *words],
+            [PROGRAM, *words],
             environment=self._secrets(),
             given=given,
             heard=heard,
