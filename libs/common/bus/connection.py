@@ -14,6 +14,7 @@ within a second is shut down (`shutting_down`). nats-py does not hand it out: it
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import stat
@@ -28,7 +29,6 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from clusterodm.libs.common.bus.library_log import take_over
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
@@ -48,6 +48,8 @@ CLOSED_WITHIN_S: Final = 1.0
 CLOSED: Final = (ConnectionResetError, BrokenPipeError, nats.errors.UnexpectedEOF)
 AUTHORIZATION: Final = "authorization violation"
 PERMISSIONS: Final = "permissions violation"
+LIBRARY: Final = "nats"
+"""The logger above all of nats-py's."""
 
 
 class Absence:
@@ -200,3 +202,25 @@ async def close(client: Client, limit_s: float) -> None:
     """
     with contextlib.suppress(RuntimeError, *NATS_ERRORS):
         await asyncio.wait_for(client.close(), timeout=limit_s)
+
+
+class LibraryLines(logging.Handler):
+    """Turns the library's records into lines of ours, without their tracebacks.
+
+    Its errors that come by callbacks are told above. This is the rest: what it did not expect itself, such as an answer to a ping that nobody
+    waits for any more. It then stops reading, and makes a new connection when pings are not answered.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        error = record.exc_info[1] if record.exc_info else None
+        said = hide(record.getMessage())
+        log.warning("nats.library_reported", said=said, error=repr(error) if error else "", module=record.name)
+
+
+def take_over() -> None:
+    """Take over what the library logs; once is enough, and again does nothing."""
+    library = logging.getLogger(LIBRARY)
+    if not any(isinstance(handler, LibraryLines) for handler in library.handlers):
+        library.addHandler(LibraryLines(logging.WARNING))
+        library.propagate = False

@@ -7,7 +7,7 @@ import structlog.testing
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
-from clusterodm.libs.common.bus.library_log import LIBRARY, take_over
+from clusterodm.libs.common.bus.connection import LIBRARY, take_over
 
 
 class OnePiece:
