@@ -1,7 +1,8 @@
-"""Requests as they are answered: an endpoint each, with its errors and figures."""
+"""Requests as they are answered: an endpoint each, with its errors, figures and spans."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -12,15 +13,24 @@ from nats.aio.subscription import Subscription
 from nats.micro.request import Request as MicroRequest
 
 from clusterodm.libs.common.bus.replies import CAUSE
-from clusterodm.libs.common.bus.request_spans import of_request
 from clusterodm.libs.common.errors import ClusterError, error_name
 from clusterodm.libs.common.messages.kinds import LongPoll, Request, Snapshot
 from clusterodm.libs.common.ports import Handler, Term
-from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancellable, monotonic_s
+from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancellable, monotonic_s, now_ms
 from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.common.telemetry.metrics import UNREADABLE, counter, histogram
 from clusterodm.libs.common.telemetry.request_context import cause
-from clusterodm.libs.common.telemetry.tracing import TRACEPARENT
+from clusterodm.libs.common.telemetry.tracing import (
+    NS_PER_MS,
+    TRACEPARENT,
+    SpanKind,
+    Spans,
+    TraceSpan,
+    below,
+    current,
+    emit,
+    read,
+)
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 
 log = structlog.get_logger()
@@ -29,6 +39,7 @@ OUT_OF_A_STREAM: Final = "it comes out of a stream"
 """NATS delivers what a stream holds to whatever subject a consumer names, whoever made that; the message keeps the subject it was written under."""
 ANSWERED_TO: Final = "_INBOX."
 """An answer is published with our rights, to where the request says. So it goes to an inbox or nowhere: elsewhere it would be an order of ours."""
+NS_PER_S: Final = 1_000_000_000
 LONGEST_CAUSE: Final = 100
 """So much of it goes into logs and events."""
 NO_INBOX: Final = "its answer would not go to an inbox"
@@ -169,3 +180,25 @@ async def worked_out(
     except Exception:
         log.exception("request.failed", request=request.name)
         return "bus-failed", f"{request.owner} failed".encode()
+
+
+@contextmanager
+def of_request(request: Request[Any, Any], header: str) -> Iterator[Callable[[str], None]]:
+    """Make what is done a span below that of who asked, which the header `traceparent` names, if there is one; what is given is told the error's name."""
+    parent = read(header) if header and Spans.export is not None else None
+    if parent is None:
+        yield lambda _: None
+        return
+    context, begin_ns = below(parent), now_ms() * NS_PER_MS
+    began = monotonic_s()
+    errors: list[str] = []
+    current.set(context)
+    try:
+        yield errors.append
+    finally:
+        error = errors[0] if errors else "cut off"
+        method = request.name.rpartition(".")[2]
+        attributes: dict[str, Any] = {"rpc.system": "nats", "rpc.service": request.owner, "rpc.method": method}
+        attributes |= {"error.type": error} if error else {}
+        end_ns = begin_ns + round((monotonic_s() - began) * NS_PER_S)
+        emit(TraceSpan(request.name, context, parent, begin_ns, end_ns, attributes, SpanKind.SERVER, error))
