@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
-from clusterodm.libs.common.telemetry.text_lines import EVENT_WIDTH, text_line
+from clusterodm.libs.common.telemetry.log import EVENT_WIDTH, text_line
 
 
 @pytest.mark.parametrize(
