@@ -6,6 +6,7 @@ and every known path with another method, is Express's 404 page.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.nodesim import forms, pages
+from clusterodm.libs.nodesim import forms
 from clusterodm.libs.nodesim.control import Control
 from clusterodm.libs.nodesim.drops import Drops
 from clusterodm.libs.nodesim.gate import Dropped, Gate
@@ -23,6 +24,15 @@ from clusterodm.libs.nodesim.tasks import TaskError
 from clusterodm.libs.nodesim.wire import EXCEPTION_HANDLERS, Handler, answer, fields, guarded
 
 CHUNK_BYTES: Final = 1024 * 1024
+STATIC: Final = Path(__file__).with_name("static")
+PAGES: Final = {
+    "/": ("index.html", "text/html"),
+    "/index.html": ("index.html", "text/html"),
+    "/nodesim.css": ("nodesim.css", "text/css"),
+    "/nodesim.js": ("nodesim.js", "text/javascript"),
+    "/favicon.ico": ("favicon.ico", "image/x-icon"),
+}
+"""The web page of a node and its parts. Served without a token, as NodeODM's; the page passes `?token=` on itself."""
 
 
 class Asset(FileResponse):
@@ -33,7 +43,7 @@ class Asset(FileResponse):
 
 def application(node: Node) -> Gate:
     """Make the ASGI application of a node."""
-    routes = [*Api(node).routes(), *pages.routes(), *Control(node).routes()]
+    routes = [*Api(node).routes(), *(Route(path, page) for path in PAGES), *Control(node).routes()]
     starlette = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     starlette.router.redirect_slashes = False
     return Gate(starlette, node)
@@ -231,3 +241,9 @@ def _internal_error() -> Response:
 
 def _no_uuid() -> Response:
     return answer({"error": "uuid param missing."})
+
+
+async def page(request: Request) -> Response:
+    """Send the file that belongs to the path."""
+    name, media_type = PAGES[request.url.path]
+    return FileResponse(STATIC / name, media_type=media_type, headers={"cache-control": "public, max-age=0"})
