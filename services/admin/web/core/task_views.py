@@ -1,17 +1,22 @@
-"""What `/api/v1` answers and pages show of tasks, and of uploads that are to become some."""
+"""What `/api/v1` answers and pages show of tasks, and of uploads that are to become some; where results are fetched. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from clusterodm.libs.common.chosen import chosen
+from clusterodm.libs.common.hosts import bracketed
 from clusterodm.libs.common.messages.estimates import Expected
-from clusterodm.libs.common.messages.overview import UploadProgress
+from clusterodm.libs.common.messages.health import SettingInForce
+from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskDescription, TaskSummary
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.admin.commands.core.answers import UPLOADING
 from clusterodm.services.admin.commands.core.costs import machine_cost
 from clusterodm.services.admin.web.core.lists import Wanted
 from clusterodm.services.admin.web.core.views import ListPage, MomentView, View, moments, view_of
+
+ASSET = "all.zip"
 
 
 class ExpectedView(View, frozen=True, kw_only=True):
@@ -215,3 +220,31 @@ def task_view(described: TaskDescription, results: str = "") -> TaskView:
 def text_of(value: Any) -> str:
     """Show a value of an option."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def results_url(task: str, spools: Iterable[SpoolReport], host: str) -> str:
+    """Give the address of a task's results: at the cluster's public address, else where this page is, at a proxy's port. Empty: no proxy is there.
+
+    `host`: the name under which whoever looks has reached this page, without its port.
+    """
+    reports = [settings_of(each.settings) for each in spools if each.settings]
+    if not reports:
+        return ""
+    told = next((each for each in reports if each.get("public-address")), reports[0])
+    base = told.get("public-address", "").rstrip("/") or local_address(told, host)
+    return f"{base}/task/{quote(task, safe='')}/download/{ASSET}" if base else ""
+
+
+def settings_of(settings: Iterable[SettingInForce]) -> Mapping[str, str]:
+    """Give values by their names."""
+    return {each.name: each.value for each in settings}
+
+
+def local_address(told: Mapping[str, str], host: str) -> str:
+    """Say where a proxy on this computer is reached; empty: nobody knows."""
+    secure = bool(told.get("ssl-key"))
+    tls_port = told.get("secure-port", "") if secure else ""
+    port = tls_port if tls_port not in {"", "0"} else told.get("port", "")
+    if not host or port in {"", "0"}:
+        return ""
+    return f"http{'s' if secure else ''}://{bracketed(host)}:{port}"

@@ -39,11 +39,11 @@ from clusterodm.services.admin.web.core.machine_views import (
     machine_texts,
 )
 from clusterodm.services.admin.web.core.node_views import NODE_SORTS, NodeRow, node_row, node_texts
-from clusterodm.services.admin.web.core.results import results_url
 from clusterodm.services.admin.web.core.task_views import (
     TasksPage,
     TaskView,
     matching_uploads,
+    results_url,
     task_row,
     task_view,
     upload_row,

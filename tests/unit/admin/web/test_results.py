@@ -5,7 +5,7 @@ import pytest
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.messages.overview import SpoolReport
 from clusterodm.libs.common.model.values import InstanceId
-from clusterodm.services.admin.web.core.results import results_url
+from clusterodm.services.admin.web.core.task_views import results_url
 
 
 def a_spool(**settings: str) -> SpoolReport:
