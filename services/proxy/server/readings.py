@@ -18,7 +18,7 @@ from clusterodm.services.proxy.metrics import (
     UPLOADS_RECEIVING,
     UPLOADS_WAITING,
 )
-from clusterodm.services.proxy.spool.core.figures import SpoolFigures
+from clusterodm.services.proxy.spool.core.stored import SpoolFigures
 
 
 def of_connections(connections: Connections) -> Iterator[Reading]:

@@ -31,8 +31,8 @@ from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving
 from clusterodm.services.proxy.spool.adapters.free_space import FreeSpace
-from clusterodm.services.proxy.spool.core.figures import SpoolFigures
 from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.stored import SpoolFigures
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
 
 log = structlog.get_logger()

@@ -1,4 +1,6 @@
-"""What each owner's files take in a spool, added up as it changes: nobody walks the spool for a limit. Pure."""
+"""How full a spool is: what each owner's files take, added up as it changes (nobody walks the spool for a limit), and all together. Pure."""
+
+from dataclasses import dataclass
 
 from clusterodm.libs.common.model.values import Owner, TaskId
 
@@ -33,3 +35,19 @@ class StoredBytes:
     def of(self, owner: Owner) -> int:
         """Say what an owner's files take, in bytes."""
         return self._owners.get(owner, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoolFigures:
+    """Entries, and the disk that they lie on, for who counts."""
+
+    open_count: int
+    """Uploads that are not committed."""
+    tasks_count: int
+    """All entries."""
+    unsubmitted_count: int
+    free_bytes: int
+    """0 where the directory is gone."""
+    size_bytes: int
+    reserve_bytes: int
+    """Uploads are refused when less than that is free."""
