@@ -25,7 +25,6 @@ from clusterodm.services.scheduler.registry.node_state import (
     matters,
 )
 from clusterodm.services.scheduler.registry.open_nodes import OpenNodes
-from clusterodm.services.scheduler.registry.slot_counts import limits_of
 
 MISSES_COUNT: Final = 2
 """So many failed probes in a row make a node offline."""
@@ -149,7 +148,8 @@ class NodeRegistry:
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
         if node.limit_count is not None and node.limit_count not in self.limits:
-            self.limits = limits_of(self._nodes.values())
+            counts = (each.limit_count for each in self._nodes.values())
+            self.limits = tuple(sorted({count for count in counts if count is not None}))
         if came or before != matters(node):
             self.open.update(node)
         return result

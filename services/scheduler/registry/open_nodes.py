@@ -3,12 +3,36 @@
 Open nodes are ranked (registry/ranking.py): whatever changes a node moves that node, and a placement looks only at the first that fit.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
-from clusterodm.services.scheduler.registry.slot_counts import SlotsByPace
+
+
+class SlotsByPace:
+    """How many slots there are, free or not, by the pace of their nodes: those of usable nodes that are not reserved."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self._of_nodes: dict[NodeId, tuple[int, int]] = {}
+
+    def __repr__(self) -> str:
+        """Show them."""
+        return f"SlotsByPace({dict(self.counts)})"
+
+    def put(self, node: NodeState) -> None:
+        """Count what a node has now."""
+        self.discard(node.id)
+        if node.usable and not node.admission.reserved_for:
+            self._of_nodes[node.id] = node.pace, node.slots_count
+            self.counts[node.pace] += node.slots_count
+
+    def discard(self, node: NodeId) -> None:
+        """Count a node no more."""
+        if before := self._of_nodes.pop(node, None):
+            self.counts[before[0]] -= before[1]
 
 
 class OpenNodes:
