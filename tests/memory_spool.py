@@ -115,6 +115,9 @@ class MemoryReceipt:
         part.close()
         self.parts.append(part)
 
+    async def hand_over(self) -> None:
+        self._spool.require_room()
+
     def publish(self, files: dict[str, bytes]) -> None:
         if not all(part.closed for part in self.parts):
             raise ValueError("a part of this request is not complete")

@@ -109,7 +109,7 @@ class SmallFiles(Uploads):
         """Name all doors, and busboy with the durability of ours."""
         made = list(await super().contenders())
         if self.on.node:
-            does = "parses with busboy, stores each file, and syncs it"
+            does = "parses with busboy, stores each file, and syncs it and its name"
             made.append(Contender("Node.js, durable", does, partial(self.to_peer, self.on.node, "?durable")))
         return made
 

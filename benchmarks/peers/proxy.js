@@ -43,12 +43,23 @@ function written(file, flush, done) {
   });
 }
 
+function synced(place, done) {
+  fs.open(place, (error, opened) => {
+    if (error) throw error;
+    fs.fsync(opened, (failed) => {
+      if (failed) throw failed;
+      fs.close(opened, done);
+    });
+  });
+}
+
 function store(request, response, task) {
   const place = path.join(folder, task);
-  const flush = request.url.endsWith('?durable'); // each file is on the disk before the answer
+  const flush = request.url.endsWith('?durable'); // each file and its name are on the disk before the answer
   fs.mkdirSync(place, { recursive: true });
   let open = 1;
-  const done = () => { if (--open === 0) answer(response, 200, { success: true }); };
+  const taken = () => answer(response, 200, { success: true });
+  const done = () => { if (--open === 0) { if (flush) synced(place, taken); else taken(); } };
   const parser = busboy({ headers: request.headers });
   parser.on('file', (name, content, about) => {
     open += 1;

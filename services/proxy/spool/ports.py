@@ -64,6 +64,10 @@ class Receipt(Protocol):
         """Take a small file, all of it. Raises Refused for a name that cannot be kept, SpoolFull (then, or when the request is complete)."""
         ...
 
+    async def hand_over(self) -> None:
+        """Let what was kept go to the disk where that should not wait for the end; called between pieces of a request. Raises NotFound, SpoolFull, OSError."""
+        ...
+
 
 class Spool(Protocol):
     """The received files of this proxy. Every method raises NotFound(NO_SUCH_UPLOAD) for an upload that it lacks."""

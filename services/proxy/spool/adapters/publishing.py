@@ -8,21 +8,25 @@
 
 A request is answered when all of that is done for it, as if it were alone; what fails for one (no room, no such directory) fails for it alone.
 
+A request of many small files does not keep them all until its end: what has come so far is written and synced in batches while the rest arrives
+(`write_together`), for as many requests at once as have some; such a batch has its bytes on the disk, and names only with its request.
+
 Few threads work on groups, because a thread for each request costs more than the disk does: each of its calls gives the interpreter away and has to wait for it
 again (72 futex calls a file with sixteen of them). There are two such lanes, so that one photo does not wait behind requests of
 hundreds. Large requests go by themselves: nobody is to wait until their bytes are on the disk, and their threads work little.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
-from clusterodm.services.proxy.spool.adapters.whole_part import WholePart
+from clusterodm.services.proxy.spool.adapters.whole_part import KeptBatch, WholePart
 
 GROUP_FILES_COUNT: Final = 512
 OPEN_COUNT: Final = 64
@@ -32,60 +36,76 @@ GROUPS_COUNT: Final = 2
 FEW_COUNT: Final = 8
 SMALL_BYTES: Final = 1 << 20
 LARGE_BYTES: Final = 16 << 20
-Group = dict[DiskReceipt, "asyncio.Future[None]"]
-"""Requests, and who waits for each."""
 
 
-class Publisher:
-    """A lane: publishes requests, a group at a time."""
+class Groupable(Protocol):
+    """A request, or a batch of its files."""
 
-    def __init__(self, threads: Executor, groups_count: int = GROUPS_COUNT) -> None:
+    @property
+    def files_count(self) -> int:
+        """How many files it has."""
+        ...
+
+
+Item = TypeVar("Item", bound=Groupable)
+Together = Callable[[Sequence[Item]], dict[Item, Exception]]
+"""Makes several durable in a thread; those that failed, with the reason."""
+
+
+class Publisher(Generic[Item]):
+    """A lane: makes requests, or batches of their files, durable, a group at a time."""
+
+    def __init__(self, threads: Executor, together: Together[Item], groups_count: int = GROUPS_COUNT) -> None:
         self._threads = threads
+        self._together = together
         self._groups_count = groups_count
-        self._waiting: Group = {}
+        self._waiting: dict[Item, asyncio.Future[None]] = {}
+        """And who waits for each."""
         self._working_count = 0
 
     def __repr__(self) -> str:
         """Show how many wait."""
         return f"Publisher(waiting={len(self._waiting)} working={self._working_count})"
 
-    async def publish(self, receipt: DiskReceipt) -> None:
-        """Publish a request, with others. Cancelled, it ends the work first, if it has begun: half done it would surprise the next one."""
-        done = self._waiting[receipt] = asyncio.get_running_loop().create_future()
+    async def publish(self, item: Item) -> None:
+        """Publish one, with others. Cancelled, however often, it ends the work first, if it has begun: half done it would surprise the next one."""
+        done = self._waiting[item] = asyncio.get_running_loop().create_future()
         if self._working_count < self._groups_count:
             self._begin()
         try:
             await asyncio.shield(done)
         except asyncio.CancelledError:
-            if self._waiting.pop(receipt, None) is None:
-                await asyncio.wait([done])
+            if self._waiting.pop(item, None) is None:
+                while not done.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([done])
                 done.exception()
             raise
 
     def _begin(self) -> None:
-        group: Group = {}
+        group: dict[Item, asyncio.Future[None]] = {}
         files_count = 0
         while self._waiting and files_count < GROUP_FILES_COUNT:
-            receipt = next(iter(self._waiting))
-            group[receipt] = self._waiting.pop(receipt)
-            files_count += receipt.files_count
+            item = next(iter(self._waiting))
+            group[item] = self._waiting.pop(item)
+            files_count += item.files_count
         self._working_count += 1
         self._threads.submit(self._work, asyncio.get_running_loop(), group)
 
-    def _work(self, loop: asyncio.AbstractEventLoop, group: Group) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, group: "dict[Item, asyncio.Future[None]]") -> None:
         """Publish a group. Runs in a thread."""
         try:
-            failed = publish_together(tuple(group))
+            failed = self._together(tuple(group))
         except Exception as error:  # noqa: BLE001 whatever it is, it is raised where each request waits
             failed = dict.fromkeys(group, error)
         loop.call_soon_threadsafe(self._end, group, failed)
 
-    def _end(self, group: Group, failed: dict[DiskReceipt, Exception]) -> None:
+    def _end(self, group: "dict[Item, asyncio.Future[None]]", failed: dict[Item, Exception]) -> None:
         self._working_count -= 1
         if self._waiting:
             self._begin()
-        for receipt, done in group.items():
-            if trouble := failed.get(receipt):
+        for item, done in group.items():
+            if trouble := failed.get(item):
                 done.set_exception(trouble)
             else:
                 done.set_result(None)
@@ -96,17 +116,22 @@ class PublishingLanes:
 
     def __init__(self, threads: Executor) -> None:
         self._threads = threads
-        self._few, self._many = Publisher(threads), Publisher(threads)
+        self._few, self._many = Publisher(threads, publish_together), Publisher(threads, publish_together)
+        self._early = Publisher(threads, write_together)
 
     def __repr__(self) -> str:
-        """Show both."""
-        return f"PublishingLanes(few={self._few!r} many={self._many!r})"
+        """Show all."""
+        return f"PublishingLanes(few={self._few!r} many={self._many!r} early={self._early!r})"
+
+    async def write(self, batch: KeptBatch) -> None:
+        """Have files on the disk before their request is complete. Raises NotFound, SpoolFull, OSError."""
+        await self._early.publish(batch)
 
     async def publish(self, receipt: DiskReceipt) -> None:
         """Publish a request. Raises SpoolFull, OSError."""
         size_bytes = receipt.size_bytes
         if size_bytes > LARGE_BYTES:
-            await Publisher(self._threads).publish(receipt)
+            await Publisher(self._threads, publish_together).publish(receipt)
         elif size_bytes <= SMALL_BYTES and receipt.files_count <= FEW_COUNT:
             await self._few.publish(receipt)
         else:
@@ -116,9 +141,7 @@ class PublishingLanes:
 def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Exception]:
     """Publish requests; those that failed, with the reason. Runs in a thread."""
     failed: dict[DiskReceipt, Exception] = {}
-    parts = iter([(receipt, part) for receipt in receipts for part in receipt.parts])
-    while some := list(islice(parts, OPEN_COUNT)):
-        sync_parts(some, failed)
+    sync_all(((receipt, part) for receipt in receipts for part in receipt.parts if not part.synced), failed)
     folders: dict[str, list[DiskReceipt]] = {}
     for receipt in receipts:
         if receipt not in failed and attempt(receipt.link, receipt, failed):
@@ -129,28 +152,42 @@ def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Excep
     return failed
 
 
-def sync_parts(parts: Sequence[tuple[DiskReceipt, DiskPart | WholePart]], failed: dict[DiskReceipt, Exception]) -> None:
-    """Wait until files are on the disk."""
-    for receipt, part in parts:
-        if receipt not in failed:
-            attempt(part.reopen, receipt, failed)
+def write_together(batches: Sequence[KeptBatch]) -> dict[KeptBatch, Exception]:
+    """Write and sync files whose requests go on; those batches that failed, with the reason. Runs in a thread."""
+    failed: dict[KeptBatch, Exception] = {}
+    sync_all(((batch, part) for batch in batches for part in batch.parts), failed)
+    return failed
+
+
+def sync_all(parts: Iterable[tuple[Item, DiskPart | WholePart]], failed: dict[Item, Exception]) -> None:
+    """Wait until files are on the disk, so many at a time."""
+    left = iter(parts)
+    while some := list(islice(left, OPEN_COUNT)):
+        sync_parts(some, failed)
+
+
+def sync_parts(parts: Sequence[tuple[Item, DiskPart | WholePart]], failed: dict[Item, Exception]) -> None:
+    """Wait until some files are on the disk."""
+    for item, part in parts:
+        if item not in failed:
+            attempt(part.reopen, item, failed)
     if len(parts) > 1:
         for _, part in parts:
             part.write_back()
-    for receipt, part in parts:
-        if receipt not in failed:
-            attempt(part.sync, receipt, failed)
+    for item, part in parts:
+        if item not in failed:
+            attempt(part.sync, item, failed)
         part.release()
 
 
-def attempt(do: Callable[[], object], receipt: DiskReceipt, failed: dict[DiskReceipt, Exception]) -> bool:
-    """Do something for a request; whether that worked."""
+def attempt(do: Callable[[], object], item: Item, failed: dict[Item, Exception]) -> bool:
+    """Do something for a request or a batch; whether that worked."""
     try:
         do()
     except OSError as error:
-        failed[receipt] = disk.refusal_of(error)
+        failed[item] = disk.refusal_of(error)
         return False
     except Exception as error:  # noqa: BLE001 whatever it is, it is its request's alone, and raised there
-        failed[receipt] = error
+        failed[item] = error
         return False
     return True

@@ -7,7 +7,7 @@ thread (publishing.py).
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -17,13 +17,15 @@ from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.splice.moves import SocketToFile
 from clusterodm.services.proxy.spool.adapters import disk
-from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom, WholePart
+from clusterodm.services.proxy.spool.adapters.whole_part import BATCH_BYTES, KeptBatch, KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
 
 NUMBERS = count()
 """Of files that are arriving: one proxy uses a spool, and what a crash has left of them goes at its start."""
 
 ROOM_EVERY_BYTES: Final = 1 << 20
+WriteEarly = Callable[[KeptBatch], Awaitable[None]]
+"""Writes and syncs files of a request that goes on. Raises NotFound, SpoolFull, OSError."""
 
 
 class DiskPart(disk.PartFile):
@@ -91,6 +93,9 @@ class DiskPart(disk.PartFile):
 
     # --- on its way to the disk: in a thread
 
+    synced = False
+    """It is synced when its request is complete, and not before."""
+
     def reopen(self) -> None:
         """Have it open; most are, since they came."""
         if self._file is None:
@@ -105,13 +110,14 @@ class DiskPart(disk.PartFile):
 class DiskReceipt:
     """One upload request. Implements ports.Receipt."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 what it needs of the spool
         self,
         folder: str,
         splice_threads: SpliceThreads,
         write: disk.Write,
         require_room: Callable[[], None],
         kept_room: KeptRoom,
+        write_early: WriteEarly,
     ) -> None:
         self.files_folder = f"{folder}/{disk.FILES}"
         """Where they appear."""
@@ -122,7 +128,10 @@ class DiskReceipt:
         self._write = write
         self._require_room = require_room
         self._kept_room = kept_room
+        self._write_early = write_early
         self._kept_bytes = 0
+        self._kept: list[WholePart] = []
+        """Those that are in memory."""
         self.parts: list[DiskPart | WholePart] = []
         self.published: list[StoredFile] = []
         self.added: list[StoredFile] = []
@@ -145,11 +154,22 @@ class DiskReceipt:
         self._check_free_space()
         if self._kept_room.take(len(content)):
             self._kept_bytes += len(content)
-            self.parts.append(WholePart(self._fresh_path(), name, content, self._write))
+            part = WholePart(self._fresh_path(), name, content, self._write)
+            self.parts.append(part)
+            self._kept.append(part)
             return
-        part = self._begin(name)
-        part.write(content)
-        part.close()
+        opened = self._begin(name)
+        opened.write(content)
+        opened.close()
+
+    async def hand_over(self) -> None:
+        """Let files in memory go to the disk, if they are enough to be worth it; returns when they are there. Raises NotFound, SpoolFull, OSError."""
+        if self._kept_bytes < BATCH_BYTES:
+            return
+        batch, self._kept = KeptBatch(self._kept), []
+        await self._write_early(batch)
+        self._kept_bytes -= batch.size_bytes
+        self._kept_room.give_back(batch.size_bytes)
 
     def _begin(self, name: str) -> DiskPart:
         try:

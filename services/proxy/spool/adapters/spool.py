@@ -123,8 +123,9 @@ class DiskSpool(SpoolDirectory):
             raise NotFound(NO_SUCH_UPLOAD)
         self._require_room_for(self._expected_bytes + expected_bytes)
         self._expected_bytes += expected_bytes
+        folder = f"{self._root}/{task}"
         receipt = DiskReceipt(
-            f"{self._root}/{task}", self._splice_threads, self._write, self._require_room, self._kept_room
+            folder, self._splice_threads, self._write, self._require_room, self._kept_room, self._lanes.write
         )
         entry.receiving_count += 1
         entry.receipts.add(receipt)

@@ -2,10 +2,11 @@
 
 For a small file the calls of the system are most of its cost, and each call that the event loop makes beside a working thread gives the
 interpreter away and has to wait for it again. So the loop makes none: the bytes stay in memory until the thread that publishes them
-(publishing.py) writes and syncs them too. They are never more than KEPT_BYTES; beyond that a file is written as it comes, as a large one is.
+(publishing.py) writes and syncs them too. A request that has BATCH_BYTES of them has them written before it goes on, as a batch. They are never more than KEPT_BYTES; beyond that a file is written as it comes, as a large one is.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD
 
 KEPT_BYTES: Final = 8 << 20
+BATCH_BYTES: Final = 256 << 10
+"""So much of a request is worth a way to a thread and back; and thirty requests at once have room for it."""
 
 
 class KeptRoom:
@@ -59,6 +62,11 @@ class WholePart(disk.PartFile):
 
     # --- on its way to the disk: in a thread
 
+    @property
+    def synced(self) -> bool:
+        """Whether it has been written, or that was tried, and nothing is left to be waited for."""
+        return self._content is None and self._file is None
+
     def reopen(self) -> None:
         """Have it open, and written. Raises NotFound when its upload is gone, OSError."""
         content, self._content = self._content, None
@@ -75,3 +83,22 @@ class WholePart(disk.PartFile):
         self.release()
         if self._content is None:
             Path(self.path).unlink(missing_ok=True)
+
+
+class KeptBatch:
+    """Files of one request that go to the disk before it is complete."""
+
+    __slots__ = ("parts", "size_bytes")
+
+    def __init__(self, parts: Sequence[WholePart]) -> None:
+        self.parts = parts
+        self.size_bytes = sum(part.size_bytes for part in parts)
+
+    def __repr__(self) -> str:
+        """Show how much it is."""
+        return f"KeptBatch(files={self.files_count} size={self.size_bytes})"
+
+    @property
+    def files_count(self) -> int:
+        """How many files it has."""
+        return len(self.parts)

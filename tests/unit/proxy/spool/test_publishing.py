@@ -20,19 +20,23 @@ from clusterodm.services.proxy.spool.adapters.publishing import (
     PublishingLanes,
     publish_together,
 )
-from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
-from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
+from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt, WriteEarly
+from clusterodm.services.proxy.spool.adapters.whole_part import BATCH_BYTES, KeptBatch, KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import StoredFile
 from tests.waiting import until
 
 Gate = threading.Event
 
 
+async def nobody(batch: KeptBatch) -> None:
+    raise AssertionError(f"{batch} is too little to be written early")
+
+
 async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b"photo") -> DiskReceipt:
     folder = root / task
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    receipt = DiskReceipt(str(folder), SpliceThreads(1), os.write, lambda: None, KeptRoom())
+    receipt = DiskReceipt(str(folder), SpliceThreads(1), os.write, lambda: None, KeptRoom(), nobody)
     for name in names:
         part = await receipt.open(name)
         part.write(content)
@@ -119,7 +123,7 @@ async def test_what_comes_while_a_group_is_published_is_the_next_group(tmp_path:
             calls.append(self)
 
     with ThreadPoolExecutor(2) as threads:
-        publisher = Publisher(threads, groups_count=1)
+        publisher = Publisher(threads, publish_together, groups_count=1)
         requests = [await a_request(tmp_path, f"{number}.jpg") for number in range(5)]
         for request in requests:
             request.__class__ = Watched
@@ -139,7 +143,7 @@ async def test_a_request_that_is_given_up_before_its_turn_is_not_published(tmp_p
     first, second = await a_request(tmp_path, "a.jpg"), await a_request(tmp_path, "b.jpg")
     with ThreadPoolExecutor(1) as threads:
         threads.submit(gate.wait, 10)
-        publisher = Publisher(threads, groups_count=1)
+        publisher = Publisher(threads, publish_together, groups_count=1)
         async with asyncio.TaskGroup() as group:
             begun = group.create_task(publisher.publish(first))
             await until(lambda: "working=1" in repr(publisher))
@@ -180,11 +184,13 @@ async def test_trouble_of_a_request_is_raised_where_it_is_published(tmp_path: Pa
         await PublishingLanes(threads).publish(request)
 
 
-def a_receipt(root: Path, room: KeptRoom, write: disk.Write = os.write) -> DiskReceipt:
+def a_receipt(
+    root: Path, room: KeptRoom, write: disk.Write = os.write, write_early: WriteEarly = nobody
+) -> DiskReceipt:
     folder = root / "t"
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    return DiskReceipt(str(folder), SpliceThreads(1), write, lambda: None, room)
+    return DiskReceipt(str(folder), SpliceThreads(1), write, lambda: None, room, write_early)
 
 
 async def test_a_small_file_is_in_memory_until_it_is_published(tmp_path: Path) -> None:
@@ -238,3 +244,95 @@ async def test_a_part_of_a_write_is_followed_by_the_rest(tmp_path: Path) -> None
     receipt.keep("a.jpg", b"photo")
     assert publish_together([receipt]) == {}
     assert (tmp_path / "t" / disk.FILES / "a.jpg").read_bytes() == b"photo"
+
+
+async def test_many_small_files_of_a_request_are_on_the_disk_before_it_is_complete(tmp_path: Path) -> None:
+    room = KeptRoom()
+    with ThreadPoolExecutor(1) as threads:
+        lanes = PublishingLanes(threads)
+        receipt = a_receipt(tmp_path, room, write_early=lanes.write)
+        receipt.keep("few.jpg", b"photo")
+        await receipt.hand_over()
+        assert (list((tmp_path / "t" / disk.PARTS).iterdir()), receipt.parts[0].synced) == ([], False)
+        receipt.keep("a.jpg", b"x" * BATCH_BYTES)
+        await receipt.hand_over()
+        assert len(list((tmp_path / "t" / disk.PARTS).iterdir())) == 2
+        assert [part.synced for part in receipt.parts] == [True, True]
+        assert (repr(room), open_files(tmp_path)) == (repr(KeptRoom()), 0)
+        receipt.keep("b.jpg", b"last")
+        assert stored(tmp_path) == []
+        await lanes.publish(receipt)
+    receipt.discard()
+    assert (stored(tmp_path), repr(room)) == (["a.jpg", "b.jpg", "few.jpg"], repr(KeptRoom()))
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+
+
+async def test_every_file_is_synced_once_before_it_has_its_name(tmp_path: Path) -> None:
+    steps: list[str] = []
+
+    class WatchedPart(WholePart):
+        __slots__ = ()
+
+        def sync(self) -> None:
+            if self._file is not None:
+                steps.append(self.name)
+            super().sync()
+
+    class Watched(DiskReceipt):
+        def keep(self, filename: str, content: bytes) -> None:
+            super().keep(filename, content)
+            self.parts[-1].__class__ = WatchedPart
+
+        def link(self) -> None:
+            steps.append("names")
+            super().link()
+
+    with ThreadPoolExecutor(1) as threads:
+        lanes = PublishingLanes(threads)
+        receipt = a_receipt(tmp_path, KeptRoom(), write_early=lanes.write)
+        receipt.__class__ = Watched
+        receipt.keep("a.jpg", b"x" * BATCH_BYTES)
+        await receipt.hand_over()
+        receipt.keep("b.jpg", b"last")
+        await lanes.publish(receipt)
+    assert steps == ["a.jpg", "b.jpg", "names"]
+
+
+async def test_a_batch_that_finds_no_room_fails_its_request_and_leaves_nothing(tmp_path: Path) -> None:
+    def full(opened: int, content: bytes | bytearray | memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    room = KeptRoom()
+    with ThreadPoolExecutor(1) as threads:
+        receipt = a_receipt(tmp_path, room, full, PublishingLanes(threads).write)
+        receipt.keep("a.jpg", b"x" * BATCH_BYTES)
+        with pytest.raises(SpoolFull):
+            await receipt.hand_over()
+    receipt.discard()
+    assert (list((tmp_path / "t" / disk.PARTS).iterdir()), open_files(tmp_path)) == ([], 0)
+    assert repr(room) == repr(KeptRoom())
+
+
+async def test_a_batch_under_way_is_waited_for_however_often_its_request_is_cancelled(tmp_path: Path) -> None:
+    gate, room = Gate(), KeptRoom()
+
+    def slow(opened: int, content: bytes | bytearray | memoryview) -> int:
+        gate.wait(10)
+        return os.write(opened, content)
+
+    with ThreadPoolExecutor(1) as threads:
+        lanes = PublishingLanes(threads)
+        receipt = a_receipt(tmp_path, room, slow, lanes.write)
+        receipt.keep("a.jpg", b"x" * BATCH_BYTES)
+        async with asyncio.TaskGroup() as group:
+            handing = group.create_task(receipt.hand_over())
+            await until(lambda: open_files(tmp_path) == 1)
+            for _ in range(3):
+                handing.cancel()
+                await asyncio.sleep(0.01)
+            assert not handing.done()
+            gate.set()
+    assert handing.cancelled()
+    receipt.discard()
+    assert (list((tmp_path / "t" / disk.PARTS).iterdir()), open_files(tmp_path)) == ([], 0)
+    assert repr(room) == repr(KeptRoom())
