@@ -111,6 +111,8 @@ class FakeNode:
     refuses_output: bool = False
     refuses: str = ""
     """What it says to the next action."""
+    talks_nonsense: bool = False
+    """What it says of tasks cannot be read."""
     used: int = 0
     """Memory that is not left."""
     asked_count: int = 0
@@ -210,6 +212,8 @@ class FakeNodes:
         lines = () if from_line is None else tuple(fake.console.get(task, [])[from_line:])
         if fake.gate:
             await fake.gate.wait()
+        if fake.talks_nonsense:
+            raise NodeFailed(f"{node.name} answered nonsense")
         return replace(observation, lines=lines) if observation else None
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:

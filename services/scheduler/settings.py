@@ -16,7 +16,9 @@ class SchedulerSettings(HealthSettings):
     probe_timeout_s: float = Field(5.0, gt=0, description="how long a node may take to say how it is, seconds")
     probes_at_once_count: int = Field(200, gt=0, description="nodes that are asked at the same time")
     node_grace_s: float = Field(
-        120.0, gt=0, description="how long a node may be silent before its tasks count as lost, seconds"
+        120.0,
+        gt=0,
+        description="how long a node may be silent, or say nothing of use about a task, before its tasks count as lost, seconds",
     )
     max_attempts: int = Field(
         3,

@@ -106,15 +106,15 @@ class Sender:
         self.answer = b""
         self.ended_s: float | None = None
 
-    async def run(self, piece: bytes) -> None:
-        """Send pieces until the connection is closed."""
+    async def run(self, piece: bytes, *, sends: bool = True) -> None:
+        """Send pieces until the connection is closed, or one and then nothing."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._proxy.port)
         try:
             writer.write(f"{self._head} HTTP/1.1\r\nhost: x\r\n".encode() + piece)
             heard = asyncio.create_task(reader.read())  # noqa: TID251 awaited below
             with contextlib.suppress(ConnectionError):
                 while not heard.done():
-                    if piece:
+                    if sends:
                         writer.write(b"x" * 20_000)
                         await writer.drain()
                     await asyncio.wait((heard,), timeout=0.05)
@@ -126,6 +126,7 @@ class Sender:
 
 
 BODY = multipart([('name="images"; filename="large.jpg"', b"")], end=False)[:-2]
+FORM = b'content-length: 60\r\ncontent-type: application/json\r\n\r\n{"uuid":'
 UPLOAD = f"content-length: 1000000000\r\ncontent-type: {MULTIPART['content-type']}\r\n\r\n".encode() + BODY
 
 
@@ -155,16 +156,20 @@ async def test_what_is_under_way_for_a_revoked_token_is_cut_by_every_proxy_withi
             Sender(one, f"POST /task/new?token={ANNE}"),
             Sender(one, f"GET /task/{result}/download/all.zip?token={ANNE}"),
         ]
+        held = [Sender(one, f"POST /task/{action}?token={ANNE}") for action in ("cancel", "remove", "restart")]
         goes_on = Sender(one, f"POST /task/new/upload/{berts}?token={BERT}")
+        for sender in held:
+            group.create_task(sender.run(FORM, sends=False))
         for sender in (*cut, goes_on):
-            group.create_task(sender.run(b"\r\n" if sender is cut[-1] else UPLOAD))
+            group.create_task(sender.run(b"\r\n", sends=False) if sender is cut[-1] else sender.run(UPLOAD))
         await until(lambda: script.sent_bytes)
-        await goes_on_for(1.5, cut)  # so that whoever looks does so at least once while they count
+        await goes_on_for(1.5, [*cut, *held])  # so that whoever looks does so at least once while they count
         write(tmp_path / "tokens.json", BERT)
         revoked_s = time.monotonic()
-        await until(lambda: all(sender.ended_s for sender in cut))
-        assert max(sender.ended_s or 0 for sender in cut) - revoked_s < 5.0
+        await until(lambda: all(sender.ended_s for sender in (*cut, *held)))
+        assert max(sender.ended_s or 0 for sender in (*cut, *held)) - revoked_s < 5.0
         assert not any(b" 200 OK" in sender.answer for sender in cut[:-1])
+        assert all(b" 401 " in sender.answer for sender in held)
         await goes_on_for(1.5, [goes_on])
         assert all(task not in str(path) or "large" not in path for path in one.leftovers())
         write(tmp_path / "tokens.json", ANNE)

@@ -25,8 +25,17 @@ LONGEST_COUNT: Final = 2048
 """Characters of an address."""
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are the IPv4 address."""
-NOT_PUBLIC: Final = (ipaddress.IPv6Network("3fff::/20"), ipaddress.IPv4Network("168.63.129.16/32"))
-"""What looks public to `ipaddress`: documentation (RFC 9637), and the host of a virtual machine at Azure, who tells it its settings and certificates."""
+NOT_PUBLIC: Final = (
+    ipaddress.IPv4Network("168.63.129.16/32"),
+    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("192.88.99.0/24"),
+    ipaddress.IPv6Network("3fff::/20"),
+)
+"""What looks public to `ipaddress`, or to some versions of it.
+
+The host of a virtual machine at Azure, who tells it its settings and certificates; protocol assignments (RFC 6890; 192.0.0.192 told machines at
+Oracle theirs); relays of 6to4, which are gone (RFC 7526); documentation (RFC 9637).
+"""
 HOST: Final = re.compile(r"[0-9a-z_.-]+")
 KEPT: Final = "!$%&'()*+,/:;=?@[]~"
 """What stays as it is in the path and the query of a request; a per cent sign because it may be escaped already."""
@@ -124,13 +133,15 @@ def carried(address: Address) -> Address:
 
 def kind_of(address: Address) -> str:
     """Say what is special about an address; empty: it is anybody's."""
-    is_listed = any(address in network for network in NOT_PUBLIC)
+    not_public = "an address that is not public"
+    if any(address in network for network in NOT_PUBLIC):
+        return not_public
     kinds = {
         "an unspecified address": address.is_unspecified,
         "a loopback address": address.is_loopback,
         "a link-local address": address.is_link_local,
         "a multicast address": address.is_multicast,
         "an address of a private network": address.is_private or getattr(address, "is_site_local", False),
-        "an address that is not public": is_listed or address.is_reserved or not address.is_global,
+        not_public: address.is_reserved or not address.is_global,
     }
     return next((kind for kind, is_so in kinds.items() if is_so), "")

@@ -247,7 +247,7 @@ class Router:
             exchange.drop()
 
     async def _answer_known(self, exchange: RequestContext) -> None:
-        if exchange.path == INIT:
+        if exchange.path == INIT or exchange.path in ACTIONS:
             self.long_requests.begin(exchange)
         try:
             await self._handle_of(exchange)(exchange)

@@ -46,6 +46,8 @@ GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
 ALL_DONE_PERCENT: Final = 100
 UNKNOWN_COUNT: Final = -1
 """What NodeODM says while it has not counted the images."""
+MOST_IMAGES_COUNT: Final = 2**31 - 1
+"""More than any task has, and what clients count with."""
 LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
 
 
@@ -120,7 +122,11 @@ def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
         "processingTime": whole_ms(said.get("processingTime")),
         "status": status(task, code_of(task, code)),
         **({"progress": percent(said["progress"])} if "progress" in said else {}),
-        **({"imagesCount": images_count(task)} if hides_images(task) and not has_count(said) else {}),
+        **(
+            {}
+            if is_count(said) and (has_count(said) or not hides_images(task))
+            else {"imagesCount": images_count(task)}
+        ),
     }
 
 
@@ -134,6 +140,12 @@ def images_count(task: Task) -> int:
     seen_count = task.known.images_count if task.known else None
     count = task.images_count if task.images_count is not None else seen_count
     return UNKNOWN_COUNT if count is None else count
+
+
+def is_count(said: Mapping[str, Any]) -> bool:
+    """Whether a node's `imagesCount` is a number that may be passed on."""
+    count = said.get("imagesCount")
+    return isinstance(count, int) and not isinstance(count, bool) and UNKNOWN_COUNT <= count <= MOST_IMAGES_COUNT
 
 
 def has_count(said: Mapping[str, Any]) -> bool:

@@ -2,8 +2,8 @@
 
 Each running task is due at its own time: often when it is fresh, ever less as it grows old, at once when a node or a proxy hints that
 it has finished. A node is asked about few tasks at a time, so a hung one delays only its own; one that is offline is not asked
-at all until it is back. What a look brings is taken in only if the attempt is still the one that was looked at: a look that was
-under way while the task was restarted must not end it.
+at all until it is back; one that is online and says nothing of use about a task for too long loses it. What a look brings is taken in
+only if the attempt is still the one that was looked at: a look that was under way while the task was restarted must not end it.
 """
 
 import asyncio
@@ -70,6 +70,8 @@ class TaskTracker:
         self._delay_queue: DelayQueue[TaskId] = DelayQueue()
         self._unregistered_since: dict[TaskId, Instant] = {}
         """For tasks that run on a node which is not registered: since when it has not been."""
+        self._unsaid_since: dict[TaskId, Instant] = {}
+        """For tasks whose node is there and does not say how they stand: since when it has not."""
         self._under_way: set[TaskId] = set()
         self._hinted: set[TaskId] = set()
         self._polls_free: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
@@ -118,8 +120,9 @@ class TaskTracker:
                     node.record, attempt.node_task_id, line, self._settings.poll_timeout_s
                 )
         except ClusterError as error:
-            log.debug("observation.failed", task=task_id, node=node.id, error=error.message)
+            await self._not_said(task_id, attempt, node, error)
             return
+        self._unsaid_since.pop(task_id, None)
         self._nodes.heard(node, self._clock.instant())
         if observation is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
@@ -135,6 +138,14 @@ class TaskTracker:
             return
         since = self._unregistered_since.setdefault(task_id, self._clock.instant())
         if self._clock.instant() - since > self._settings.node_grace_s:
+            await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
+
+    async def _not_said(self, task_id: TaskId, attempt: Attempt, node: NodeState, error: ClusterError) -> None:
+        """Give the attempt up when its node, which is there, has not said for too long how it stands: it would hold its slot for ever."""
+        log.debug("observation.failed", task=task_id, node=node.id, error=error.message)
+        since = self._unsaid_since.setdefault(task_id, self._clock.instant())
+        if self._clock.instant() - since > self._settings.node_grace_s:
+            reason = f"its node has not said for {self._settings.node_grace_s:g} s how it stands ({error.message})"
             await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
     async def give_up(self, task_id: TaskId, result: AttemptResult) -> None:
@@ -198,6 +209,7 @@ class TaskTracker:
         if task not in self._index.running or task in self._under_way:
             return
         if node is not None and not node.online:
+            self._unsaid_since.pop(task, None)
             self._delay_queue.set(task, self._clock.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
@@ -229,6 +241,7 @@ class TaskTracker:
         elif before is not None:
             self._delay_queue.discard(before.id)
             self._unregistered_since.pop(before.id, None)
+            self._unsaid_since.pop(before.id, None)
 
     async def _pause(self) -> None:
         if await wait_for_event(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):

@@ -26,6 +26,9 @@ from clusterodm.services.proxy.exchange.destinations import Destination, destina
         ("fe80::1%eth0", "link-local"),
         ("100.64.0.1", "not public"),
         ("168.63.129.16", "not public"),
+        ("192.0.0.8", "not public"),
+        ("192.0.0.192", "not public"),
+        ("192.88.99.1", "not public"),
         ("::ffff:168.63.129.16", "not public"),
         ("64:ff9b::a83f:8110", "not public"),
         ("3fff::1", "not public"),
@@ -57,7 +60,17 @@ def test_an_address_that_is_not_anybodys_is_refused_and_its_kind_is_said(text: s
 
 
 @pytest.mark.parametrize(
-    "text", ["93.184.216.34", "168.63.129.17", "3ffe:ffff::1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+    "text",
+    [
+        "93.184.216.34",
+        "168.63.129.17",
+        "192.0.1.1",
+        "192.88.98.255",
+        "3ffe:ffff::1",
+        "2606:4700::1111",
+        "::ffff:8.8.8.8",
+        "64:ff9b::808:808",
+    ],
 )
 def test_a_public_address_may_be_called(text: str) -> None:
     assert not why_not(ipaddress.ip_address(text), ())

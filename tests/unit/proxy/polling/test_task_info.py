@@ -117,6 +117,15 @@ def test_a_nodes_time_is_shown_as_milliseconds_that_a_clock_can_say(said: Any, s
     assert info["processingTime"] == shown
 
 
+@pytest.mark.parametrize(
+    "said",
+    [10**308, -(10**308), -5, True, 0.5, 1e15, "7", "<script>", None, [], {}, [[[]]], 2**31],
+)
+def test_a_nodes_number_of_images_that_is_none_gives_way_to_the_recorded_one(said: Any) -> None:
+    info = node_info(task(TaskState.RUNNING, images_count=3), {"status": {"code": 20}, "imagesCount": said}) or {}
+    assert (info["imagesCount"], type(info["imagesCount"])) == (3, int)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -130,7 +139,9 @@ JSON = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine makes examples slowly
 @given(
-    said=st.dictionaries(st.sampled_from(["status", "error", "uuid", "processingTime", "output", "progress"]), JSON),
+    said=st.dictionaries(
+        st.sampled_from(["status", "error", "uuid", "processingTime", "output", "progress", "imagesCount"]), JSON
+    ),
     code=st.one_of(st.none(), st.integers(-5, 60)),
     state=st.sampled_from(TaskState),
 )
@@ -147,6 +158,7 @@ def test_whatever_a_node_says_no_client_sees_an_error_or_a_code_that_does_not_ex
     assert type(info["processingTime"]) is int
     assert type(info["dateCreated"]) is int
     assert 0 <= info.get("progress", 0) <= 100
+    assert type(info["imagesCount"]) is int
     msgspec.json.encode(info)
 
 
