@@ -1,18 +1,23 @@
 """What is looked at before anything is started, so that a mistake is one line and not a cluster that half runs."""
 
 import errno
+import secrets
 import shutil
 import socket
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from clusterodm.libs.common.errors import Refused
 
 Listener = tuple[str, str, int]
 """The flag that names it, the address, the port; port 0: it is off."""
+LASTING_PORTS: Final = range(11_000, 20_000)
+"""The kernel gives none of these to outgoing connections, by default: whoever starts again finds the one that it had before."""
+TRIES_COUNT: Final = 50
 
 
 def ports_free(listeners: Iterable[Listener]) -> None:
@@ -46,13 +51,16 @@ def why_not(host: str, port: int) -> str:
 
 
 def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
-    """Find a port that is free at this moment; the preferred one when it is."""
+    """Find a port that is free at this moment; the preferred one when it is, else one that stays free while nobody listens there."""
     if preferred and not why_not(host, preferred):
         return preferred
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    tried = [secrets.choice(LASTING_PORTS) for _ in range(TRIES_COUNT)]
+    for port in [*tried, 0]:  # 0: the kernel chooses
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))  # without SO_REUSEADDR: not one that another `clusterodm up` holds, either
+            found: int = probe.getsockname()[1]
+            return found
+    raise Refused(f"no port of {host} is free")
 
 
 class HeldPorts:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.deploy import demo
+from clusterodm.deploy import checks, demo
 from clusterodm.deploy.checks import free_port, ports_free
 from clusterodm.deploy.datadir import prepare, write_private
 from clusterodm.deploy.nats import configuration, remembered_port, remembered_token
@@ -39,6 +39,32 @@ def test_a_preferred_port_is_kept_while_it_is_free():
     assert free_port(port) == port
     with socket.create_server(("127.0.0.1", port)):
         assert free_port(port) != port
+
+
+def test_no_outgoing_connection_is_given_a_port_that_was_found():
+    """Else a simulated node, or nats-server, finds its port taken when the cluster starts again."""
+    kernel = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(kernel.read_text().split()[0]) if kernel.exists() else checks.LASTING_PORTS.stop
+    assert max(free_port() for _ in range(100)) < lowest
+
+
+def test_a_port_that_is_held_is_found_by_nobody_else(monkeypatch: pytest.MonkeyPatch):
+    with checks.HeldPorts() as ports:
+        held = ports.free_port()
+        monkeypatch.setattr(checks, "LASTING_PORTS", (held,))
+        assert free_port() != held
+
+
+def test_where_no_port_lasts_the_kernel_chooses(monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(checks, "LASTING_PORTS", (port,))
+        assert free_port() not in (0, port)
+
+
+def test_an_address_of_another_machine_has_no_free_port():
+    with pytest.raises(Refused, match=r"no port of 192\.0\.2\.1 is free"):
+        free_port(host="192.0.2.1")
 
 
 def test_a_file_in_the_place_of_the_data_directory_is_refused(tmp_path: Path):
