@@ -4,24 +4,14 @@ from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.health.standby import report_standby
 from clusterodm.libs.common.messages.health import STANDBY_REPORTED, StandbyReported
 from clusterodm.libs.common.model.values import InstanceId
-from clusterodm.libs.common.testing.memory_bus import MemoryBus
+from clusterodm.libs.common.testing.memory_bus import MemoryBus, MemoryTerm
 from clusterodm.libs.common.version import VERSION
 
 STANDBY = InstanceId("host-1")
 
 
-class Lead:
-    """A term that a test ends."""
-
-    epoch = 7
-    valid = True
-
-    async def over(self) -> None:
-        """Never."""
-
-
 async def test_who_waits_to_lead_says_so_and_who_leads_does_not():
-    bus, health, term = MemoryBus(), Health("scheduler", lambda: {"bus": True}, may_lead=True), Lead()
+    bus, health, term = MemoryBus(), Health("scheduler", lambda: {"bus": True}, may_lead=True), MemoryTerm(epoch=7)
     heard: list[StandbyReported] = []
 
     async def hear(reported: StandbyReported) -> None:
@@ -32,7 +22,7 @@ async def test_who_waits_to_lead_says_so_and_who_leads_does_not():
         with health.leading(term):
             await report_standby(bus, health, STANDBY)
             assert len(heard) == 1
-            term.valid = False
+            term.end()
             await report_standby(bus, health, STANDBY)
         bus.connected = False
         await report_standby(bus, health, STANDBY)
@@ -46,6 +36,6 @@ async def test_who_waits_to_lead_says_so_and_who_leads_does_not():
 async def test_it_waits_since_its_last_term_ended():
     health = Health("scheduler", dict, may_lead=True)
     started_ms = health.waits_since_ms = 1
-    with health.leading(Lead()):
+    with health.leading(MemoryTerm(epoch=7)):
         assert health.waits_since_ms == started_ms
     assert health.waits_since_ms > started_ms

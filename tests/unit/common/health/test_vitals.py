@@ -5,17 +5,7 @@ from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.process.loops import RESTART, Loop, Loops
 from clusterodm.libs.common.telemetry.metrics import Gauge, Reading
 from clusterodm.libs.common.testing.clock import FakeClock
-from clusterodm.libs.common.testing.memory_bus import MemoryBus
-
-
-class Lead:
-    """A term that a test ends."""
-
-    epoch = 7
-    valid = True
-
-    async def over(self) -> None:
-        """Never."""
+from clusterodm.libs.common.testing.memory_bus import MemoryBus, MemoryTerm
 
 
 def said(readings: list[Reading], metric: Gauge) -> dict[tuple[str, ...], float]:
@@ -60,12 +50,12 @@ def test_two_loops_of_one_name_are_one_series():
 
 
 def test_who_leads_says_so_as_long_as_its_term_lasts():
-    health, term = Health("scheduler", dict, loops=Loops(FakeClock()), may_lead=True), Lead()
+    health, term = Health("scheduler", dict, loops=Loops(FakeClock()), may_lead=True), MemoryTerm(epoch=7)
     assert said(of(health), vitals.LEADER) == {(): 0}
     with health.leading(term):
         assert said(of(health), vitals.LEADER) == {(): 1}
         assert said(of(health), vitals.EPOCH) == {(): 7}
-        term.valid = False
+        term.end()
         assert said(of(health), vitals.LEADER) == {(): 0}
         assert said(of(health), vitals.EPOCH) == {(): 0}
     assert said(of(health), vitals.LEADER) == {(): 0}
