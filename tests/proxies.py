@@ -260,17 +260,7 @@ class ProxyUnderTest:
     async def ran(self, node: Node, task: TaskId, node_task_id: NodeTaskId) -> None:
         """Put a task there that a node has completed, and wait until the proxy knows both."""
         attempt = Attempt(number=1, node=node.id, node_task_id=node_task_id, state=AttemptState.ENDED, running_at_ms=5)
-        completed = Task(
-            id=task,
-            name="mine",
-            upload_owner=InstanceId("i"),
-            created_at_ms=1,
-            committed_at_ms=1,
-            images_count=1,
-            state=TaskState.COMPLETED,
-            attempts=(attempt,),
-        )
-        await self.scheduler.put(completed)
+        await self.scheduler.put(tried_task(task, attempt))
         await until(lambda: self.cluster.task(task) and self.cluster.node(node.id))
 
     async def upload(self, task: str, *files: tuple[str, bytes]) -> tuple[int, Any]:
@@ -289,6 +279,19 @@ class ProxyUnderTest:
 GET_INFO = b"GET /info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 BOUNDARY = "----boundary"
 MULTIPART = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def tried_task(task: TaskId, *attempts: Attempt, **more: Any) -> Task:
+    """Make the record of a completed task with these attempts; `more`: fields that are to be otherwise."""
+    fields: dict[str, Any] = {
+        "name": "mine",
+        "upload_owner": InstanceId("i"),
+        "created_at_ms": 1,
+        "committed_at_ms": 1,
+        "images_count": 1,
+        "state": TaskState.COMPLETED,
+    }
+    return Task(id=task, attempts=attempts, **(fields | more))
 
 
 def multipart(parts: list[tuple[str, bytes]], *, end: bool = True) -> bytes:

@@ -11,15 +11,15 @@ import pytest
 from pyodm.exceptions import NodeConnectionError, NodeServerError
 
 from clusterodm.libs.common.messages.machines import FIND_RESULT
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState
+from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, NodeSettings, ScalingLimits
 from clusterodm.services.autoscaler.orders import S3Target
 from clusterodm.services.autoscaler.results.adapters import S3Storage
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
 from tests.ports import free_port
-from tests.proxies import ProxyUnderTest, running_proxy
+from tests.proxies import ProxyUnderTest, running_proxy, tried_task
 from tests.seaweed import ACCESS_KEY, PUBLIC_BUCKET, SECRET_KEY, Seaweed
 from tests.waiting import until
 
@@ -72,17 +72,7 @@ class Site:
             running_at_ms=5,
             machine=MachineId("m"),
         )
-        task = Task(
-            id=TASK,
-            name="mine",
-            upload_owner=InstanceId("i"),
-            created_at_ms=1,
-            committed_at_ms=1,
-            images_count=1,
-            state=TaskState.COMPLETED,
-            attempts=(attempt,),
-        )
-        await self.proxy.scheduler.put(task)
+        await self.proxy.scheduler.put(tried_task(TASK, attempt))
         await until(lambda: self.proxy.cluster.task(TASK))
         return pyodm.Node("127.0.0.1", self.proxy.port).get_task(TASK)
 

@@ -10,9 +10,9 @@ import pytest
 
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model.nodes import Node
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
-from tests.proxies import ProxyUnderTest, ScriptedNode, parse, response, running_proxy
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from tests.proxies import ProxyUnderTest, ScriptedNode, parse, response, running_proxy, tried_task
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -37,19 +37,9 @@ async def node(proxy: ProxyUnderTest, script: ScriptedNode) -> Node:
 async def put(proxy: ProxyUnderTest, node: Node, *, ended: bool = False, token: str = "") -> None:
     """Write a task down."""
     attempt = Attempt(number=1, node=node.id, node_task_id=ON_NODE, state=AttemptState.RUNNING, running_at_ms=5)
-    known = LastKnown(code=StatusCode.COMPLETED, progress=100.0, console_count=2, console_tail=("one", "two"))
-    task = Task(
-        id=TASK,
-        name="mine",
-        owner=owner_of(token),
-        upload_owner=InstanceId("i"),
-        created_at_ms=1,
-        committed_at_ms=1,
-        images_count=3,
-        state=TaskState.COMPLETED if ended else TaskState.RUNNING,
-        attempts=(attempt,),
-        known=known if ended else None,
-    )
+    last = LastKnown(code=StatusCode.COMPLETED, progress=100.0, console_count=2, console_tail=("one", "two"))
+    state, known = (TaskState.COMPLETED, last) if ended else (TaskState.RUNNING, None)
+    task = tried_task(TASK, attempt, owner=owner_of(token), images_count=3, state=state, known=known)
     await proxy.scheduler.put(task)
     await until(lambda: (found := proxy.cluster.task(TASK)) and found.task == task)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
-from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode
+from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy, tried_task
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -176,18 +176,7 @@ async def finished_task(proxy: ProxyUnderTest, script: ScriptedNode) -> None:
         number=1, node=node.id, node_task_id=NodeTaskId(TASK), state=AttemptState.ENDED, running_at_ms=1_005
     )
     known = LastKnown(code=StatusCode.COMPLETED, progress=100.0)
-    task = Task(
-        id=TASK,
-        name="t",
-        upload_owner=InstanceId("i"),
-        created_at_ms=1,
-        committed_at_ms=1,
-        images_count=1,
-        state=TaskState.COMPLETED,
-        attempts=(attempt,),
-        known=known,
-    )
-    await proxy.scheduler.put(task)
+    await proxy.scheduler.put(tried_task(TASK, attempt, name="t", known=known))
     await until(lambda: proxy.cluster.task(TASK))
 
 

@@ -14,10 +14,10 @@ from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
-from tests.proxies import ProxyUnderTest, running_proxy
+from tests.proxies import ProxyUnderTest, running_proxy, tried_task
 from tests.waiting import until
 
 OWN, WRONG = "made-up-machine-secret", "made-up-wrong-secret"
@@ -48,20 +48,11 @@ async def heard(proxy: ProxyUnderTest) -> AsyncIterator[list[NodeTaskId]]:
 
 
 def task(task_id: str, *attempts: tuple[str, NodeTaskId, MachineId | None]) -> Task:
-    made = tuple(
+    made = (
         Attempt(number=number, node=NodeId(node), node_task_id=there, machine=machine, state=AttemptState.RUNNING)
         for number, (node, there, machine) in enumerate(attempts, start=1)
     )
-    return Task(
-        id=TaskId(task_id),
-        name="mine",
-        upload_owner=InstanceId("i"),
-        created_at_ms=1,
-        committed_at_ms=1,
-        images_count=1,
-        state=TaskState.RUNNING,
-        attempts=made,
-    )
+    return tried_task(TaskId(task_id), *made, state=TaskState.RUNNING)
 
 
 async def put(proxy: ProxyUnderTest, state: MachineState = MachineState.BUSY) -> None:

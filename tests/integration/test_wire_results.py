@@ -11,9 +11,9 @@ from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.machines import FIND_RESULT, FindResult, ResultFound
 from clusterodm.libs.common.model.machines import Machine, MachineState
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
-from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState
+from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId, TaskId
+from tests.proxies import ProxyUnderTest, ScriptedNode, response, running_proxy, tried_task
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -61,19 +61,7 @@ async def ran(proxy: ProxyUnderTest, node: str = "gone", token: str = "", **valu
     attempt = Attempt(
         number=1, node=NodeId(node), node_task_id=ON_NODE, state=AttemptState.ENDED, running_at_ms=5, **values
     )
-    await proxy.scheduler.put(
-        Task(
-            id=TASK,
-            name="mine",
-            owner=owner_of(token),
-            upload_owner=InstanceId("i"),
-            created_at_ms=1,
-            committed_at_ms=1,
-            images_count=1,
-            state=TaskState.COMPLETED,
-            attempts=(attempt,),
-        )
-    )
+    await proxy.scheduler.put(tried_task(TASK, attempt, owner=owner_of(token)))
     await until(lambda: proxy.cluster.task(TASK))
 
 
