@@ -13,7 +13,6 @@ import pyodm
 import pytest
 from pyodm.types import TaskStatus
 
-from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
@@ -21,7 +20,7 @@ from clusterodm.services.autoscaler.identity.core import Identities, Identity
 from tests import machine_programs
 from tests.cluster import Cluster
 from tests.datasets import make_images
-from tests.rented import create, finish
+from tests.rented import create, finish, machines_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -64,11 +63,6 @@ async def started(folder: Path, cloud: CloudApiProcess, **keys: Any) -> AsyncIte
     async with Cluster(folder / "cluster", asr=file, **OFTEN) as cluster:
         await until(IdentityFile(cluster.folder / "data").read, timeout_s=45, what="the autoscaler's directory")
         yield cluster
-
-
-async def machines_of(cluster: Cluster) -> list[Machine]:
-    asked = ListMachines(ended=True)
-    return [view.machine for view in (await cluster.bus.request(LIST_MACHINES, asked, timeout_s=15)).machines]
 
 
 async def online(cluster: Cluster) -> Machine | None:
