@@ -107,8 +107,66 @@ async def test_a_part_or_nothing_that_nobody_asked_for_is_a_refusal(
     script.say(ASSET, said.encode())
     script.say("/index.html", said.encode())
 
-    assert (await proxy.ask("GET", ZIP))[0] == 502
-    assert await proxy.raw(b"GET /index.html HTTP/1.1\r\nhost: x\r\n\r\n") == b""
+    refusal = (502, {"error": f"The node answered with status {status[:3]}"})
+    assert await proxy.json("GET", ZIP) == refusal
+    assert await proxy.json("GET", "/index.html") == refusal
+
+
+@pytest.mark.parametrize(
+    ("asked", "place"),
+    [
+        pytest.param("bytes=-3", "0-4/99999999999999999999999", id="other bytes"),
+        pytest.param("bytes=99-", "0-4/25", id="from elsewhere"),
+        pytest.param("bytes=0-1,3-4", "0-4/25", id="several were asked for"),
+        pytest.param("bytes=0-2", "0-4/25", id="more than was asked for"),
+    ],
+)
+async def test_another_part_than_was_asked_for_is_a_refusal(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, asked: str, place: str
+) -> None:
+    for path in (ASSET, "/index.html"):
+        script.say(path, response(b"12345", "206 Partial Content", f"content-range: bytes {place}", *ZIP_LINES))
+
+    refusal = (502, {"error": "The node answered with status 206"})
+    assert await proxy.json("GET", ZIP, headers={"range": asked}) == refusal
+    assert await proxy.json("GET", "/index.html", headers={"range": asked}) == refusal
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 7\r\n\r\n12345", id="two lengths"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n12345", id="a negative length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\ncontent-length: 1" + b"0" * 24 + b"\r\n\r\n", id="a length without end"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="length and chunks",
+        ),
+        pytest.param(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nraw", id="another protocol"),
+        pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50 + response(b"zip"), id="hints without end"),
+        pytest.param(b"220 mail.example ESMTP\r\n", id="no HTTP"),
+        pytest.param(b"HTTP/1.1 200 OK\r\na: " + b"a" * 100_000, id="a head without end"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_what_is_no_answer_is_a_refusal(
+    proxy: ProxyUnderTest, script: ScriptedNode, node: Node, answer: bytes, method: str
+) -> None:
+    for path in (ASSET, "/index.html"):
+        script.say(path, answer)
+        status, headers, body = await proxy.ask(method, ZIP if path == ASSET else path)
+        assert (status, headers["content-type"]) == (502, "application/json")
+        assert body == (b'{"error":"The node answered with something that is not HTTP"}' if method == "GET" else b"")
+
+
+async def test_a_few_hints_before_a_result_are_skipped(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\nset-cookie: a=b\r\n\r\n"
+    script.say(ASSET, hint * 8 + response(b"zip", "200 OK", *ZIP_LINES))
+
+    status, headers, body = await proxy.ask("GET", ZIP)
+
+    assert (status, body) == (200, b"zip")
+    assert "set-cookie" not in headers
 
 
 async def test_what_does_not_exist_is_answered_as_the_table_for_clients_says(proxy: ProxyUnderTest, node: Node) -> None:
@@ -287,7 +345,8 @@ async def test_a_client_that_does_not_read_holds_the_node_back(
 
 async def test_sixteen_ranges_at_once_are_each_right(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:
     for n in range(16):
-        script.say(f"{ASSET}{n}.bin", response(bytes([n]) * 300_000, "206 Partial Content", *ZIP_LINES))
+        lines = ("content-range: bytes 0-299999/300000", *ZIP_LINES)
+        script.say(f"{ASSET}{n}.bin", response(bytes([n]) * 300_000, "206 Partial Content", *lines))
 
     asked = {"range": "bytes=0-299999"}
     answers = await asyncio.gather(

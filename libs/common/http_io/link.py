@@ -25,6 +25,10 @@ class Stale(NodeFailed):
     """A kept connection turned out to be closed; nothing of an answer has come."""
 
 
+class NotAnAnswer(NodeFailed):
+    """What came is no HTTP, no answer to what was asked, or two in one."""
+
+
 class Link(asyncio.BufferedProtocol):
     """One connection, with at most one request under way."""
 
@@ -242,7 +246,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _require_life(self) -> None:
         if self.lost:
-            kind = Stale if self._used and not self._core.touched and self._trouble in {"", LEFT} else NodeFailed
+            stale = self._used and not self._core.touched and self._trouble in {"", LEFT}
+            kind = NotAnAnswer if self._trouble == NOT_HTTP else Stale if stale else NodeFailed
             raise kind(f"{self.name} {self._trouble or LEFT}")
 
     def _require_size(self, size_bytes: int, limit_bytes: int) -> None:

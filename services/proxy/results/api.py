@@ -1,7 +1,7 @@
 """Downloads and pages, streamed at the client's pace.
 
-No result: 404 `{"error"}`; the node or the storage says no: 502 `{"error"}`; away, or gone half-way: the connection is closed; in a
-bucket: 302 to where it has just been seen.
+No result: 404 `{"error"}`; the node or the storage says no, or what is no HTTP: 502 `{"error"}`; away, or gone half-way: the connection is
+closed; in a bucket: 302 to where it has just been seen.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from urllib.parse import quote
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NoNode, NotFound
-from clusterodm.libs.common.http_io.origins import Timeouts
+from clusterodm.libs.common.http_io.link import NotAnAnswer
+from clusterodm.libs.common.http_io.origins import NOT_HTTP, Timeouts
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
@@ -31,6 +32,8 @@ DOWNLOADING: Final = frozenset(("GET", "HEAD"))
 FOUND: Final = 302
 NOT_KEPT: Final = (b"cache-control", b"no-store")
 """The address of a result is good for a short while, and for who asked."""
+NO_HTTP: Final = f"The node {NOT_HTTP}"
+"""Without its address, which is none of its clients' business."""
 CONNECT_S: Final = 5.0
 
 log = structlog.get_logger()
@@ -57,9 +60,9 @@ class ResultRoutes:
                     await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
                 else:
                     await stream(exchange, found, self._stall_s)
-        except (NotFound, NodeRefused) as error:
+        except (NotFound, NodeRefused, NotAnAnswer) as error:
             status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
-            await exchange.refuse(error.message, status)
+            await exchange.refuse(NO_HTTP if isinstance(error, NotAnAnswer) else error.message, status)
         except (NodeFailed, BusFailed) as error:
             log.info("download.dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
@@ -77,6 +80,8 @@ class ResultRoutes:
                 await stream(exchange, relayed, self._stall_s)
         except NoNode:
             await exchange.refuse(NO_NODES)
+        except (NodeRefused, NotAnAnswer) as error:
+            await exchange.refuse(NO_HTTP if isinstance(error, NotAnAnswer) else error.message, BAD_GATEWAY)
         except (NodeFailed, BusFailed) as error:
             log.info("page.dropped", path=exchange.path, reason=error.message)
             exchange.drop()

@@ -25,7 +25,7 @@ from clusterodm.services.proxy.cluster import core as rented
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.exchange.nodeodm_api import no_route
 from clusterodm.services.proxy.nodes.ports import NodeRequest, Upstream
-from clusterodm.services.proxy.results.core import (
+from clusterodm.services.proxy.results.core.answers import (
     ResultPlace,
     StorageAnswer,
     address,
@@ -125,13 +125,13 @@ class Results:
         storage, path = storage_and_path(url)
         call = NodeRequest(wanted.method, path, self._relay.timeouts, headers=for_node(wanted.headers))
         async with self._storages.ask(storage, call) as reply:
-            require(reply.status, call.headers)
+            require(reply.status, call.headers, reply.headers)
             yield Relayed(reply.status, of_result(reply.headers), reply.chunks(), reply)
 
 
-def require(status: int, asked: Sequence[Header] = ()) -> None:
+def require(status: int, asked: Sequence[Header] = (), told: Sequence[Header] = ()) -> None:
     """Raise NoResult, NodeRefused for what is no result."""
-    match seen(status, asked):
+    match seen(status, asked, told):
         case StorageAnswer.MISSING:
             raise NoResult(INVALID_ASSET)
         case StorageAnswer.TROUBLE:

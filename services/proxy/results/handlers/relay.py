@@ -30,15 +30,8 @@ from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from clusterodm.services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
-from clusterodm.services.proxy.results.core import (
-    ANSWERS_TO,
-    ByteRange,
-    for_node,
-    of_page,
-    of_result,
-    passes,
-    span_wanted,
-)
+from clusterodm.services.proxy.results.core.answers import ANSWERS_TO, for_node, of_page, of_result, passes
+from clusterodm.services.proxy.results.core.ranges import ByteRange, span_wanted
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 
 RESULT_TIMEOUTS: Final = Timeouts(connect_s=5.0, head_s=30.0, silence_s=60.0)
@@ -112,7 +105,7 @@ class Relay:
 
     @asynccontextmanager
     async def page(self, wanted: RelayRequest) -> AsyncIterator[Relayed]:
-        """Stream a page of the web interface. Raises NoNode, NodeFailed, BusFailed."""
+        """Stream a page of the web interface. Raises NoNode, NodeRefused, NodeFailed, BusFailed."""
         found = await self._bus.request(FIND_UI_NODE, FindUiNode())
         node = self._cluster.node(found.node)
         if node is None:
@@ -121,9 +114,9 @@ class Relay:
             wanted.method, wanted.path, PAGE_TIMEOUTS, with_token=False, headers=for_node(wanted.headers)
         )
         async with self._nodes.ask(node, call) as reply:
-            unasked = reply.status in ANSWERS_TO and not passes(reply.status, call.headers)
+            unasked = reply.status in ANSWERS_TO and not passes(reply.status, call.headers, reply.headers)
             if unasked or reply.status >= SERVER_ERROR:
-                raise NodeRefused(f"{node.name} answered with status {reply.status}")
+                raise NodeRefused(f"The node answered with status {reply.status}")
             yield Relayed(reply.status, of_page(reply.headers), reply.chunks(), reply)
 
     async def _where(self, task: Task, raw_action: bytes) -> tuple[Node, bytes]:
@@ -137,7 +130,7 @@ class Relay:
         """Tell a result from an excuse."""
         if reply.status == NOT_FOUND:
             raise NoResult("Invalid asset")
-        if not passes(reply.status, call.headers):
+        if not passes(reply.status, call.headers, reply.headers):
             raise NodeRefused(f"The node answered with status {reply.status}")
         if reply.status != OK or not may_be_error(reply.headers):
             return reply.chunks()

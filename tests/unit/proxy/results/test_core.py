@@ -7,7 +7,14 @@ import pytest
 
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, MachineId, NodeId, NodeTaskId, TaskId
-from clusterodm.services.proxy.results.core import ResultPlace, StorageAnswer, address, places, seen, storage_and_path
+from clusterodm.services.proxy.results.core.answers import (
+    ResultPlace,
+    StorageAnswer,
+    address,
+    places,
+    seen,
+    storage_and_path,
+)
 
 MACHINE, PREFIX, NODE = ResultPlace.MACHINE, ResultPlace.PREFIX, ResultPlace.NODE
 
@@ -77,18 +84,19 @@ def test_only_a_file_that_is_there_counts(status: int, meaning: StorageAnswer):
 
 
 @pytest.mark.parametrize(
-    ("status", "line", "meaning"),
+    ("status", "asked", "meaning"),
     [
-        pytest.param(206, b"range", StorageAnswer.THERE, id="a part"),
-        pytest.param(416, b"range", StorageAnswer.THERE, id="beyond its end"),
-        pytest.param(304, b"if-none-match", StorageAnswer.THERE, id="the one that the client has"),
-        pytest.param(304, b"if-modified-since", StorageAnswer.THERE, id="not modified since"),
-        pytest.param(304, b"range", StorageAnswer.TROUBLE, id="a part was asked for"),
-        pytest.param(206, b"if-none-match", StorageAnswer.TROUBLE, id="the whole was asked for"),
+        pytest.param(206, (b"range", b"bytes=0-4"), StorageAnswer.THERE, id="a part"),
+        pytest.param(304, (b"if-none-match", b"x"), StorageAnswer.THERE, id="the one that the client has"),
+        pytest.param(304, (b"if-modified-since", b"x"), StorageAnswer.THERE, id="not modified since"),
+        pytest.param(304, (b"range", b"bytes=0-4"), StorageAnswer.TROUBLE, id="a part was asked for"),
+        pytest.param(206, (b"if-none-match", b"x"), StorageAnswer.TROUBLE, id="the whole was asked for"),
     ],
 )
-def test_a_part_or_nothing_counts_for_whom_asked_for_that(status: int, line: bytes, meaning: StorageAnswer):
-    assert seen(status, [(line, b"x")]) is meaning
+def test_a_part_or_nothing_counts_for_whom_asked_for_that(
+    status: int, asked: tuple[bytes, bytes], meaning: StorageAnswer
+):
+    assert seen(status, [asked], [(b"content-range", b"bytes 0-4/25"), (b"content-length", b"5")]) is meaning
 
 
 @pytest.mark.parametrize(

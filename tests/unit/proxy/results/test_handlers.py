@@ -18,7 +18,7 @@ from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
-from clusterodm.services.proxy.results.core import RUNS_NOTHING, TYPE_COUNTS
+from clusterodm.services.proxy.results.core.answers import RUNS_NOTHING, TYPE_COUNTS
 from clusterodm.services.proxy.results.handlers.download import ResultLocation, Results
 from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest

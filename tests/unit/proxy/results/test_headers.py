@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.services.proxy.results.core import for_client, for_node, of_page, of_result
+from clusterodm.services.proxy.results.core.answers import for_client, for_node, of_page, of_result
 
 
 def test_hop_by_hop_lines_end_here() -> None:

@@ -1,4 +1,4 @@
-"""Where a result may lie, which part of it a client wants, and which header lines pass. Pure.
+"""Where a result may lie, which answers about it pass to a client, and which header lines. Pure; what is said of parts: ranges.py.
 
 The places, in the order in which they are tried:
 
@@ -9,13 +9,6 @@ The places, in the order in which they are tried:
 
 Nobody is sent to an address before something has been seen there: clients save what they get, and would keep S3's XML about
 a missing key as their zip.
-
-Parts of results that their nodes send as a whole only (RFC 9110, 14):
-
-    one range that begins inside        206 with that part
-    one that begins behind the end      416
-    several, another unit, nonsense     200 with everything, which a server may always answer
-    If-Range                            200 with everything: such nodes name no version of a result
 
 Both ways only header lines that are known go on, so that a line which somebody invents tomorrow does not.
 
@@ -47,7 +40,6 @@ What a browser would run is said by us, too:
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -57,6 +49,13 @@ from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, StatusCode, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.http1.lines import Header, find
+from clusterodm.services.proxy.results.core.ranges import (
+    NOT_SATISFIABLE,
+    PARTIAL,
+    RANGE_LINE,
+    answers_range,
+    single_range,
+)
 
 ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""
@@ -65,17 +64,13 @@ OK: Final = 200
 NOT_THERE: Final = frozenset((403, 404))
 """A bucket that may not be listed says 403 of what it does not have."""
 
-PARTIAL: Final = 206
-NOT_SATISFIABLE: Final = 416
 ANSWERS_TO: Final[Mapping[int, tuple[bytes, ...]]] = {
     OK: (),
-    PARTIAL: (b"range",),
+    PARTIAL: (RANGE_LINE,),
     304: (b"if-none-match", b"if-modified-since"),
-    NOT_SATISFIABLE: (b"range",),
+    NOT_SATISFIABLE: (RANGE_LINE,),
 }
 """What passes to clients, and which lines of a request it answers: a part or nothing would pass for the whole with a client that asked for the whole."""
-RANGE: Final = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORECASE)
-OF_THE_WHOLE: Final = frozenset((b"content-length", b"content-range", b"content-md5", b"digest", b"content-digest"))
 
 LOCAL_PATH: Final = re.compile(rb"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 
@@ -108,6 +103,7 @@ STAYS_HERE: Final = (
     b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'",
 )
 
+OF_RANGES: Final = frozenset((RANGE_LINE, b"if-range"))
 TOWARDS_NODE: Final = frozenset(
     (
         b"accept",
@@ -183,15 +179,17 @@ def address(prefix: str, attempt: Attempt, asset: str) -> str:
     return f"{prefix.rstrip('/')}/{attempt.node_task_id}/{quote(ALIASES.get(asset, asset))}"
 
 
-def passes(status: int, asked: Sequence[Header]) -> bool:
-    """Whether an answer tells of a result, and is one to what was asked."""
+def passes(status: int, asked: Sequence[Header], told: Sequence[Header]) -> bool:
+    """Whether an answer with the lines `told` tells of a result, and is one to what was asked."""
     lines = ANSWERS_TO.get(status)
-    return lines is not None and (not lines or any(find(asked, name) is not None for name in lines))
+    if lines is None or (lines and all(find(asked, name) is None for name in lines)):
+        return False
+    return RANGE_LINE not in lines or answers_range(status, asked, told)
 
 
-def seen(status: int, asked: Sequence[Header] = ()) -> StorageAnswer:
+def seen(status: int, asked: Sequence[Header] = (), told: Sequence[Header] = ()) -> StorageAnswer:
     """Judge the answer to a question for a result."""
-    if passes(status, asked):
+    if passes(status, asked, told):
         return StorageAnswer.THERE
     return StorageAnswer.MISSING if status in NOT_THERE else StorageAnswer.TROUBLE
 
@@ -203,58 +201,6 @@ def storage_and_path(url: str) -> tuple[Storage, bytes]:
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
     return Storage(id=NodeId(root), hostname=parts.hostname or "", port=port, root=root), path.encode()
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """A part of a result; `count_bytes` 0: there is no such part."""
-
-    first: int
-    count_bytes: int
-    size_bytes: int
-    """Of the whole."""
-
-    @property
-    def status(self) -> int:
-        """How it is answered."""
-        return PARTIAL if self.count_bytes else NOT_SATISFIABLE
-
-    @property
-    def reaches_the_end(self) -> bool:
-        """Whether nothing comes behind it."""
-        return self.first + self.count_bytes == self.size_bytes
-
-    def headers(self, whole: Sequence[Header]) -> list[Header]:
-        """Write the lines for it from those of the whole."""
-        place = b"%d-%d" % (self.first, self.first + self.count_bytes - 1) if self.count_bytes else b"*"
-        return [
-            *(line for line in whole if line[0] not in OF_THE_WHOLE),
-            (b"content-range", b"bytes %s/%d" % (place, self.size_bytes)),
-            (b"content-length", b"%d" % self.count_bytes),
-        ]
-
-
-def span_wanted(asked: Sequence[Header], told: Sequence[Header]) -> ByteRange | None:
-    """Say which part of an answer that comes as a whole its client wants; None: all of it."""
-    length, header = find(told, b"content-length"), find(asked, b"range")
-    if length is None or header is None or find(asked, b"if-range") or find(told, b"content-encoding"):
-        return None
-    return span_of(header, int(length)) if length.isdigit() else None
-
-
-def span_of(header: bytes, size_bytes: int) -> ByteRange | None:
-    """Read a Range header; None: it is to be ignored."""
-    match = RANGE.fullmatch(header)
-    if match is None or match[1] + match[2] == b"":
-        return None
-    if not match[1]:
-        count_bytes = min(int(match[2]), size_bytes)
-        return ByteRange(size_bytes - count_bytes, count_bytes, size_bytes)
-    first = int(match[1])
-    last = min(int(match[2]), size_bytes - 1) if match[2] else size_bytes - 1
-    if match[2] and int(match[2]) < first:
-        return None
-    return ByteRange(first, max(0, last + 1 - first), size_bytes)
 
 
 def for_client(headers: Sequence[Header]) -> list[Header]:
@@ -281,5 +227,6 @@ def leads_nowhere_else(line: Header) -> bool:
 
 
 def for_node(headers: Sequence[Header]) -> list[Header]:
-    """Choose the lines of a client's request that the node gets."""
-    return [(name, value) for name, value in headers if name in TOWARDS_NODE]
+    """Choose the lines of a client's request that the node gets; for more than one range, or nonsense, it is asked for everything."""
+    passed_over = () if single_range(headers) else OF_RANGES
+    return [(name, value) for name, value in headers if name in TOWARDS_NODE and name not in passed_over]

@@ -1,0 +1,1 @@
+"""Where results lie, and what of an answer about one passes to its client."""
