@@ -51,23 +51,67 @@ def resident_bytes() -> int:
         return 0
 
 
+class MallocFigures(ctypes.Structure):
+    """What mallinfo2(3) returns, of all arenas."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in [
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        ]
+    )
+
+
+def used_bytes(library: Any) -> int:
+    """Say how much of what malloc holds is in use; 0 where it does not say (glibc before 2.33)."""
+    if not hasattr(library, "mallinfo2"):
+        return 0
+    library.mallinfo2.restype = MallocFigures
+    figures = library.mallinfo2()
+    return int(figures.uordblks + figures.hblkhd)
+
+
 class Trimmer:
-    """Gives memory back after bursts."""
+    """Gives memory back after bursts.
+
+    What has been freed is seen by what is resident and not in use: a burst may go on for minutes and be freed when it has long been
+    the usual size of the process, and what is in use cannot be given back.
+    """
 
     def __init__(self) -> None:
         self._library = glibc()
-        self._least_bytes = 0
-        """What it was after the last trim, or less since; the first trim gives back what starting up has freed."""
+        self._smallest_bytes = 0
+        """What was resident when that was the least, since the first trim, which gives back what starting up has freed."""
+        self._unused_bytes = 0
+        """What was not in use after the last trim, or less since."""
 
     def __repr__(self) -> str:
         """Show what it compares with."""
-        return f"Trimmer(least={self._least_bytes >> 20} MiB)"
+        return f"Trimmer(smallest={self._smallest_bytes >> 20} MiB unused={self._unused_bytes >> 20} MiB)"
 
     async def trim(self) -> None:
-        """Trim when the process has grown much. In a thread: it may take milliseconds."""
+        """Trim when much is resident that is not in use. In a thread: it may take milliseconds, and so does asking malloc."""
         now_bytes = resident_bytes()
-        if self._library is not None and now_bytes > self._least_bytes + MUCH_BYTES:
-            await asyncio.to_thread(self._library.malloc_trim, 0)
-            self._least_bytes = resident_bytes()
+        if self._library is None or now_bytes <= self._smallest_bytes + MUCH_BYTES:
+            self._smallest_bytes = min(self._smallest_bytes, now_bytes)
         else:
-            self._least_bytes = min(self._least_bytes, now_bytes)
+            await asyncio.to_thread(self._trim, self._library)
+
+    def _trim(self, library: Any) -> None:
+        unused_bytes = resident_bytes() - used_bytes(library)
+        if unused_bytes > self._unused_bytes + MUCH_BYTES:
+            library.malloc_trim(0)
+            now_bytes = resident_bytes()
+            self._smallest_bytes = min(self._smallest_bytes or now_bytes, now_bytes)
+            self._unused_bytes = now_bytes - used_bytes(library)
+        else:
+            self._unused_bytes = min(self._unused_bytes, unused_bytes)
