@@ -64,6 +64,8 @@ def worst(case: str) -> Read:
 
 
 PER_CPU_S = "requests per CPU s"
+DURABLE = "Node.js, durable"
+"""busboy with the promise of ours: a file and its name are on the disk before the answer."""
 
 
 def cost_of_history(metric: str) -> Read:
@@ -114,7 +116,9 @@ TARGETS = (
     Target("upload, parsed and stored", "busboy, CPU", 0.6, ratio("uploads", "Node.js")),
     Target("upload, parsed and stored", "nginx storing, CPU", 2, ratio("uploads", "nginx")),
     Target("small file, one per request", "busboy, CPU", 1, ratio("uploads-small-files", "Node.js")),
+    Target("small file, one per request", "busboy that syncs, CPU", 1, ratio("uploads-small-files", DURABLE)),
     Target("small file, 250 per request", "busboy, CPU", 0.5, ratio("uploads-small-parts", "Node.js")),
+    Target("small file, 250 per request", "busboy that syncs, CPU", 0.5, ratio("uploads-small-parts", DURABLE)),
     Target("forward to node", "node-libcurl, CPU", 0.6, ratio("forwarding", "node-libcurl")),
     Target("proxy's memory at its largest", "", 80, worst("proxy-memory"), "MB", digits=0),
     Target("answer to a commit, p99", "1,000 nodes, one hung", 20, own("commits", "p99"), "ms", digits=1),

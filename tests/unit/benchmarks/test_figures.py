@@ -119,7 +119,7 @@ def test_what_was_not_measured_is_said_and_never_counts_as_reached():
     assert len(targets_table({}, whole=False)) == 2
 
 
-PEERS = ("ours", "nginx", "Node.js", "node-libcurl", "10 waiting")
+PEERS = ("ours", "nginx", "Node.js", "Node.js, durable", "node-libcurl", "10 waiting")
 
 
 def test_every_aim_reads_a_case_that_exists():
