@@ -228,7 +228,7 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort() if self._leaving else self._feed(data + early)
             return
         keeps = plain.keeps and not self._leaving
-        head = self._shared.head(self.lines, keeps=keeps)
+        head = self._shared.head(self._state.default_headers, keeps=keeps)
         self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
         self._shared.count(plain, self._asked_s, len(content))
         if self._shared.is_logged:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from clusterodm.libs.common.model.values import TaskId
-from clusterodm.libs.common.tenancy import ShownToken, Tenant, shown
+from clusterodm.libs.common.tenancy import ShownToken, shown
 from clusterodm.services.proxy.exchange.request import OK, parameters
 from clusterodm.services.proxy.polling.core.task_info import line_number
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
@@ -65,16 +65,12 @@ class PollFastPath:
         """Read a request; None: it is not plain. What cannot be is not remembered: it may be the beginning of a photo."""
         return self._remembered(data) if len(data) <= HEAD_LIMIT_BYTES and data.startswith(BEGINNING) else None
 
-    def _tenant_of(self, plain: PlainPoll) -> Tenant | None:
-        """Say for whom a request speaks, at this moment: what has been read is remembered, that its token counts is not."""
-        return self._checker.known(plain.token)
-
     def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
         """Call `take` with the answer's content, at once or later; with None when it is to go the usual way.
 
         What is returned is to be awaited by somebody, so that the answer comes.
         """
-        tenant = self._tenant_of(plain)
+        tenant = self._checker.known(plain.token)  # what has been read is remembered, that its token counts is not
         if tenant is None:
             take(None)
             return None

@@ -3,7 +3,8 @@
 No answer is given from a mirror alone: it may be behind another proxy's.
 
     the owner      is asked whether the revision is the last one. One question is under way at a time; who asks meanwhile is in the
-                   next one, so that any number of polls cost the scheduler a few hundred questions a second at most
+                   next one, which is asked APART_S after it, or when FULL_COUNT polls wait: so polls cost the scheduler 125 small questions a
+                   second, and more only where each has that many polls to share it
     the store      is asked, through its leader, while no scheduler answers: it has just died, or another takes over
     the mirror     is believed when the only server of NATS is known to be away for AWAY_S: nobody can record anything new then.
                    That is known since the connection was found to be lost and only as long as tries to make it again fail,
@@ -52,6 +53,8 @@ PROMPT_S: Final = 0.1
 """How long somebody waits who can do without."""
 APART_S: Final = 0.008
 """Between two questions: the fewer there are, the more polls share what one costs, which is more than all else about a poll."""
+FULL_COUNT: Final = 48
+"""A question for which so many polls wait is asked without that pause: what it costs is shared by enough of them."""
 HOLD_S: Final = 8.0
 """So long a poll is held that nobody can confirm."""
 AWAY_S: Final = 10.0
@@ -83,10 +86,35 @@ class ConfirmationBatch:
         """None: whoever wanted to ask has gone."""
         self.listeners: list[tuple[TaskId, Listener]] = []
         """Who does without when the answer is late."""
+        self._full: asyncio.Future[None] | None = None
+        """Whoever is to ask waits for more to join."""
 
     def __repr__(self) -> str:
         """Show how many."""
         return f"ConfirmationBatch({len(self.seen)}{' done' if self.outdated.done() else ''})"
+
+    def listen(self, task: TaskId, listener: Listener) -> None:
+        """Be told of a task; who is enough lets it be asked now."""
+        self.listeners.append((task, listener))
+        if self._full is not None and len(self.listeners) >= FULL_COUNT:
+            self._fill()
+
+    async def filled(self, within_s: float) -> None:
+        """Wait until enough listen, or so many seconds."""
+        loop = asyncio.get_running_loop()
+        if within_s <= 0 or len(self.listeners) >= FULL_COUNT:
+            await asyncio.sleep(0)
+            return
+        self._full = loop.create_future()
+        alarm = loop.call_later(within_s, self._fill)
+        try:
+            await self._full
+        finally:
+            alarm.cancel()
+
+    def _fill(self) -> None:
+        if self._full is not None and not self._full.done():
+            self._full.set_result(None)
 
     def notify(self, outdated: frozenset[str] | None) -> None:
         """Tell those who do without what is known now; None: nothing."""
@@ -98,10 +126,11 @@ class ConfirmationBatch:
 class Confirmer:
     """Confirms records."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, clock: Clock) -> None:
+    def __init__(self, bus: Bus, cluster: Cluster, clock: Clock, *, apart_s: float = APART_S) -> None:
         self._bus = bus
         self._cluster = cluster
         self._clock = clock
+        self._apart_s = apart_s
         self._open: ConfirmationBatch | None = None
         """The one that is still to be asked."""
         self._turn = asyncio.Lock()
@@ -118,15 +147,20 @@ class Confirmer:
 
     @property
     def is_prompt(self) -> bool:
-        """Whether the owner has answered lately, or nothing is known of it."""
+        """Whether the owner has answered lately, or nothing is known of it. Who joins others that do without waits no longer than they do."""
+        if self._open is not None and self._open.listeners:
+            return True
         return self._bus.connected and self._clock.instant() >= self._owner_from
 
     def notify(self, record: TaskRecord, listener: Listener) -> Coroutine[Any, Any, None] | None:
         """Call `listener` with whether a record is the last one, PROMPT_S later at most; what is returned is to be awaited for that."""
-        batch, is_new = self._join(record)
-        if not batch.listeners:
+        batch, is_new, task = self._open, False, record.task.id
+        if batch is None or not batch.listeners:
+            batch, is_new = self._join(record)
             asyncio.get_running_loop().call_later(PROMPT_S, batch.notify, None)
-        batch.listeners.append((record.task.id, listener))
+        else:
+            batch.seen.add((task, record.revision))
+        batch.listen(task, listener)
         return self._request_in_turn(batch) if is_new else None
 
     async def promptly(self, record: TaskRecord) -> bool:
@@ -170,8 +204,8 @@ class Confirmer:
     async def _request_in_turn(self, batch: ConfirmationBatch) -> None:
         try:
             async with self._turn:
-                await asyncio.sleep(self._next_from - self._clock.instant())
-                self._next_from = self._clock.instant() + APART_S
+                await batch.filled(self._next_from - self._clock.instant())
+                self._next_from = self._clock.instant() + self._apart_s
                 self._open = None
                 batch.outdated.set_result(await self._request(batch.seen))
         except BusFailed as error:

@@ -11,6 +11,7 @@ it in the proper words.
 """
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.polling.core.node_queries import NodeAnswer
 from clusterodm.services.proxy.polling.core.task_info import cluster_info, within
 from clusterodm.services.proxy.polling.handlers.node_answers import FreshAnswers
 from clusterodm.services.proxy.polling.handlers.read import Reader
@@ -48,13 +50,6 @@ class Poll(NamedTuple):
     """The console alone; otherwise how it stands."""
     from_line: int | None
     """From where the console is wanted; None: it is not."""
-
-
-class Again(NamedTuple):
-    """Something that is told again."""
-
-    work: Coroutine[Any, Any, None] | None
-    """To be awaited for that."""
 
 
 class PendingPoll:
@@ -112,8 +107,11 @@ class PollCoalescer:
         ):
             take(None)
             return None
-        if (again := self._told_again(poll, record, take)) is not None:
-            return again.work
+        answer = self._answers.find(record, output=poll.output)
+        if answer is not None and self._confirmer.is_prompt:
+            content = answer.encoded.get(poll.from_line) or self._reader.told_again(answer, poll.from_line)
+            if content is not None:
+                return self._confirmer.notify(record, partial(self._tell_again, answer, content, take))
         asked = self._under_way.get(poll)
         if asked is not None and asked.record.task is record.task:
             asked.takers.append(take)
@@ -121,17 +119,9 @@ class PollCoalescer:
         asked = self._under_way[poll] = PendingPoll(record, take)
         return self._find_out(poll, asked)
 
-    def _told_again(self, poll: Poll, record: TaskRecord, take: Take) -> "Again | None":
-        """Tell what a node has just said, when the record's owner says that nothing has changed; None: it has said nothing."""
-        answer = self._answers.find(record, output=poll.output)
-        content = self._reader.told_again(answer, poll.from_line) if answer and self._confirmer.is_prompt else None
-        if answer is None or content is None:
-            return None
-
-        def tell(is_last: bool) -> None:
-            take(content if is_last and self._answers.holds(answer) else None)
-
-        return Again(self._confirmer.notify(record, tell))
+    def _tell_again(self, answer: NodeAnswer, content: bytes, take: Take, is_last: bool) -> None:
+        """Tell what a node has just said, when the record's owner has said that nothing has changed."""
+        take(content if is_last and self._answers.holds(answer) else None)
 
     def _of_ended(self, task: Task) -> bytes | None:
         kept = self._ended.get(task.id)

@@ -178,14 +178,14 @@ class FreshAnswers:
 
     def holds(self, answer: NodeAnswer) -> bool:
         """Whether an answer may be told now."""
-        return answer.holds(self._clock.instant(), self._fresh_s)
+        return self._clock.instant() - answer.asked <= self._fresh_s
 
     def find(self, record: TaskRecord, *, output: bool) -> NodeAnswer | None:
         """Look for an answer that holds and was put together with this revision of a record."""
         answer = self._kept.get((record.task.id, output))
-        if answer is None or answer.record.revision != record.revision or not self.holds(answer):
+        if answer is None or answer.record.revision != record.revision:
             return None
-        return answer
+        return answer if self._clock.instant() - answer.asked <= self._fresh_s else None
 
     def find_with(self, record: TaskRecord, line: int | None, *, output: bool) -> NodeAnswer | None:
         """Look for an answer that has the lines from one on."""

@@ -64,8 +64,9 @@ class RecordComparison:
 
     def is_compared(self, task: TaskId) -> bool:
         """Whether a record of this task has been the last one over this connection."""
-        now = self.connection  # forgets what was compared over the one before
-        return now == self._connection and task in self._compared
+        if (self._bus.connections_count, self._cluster.resets_count) != self._connection:
+            return False  # what was compared over the one before is forgotten when the next is compared
+        return task in self._compared
 
     def forget(self, task: TaskId) -> None:
         """Compare a task once more."""

@@ -25,7 +25,7 @@ from clusterodm.libs.common.ports import Handler
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.cluster.handlers.confirming import AWAY_S, HOLD_S, Confirmer
+from clusterodm.services.proxy.cluster.handlers.confirming import AWAY_S, FULL_COUNT, HOLD_S, Confirmer
 from tests.waiting import until
 
 TASK = Task(
@@ -135,6 +135,82 @@ async def test_who_asks_after_a_question_was_sent_waits_for_the_next(world: Worl
         new = await world.write(TaskState.COMPLETED)
         world.answer.set()
     assert second.result() == new
+
+
+def told_apart(world: World) -> Confirmer:
+    """Make a confirmer that pauses for an hour between two questions."""
+    cluster: Any = world
+    return Confirmer(world.bus, cluster, world.clock, apart_s=3600.0)
+
+
+async def test_a_question_for_which_enough_wait_is_asked_without_a_pause(world: World):
+    records = [await world.write(TaskState.RUNNING, f"t{number}") for number in range(FULL_COUNT)]
+    confirmer, heard = told_apart(world), list[bool]()
+    await confirmer.confirm(records[0])
+    work = confirmer.notify(records[0], heard.append)
+    assert work is not None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work)
+        assert [confirmer.notify(record, heard.append) for record in records[1:-1]] == [None] * (FULL_COUNT - 2)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(world.questions) == 1
+        await world.write(TaskState.COMPLETED, "t1")
+        assert confirmer.notify(records[-1], heard.append) is None
+    assert [len(asked.seen) for asked in world.questions] == [1, FULL_COUNT]
+    assert heard == [True, False, *[True] * (FULL_COUNT - 2)]
+
+
+async def test_a_question_that_filled_while_another_was_under_way_is_asked_behind_it(world: World):
+    record = await world.write(TaskState.RUNNING)
+    confirmer, heard = told_apart(world), list[bool]()
+    world.answer.clear()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(confirmer.confirm(record))
+        await until(lambda: world.questions)
+        work = confirmer.notify(record, heard.append)
+        assert work is not None
+        group.create_task(work)
+        for _ in range(FULL_COUNT):
+            confirmer.notify(record, heard.append)
+        await asyncio.sleep(0)
+        assert len(world.questions) == 1
+        world.answer.set()
+    assert heard == [True] * (FULL_COUNT + 1)
+    assert [len(asked.seen) for asked in world.questions] == [1, 1]
+
+
+async def test_who_waits_for_a_question_to_fill_is_sent_away_when_nobody_asks_it(world: World):
+    record = await world.write(TaskState.RUNNING)
+    confirmer, heard = told_apart(world), list[bool]()
+    await confirmer.confirm(record)
+    work = confirmer.notify(record, heard.append)
+    assert work is not None
+    asking = asyncio.get_running_loop().create_task(work)
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert heard == [False]
+    again = confirmer.notify(record, heard.append)
+    assert again is not None
+    again.close()
+
+
+async def test_who_joins_others_that_do_without_waits_no_longer_than_they_do(world: World):
+    record = await world.write(TaskState.RUNNING)
+    confirmer, heard = told_apart(world), list[bool]()
+    await confirmer.confirm(record)
+    work = confirmer.notify(record, heard.append)
+    assert work is not None
+    asking = asyncio.get_running_loop().create_task(work)
+    world.bus.connected = False
+    assert confirmer.is_prompt
+    assert confirmer.notify(record, heard.append) is None
+    await until(lambda: heard)
+    assert heard == [False, False]
+    assert not confirmer.is_prompt
+    asking.cancel()
+    await asyncio.wait([asking])
 
 
 async def test_a_client_that_goes_away_takes_nobody_else_with_it(world: World):
