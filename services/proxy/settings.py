@@ -129,7 +129,11 @@ class ProxySettings(MetricsSettings):
         gt=0,
         description="connections of clients at the same time; a further one takes the place of a silent one, or is closed at once",
     )
-    head_limit_bytes: int = Field(65536, ge=1024, description="longest head of a request, bytes")
+    head_limit_bytes: int = Field(
+        16384,
+        ge=1024,
+        description="longest head of a request, bytes; a longer one is refused with 431 as soon as it is (Node.js: 16384)",
+    )
     download_stall_timeout_s: float = Field(
         60.0, gt=0, description="a download is broken off when its node or its client has not moved for so many seconds"
     )

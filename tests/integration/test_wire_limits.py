@@ -122,6 +122,12 @@ async def test_the_longest_head_can_be_set(tmp_path: Path) -> None:
         assert (await proxy.ask("GET", "/info", headers={"x": "y" * 3000}))[0] == 431
 
 
+async def test_no_more_of_a_head_is_kept_than_nodes_take(proxy: ProxyUnderTest) -> None:
+    assert (await proxy.ask("GET", "/info", headers={"x": "y" * 16_000}))[0] == 200
+    for half in (b"GET / HTTP/1.1\r\nhost: x\r\na: " + b"a" * 17_000, b"GET /?" + b"a" * 17_000):
+        assert parse(await proxy.raw(half))[0] == 431
+
+
 # --- slowness ------------------------------------------------------------------------------------------------------
 
 

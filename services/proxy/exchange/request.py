@@ -249,6 +249,12 @@ class RequestContext:
         kept_bytes, self._kept_bytes = self._kept_bytes, 0
         self.bounds.together.gone(kept_bytes)
 
+    async def drain_after(self, error: BaseException) -> None:
+        """Let go of what has been kept of the body, and read on (`drain`): an error's traceback keeps all that was being read when it came."""
+        error.with_traceback(None)
+        self.forget()
+        await self.drain()
+
     async def drain(self) -> None:
         """Read on for a while without looking: most clients see an answer only after they have sent everything.
 

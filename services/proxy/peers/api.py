@@ -74,7 +74,7 @@ class PeerRoutes:
         try:
             return await self._forward(exchange, task)
         except (BusFailed, UploadOwnerUnavailable) as error:
-            await exchange.drain()
+            await exchange.drain_after(error)
             await exchange.refuse(words_of(error), status_of(error))
             return True
 

@@ -72,7 +72,7 @@ class ConnectionLimits:
     """For requests in flight when the proxy stops."""
     keep_alive_s: float = 120.0
     """Between an answer and the next request."""
-    head_bytes: int = 65536
+    head_bytes: int = 16384
     connections_count: int = 4096
 
 

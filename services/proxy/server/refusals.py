@@ -28,7 +28,7 @@ async def unknown(exchange: RequestContext) -> None:
 
 async def refuse(exchange: RequestContext, error: ClusterError) -> None:
     """Say what each kind of trouble is answered with; to an action that it was not done, as NodeODM."""
-    await exchange.drain()
+    await exchange.drain_after(error)
     status = (
         UNAVAILABLE if isinstance(error, BusFailed | ServerBusy) else DISK_FULL if isinstance(error, SpoolFull) else OK
     )

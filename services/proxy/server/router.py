@@ -217,7 +217,7 @@ class Router:
                     await self._stories.uploads.upload(exchange)
         except ServerBusy as error:
             log.info("upload.refused", path=exchange.path, reason=error.message)
-            await exchange.drain()
+            await exchange.drain_after(error)
             await exchange.refuse(error.message, UNAVAILABLE)
 
     async def _admitted(self, exchange: RequestContext) -> bool:

@@ -81,7 +81,7 @@ class UploadRoutes:
             await self._take_upload(exchange)
         except ClusterError as error:
             log.info("upload.refused", path=exchange.path, reason=error.message)
-            await exchange.drain()
+            await exchange.drain_after(error)
             await exchange.refuse(words_of(error), status_of(error))
             return
         await exchange.json({"success": True})
@@ -101,7 +101,7 @@ class UploadRoutes:
             task = await self._take_task(exchange)
         except ClusterError as error:
             log.info("task.refused", reason=error.message)
-            await exchange.drain()
+            await exchange.drain_after(error)
             about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull | BodyTooLong)
             await exchange.refuse(words_of(error), 200 if about_task else status_of(error))
             return

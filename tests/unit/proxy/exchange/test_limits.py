@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from typing import ClassVar, Self
 
 import pytest
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
 from clusterodm.libs.common.model.nodes import NodeOption
 from clusterodm.services.proxy.errors import ServerBusy
-from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, LongBodies
+from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, BodyLimits, LongBodies
 from clusterodm.services.proxy.exchange.part_heads import read_head
+from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.options.check import check_options
 
 MEGABYTE = 1 << 20
@@ -99,3 +102,52 @@ async def test_others_are_answered_between_two_long_bodies() -> None:
     await asyncio.gather(*(long() for _ in range(4)), other())
 
     assert "long long" not in " ".join(order)
+
+
+class Piece(bytes):
+    """A piece of a body that counts those that there are."""
+
+    present: ClassVar[list[None]] = []
+
+    def __new__(cls, count_bytes: int) -> Self:
+        """Be there."""
+        cls.present.append(None)
+        return super().__new__(cls, count_bytes)
+
+    def __del__(self) -> None:
+        """Be gone."""
+        self.present.pop()
+
+
+class ReadyCycle:
+    """A client that has sent everything."""
+
+    ready = True
+    low_water_bytes = 0
+
+
+async def test_nothing_is_kept_of_a_refused_body_while_the_rest_is_read_on() -> None:
+    read_count, left_count = 0, -1
+
+    async def receive() -> dict[str, object]:
+        nonlocal read_count, left_count
+        read_count += 1
+        if read_count > 3:
+            for _ in range(3):  # the loop ends what was left unfinished
+                await asyncio.sleep(0)
+            left_count = len(Piece.present)
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": Piece(SHORT_BYTES), "more_body": True}
+
+    async def send(message: object) -> None:
+        raise AssertionError(message)
+
+    limits = BodyLimits(together=LongBodies(room_bytes=SHORT_BYTES))
+    scope = {"method": "POST", "path": "/", "headers": [], "extensions": {REQUEST_CYCLE: ReadyCycle()}}
+    exchange = RequestContext(scope, receive, send, limits)
+    try:
+        await exchange.body(1 << 20, 1.0)
+    except ServerBusy as error:
+        await exchange.drain_after(error)
+    assert (read_count, left_count) == (4, 0)
+    limits.together.grown(0, 2 * SHORT_BYTES)
