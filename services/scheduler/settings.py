@@ -14,7 +14,7 @@ class SchedulerSettings(HealthSettings):
 
     probe_every_s: float = Field(5.0, gt=0, description="how often each node is asked how it is, seconds")
     probe_timeout_s: float = Field(5.0, gt=0, description="how long a node may take to say how it is, seconds")
-    probes_at_once_count: int = Field(200, gt=0, description="nodes that are asked at the same time")
+    probes_at_once_count: int = Field(400, gt=0, description="nodes that are asked at the same time")
     node_grace_s: float = Field(
         120.0,
         gt=0,

@@ -34,7 +34,7 @@ from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
 from clusterodm.libs.common.process.lifecycle import cancellable
-from clusterodm.libs.common.process.loops import shared_s
+from clusterodm.libs.common.process.loops import sleep_together
 from clusterodm.libs.common.process.sockets import duplicated
 from clusterodm.libs.common.telemetry.log import hide
 
@@ -141,7 +141,7 @@ async def shutting_down(client: Client, absence: Absence) -> None:
             with contextlib.suppress(OSError):
                 found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
                 shut_down({(str(address[0]), int(address[1])) for *_, address in found})
-        await asyncio.sleep(shared_s(CLOSED_WITHIN_S, asyncio.get_running_loop().time()))
+        await sleep_together(CLOSED_WITHIN_S)
 
 
 def shut_down(peers: Container[tuple[str, int]]) -> None:

@@ -6,8 +6,8 @@ It delivers to an inbox that is a plain subscription, so every message comes by 
     a heartbeat    comes when there is nothing to tell for a while, and says how many values were delivered
     flow control   is answered when all before it has been read: NATS sends no faster than we take
 
-What is lost is not asked for again: `Interrupted` is raised, and whoever watches begins anew and compares. The same when two
-heartbeats in a row do not come: the server that feeds the consumer need not be the one that we are connected to, and nobody else
+What is lost is not asked for again: `Interrupted` is raised, and whoever watches begins anew and compares. The same when
+heartbeats do not come for a while: the server that feeds the consumer need not be the one that we are connected to, and nobody else
 would tell that it is gone. A server that is alone is the one that we are connected to: whether it lives is told by the connection,
 there is no leader to lag behind, and heartbeats only tell of a stream that somebody removes. There they come less often; they are most
 of what NATS and an idle service do. One that tells nothing new wakes nobody.
@@ -20,6 +20,7 @@ has come, the leader is asked whether there is more.
 
 import asyncio
 import contextlib
+from collections import deque
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -34,13 +35,16 @@ from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import is_alone
 from clusterodm.libs.common.process.lifecycle import cancellable
+from clusterodm.libs.common.process.loops import shared_before_s
 
 HEARTBEAT_S: Final = 1.0
-HEARTBEAT_ALONE_S: Final = 2.0
+SILENCE_S: Final = 2.5
+"""So long at most is nothing heard until that is noticed."""
+HEARTBEAT_ALONE_S: Final = 2.5
+SILENCE_ALONE_S: Final = 4.5
 """Of a server that is alone."""
-MISSES_COUNT: Final = 2
 LATE_S: Final = 0.25
-"""So much later than promised may a heartbeat come."""
+"""The end of a silence: a process that was held up itself reads meanwhile what had come."""
 ASK_LEADER_EVERY: Final = 5
 """Heartbeats in a row after which the stream's leader is asked whether this consumer lags behind."""
 FORGOTTEN_AFTER_S: Final = 30.0
@@ -74,13 +78,15 @@ class Consumer:
         self._subject = subject
         self._headers_only = headers_only
         self._name = new_id()
-        self._inbox: asyncio.Queue[Msg | None] = asyncio.Queue()
+        self._inbox: deque[Msg | None] = deque()
+        """What has come and is to be read; None: the connection is another."""
+        self._arrived = asyncio.Event()
         self._subscription: Subscription | None = None
-        self._heartbeat_s = HEARTBEAT_S
+        self._heartbeat_s, self._silence_s = HEARTBEAT_S, SILENCE_S
         self._has_leader = True
         """Other servers may have the stream, too, and one of them leads."""
-        self._heard_count = 0
-        """Messages that have come, of whatever kind."""
+        self._heard_at_s = 0.0
+        """When a message came last, of whatever kind, by the loop's clock."""
         self._count = 0
         """Values that have come."""
         self._sequence = 0
@@ -107,7 +113,8 @@ class Consumer:
         self.made_at = info.created
         self.reaches = self._until = info.state.last_seq
         self._has_leader = not is_alone(info)
-        self._heartbeat_s = HEARTBEAT_S if self._has_leader else HEARTBEAT_ALONE_S
+        if not self._has_leader:
+            self._heartbeat_s, self._silence_s = HEARTBEAT_ALONE_S, SILENCE_ALONE_S
         inbox = self._client.new_inbox()
         self._subscription = await cancellable(self._client.subscribe(inbox, cb=self._take))
         made = await cancellable(self._js.add_consumer(self._stream, self._config(inbox)))
@@ -115,7 +122,7 @@ class Consumer:
 
     def interrupt(self) -> None:
         """Have `next` raise Interrupted: the connection was another for a while."""
-        self._inbox.put_nowait(None)
+        self._put(None)
 
     async def next(self) -> StreamMessage | None:
         """Wait for the next value; None, once: all that there was has been told. Raises Interrupted and what nats-py raises."""
@@ -142,28 +149,44 @@ class Consumer:
                 await cancellable(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
 
     async def _take(self, message: Msg) -> None:
-        self._heard_count += 1
+        self._heard_at_s = asyncio.get_running_loop().time()
         if not self._tells_nothing(message):
-            self._inbox.put_nowait(message)
+            self._put(message)
+
+    def _put(self, message: Msg | None) -> None:
+        self._inbox.append(message)
+        self._arrived.set()
 
     def _tells_nothing(self, message: Msg) -> bool:
         """Whether it is a heartbeat after which there is nothing to do, of a consumer all of whose values have been read."""
         headers = message.headers
         if self._has_leader or not headers or STATUS not in headers or message.reply or STALLED in headers:
             return False
-        return self._told_all and self._inbox.empty() and headers.get(LAST_CONSUMER) == str(self._count)
+        return self._told_all and not self._inbox and headers.get(LAST_CONSUMER) == str(self._count)
 
     async def _message(self) -> Msg:
-        misses_count = 0
-        while misses_count < MISSES_COUNT:
-            with contextlib.suppress(asyncio.QueueEmpty):
-                return self._listened(self._inbox.get_nowait())
-            before_count = self._heard_count
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._heartbeat_s + LATE_S):
-                    return self._listened(await self._inbox.get())
-            misses_count = misses_count + 1 if self._heard_count == before_count else 0
-        raise Interrupted(f"no sign of life for {MISSES_COUNT * (self._heartbeat_s + LATE_S):g} s")
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        while not self._inbox:
+            heard_s = max(self._heard_at_s, begun_s)
+            at_s = heard_s + self._silence_s - LATE_S
+            at_s = at_s if self._has_leader else shared_before_s(at_s)
+            if await self._comes(at_s) or self._heard_at_s > heard_s or await self._comes(loop.time() + LATE_S):
+                continue
+            if self._heard_at_s <= heard_s:
+                raise Interrupted(f"no sign of life for {self._silence_s:g} s")
+        return self._listened(self._inbox.popleft())
+
+    async def _comes(self, until_s: float) -> bool:
+        """Wait until something is to be read; False: nothing is at that time of the loop's clock."""
+        if self._inbox:
+            return True
+        self._arrived.clear()
+        try:
+            async with asyncio.timeout_at(until_s):
+                return await self._arrived.wait()
+        except TimeoutError:
+            return False
 
     def _listened(self, message: Msg | None) -> Msg:
         if message is None:

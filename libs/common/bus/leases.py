@@ -45,7 +45,7 @@ from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
-from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.process.loops import background, sleep_together
 
 log = structlog.get_logger()
 
@@ -213,7 +213,7 @@ class Lease:
         """Write the key until it is not written in time or is somebody else's."""
         pause_s = self._ttl_s / RENEWALS_PER_TTL
         while term.valid:
-            await asyncio.sleep(pause_s)
+            await sleep_together(pause_s)
             try:
                 async with asyncio.timeout(self._ttl_s / TRIES_PER_TTL):
                     await cancellable(self._write_again(term))

@@ -17,6 +17,7 @@ from clusterodm.libs.common.http_io.scope import App
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.sharing import Connections
 from clusterodm.libs.common.process.lifecycle import mention_unexpected_end
+from clusterodm.libs.common.process.loops import wait_for_turn
 from clusterodm.libs.http1.server import ServerLimits
 
 CONNECTIONS_COUNT: Final = 200
@@ -53,9 +54,7 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Keep the date until it is told to leave."""
         while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DATE_S):
-                    await self._leaving.wait()
+            await wait_for_turn(self._leaving, DATE_S)
 
 
 @asynccontextmanager

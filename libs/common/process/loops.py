@@ -36,8 +36,10 @@ Start = Callable[[], Coroutine[Any, Any, object]]
 """Begins a loop; called again each time it begins again."""
 
 INTERRUPTED_PAUSE_S: Final = 0.5
-TOGETHER_S: Final = 0.25
-"""Loops that go round every half a second, or less often, do so at moments that all of them share: a process that wakes costs more than most rounds."""
+TOGETHER_S: Final = 0.5
+SHORT_S: Final = 0.375
+"""Loops that go round every half a second, or less often, do so at moments that all of them share, in all processes of a computer: one that wakes costs
+more than most rounds. A shorter pause is left as it is."""
 LATE_ROUNDS_COUNT: Final = 3
 LATE_AFTER_S: Final = 90.0
 """A loop that goes round every few seconds is late after three rounds and so long."""
@@ -208,6 +210,16 @@ async def wait_for_event(event: asyncio.Event, timeout_s: float) -> bool:
         return False
 
 
+async def wait_for_turn(event: asyncio.Event, pause_s: float) -> bool:
+    """Wait until an event is set, or for about so long, until a moment that loops share; False: it was not set."""
+    return await wait_for_event(event, shared_s(pause_s, asyncio.get_running_loop().time()))
+
+
+async def sleep_together(pause_s: float) -> None:
+    """Sleep about so long, until a moment that loops share."""
+    await asyncio.sleep(shared_s(pause_s, asyncio.get_running_loop().time()))
+
+
 async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
     """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). It goes on whatever that raises.
 
@@ -225,13 +237,18 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
             loop.interrupted(error)
         except Exception as error:  # noqa: BLE001 it is logged, and counted
             pause_s = max(pause_s, loop.failed(error))
-        await asyncio.sleep(shared_s(pause_s, asyncio.get_running_loop().time()))
+        await sleep_together(pause_s)
 
 
 def shared_s(pause_s: float, now_s: float) -> float:
     """Stretch or shorten a pause, by half of TOGETHER_S at most, so that it ends at a moment that other loops share."""
     until_s = round((now_s + pause_s) / TOGETHER_S) * TOGETHER_S
-    return pause_s if pause_s < 1.5 * TOGETHER_S else until_s - now_s
+    return pause_s if pause_s < SHORT_S else until_s - now_s
+
+
+def shared_before_s(at_s: float) -> float:
+    """Find the last moment that loops share until a time of the loop's clock."""
+    return at_s // TOGETHER_S * TOGETHER_S
 
 
 async def kept(start: Start, loop: Loop, ending: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from clusterodm.libs.common.process.loops import running_loops
+from clusterodm.libs.common.process.loops import running_loops, sleep_together
 
 READY: Final = "READY=1"
 ALIVE: Final = "WATCHDOG=1"
@@ -51,7 +51,7 @@ async def notify_watchdog(alive: Callable[[], bool]) -> None:
     while seconds is not None:
         if alive():
             notify(ALIVE)
-        await asyncio.sleep(seconds / PER_LIMIT_COUNT)
+        await sleep_together(seconds / PER_LIMIT_COUNT)
 
 
 async def with_watchdog(serve: Coroutine[Any, Any, None]) -> None:

@@ -13,7 +13,7 @@ from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.nodes import ReferenceOptions
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus
-from clusterodm.libs.common.process.loops import Start, beat, wait_for_event
+from clusterodm.libs.common.process.loops import Start, beat, wait_for_turn
 from clusterodm.services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -92,7 +92,7 @@ class ClusterTotals:
             await asyncio.sleep(self._settings.tell_every_s)
 
     async def _has_changed(self) -> bool:
-        return await wait_for_event(self._signals.changed, MEMORY_CHECK_S)
+        return await wait_for_turn(self._signals.changed, MEMORY_CHECK_S)
 
     async def publish(self) -> None:
         """Write what has changed."""
@@ -110,7 +110,7 @@ class ClusterTotals:
     async def watch_options(self) -> None:
         """Fetch the list of options whenever that is due, and at once when a node comes online: uploads need it."""
         while True:
-            await wait_for_event(self._signals.node_online, OPTIONS_CHECK_S)
+            await wait_for_turn(self._signals.node_online, OPTIONS_CHECK_S)
             self._signals.node_online.clear()
             await suppress_transient(self.refresh_options, "fetch options")()
 

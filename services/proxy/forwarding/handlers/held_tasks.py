@@ -17,6 +17,7 @@ from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.process.loops import sleep_together
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
@@ -138,7 +139,7 @@ class HeldTasks:
             tasks = list(self._held)
             size = min(SWEPT_COUNT, -(-len(tasks) // SWEEPS_COUNT)) or 1
             for at in range(0, max(len(tasks), 1), size):
-                await asyncio.sleep(self._intervals.sweep_s / SWEEPS_COUNT)
+                await sleep_together(self._intervals.sweep_s / SWEEPS_COUNT)
                 for task in tasks[at : at + size]:
                     if task in self._held and not self._held[task].at_work:
                         self._request(task)

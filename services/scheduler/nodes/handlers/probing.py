@@ -21,7 +21,7 @@ from clusterodm.libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, Nod
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat, wait_for_event
+from clusterodm.libs.common.process.loops import beat, wait_for_turn
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import PROBE_SECONDS, PROBES
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -34,13 +34,13 @@ from clusterodm.services.scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
 
-JITTER: Final = 0.2
+JITTER: Final = 0.15
 UPDATE_LIMIT_S: Final = 12.0
 """Two probes that end by their time limit, and a little."""
 FIRST_ROUND_S: Final = 2.0
-TOGETHER: Final = 0.1
+TOGETHER: Final = 0.2
 """Those that are due within such a part of the interval are asked together, half of it before their turn and half of it after at most:
-the loop wakes for them twice a second, not for each."""
+the loop wakes for them once a second, not for each. Together with JITTER this is the longest that a node may wait for its turn."""
 TOGETHER_S: Final = 0.1
 """But within so long at least."""
 IDLE_S: Final = 1.0
@@ -205,7 +205,7 @@ class NodeProber:
 
     async def _pause(self) -> None:
         left_s = self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
-        if await wait_for_event(self._woken, left_s):
+        if await wait_for_turn(self._woken, left_s):
             self._woken.clear()
 
 

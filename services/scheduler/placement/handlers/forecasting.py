@@ -12,7 +12,7 @@ from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.clocks import read
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.process.loops import beat, wait_for_event
+from clusterodm.libs.common.process.loops import beat, wait_for_turn
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.estimates import Estimates
 from clusterodm.services.scheduler.placement.core.forecast import QueueForecast
@@ -45,7 +45,7 @@ class Forecaster:
             beat()
             took_s = await self.refresh()
             await asyncio.sleep(max(LEAST_S, took_s * REST))
-            await wait_for_event(self._changed, EVERY_S)
+            await wait_for_turn(self._changed, EVERY_S)
 
     async def refresh(self) -> float:
         """Walk once; how long that took, seconds, without the turns of others as far as they were long."""

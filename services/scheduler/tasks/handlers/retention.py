@@ -21,7 +21,7 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.loops import beat, sleep_together
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
@@ -224,7 +224,7 @@ class Archiver:
         while True:
             beat()
             await self.put_away_due()
-            await asyncio.sleep(PAUSE_S)
+            await sleep_together(PAUSE_S)
 
     async def read(self) -> None:
         """Read what is in the archive, and put right what a predecessor left half done. Raises BusFailed."""

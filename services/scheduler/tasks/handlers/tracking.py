@@ -20,7 +20,7 @@ from clusterodm.libs.common.messages.placement import FinishReported
 from clusterodm.libs.common.model.tasks import Attempt, Cleanup, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat, wait_for_event
+from clusterodm.libs.common.process.loops import beat, wait_for_turn
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -244,7 +244,7 @@ class TaskTracker:
             self._unsaid_since.pop(before.id, None)
 
     async def _pause(self) -> None:
-        if await wait_for_event(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):
+        if await wait_for_turn(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):
             self._woken.clear()
 
 

@@ -13,9 +13,13 @@ from clusterodm.libs.common.bus.consumers import (
     ASK_LEADER_EVERY,
     HEARTBEAT_ALONE_S,
     HEARTBEAT_S,
+    LATE_S,
+    SILENCE_ALONE_S,
+    SILENCE_S,
     Consumer,
     Interrupted,
 )
+from clusterodm.libs.common.process.loops import TOGETHER_S
 from tests.waiting import TurnedLoop, passed
 
 WRITTEN_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -224,27 +228,58 @@ async def test_a_server_that_is_alone_tells_of_what_was_lost_too():
         await consumer.next()
 
 
-@pytest.mark.parametrize(
-    ("cluster", "silent_s"), [("C", HEARTBEAT_S), (None, HEARTBEAT_ALONE_S)], ids=["cluster", "alone"]
+KINDS = pytest.mark.parametrize(
+    ("cluster", "beat_s", "silence_s"),
+    [
+        pytest.param("C", HEARTBEAT_S, SILENCE_S, id="cluster"),
+        pytest.param(None, HEARTBEAT_ALONE_S, SILENCE_ALONE_S, id="alone"),
+    ],
 )
-def test_two_heartbeats_that_do_not_come_interrupt(cluster: str | None, silent_s: float):
+
+
+@KINDS
+@pytest.mark.parametrize("later_s", [0.0, 0.2, 0.45])
+def test_silence_interrupts_in_time_and_one_late_heartbeat_does_not(
+    cluster: str | None, beat_s: float, silence_s: float, later_s: float
+):
     with asyncio.Runner(loop_factory=TurnedLoop) as runner:
-        runner.run(two_missing(Server(cluster=cluster), silent_s))
+        runner.run(silent(Server(cluster=cluster), beat_s, silence_s, later_s))
 
 
-async def two_missing(server: Server, silent_s: float) -> None:
+async def silent(server: Server, beat_s: float, silence_s: float, later_s: float) -> None:
+    await passed(later_s)  # the moments that loops share lie elsewhere between heartbeats
     consumer = await server.begin()
     assert await consumer.next() is None
     async with asyncio.TaskGroup() as group:
         reading = group.create_task(interrupted(consumer))
-        for _ in range(3):
-            await passed(silent_s)
+        for late_s in (0.0, 0.0, silence_s - beat_s - TOGETHER_S - 0.25, 0.0):
+            await passed(beat_s + late_s, step_s=0.05)
             await server.beat()
-        await passed(2 * silent_s)
+        await passed(silence_s - TOGETHER_S - 0.25, step_s=0.05)
         assert not reading.done()
-        await passed(silent_s + 1)
+        await passed(TOGETHER_S + 0.3, step_s=0.05)
         assert reading.done()
     assert "no sign of life" in reading.result()
+
+
+@KINDS
+def test_what_comes_while_a_silence_is_looked_into_ends_it(cluster: str | None, beat_s: float, silence_s: float):
+    with asyncio.Runner(loop_factory=TurnedLoop) as runner:
+        runner.run(held_up(Server(cluster=cluster), beat_s, silence_s))
+
+
+async def held_up(server: Server, beat_s: float, silence_s: float) -> None:
+    consumer = await server.begin()
+    assert await consumer.next() is None
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(interrupted(consumer))
+        await passed(10 * silence_s, step_s=10 * silence_s)  # nothing had its turn meanwhile
+        await passed(LATE_S / 2)
+        await server.beat()
+        await passed(beat_s)
+        assert not reading.done()
+        await server.deliver(1)
+    assert reading.result().startswith("told StreamMessage")
 
 
 async def interrupted(consumer: Consumer) -> str:

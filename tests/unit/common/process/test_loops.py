@@ -339,6 +339,7 @@ def named(name: str) -> asyncio.Task[object]:
         pytest.param(0.45, 100.0, 0.5, id="a little longer"),
         pytest.param(0.55, 100.0, 0.5, id="a little shorter"),
         pytest.param(0.5, 100.1, 0.4, id="to the moment of the others"),
+        pytest.param(0.5, 100.3, 0.7, id="to a later one, if that is nearer"),
         pytest.param(5.3, 100.1, 5.4, id="long ones too"),
         pytest.param(0.1, 100.1, 0.1, id="not short ones"),
     ],
