@@ -34,7 +34,7 @@ from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
 from clusterodm.libs.common.process.lifecycle import cancellable
-from clusterodm.libs.common.process.loops import sleep_together
+from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.libs.common.process.sockets import duplicated
 from clusterodm.libs.common.telemetry.log import hide
 

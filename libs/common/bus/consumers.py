@@ -35,7 +35,7 @@ from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import is_alone
 from clusterodm.libs.common.process.lifecycle import cancellable
-from clusterodm.libs.common.process.loops import shared_before_s
+from clusterodm.libs.common.process.moments import shared_before_s
 
 HEARTBEAT_S: Final = 1.0
 SILENCE_S: Final = 2.5

@@ -45,7 +45,8 @@ from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
-from clusterodm.libs.common.process.loops import background, sleep_together
+from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.process.moments import sleep_together
 
 log = structlog.get_logger()
 

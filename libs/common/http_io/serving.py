@@ -17,7 +17,7 @@ from clusterodm.libs.common.http_io.scope import App
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.sharing import Connections
 from clusterodm.libs.common.process.lifecycle import mention_unexpected_end
-from clusterodm.libs.common.process.loops import wait_for_turn
+from clusterodm.libs.common.process.moments import wait_for_turn
 from clusterodm.libs.http1.server import ServerLimits
 
 CONNECTIONS_COUNT: Final = 200

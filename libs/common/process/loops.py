@@ -28,6 +28,7 @@ from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
 from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancel_and_wait
+from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.libs.common.process.owner import Owner
 
 log = structlog.get_logger()
@@ -36,10 +37,6 @@ Start = Callable[[], Coroutine[Any, Any, object]]
 """Begins a loop; called again each time it begins again."""
 
 INTERRUPTED_PAUSE_S: Final = 0.5
-TOGETHER_S: Final = 0.5
-SHORT_S: Final = 0.375
-"""Loops that go round every half a second, or less often, do so at moments that all of them share, in all processes of a computer: one that wakes costs
-more than most rounds. A shorter pause is left as it is."""
 LATE_ROUNDS_COUNT: Final = 3
 LATE_AFTER_S: Final = 90.0
 """A loop that goes round every few seconds is late after three rounds and so long."""
@@ -201,25 +198,6 @@ def beat() -> None:
         loop.succeeded()
 
 
-async def wait_for_event(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait until an event is set; False: it was not within that time."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await event.wait()
-    except TimeoutError:
-        return False
-
-
-async def wait_for_turn(event: asyncio.Event, pause_s: float) -> bool:
-    """Wait until an event is set, or for about so long, until a moment that loops share; False: it was not set."""
-    return await wait_for_event(event, shared_s(pause_s, asyncio.get_running_loop().time()))
-
-
-async def sleep_together(pause_s: float) -> None:
-    """Sleep about so long, until a moment that loops share."""
-    await asyncio.sleep(shared_s(pause_s, asyncio.get_running_loop().time()))
-
-
 async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
     """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). It goes on whatever that raises.
 
@@ -238,17 +216,6 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
         except Exception as error:  # noqa: BLE001 it is logged, and counted
             pause_s = max(pause_s, loop.failed(error))
         await sleep_together(pause_s)
-
-
-def shared_s(pause_s: float, now_s: float) -> float:
-    """Stretch or shorten a pause, by half of TOGETHER_S at most, so that it ends at a moment that other loops share."""
-    until_s = round((now_s + pause_s) / TOGETHER_S) * TOGETHER_S
-    return pause_s if pause_s < SHORT_S else until_s - now_s
-
-
-def shared_before_s(at_s: float) -> float:
-    """Find the last moment that loops share until a time of the loop's clock."""
-    return at_s // TOGETHER_S * TOGETHER_S
 
 
 async def kept(start: Start, loop: Loop, ending: Callable[[], bool]) -> None:

@@ -12,7 +12,8 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from clusterodm.libs.common.process.loops import running_loops, sleep_together
+from clusterodm.libs.common.process.loops import running_loops
+from clusterodm.libs.common.process.moments import sleep_together
 
 READY: Final = "READY=1"
 ALIVE: Final = "WATCHDOG=1"

@@ -13,7 +13,8 @@ from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.nodes import ReferenceOptions
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus
-from clusterodm.libs.common.process.loops import Start, beat, wait_for_turn
+from clusterodm.libs.common.process.loops import Start, beat
+from clusterodm.libs.common.process.moments import wait_for_turn
 from clusterodm.services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi

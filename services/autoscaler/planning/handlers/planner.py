@@ -28,7 +28,8 @@ from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.process.loops import background, beat, wait_for_event
+from clusterodm.libs.common.process.loops import background, beat
+from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits

@@ -38,7 +38,7 @@ from clusterodm.libs.common.messages.tasks import AttemptStage, TaskRecord
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import leaves, monotonic_s
-from clusterodm.libs.common.process.loops import wait_for_event
+from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.services.proxy.forwarding.core.decisions import Retries, StepDecision
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, OnNode, StepFailed
 from clusterodm.services.proxy.forwarding.handlers.spans import ForwardSpan

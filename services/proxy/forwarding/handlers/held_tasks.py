@@ -17,7 +17,7 @@ from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
-from clusterodm.libs.common.process.loops import sleep_together
+from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals

@@ -27,7 +27,7 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, leaves, monotonic_s
-from clusterodm.libs.common.process.loops import wait_for_event
+from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.libs.common.retry import RetryPolicy
 from clusterodm.services.proxy.forwarding.core.stage_in import PendingFiles
 from clusterodm.services.proxy.forwarding.handlers.delivery import Delivery, StepFailed, chance

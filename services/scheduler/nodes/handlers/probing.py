@@ -21,7 +21,8 @@ from clusterodm.libs.common.messages.nodes import NODE_OFFLINE, NODE_ONLINE, Nod
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat, wait_for_turn
+from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.moments import wait_for_turn
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import PROBE_SECONDS, PROBES
 from clusterodm.services.scheduler.node_client.ports import NodeApi

@@ -12,7 +12,8 @@ from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.clocks import read
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.process.loops import beat, wait_for_turn
+from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.moments import wait_for_turn
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.estimates import Estimates
 from clusterodm.services.scheduler.placement.core.forecast import QueueForecast

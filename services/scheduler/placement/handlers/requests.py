@@ -31,7 +31,7 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.loops import wait_for_event
+from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation
 from clusterodm.services.scheduler.placement.core.stage_in import NoStageIn, StageIns

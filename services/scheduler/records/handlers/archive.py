@@ -21,7 +21,7 @@ from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Ended, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bucket
-from clusterodm.libs.common.process.loops import wait_for_event
+from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.services.scheduler.records.core import Key, TaskIndex
 from clusterodm.services.scheduler.records.ports import EndedIndex, EndedRow, row_of
 from clusterodm.services.scheduler.registry.node_state import NodeState

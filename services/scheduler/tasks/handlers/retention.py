@@ -21,7 +21,8 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat, sleep_together
+from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState

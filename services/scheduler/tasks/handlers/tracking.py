@@ -20,7 +20,8 @@ from clusterodm.libs.common.messages.placement import FinishReported
 from clusterodm.libs.common.model.tasks import Attempt, Cleanup, LastKnown, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import beat, wait_for_turn
+from clusterodm.libs.common.process.loops import beat
+from clusterodm.libs.common.process.moments import wait_for_turn
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi

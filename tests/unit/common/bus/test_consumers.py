@@ -19,7 +19,7 @@ from clusterodm.libs.common.bus.consumers import (
     Consumer,
     Interrupted,
 )
-from clusterodm.libs.common.process.loops import TOGETHER_S
+from clusterodm.libs.common.process.moments import TOGETHER_S
 from tests.waiting import TurnedLoop, passed
 
 WRITTEN_AT = datetime(2026, 1, 1, tzinfo=UTC)

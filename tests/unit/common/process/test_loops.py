@@ -17,9 +17,9 @@ from clusterodm.libs.common.process.loops import (
     background,
     beat,
     every,
-    shared_s,
     watched,
 )
+from clusterodm.libs.common.process.moments import shared_s
 from clusterodm.libs.common.testing.clock import FakeClock
 from tests.waiting import until
 
