@@ -113,6 +113,8 @@ class FakeNode:
     """What it says to the next action."""
     talks_nonsense: bool = False
     """What it says of tasks cannot be read."""
+    console_is_too_long: bool = False
+    """Who asks how a task stands and for its console gets nothing that can be read."""
     used: int = 0
     """Memory that is not left."""
     asked_count: int = 0
@@ -212,7 +214,7 @@ class FakeNodes:
         lines = () if from_line is None else tuple(fake.console.get(task, [])[from_line:])
         if fake.gate:
             await fake.gate.wait()
-        if fake.talks_nonsense:
+        if fake.talks_nonsense or (fake.console_is_too_long and from_line is not None):
             raise NodeFailed(f"{node.name} answered nonsense")
         return replace(observation, lines=lines) if observation else None
 

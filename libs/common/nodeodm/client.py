@@ -61,16 +61,18 @@ class TaskStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NodeTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What `GET /task/<id>/info` says."""
+    """What `GET /task/<id>/info` says. Figures are as they came: a wrong one is no reason not to hear how a task stands."""
 
     uuid: str
     name: str | None = ""
     date_created: int = 0
-    processing_time: int = -1
+    processing_time: Any = -1
+    """ms; see `whole_ms`."""
     status: TaskStatus
     options: list[OptionValue] = []
-    images_count: int = 0
-    progress: float = 0.0
+    images_count: Any = 0
+    progress: Any = 0.0
+    """See `percent`."""
     output: list[str] = []
 
 

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.tasks import percent, whole_ms
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused
 from clusterodm.services.scheduler.leadership import Leadership
@@ -86,16 +87,17 @@ class NodeODMAdapter:
         said = await if_found(within(timeout_s, node, call))
         if said is None:
             return None
+        processing_time_ms = whole_ms(said.processing_time)
         return ObservedTask(
             code=said.status.code,
             error=said.status.error_message,
-            progress=said.progress,
-            processing_time_ms=said.processing_time,
+            progress=percent(said.progress),
+            processing_time_ms=processing_time_ms,
             options=tuple(said.options),
             lines=tuple(said.output),
             name=said.name or "",
             created_at_ms=said.date_created,
-            images_count=count_of(said.status.code, said.processing_time, said.images_count),
+            images_count=count_of(said.status.code, processing_time_ms, said.images_count),
         )
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:

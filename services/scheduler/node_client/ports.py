@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
-from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.tasks import StatusCode, whole_count
 from clusterodm.libs.common.model.values import NodeTaskId
 
 
@@ -27,13 +27,13 @@ class ObservedTask:
     """None: it has not counted them yet."""
 
 
-def count_of(code: StatusCode, processing_time_ms: int, images_count: int) -> int | None:
-    """Read how many images a node has counted.
+def count_of(code: StatusCode, processing_time_ms: int, said: Any) -> int | None:
+    """Read how many images a node has counted; None: it has not, or says no number.
 
     While it initialises a task (RUNNING, no processing time yet), and when it has failed to, it says how many files came: an archive is one.
     """
     initialised = code is StatusCode.QUEUED or processing_time_ms >= 0
-    return images_count if images_count > 0 and initialised else None
+    return (whole_count(said) or None) if initialised else None
 
 
 HeardInfo = Callable[[Node, NodeInfo | ClusterError], None]

@@ -33,7 +33,7 @@ from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.console import OwnLines, own_lines
 from clusterodm.libs.common.model.cluster import ClusterSummary
-from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState, percent, whole_ms
+from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState, percent, whole_count, whole_ms
 from clusterodm.services.proxy.exchange.nodeodm_api import API_VERSION
 
 ENDED_CODES: Final = {
@@ -46,8 +46,6 @@ GOING_ON: Final = frozenset((StatusCode.QUEUED, StatusCode.RUNNING))
 ALL_DONE_PERCENT: Final = 100
 UNKNOWN_COUNT: Final = -1
 """What NodeODM says while it has not counted the images."""
-MOST_IMAGES_COUNT: Final = 2**31 - 1
-"""More than any task has, and what clients count with."""
 LINE_NUMBER: Final = re.compile(r"\s*([-+]?\d{1,15})")
 
 
@@ -145,7 +143,7 @@ def images_count(task: Task) -> int:
 def is_count(said: Mapping[str, Any]) -> bool:
     """Whether a node's `imagesCount` is a number that may be passed on."""
     count = said.get("imagesCount")
-    return isinstance(count, int) and not isinstance(count, bool) and UNKNOWN_COUNT <= count <= MOST_IMAGES_COUNT
+    return whole_count(count) is not None or (type(count) is int and count == UNKNOWN_COUNT)
 
 
 def has_count(said: Mapping[str, Any]) -> bool:

@@ -32,6 +32,7 @@ from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.attempts import LOST, AttemptPolicy, AttemptResult
 from clusterodm.services.scheduler.task_life.transitions import observed, tried, with_console
 from clusterodm.services.scheduler.tasks.core.observation import PollInterval, known_of
+from clusterodm.services.scheduler.tasks.core.unheard import UnheardTasks
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 
 log = structlog.get_logger()
@@ -68,11 +69,11 @@ class TaskTracker:
         self._poll_interval = PollInterval(
             first_s=settings.poll_first_s, slow_s=settings.poll_slow_s, slow_after_s=settings.poll_slow_after_s
         )
+        self._idle_s = min(IDLE_S, settings.poll_first_s)
         self._delay_queue: DelayQueue[TaskId] = DelayQueue()
         self._unregistered_since: dict[TaskId, Instant] = {}
         """For tasks that run on a node which is not registered: since when it has not been."""
-        self._unsaid_since: dict[TaskId, Instant] = {}
-        """For tasks whose node is there and does not say how they stand: since when it has not."""
+        self._unheard = UnheardTasks(settings.node_grace_s)
         self._under_way: set[TaskId] = set()
         self._hinted: set[TaskId] = set()
         self._polls_free: defaultdict[NodeId, asyncio.Semaphore] = defaultdict(
@@ -114,16 +115,19 @@ class TaskTracker:
             return
         self._unregistered_since.pop(task_id, None)
         seen = self._index.observed.get(task_id)
-        line = seen.console_count if seen else 0
+        line = (
+            None if task_id in self._unheard else seen.console_count if seen else 0
+        )  # a console that is too long hides no end
         try:
             async with self._polls_free[node.id]:
                 observation = await self._api.observe(
                     node.record, attempt.node_task_id, line, self._settings.poll_timeout_s
                 )
         except ClusterError as error:
-            await self._not_said(task_id, attempt, node, error)
+            log.debug("observation.failed", task=task_id, node=node.id, error=error.message)
+            await self._missed(task_id, attempt, error)
             return
-        self._unsaid_since.pop(task_id, None)
+        self._unheard.forget(task_id)
         self._nodes.heard(node, self._clock.instant())
         if observation is None:
             await self._lost(task_id, attempt, "the node does not know the task any more")
@@ -141,11 +145,12 @@ class TaskTracker:
         if self._clock.instant() - since > self._settings.node_grace_s:
             await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
-    async def _not_said(self, task_id: TaskId, attempt: Attempt, node: NodeState, error: ClusterError) -> None:
-        """Give the attempt up when its node, which is there, has not said for too long how it stands: it would hold its slot for ever."""
-        log.debug("observation.failed", task=task_id, node=node.id, error=error.message)
-        since = self._unsaid_since.setdefault(task_id, self._clock.instant())
-        if self._clock.instant() - since > self._settings.node_grace_s:
+    async def _missed(self, task_id: TaskId, attempt: Attempt, error: ClusterError) -> None:
+        """Give the attempt up when its node, which is there, does not say for too long how it stands: it would hold its slot for ever."""
+        task = self._index.tasks.get(task_id)
+        if task is None or not is_same_run(task, attempt):
+            return
+        if self._unheard.missed(task_id, attempt, self._clock.instant()):
             reason = f"its node has not said for {self._settings.node_grace_s:g} s how it stands ({error.message})"
             await self._end(task_id, attempt, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
@@ -210,7 +215,7 @@ class TaskTracker:
         if task not in self._index.running or task in self._under_way:
             return
         if node is not None and not node.online:
-            self._unsaid_since.pop(task, None)
+            self._unheard.forget(task)
             self._delay_queue.set(task, self._clock.instant() + OFFLINE_S)
             return
         self._under_way.add(task)
@@ -242,10 +247,10 @@ class TaskTracker:
         elif before is not None:
             self._delay_queue.discard(before.id)
             self._unregistered_since.pop(before.id, None)
-            self._unsaid_since.pop(before.id, None)
+            self._unheard.forget(before.id)
 
     async def _pause(self) -> None:
-        if await wait_for_turn(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S)):
+        if await wait_for_turn(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=self._idle_s)):
             self._woken.clear()
 
 

@@ -42,3 +42,33 @@ async def test_a_word_in_between_begins_the_time_anew():
             await play.looks()
         assert play.task("one").state is TaskState.RUNNING
         assert len(play.task("one").attempts) == 1
+
+
+async def test_one_that_runs_again_is_not_given_up_for_what_was_not_said_before():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        play.node("a").talks_nonsense = True
+        await play.looks()
+        play.node("a").talks_nonsense = False
+        play.node("a").fails(placed.node_task_id, "it broke")
+        await play.looks()
+        await play.passes(10 * GRACE_S)
+        await play.probes()
+        await play.restarts("one")
+        play.node("a").talks_nonsense = True
+        await play.looks()
+        await play.looks()
+        assert play.task("one").state is TaskState.RUNNING
+
+
+async def test_after_a_look_in_vain_the_console_is_not_asked_for_so_that_a_long_one_hides_no_end():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        play.node("a").console_is_too_long = True
+        play.node("a").finishes(placed.node_task_id)
+        await play.looks()
+        assert play.task("one").state is TaskState.RUNNING
+        await play.looks()
+        assert play.task("one").state is TaskState.COMPLETED
