@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 
-HEARD_BEFORE_S = 1.0
-"""A node that is asked twice a second gave its last sign of life up to so long before it was cut off."""
+HEARD_BEFORE_S = 1.25
+"""A node that is asked about twice a second gave its last sign of life up to so long before it was cut off."""
 ENDS = ("task_finished", "task_canceled", "task_removed", "task_restarted", "tasks_forgotten")
 
 

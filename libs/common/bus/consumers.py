@@ -41,7 +41,7 @@ HEARTBEAT_S: Final = 1.0
 SILENCE_S: Final = 2.5
 """So long at most is nothing heard until that is noticed."""
 HEARTBEAT_ALONE_S: Final = 2.5
-SILENCE_ALONE_S: Final = 4.5
+SILENCE_ALONE_S: Final = 5.5
 """Of a server that is alone."""
 LATE_S: Final = 0.25
 """The end of a silence: a process that was held up itself reads meanwhile what had come."""

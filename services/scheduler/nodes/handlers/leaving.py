@@ -118,8 +118,8 @@ class Drainer:
         return True
 
 
-ABSENT_S: Final = 1.0
-"""Twice as long as `watch` pauses."""
+ABSENT_S: Final = 1.5
+"""Three times as long as `watch` pauses, which ends at half seconds: one of these may be missed."""
 
 
 class NodeFailureDetector:

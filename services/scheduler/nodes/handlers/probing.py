@@ -40,11 +40,13 @@ UPDATE_LIMIT_S: Final = 12.0
 """Two probes that end by their time limit, and a little."""
 FIRST_ROUND_S: Final = 2.0
 TOGETHER: Final = 0.2
-"""Those that are due within such a part of the interval are asked together, half of it before their turn and half of it after at most:
-the loop wakes for them once a second, not for each. Together with JITTER this is the longest that a node may wait for its turn."""
+"""Those that are due within such a part of the interval are asked together, about half of it before their turn and half of it after:
+the loop wakes for them once a second, not for each. Together with JITTER this is what a node may wait longer for its turn, and a quarter of
+a second where rounds are moved to moments that loops share."""
 TOGETHER_S: Final = 0.1
 """But within so long at least."""
 IDLE_S: Final = 1.0
+"""And within so long at most, which is how long the loop sleeps where nothing is due."""
 
 
 class NodeProber:
@@ -72,7 +74,8 @@ class NodeProber:
         self._to_publish: deque[tuple[Event[NodeEvent], Node, str]] = deque()
         self._woken = asyncio.Event()
         self._probe_seconds = PROBE_SECONDS.of()
-        self._together_s = max(TOGETHER_S, settings.probe_every_s * TOGETHER)
+        self._together_s = min(IDLE_S, max(TOGETHER_S, settings.probe_every_s * TOGETHER))
+        self._idle_s = min(IDLE_S, max(TOGETHER_S, settings.probe_every_s))
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
@@ -205,7 +208,7 @@ class NodeProber:
             await self._events.publish_node(event, record, reason=reason)
 
     async def _pause(self) -> None:
-        left_s = self._delay_queue.left_s(self._clock.instant(), most_s=IDLE_S, least_s=self._together_s)
+        left_s = self._delay_queue.left_s(self._clock.instant(), most_s=self._idle_s, least_s=self._together_s)
         if await wait_for_turn(self._woken, left_s):
             self._woken.clear()
 
