@@ -39,6 +39,7 @@ class Exchange:
 
     def __init__(self, token: str) -> None:
         self.token = token
+        self.body_left = True
 
 
 class Stage:
@@ -48,9 +49,10 @@ class Stage:
         self.checker = Checker()
         self.requests = LongRequests(self.checker)
 
-    async def begins(self, token: str) -> "asyncio.Task[str]":
+    async def begins(self, token: str, *, body_left: bool = True) -> "asyncio.Task[str]":
         """Begin one; what came of it."""
         exchange: Any = Exchange(token)
+        exchange.body_left = body_left
 
         async def wait() -> str:
             self.requests.begin(exchange)
@@ -68,6 +70,14 @@ class Stage:
 @pytest.fixture
 def stage() -> Stage:
     return Stage()
+
+
+async def test_what_was_sent_as_a_whole_is_carried_out(stage: Stage) -> None:
+    whole, held = await stage.begins("anne", body_left=False), await stage.begins("anne")
+    await stage.requests.cut_revoked()
+    assert await held == "cut"
+    assert not whole.done()
+    whole.cancel()
 
 
 async def test_requests_of_a_token_that_counts_no_more_are_cut_and_others_go_on(stage: Stage) -> None:
