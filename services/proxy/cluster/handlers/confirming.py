@@ -23,7 +23,7 @@ than clients wait.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -217,7 +217,7 @@ class Confirmer:
                 batch.outdated.set_result(None)
             batch.notify(None if batch.outdated.exception() else batch.outdated.result())
 
-    async def _request(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+    async def _request(self, seen: Collection[tuple[TaskId, int]]) -> frozenset[str]:
         if self._clock.instant() >= self._owner_from:
             asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=revision) for task, revision in seen))
             try:
@@ -227,14 +227,14 @@ class Confirmer:
                 log.debug("records.not_confirmed", reason=error.message)
         return await self._read_store(seen)
 
-    async def _read_store(self, seen: Iterable[tuple[TaskId, int]]) -> frozenset[str]:
+    async def _read_store(self, seen: Collection[tuple[TaskId, int]]) -> frozenset[str]:
         try:
             async with asyncio.timeout(STORE_S):
-                stored = {task: (revision, await self._stored(task)) for task, revision in seen}
+                stored = {task: await self._stored(task) for task in {task for task, _ in seen}}
         except TimeoutError:
             raise BusFailed("neither the scheduler nor the store answers") from None
         return frozenset(
-            task for task, (revision, record) in stored.items() if record is None or record.revision != revision
+            task for task, revision in seen if (record := stored[task]) is None or record.revision != revision
         )
 
     async def _latest(self, record: TaskRecord) -> TaskRecord:

@@ -236,6 +236,15 @@ async def test_without_a_scheduler_the_store_says_whether_it_is_the_last_one(wor
     assert await world.confirmer.confirm(old) == new
 
 
+async def test_the_store_says_of_each_of_two_records_of_a_task_whether_it_is_the_last_one(world: World):
+    old = await world.write(TaskState.WAITING)
+    new = await world.write(TaskState.COMPLETED)
+    await world.serving.aclose()
+    for _ in range(5):
+        found = await asyncio.gather(*(world.confirmer.confirm(record) for record in (new, old, new, old)))
+        assert [record.revision for record in found] == [new.revision] * 4
+
+
 async def test_a_record_that_is_gone_from_the_store_is_not_taken_for_removed(world: World):
     record = await world.write(TaskState.WAITING)
     await world.tasks.delete("t")
