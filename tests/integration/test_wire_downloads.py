@@ -149,14 +149,15 @@ async def test_another_part_than_was_asked_for_is_a_refusal(
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_what_is_no_answer_is_a_refusal(
+async def test_what_is_no_answer_is_a_refusal_for_a_page_and_tried_again_for_a_result(
     proxy: ProxyUnderTest, script: ScriptedNode, node: Node, answer: bytes, method: str
 ) -> None:
     for path in (ASSET, "/index.html"):
         script.say(path, answer)
-        status, headers, body = await proxy.ask(method, ZIP if path == ASSET else path)
-        assert (status, headers["content-type"]) == (502, "application/json")
-        assert body == (b'{"error":"The node answered with something that is not HTTP"}' if method == "GET" else b"")
+    status, headers, body = await proxy.ask(method, "/index.html")
+    assert (status, headers["content-type"]) == (502, "application/json")
+    assert body == (b'{"error":"The node answered with something that is not HTTP"}' if method == "GET" else b"")
+    assert await proxy.raw(f"{method} {ZIP} HTTP/1.1\r\nhost: x\r\n\r\n".encode()) == b""
 
 
 async def test_a_few_hints_before_a_result_are_skipped(proxy: ProxyUnderTest, script: ScriptedNode, node: Node) -> None:

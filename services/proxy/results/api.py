@@ -33,7 +33,7 @@ FOUND: Final = 302
 NOT_KEPT: Final = (b"cache-control", b"no-store")
 """The address of a result is good for a short while, and for who asked."""
 NO_HTTP: Final = f"The node {NOT_HTTP}"
-"""Without its address, which is none of its clients' business."""
+"""Of a page; without the node's address, which is none of its clients' business."""
 CONNECT_S: Final = 5.0
 
 log = structlog.get_logger()
@@ -60,10 +60,9 @@ class ResultRoutes:
                     await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
                 else:
                     await stream(exchange, found, self._stall_s)
-        except (NotFound, NodeRefused, NotAnAnswer) as error:
-            status = NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY
-            await exchange.refuse(NO_HTTP if isinstance(error, NotAnAnswer) else error.message, status)
-        except (NodeFailed, BusFailed) as error:
+        except (NotFound, NodeRefused) as error:
+            await exchange.refuse(error.message, NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY)
+        except (NodeFailed, BusFailed) as error:  # NotAnAnswer, too: PyODM tries again after a closed connection, and gives up after a 502
             log.info("download.dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
 

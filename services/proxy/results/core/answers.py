@@ -68,6 +68,7 @@ ANSWERS_TO: Final[Mapping[int, tuple[bytes, ...]]] = {
     OK: (),
     PARTIAL: (RANGE_LINE,),
     304: (b"if-none-match", b"if-modified-since"),
+    412: (b"if-match", b"if-unmodified-since"),
     NOT_SATISFIABLE: (RANGE_LINE,),
 }
 """What passes to clients, and which lines of a request it answers: a part or nothing would pass for the whole with a client that asked for the whole."""

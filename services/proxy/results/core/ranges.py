@@ -62,7 +62,7 @@ class ByteRange:
 
 def span_wanted(asked: Sequence[Header], told: Sequence[Header]) -> ByteRange | None:
     """Say which part of an answer that comes as a whole its client wants; None: all of it."""
-    length, header = find(told, b"content-length"), find(asked, b"range")
+    length, header = find(told, b"content-length"), single_range(asked)
     if length is None or header is None or find(asked, b"if-range") or find(told, b"content-encoding"):
         return None
     return span_of(header, int(length)) if length.isdigit() else None
@@ -100,7 +100,10 @@ def answers_range(status: int, asked: Sequence[Header], told: Sequence[Header]) 
     span = span_of(header, int(match[3]) if match[3] else UNTOLD_BYTES)
     if span is None or status == NOT_SATISFIABLE:
         return span is not None and match[1] is None and not span.count_bytes
-    return match[1] is not None and is_within(span, int(match[1]), int(match[2]), find(told, b"content-length"))
+    if match[1] is None or not is_sent(int(match[1]), int(match[2]), find(told, b"content-length")):
+        return False
+    last = span.first + span.count_bytes - 1
+    return int(match[1]) == span.first and (int(match[2]) == last if match[3] else int(match[2]) <= last)
 
 
 def header_is_suffix(header: bytes) -> bool:
@@ -109,7 +112,6 @@ def header_is_suffix(header: bytes) -> bool:
     return match is not None and not match[1]
 
 
-def is_within(span: ByteRange, first: int, last: int, length: bytes | None) -> bool:
-    """Whether a part that is sent is the beginning of the one that was asked for, or all of it."""
-    fits = first == span.first and first <= last < span.first + span.count_bytes
-    return fits and length is not None and length.isdigit() and int(length) == last + 1 - first
+def is_sent(first: int, last: int, length: bytes | None) -> bool:
+    """Whether a part is as long as its place says."""
+    return first <= last and length is not None and length.isdigit() and int(length) == last + 1 - first

@@ -1,7 +1,7 @@
 """What is streamed from a node to a client: results, and the pages of NodeODM's web interface.
 
 A result is relayed as the node sends it, ranges included. NodeODM knows no ranges and sends everything: the part that was asked for is cut
-out here as it passes (core.py). That is not announced (`Accept-Ranges`), because the node sends all that comes before it each time, and
+out here as it passes (core/ranges.py). That is not announced (`Accept-Ranges`), because the node sends all that comes before it each time, and
 clients that see it announced ask for many parts at once. What a node says instead of a result (200 `{"error"}`, 403, 404)
 must not look like one, because clients save what they get: it becomes NoResult, to be answered with another status. When the
 node dies half-way the body raises NodeFailed, and the client's connection is closed: never a short success.
