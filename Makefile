@@ -15,8 +15,8 @@ SYNC := VIRTUAL_ENV= UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy $(UV) sync --qu
 ARGS ?=
 # How many tests run side by side. Those that start processes wait for nine tenths of their time; those that do not compute, and more of
 # them at once would only collect more often. JOBS=0: one after the other, in this process
-JOBS ?= 4
-FAST_JOBS ?= $(if $(filter-out 4,$(JOBS)),$(JOBS),3)
+JOBS ?= 5
+FAST_JOBS ?= $(if $(filter-out 5,$(JOBS)),$(JOBS),3)
 
 # Tests start hundreds of processes: where Python may not write byte code, each would compile all of ours anew, a third of its start.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest

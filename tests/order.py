@@ -3,12 +3,13 @@
 What takes long begins first, so that in the end nobody waits for one long test that has begun last. How long each takes is written
 in durations.txt: `make test ARGS=--write-durations` measures it anew; a test that is not there yet begins before those that are fast.
 
-A file stays together when its tests share something that is costly to make (a fixture of the module), or take milliseconds each, as
-in the folders that start no process; else its tests are spread.
+A file stays together when its tests share something that is costly to make (a fixture of the module, its own or one of a conftest.py), or
+take milliseconds each, as in the folders that start no process; else its tests are spread.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ DURATIONS = TESTS / "durations.txt"
 SPREAD = ("chaos", "e2e", "integration")
 """Folders of tests that take seconds each."""
 SHARED = ('scope="module"', 'scope="session"')
+SHARED_FIXTURE = re.compile(r'@pytest\.fixture\(scope="(?:module|session)"[^)]*\)\n(?:async )?def (\w+)')
 UNKNOWN_S = 5.0
 """What is not written down is taken for as long as this, in folders of tests that start processes."""
 WRITTEN_FROM_S = 3.0
@@ -34,7 +36,24 @@ def folder_of(nodeid: str) -> str:
 @cache
 def shares(file: str) -> bool:
     """Whether the tests of a file use something that is made once for all of them."""
-    return any(words in (TESTS.parent / file).read_text() for words in SHARED)
+    text = (TESTS.parent / file).read_text()
+    given = (name for folder in folders_of(file) for name in fixtures_of(folder))
+    return any(words in text for words in SHARED) or any(re.search(rf"\b{name}\b", text) for name in given)
+
+
+def folders_of(file: str) -> Iterator[Path]:
+    """List the folders whose conftest.py counts for a file."""
+    for folder in (TESTS.parent / file).parents:
+        yield folder
+        if folder == TESTS:
+            return
+
+
+@cache
+def fixtures_of(folder: Path) -> tuple[str, ...]:
+    """Name the fixtures of a folder's conftest.py that are made once for all tests of a file."""
+    conftest = folder / "conftest.py"
+    return tuple(SHARED_FIXTURE.findall(conftest.read_text())) if conftest.exists() else ()
 
 
 def unit_of(nodeid: str) -> str:

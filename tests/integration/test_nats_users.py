@@ -179,6 +179,8 @@ async def test_a_service_that_is_refused_does_not_take_the_silence_for_an_answer
 
 
 async def test_the_operator_may_do_everything(urls: dict[str, str]) -> None:
+    async with connect(urls["scheduler"], "scheduler") as bus:
+        await bus.lay_out()
     async with connected(urls["operator"]) as (client, refused):
         names = [info.config.name for info in await client.jetstream().streams_info()]
         await client.subscribe(">")

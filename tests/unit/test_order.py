@@ -26,6 +26,13 @@ def test_tests_that_take_seconds_are_spread_unless_they_share_a_fixture():
     assert order.unit_of(SLOW) == SLOW
     assert order.unit_of(UNIT) == "tests/unit/test_order.py"
     assert order.unit_of("tests/integration/test_spot.py::test_x[a::b]") == "tests/integration/test_spot.py"
+    assert order.unit_of("tests/integration/test_nats_users.py::test_x") == "tests/integration/test_nats_users.py"
+
+
+def test_the_fixtures_that_a_folder_shares_are_found_by_their_scope():
+    assert set(order.fixtures_of(order.TESTS)) == {"seaweed"}
+    assert order.fixtures_of(order.TESTS / "integration") == ("urls",)
+    assert not order.fixtures_of(order.TESTS / "chaos")
 
 
 def test_durations_are_read_as_they_were_written_and_the_fast_ones_left_out():
