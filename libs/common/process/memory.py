@@ -103,6 +103,7 @@ class Trimmer:
         now_bytes = resident_bytes()
         if self._library is None or now_bytes <= self._smallest_bytes + MUCH_BYTES:
             self._smallest_bytes = min(self._smallest_bytes, now_bytes)
+            self._unused_bytes = min(self._unused_bytes, now_bytes)
         else:
             await asyncio.to_thread(self._trim, self._library)
 

@@ -7,20 +7,23 @@ gives the interpreter away, and takes it back. Of what a small task cost a proxy
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TypeVar
 
 Result = TypeVar("Result")
 
 
 async def in_thread(threads: Executor, work: Callable[[], Result]) -> Result:
-    """Work in a thread; what `work` returns, or raises. Cancelled, it ends the work first: what is half done would surprise the next one."""
+    """Work in a thread; what `work` returns, or raises. Cancelled, however often, it ends the work first: what is half done would surprise the next one."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Result] = loop.create_future()
     threads.submit(carry_out, loop, done, work)
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait([done])
+        while not done.done():
+            with suppress(asyncio.CancelledError):  # again: it ends no sooner
+                await asyncio.wait([done])
         raise
 
 

@@ -250,8 +250,9 @@ class RequestContext:
         self.bounds.together.gone(kept_bytes)
 
     async def drain_after(self, error: BaseException) -> None:
-        """Let go of what has been kept of the body, and read on (`drain`): an error's traceback keeps all that was being read when it came."""
+        """Let go of what has been kept of the body, and read on (`drain`): tracebacks, also of what led to an error, keep all that was being read then."""
         error.with_traceback(None)
+        error.__context__ = error.__cause__ = None
         self.forget()
         await self.drain()
 

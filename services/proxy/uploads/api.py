@@ -170,8 +170,8 @@ async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float
     exchange.begin_upload()
     while (chunk := await exchange.upload_piece(stall_s)) is not None:
         await upload.feed(chunk)
-        await receipt.hand_over()
         exchange.keep(reader.kept_bytes)
+        await receipt.hand_over()
         while upload.may_fill() and (behind := await upload.fill(exchange)) is not None:
             await upload.feed(behind)
     reader.finish()

@@ -102,13 +102,13 @@ class Publisher(Generic[Item]):
 
     def _end(self, group: "dict[Item, asyncio.Future[None]]", failed: dict[Item, Exception]) -> None:
         self._working_count -= 1
-        if self._waiting:
-            self._begin()
         for item, done in group.items():
             if trouble := failed.get(item):
                 done.set_exception(trouble)
             else:
                 done.set_result(None)
+        if self._waiting:
+            self._begin()
 
 
 class PublishingLanes:
