@@ -251,8 +251,7 @@ class RequestContext:
 
     async def drain_after(self, error: BaseException) -> None:
         """Let go of what has been kept of the body, and read on (`drain`): tracebacks, also of what led to an error, keep all that was being read then."""
-        error.with_traceback(None)
-        error.__context__ = error.__cause__ = None
+        error.with_traceback(None).__context__ = None
         self.forget()
         await self.drain()
 

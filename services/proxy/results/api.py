@@ -62,7 +62,10 @@ class ResultRoutes:
                     await stream(exchange, found, self._stall_s)
         except (NotFound, NodeRefused) as error:
             await exchange.refuse(error.message, NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY)
-        except (NodeFailed, BusFailed) as error:  # NotAnAnswer, too: PyODM tries again after a closed connection, and gives up after a 502
+        except (
+            NodeFailed,
+            BusFailed,
+        ) as error:  # and NotAnAnswer: PyODM tries again after this, and gives up after a 502
             log.info("download.dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
 

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
-from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, percent, whole_ms
+from clusterodm.libs.common.model.figures import percent, whole_ms
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
