@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.ports import free_port
+from tests.waiting import PATIENT_S
 
 LEAVES_UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """For tests that freeze a server: nats-py drops a connection that it could not finish in time, without closing it."""
@@ -87,7 +88,7 @@ class NatsServer:
         )
         with (self.store / "nats.log").open("ab") as log:
             self._process = subprocess.Popen([NATS_SERVER, "-c", config], stdout=log, stderr=log)
-        deadline_s = time.monotonic() + 10
+        deadline_s = time.monotonic() + PATIENT_S
         while time.monotonic() < deadline_s and self._process.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -112,5 +113,5 @@ class NatsServer:
         if self._process is not None:
             self._process.send_signal(number)
             self._process.send_signal(signal.SIGCONT)
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=PATIENT_S)
             self._process = None

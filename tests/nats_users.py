@@ -32,9 +32,11 @@ def nats_of_up(data_dir: Path) -> Iterator[dict[str, str]]:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
-        until_sync(listens, timeout_s=20, what="nats-server")
-        yield urls
-        server.terminate()
+        try:
+            until_sync(listens, what="nats-server")
+            yield urls
+        finally:
+            server.terminate()
 
 
 @asynccontextmanager

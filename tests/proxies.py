@@ -57,6 +57,8 @@ from clusterodm.services.proxy.uploads.handlers.create import Commits
 from tests.waiting import until
 
 Given = TypeVar("Given")
+RAW_S = 25.0
+"""For a whole answer on a busy computer; less than the 30 s after which a proxy itself cuts off who is silent."""
 
 KNOWN_OPTIONS = (
     NodeOption("dsm", "bool", "false", "", "a surface model"),
@@ -219,7 +221,7 @@ class ProxyUnderTest:
         found = [Path(folder, name) for folder, folders, files in os.walk(self.root) for name in (*folders, *files)]
         return sorted(str(path.relative_to(self.root)) for path in found if path.name not in {"lock", "room"})
 
-    async def raw(self, request: bytes, *, half_close: bool = False, timeout_s: float = 10.0) -> bytes:
+    async def raw(self, request: bytes, *, half_close: bool = False, timeout_s: float = RAW_S) -> bytes:
         """Send bytes on a new connection; what comes back until it is closed."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:

@@ -65,7 +65,7 @@ async def test_a_task_canceled_while_it_is_sent_leaves_nothing_on_the_node(tmp_p
     images = make_images(tmp_path / "images", 20)
     with NodeSimProcess() as node:
         async with a_cluster(tmp_path, node, send_ahead_of_commit=False) as http:
-            node.set(answer_delay_s=0.3)
+            node.set(answer_delay_s=1.0)
             task = await commits(http, images)
             await until(lambda: node.events("file_stored"), timeout_s=45, what="files are on their way")
             assert (await http.post("/task/cancel", data={"uuid": task})).json() == {"success": True}

@@ -177,9 +177,9 @@ async def test_twelve_tasks_on_a_slow_and_two_fast_nodes_take_little_longer_than
     cluster: Cluster, http: httpx.AsyncClient, tmp_path: Path
 ):
     async with (
-        NodeSimProcess(task_time_s=3.0) as slow,
-        NodeSimProcess(task_time_s=1.0) as fast,
-        NodeSimProcess(task_time_s=1.0) as faster,
+        NodeSimProcess(task_time_s=6.0) as slow,
+        NodeSimProcess(task_time_s=2.0) as fast,
+        NodeSimProcess(task_time_s=2.0) as faster,
     ):
         for node in (slow, fast, faster):
             await cluster.add_node(node)
@@ -189,8 +189,8 @@ async def test_twelve_tasks_on_a_slow_and_two_fast_nodes_take_little_longer_than
             await http.post(f"/task/new/commit/{task}")
         await asyncio.gather(*(completed(http, task, timeout_s=60) for task in tasks))
         took_s = time.monotonic() - began_s
-        worked_s = max(len(node.events("task_started")) * s for node, s in ((slow, 3.0), (fast, 1.0), (faster, 1.0)))
-    best_s = 6.0  # two on the slow node, five on each of the fast ones: max(2 * 3, 5 * 1)
+        worked_s = max(len(node.events("task_started")) * s for node, s in ((slow, 6.0), (fast, 2.0), (faster, 2.0)))
+    best_s = 12.0  # two on the slow node, five on each of the fast ones: max(2 * 6, 5 * 2)
     assert worked_s < 1.6 * best_s, f"{worked_s:.1f} s of work on one node, best {best_s} s"
     assert took_s < worked_s + best_s, f"{took_s:.1f} s for {worked_s:.1f} s of work"
 

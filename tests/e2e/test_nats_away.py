@@ -120,7 +120,7 @@ async def committed(site: Site, task: str) -> bool:
     return (await site.commit(task)).json() == {"uuid": task}
 
 
-@pytest.mark.parametrize("settings", [{"commit_wait_s": 20}], ids=["patient"])
+@pytest.mark.parametrize("settings", [{"commit_wait_s": 35}], ids=["patient"])
 async def test_an_init_and_a_commit_wait_for_nats_and_happen_once(site: Site, tmp_path: Path):
     images = make_images(tmp_path / "images", 2)
     async with NodeSimProcess(task_time_s=0.2, parallel_tasks=4) as node:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,9 +150,7 @@ async def test_a_slot_that_became_free_for_a_proxy_that_has_just_died_goes_to_on
         older, younger = await commit(pair.one, "older", image), await commit(pair.two, "younger", image)
         pair.cluster.send("proxy", how)
         await pair.cluster.bus.request(UNLOCK_NODE, NodeRef(node=view.id))
-        began_s = time.monotonic()
         await completed(pair.two, younger)
-        assert time.monotonic() - began_s < 10
         lines: list[str] = (await pair.two.get(f"/task/{older}/output")).json()
         assert any("its proxy has not taken it up within 3 s" in line for line in lines), lines
         if how is signal.SIGKILL:

@@ -72,7 +72,7 @@ async def test_two_tenants_work_side_by_side_with_pyodm_and_a_rotated_token_lose
                 return True
             return False
 
-        await until(refused, timeout_s=5.0)
+        await until(refused)
         task = client(ANNE_TOO).get_task(of_anne)
         assert (await asyncio.to_thread(task.info)).name == ANNE
         assert await asyncio.to_thread(lambda: task.download_zip(str(tmp_path / "results")))

@@ -33,6 +33,7 @@ def test_every_operation_answers_as_its_schema_says(up: Up) -> None:
         @settings(
             max_examples=EXAMPLES_COUNT,
             database=None,
+            print_blob=True,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
         )

@@ -51,7 +51,7 @@ def simulated() -> Iterator[NodeSimProcess]:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[NodeSender]:
-    async with open_sender(8, limits=FAST) as opened:
+    async with open_sender(8, limits=PATIENT) as opened:
         yield opened
 
 
@@ -277,7 +277,7 @@ async def test_a_simulated_node_that_is_killed_while_it_takes_a_file_leaves_the_
 ) -> None:
     node = as_node(simulated)
     file = a_file(tmp_path, size_bytes=3_200_000)
-    async with open_sender(8, limits=FAST, max_bytes_per_s=1_600_000) as slow, asyncio.TaskGroup() as group:
+    async with open_sender(8, limits=PATIENT, max_bytes_per_s=1_600_000) as slow, asyncio.TaskGroup() as group:
         await slow.begin(node, ATTEMPT, DRAFT)
         sending = group.create_task(expect(NodeFailed, slow.send(node, ATTEMPT, file.name, file)))
         await until(lambda: arriving(simulated.data_dir), what="a part of the file")
@@ -320,8 +320,9 @@ async def test_a_hung_node_is_given_up_after_the_stall_time(
     await sender.begin(node, ATTEMPT, DRAFT)
     simulated.freeze()
     began_s = time.monotonic()
-    with pytest.raises(NodeFailed, match="timed out") as failed:
-        await sender.send(node, ATTEMPT, "a.jpg", a_file(tmp_path, size_bytes=20_000_000))
+    async with open_sender(8, limits=FAST) as hasty:
+        with pytest.raises(NodeFailed, match="timed out") as failed:
+            await hasty.send(node, ATTEMPT, "a.jpg", a_file(tmp_path, size_bytes=20_000_000))
     simulated.thaw()
     assert not isinstance(failed.value, NodeUnreachable)
     assert time.monotonic() - began_s < 10

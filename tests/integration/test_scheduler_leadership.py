@@ -26,7 +26,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-TAKE_OVER_S = 10.0
+TAKE_OVER_S = 20.0
+"""A frozen leader: about six at best."""
 
 
 class Second:
@@ -183,4 +184,4 @@ async def test_a_killed_leader_that_is_started_again_leads_at_once(
         await stage.start()
         took_s = time.monotonic() - began_s
         sys.stdout.write(f"\na killed scheduler leads {took_s:.1f} s after it was started again\n")
-        assert took_s < TAKE_OVER_S
+        assert took_s < TAKE_OVER_S / 2

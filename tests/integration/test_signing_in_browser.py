@@ -1,10 +1,9 @@
 """Signing in with a real browser: by password, and at an identity provider."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, expect
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
@@ -16,16 +15,15 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.adapters import OidcProvider
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.web.api.guard import web_app
+from tests.browsing import CHROMIUM, a_browser
 from tests.fake_scheduler import FakeScheduler, admin_health, node
 from tests.oidc_provider import identity_provider
 
-CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium"),
 ]
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
 
 
 @pytest.fixture
@@ -40,15 +38,15 @@ async def page(nats_bus: NatsBus) -> AsyncIterator[Page]:
         provider = OidcProvider(idp.issuer, "cluster", Secret("client-secret"), f"{url}/signin/callback")
         signins = SignIns(nats_bus, passwords, logins, provider, "groups", role_rules("staff=operator"))
         app = web_app(nats_bus, passwords, logins, admin_health(nats_bus), signins=signins)
-        async with web_server(app, listener), async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        async with web_server(app, listener), a_browser() as browser:
             context: BrowserContext = await browser.new_context(base_url=url)
+            context.set_default_navigation_timeout(90_000)  # as in tests/browsing.py
             opened = await context.new_page()
             problems: list[str] = []
             opened.on("pageerror", lambda error: problems.append(str(error)))
             await opened.goto("/")
             yield opened
-            await browser.close()
+            await context.close()
             assert problems == []
 
 

@@ -201,7 +201,7 @@ async def test_metrics_have_a_port_of_their_own(tmp_path: Path, nats_url: str) -
 
 async def test_while_it_drains_a_proxy_serves_and_says_that_it_will_not_for_long(tmp_path: Path, nats_url: str) -> None:
     port = free_port()
-    async with running(tmp_path, nats_url, port, "--drain-s", "2") as process:
+    async with running(tmp_path, nats_url, port, "--drain-s", "5") as process:
         healthz = GET_INFO.replace(b"/info", b"/healthz")
         assert process.stderr is not None
         async with asyncio.timeout(20):

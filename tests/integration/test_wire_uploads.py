@@ -13,8 +13,9 @@ STALL_S = 0.3
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
-    async with running_proxy(tmp_path / "spool", upload_stall_timeout_s=STALL_S) as proxy:
+async def hasty(tmp_path: Path) -> AsyncIterator[ProxyUnderTest]:
+    """A proxy that waits for no more of a body than STALL_S; the others here have the time that they need."""
+    async with running_proxy(tmp_path / "hasty", upload_stall_timeout_s=STALL_S) as proxy:
         yield proxy
 
 
@@ -139,15 +140,15 @@ async def test_a_broken_init_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("path", ["/task/new/upload/{task}", "/task/new", "/task/new/init"])
-async def test_a_stalled_body_is_cut_off_and_leaves_no_file(proxy: ProxyUnderTest, path: str) -> None:
-    task = await proxy.init()
-    before = proxy.leftovers()
+async def test_a_stalled_body_is_cut_off_and_leaves_no_file(hasty: ProxyUnderTest, path: str) -> None:
+    task = await hasty.init()
+    before = hasty.leftovers()
     head = f"POST {path.format(task=task)} HTTP/1.1\r\nhost: x\r\ncontent-type: {MULTIPART['content-type']}\r\n"
 
-    answer = await proxy.raw(f"{head}content-length: 5000\r\n\r\n".encode() + GOOD[:-40], timeout_s=STALL_S + 5)
+    answer = await hasty.raw(f"{head}content-length: 5000\r\n\r\n".encode() + GOOD[:-40], timeout_s=STALL_S + 5)
 
     assert answer == b""
-    await until(lambda: proxy.leftovers() == before)
+    await until(lambda: hasty.leftovers() == before)
 
 
 @pytest.mark.parametrize("path", ["/task/new/upload/{task}", "/task/new", "/task/new/init"])
