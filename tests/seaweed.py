@@ -42,7 +42,7 @@ class Seaweed:
             region_name="us-east-1",
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET_KEY,
-            config=Config(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=5),
+            config=Config(retries={"max_attempts": 0}, connect_timeout=10, read_timeout=60),
         )
 
     def __enter__(self) -> Self:

@@ -44,7 +44,7 @@ def test_only_the_wall_clock_is_shifted(tmp_path: Path):
 async def test_a_cluster_does_not_notice_that_its_wall_clock_steps_nor_that_its_computer_sleeps(tmp_path: Path):
     clock = ShiftedClock(tmp_path / "clock")
     images = make_images(tmp_path / "images", 2)
-    cluster = Cluster(tmp_path, lease_s=3, node_grace_s=20, forward_silence_s=35)
+    cluster = Cluster(tmp_path, lease_s=10, node_grace_s=20, forward_silence_s=35)
     cluster.overrides = dict.fromkeys(SERVICES, clock.environment)
     tasks: list[Dataset] = []
     async with (

@@ -40,6 +40,8 @@ SETTINGS = QUICK | {"commit_settle_s": 1, "holder_silence_s": 3, "lease_s": 2, "
 Where = tuple[TaskState | None, AttemptState | None]
 ON_THE_WAY_S = 1.5
 """What is on its way for so long is still there when the cluster is killed, also on a busy computer."""
+LONG_ENOUGH_S = 4.0
+"""So long a task runs where something must happen while it does."""
 
 
 @dataclass
@@ -195,6 +197,7 @@ async def placed_and_not_heard(scene: Scene) -> Half:
 
 async def waiting_for_another_attempt(scene: Scene) -> Half:
     """Its node has forgotten it."""
+    scene.node.set(task_time_s=LONG_ENOUGH_S)
     await scene.commit()
     await scene.on_node("task_started")
     await scene.until_state(TaskState.RUNNING)
@@ -285,6 +288,7 @@ async def until_uncertain(scene: Scene) -> None:
 
 async def running(scene: Scene) -> Half:
     """The node works on it."""
+    scene.node.set(task_time_s=LONG_ENOUGH_S)
     await scene.commit()
     await scene.on_node("task_started")
     await scene.until_state(TaskState.RUNNING)
@@ -294,6 +298,7 @@ async def running(scene: Scene) -> Half:
 
 async def running_and_ends_meanwhile(scene: Scene) -> Half:
     """The node finishes while nobody else is there."""
+    scene.node.set(task_time_s=LONG_ENOUGH_S)
     await scene.commit()
     await scene.on_node("task_started")
     await scene.until_state(TaskState.RUNNING)
@@ -309,6 +314,7 @@ async def running_again_after_a_restart(scene: Scene) -> Half:
     await scene.commit()
     await scene.completes(attempts=1)
     scene.data.completed = False
+    scene.node.set(task_time_s=LONG_ENOUGH_S)
     assert await scene.post("/task/restart", uuid=scene.data.task) == {"success": True}
     await scene.on_node("task_started", count=2)
     yield TaskState.RUNNING, AttemptState.RUNNING
@@ -350,6 +356,7 @@ def hear(scene: Scene) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter],
 
 async def completed_before_the_inputs_went(scene: Scene) -> Half:
     """The proxy does not know yet."""
+    scene.node.set(task_time_s=LONG_ENOUGH_S)
     await scene.commit()
     await scene.on_node("task_started")
     await scene.until_state(TaskState.RUNNING)

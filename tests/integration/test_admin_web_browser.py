@@ -225,6 +225,8 @@ async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
         await expect(rows).to_have_count(1)
         await expect(page).to_have_url(f"{site}/nodes?search=odm-new")
         await rows.first.get_by_role("link").click()
+        await expect(page).to_have_url(f"{site}/nodes/{scheduler.nodes[5].id}")
+        await expect(page.locator("#link")).to_have_text("live")
         await page.get_by_role("button", name="Drain").click()
         await page.get_by_label("Move what waits there").fill("60")
         await page.locator("#drain-node").get_by_role("button", name="Drain").click()

@@ -49,7 +49,7 @@ async def test_a_file_of_the_original_brings_a_task_to_its_end(
 ):
     async with autoscaled(tmp_path, content_of(provider, seaweed), program) as (cluster, machines):
         machines.order(create_s=0.5, ssh_s=0.5)
-        shown = (await cluster.bus.request(VIEW_COMMAND, ViewCommand(images_count=3))).command
+        shown = (await cluster.bus.request(VIEW_COMMAND, ViewCommand(images_count=3), timeout_s=30)).command
         assert "Can write to S3" in cluster.log("autoscaler")
         task = await create(cluster, make_images(tmp_path / "images", 3))
         seen = ""

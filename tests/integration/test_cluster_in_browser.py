@@ -70,6 +70,7 @@ async def test_nodes_and_tasks_are_steered(tmp_path: Path):
         await expect(state).to_have_text("waiting")
         await page.goto("/nodes")
         await rows.first.get_by_role("button", name="Unlock").click()
+        await expect(rows.first.get_by_role("button", name="Lock", exact=True)).to_be_visible()
         await page.goto(f"/tasks/{task}")
         await expect(state).to_have_text("running")
         await expect(page.locator("#console")).to_contain_text("Attempt 1: running on 127.0.0.1")

@@ -22,10 +22,10 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-LEASE_S = 5
+LEASE_S = 10
 WORK_S = 0.0003
-IN_TIME_S = 10.0
-"""For the answer to a request of a service, on a computer that does nothing else than to be flooded."""
+IN_TIME_S = 20.0
+"""For the answer to a request of a service, while other tests run beside it."""
 
 
 @asynccontextmanager
@@ -81,7 +81,7 @@ async def test_who_asks_without_end_costs_nobody_the_lease_and_no_service_its_an
                 began_s = time.monotonic()
                 await proxy.request(LIST_TASK_IDS, ListTaskIds(owner=""), timeout_s=30)
                 waited_s.append(time.monotonic() - began_s)
-                await asyncio.sleep(LEASE_S / 10)
+                await asyncio.sleep(0.5)
         assert max(waited_s) < IN_TIME_S
         assert "nats.disconnected" not in capsys.readouterr().out
         await until(lambda: answered(program), timeout_s=30, what="programs are answered again")

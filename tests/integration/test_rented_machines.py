@@ -32,7 +32,7 @@ async def test_of_a_machine_only_result_and_console_are_left(kind: str, tmp_path
     images = make_images(tmp_path / "images", IMAGES_COUNT, size_bytes=2000)
     with rental(kind, tmp_path, seaweed) as machines, command_lines() as lines:
         async with renting(tmp_path, machines) as cluster:
-            shown = (await cluster.bus.request(VIEW_COMMAND, ViewCommand(images_count=3))).command
+            shown = (await cluster.bus.request(VIEW_COMMAND, ViewCommand(images_count=3), timeout_s=30)).command
             task = await create(cluster, images)
             assert await finish(task) == "COMPLETED"
             await until(lambda: all_gone(cluster, machines), timeout_s=40, step_s=0.2, what="the machine to go")

@@ -142,10 +142,11 @@ async def test_a_size_without_flags_is_refused(provider: BootedProvider):
 
 async def test_a_job_that_nobody_wants_ends_itself(provider: BootedProvider, slurm: Path):
     told: list[int] = []
+    unwanted = threading.Event()
 
     class Unwanted(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told.append(200 if len(told) < 1 else 410)
+            told.append(410 if unwanted.is_set() else 200)
             self.send_response(told[-1])
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -159,6 +160,8 @@ async def test_a_job_that_nobody_wants_ends_itself(provider: BootedProvider, slu
     try:
         wanted = order(lease_url=Secret(f"http://127.0.0.1:{server.server_port}/lease?token=x"), lease_s=2)
         await provider.set_up(wanted, await provider.create(wanted))
+        await until(lambda: 200 in told, what="the job to ask")
+        unwanted.set()
         await until(lambda: fake_slurm.jobs(slurm) == [], timeout_s=30)
         assert told.count(410) >= 1
         assert await provider.inspect(NAME) is None

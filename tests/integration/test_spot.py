@@ -68,7 +68,7 @@ async def leaves(cluster: Cluster, machine: Machine) -> bool:
 async def test_a_task_on_a_spot_instance_that_is_taken_away_begins_again_on_one_that_stays(
     victim: str, tmp_path: Path, seaweed: Seaweed
 ):
-    with ec2(task_time_s=8.0) as (api, image):
+    with ec2(task_time_s=15.0) as (api, image):
         file = tmp_path / "asr.json"
         file.write_text(json.dumps(content_of(api, image, seaweed)))
         often = {"asr_every_s": 0.2, "asr_reconcile_s": 1, "asr_poll_s": 0.2}

@@ -72,7 +72,7 @@ async def test_a_task_beyond_the_limit_of_machines_says_so_and_gets_its_turn(tmp
 
 async def test_a_task_says_that_the_autoscaler_is_paused_and_goes_on_when_it_is_not(tmp_path: Path, seaweed: Seaweed):
     async with autoscaled(tmp_path, content_of("scaleway", seaweed)) as (cluster, _):
-        await cluster.bus.request(PAUSE_AUTOSCALER, PauseAutoscaler(reason="maintenance"))
+        await cluster.bus.request(PAUSE_AUTOSCALER, PauseAutoscaler(reason="maintenance"), timeout_s=30)
         task = await create(cluster, make_images(tmp_path / "images", 3))
         await console_says(task, "no machine is started: the autoscaler is paused: maintenance")
         await cluster.bus.request(RESUME_AUTOSCALER, ResumeAutoscaler())
