@@ -27,6 +27,8 @@ from tests.e2e.up import Up, command_line
 from tests.waiting import until, until_sync
 
 INSIDE = Path(__file__).with_name("inside")
+DRAW = "draw"
+"""A file beside the data directory: which of its loops a service is to cancel."""
 SERVICES = ("proxy", "proxy-2", "scheduler", "scheduler-2", "autoscaler", "admin")
 QUICK = {
     "WATCHDOG_S": "6",
@@ -44,7 +46,7 @@ def kept(folder: Path, nodes: Sequence[NodeSimProcess], clock: ShiftedClock) -> 
     """Make the cluster, not yet started."""
     flags = [f"--node=127.0.0.1:{node.port}" for node in nodes]
     environment = {f"CLUSTERODM_{name}": value for name, value in QUICK.items()}
-    environment |= {**clock.environment, "PYTHONPATH": str(INSIDE), "CHAOS_LOOPS": "yes"}
+    environment |= {**clock.environment, "PYTHONPATH": str(INSIDE), "CHAOS_LOOPS": str(folder / DRAW)}
     return Up(folder / "data", "--proxies=2", "--schedulers=2", *flags, environment=environment)
 
 
@@ -145,6 +147,7 @@ class Losses:
 
     async def _cancel(self) -> str:
         name = self._chance.choice(SERVICES)
+        self._up.data_dir.with_name(DRAW).write_text(str(self._chance.random()))
         return f"{name}: a loop is cancelled{self._send(name, signal.SIGUSR2)}"
 
     async def _break(self) -> str:

@@ -306,7 +306,7 @@ async def test_kept_inputs_go_oldest_first_when_the_disk_gets_scarce(tmp_path: P
             NodeSimProcess(task_time_s=600, parallel_tasks=3) as node,
             NodeSimProcess(task_time_s=1, parallel_tasks=3) as other,
             Cluster(
-                tmp_path, services=("scheduler", "proxy"), min_free_disk="8MB", node_grace_s=2, retry_first_s=0.2
+                tmp_path, services=("scheduler", "proxy"), min_free_disk="8MB", node_grace_s=5, retry_first_s=0.2
             ) as cluster,
         ):
             raw = Raw(cluster.url)

@@ -31,6 +31,7 @@ from tests.chaos.saying import say
 from tests.chaos.storm import GRACE_S, QUICK, now_ms, spooled
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.ports import free_port
 from tests.recorded import recorded_task, recorded_tasks
 from tests.waiting import until
 
@@ -326,10 +327,7 @@ async def running_again_after_a_restart(scene: Scene) -> Half:
 
 async def completed_before_the_webhook(scene: Scene) -> Half:
     """Its client has not been told yet: nobody listens there."""
-    server = await asyncio.start_server(hear(scene), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
+    port = free_port()
     scene.data.webhook = f"http://127.0.0.1:{port}/told"
     await scene.commit()
     await scene.until_state(TaskState.COMPLETED)

@@ -24,6 +24,7 @@ from tests.datasets import make_images
 from tests.forked import REPOSITORY
 from tests.nats import NatsServer
 from tests.recorded import recorded_tasks
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -43,6 +44,7 @@ async def test_a_copy_of_the_store_taken_at_any_moment_holds_every_commit_that_w
             for number in range(CLIENTS_COUNT)
         ]
         for number in range(COPIES_COUNT):
+            await until(lambda number=number: len(answered) > 5 * number, what="more commits")  # type: ignore[misc]
             await asyncio.sleep(chance.uniform(0.2, 1.0))
             before, copy = list(answered), tmp_path / f"copy{number}"
             await asyncio.to_thread(shutil.copytree, cluster.nats.store / "js", copy / "js")

@@ -2,7 +2,7 @@
 
 With CHAOS_INSIDE: on SIGUSR1 they tell what they hold. asyncio tasks and memory blocks are counted after a collection, and free memory
 is given back first, so that what the kernel calls resident is in use. The figures go into the file CHAOS_INSIDE, in one step.
-With CHAOS_LOOPS: on SIGUSR2 one of their loops is cancelled, on SIGUSR1 the next that goes round raises an exception.
+With CHAOS_LOOPS: on SIGUSR2 one of their loops is cancelled, which one the draw in the file CHAOS_LOOPS says; on SIGUSR1 the next that goes round raises an exception.
 """
 
 import asyncio
@@ -28,8 +28,9 @@ def tell(_number: int, _frame: object) -> None:
 def cancel_a_loop(_number: int, _frame: object) -> None:
     """Cancel one of the named loops, as a library does by mistake; names of loops have spaces."""
     loops = [each for each in asyncio.all_tasks() if " " in each.get_name() and not each.done()]
+    loops.sort(key=asyncio.Task.get_name)
     if loops:
-        random.choice(loops).cancel()
+        random.Random(Path(os.environ["CHAOS_LOOPS"]).read_text()).choice(loops).cancel()
 
 
 def break_a_loop(_number: int, _frame: object) -> None:
