@@ -10,7 +10,7 @@ is wrong.
     store     results     forms             files on disk, streamed
     node      events                        one node: the pure parts wired to the files, the events, the clock
     app       wire        gate     drops    HTTP: routes, shapes, what happens to every request, what goes wrong
-    control   pages                         further routes: /sim/... for tests, the web page
+    control                                 further routes: /sim/... for tests
     outside                                 webhooks and zip downloads: what a node asks of the world
     settings  main                          flags, wiring
     testing                                 `NodeSimProcess`: a node as a real process, for other tests

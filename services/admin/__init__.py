@@ -6,9 +6,11 @@
     tokens     `clusterodm token create`: the file of tokens, without a cluster
     main       telnet and web in one process        login       how fast passwords may be tried
     watching   uploads, samples for plots, events   tenants     what is done with tenants and tokens, whichever way it comes
+    signin     sessions, OpenID Connect             access      passwords and roles
 
 One road for all of them: a command (commands/core/commands) is carried out over the bus (commands/handlers), and the answer
 (commands/core/answers) is rendered. The order of imports is
 
-    main -> tokens -> telnet | web | cli -> takeover | rendering | watching | tenants -> commands -> login | settings
+    main -> tokens -> telnet | web | cli -> takeover | rendering | signin | watching | tenants -> commands -> settings -> access
+    -> login | metrics
 """

@@ -78,7 +78,9 @@ class ProxySettings(MetricsSettings):
     )
     flood_limit: int = Field(0, ge=0, description="uncommitted uploads that one client may have open; 0: no limit")
     stale_uploads_timeout: float = Field(
-        0.0, ge=0, description="uncommitted uploads are removed after so many hours without a file; 0: after 48"
+        0.0,
+        ge=0,
+        description="uncommitted uploads are removed after so many hours without a file, 48 at most; 0: after 48",
     )
     min_free_disk: str = Field(
         "500MB",

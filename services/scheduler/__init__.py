@@ -2,7 +2,7 @@
 
     main                                      opens the stories, and gives each what it needs of another
     demand                                    what is told of the whole cluster
-    tasks | nodes | placement | forwarding    the stories: api -> handlers -> ports -> core in each
+    tasks | nodes | placement | forwarding | usage    the stories: api -> handlers -> ports -> core in each
     records | node_client                     what is kept, and how nodes are asked
     registry | task_life | leadership | events | settings
 

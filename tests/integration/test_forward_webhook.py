@@ -1,4 +1,4 @@
-"""adapters/webhook.py against a real HTTP server, and against names that lead where no client may send us."""
+"""finishing/adapters.py against a real HTTP server, and against names that lead where no client may send us."""
 
 import asyncio
 import socket

@@ -8,8 +8,8 @@ from typing import Final
 
 TOGETHER_S: Final = 0.5
 SHORT_S: Final = 0.375
-"""Loops that go round every half a second, or less often, do so at moments that all of them share, in all processes of a computer: one that wakes costs
-more than most rounds. A shorter pause is left as it is."""
+"""Loops whose pause is at least so long go round at moments that all of them share, in all processes of a computer: one that wakes costs more than
+most rounds. A shorter pause is left as it is."""
 
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float) -> bool:

@@ -2,8 +2,9 @@
 
     mirrors    the tasks and nodes have been loaded: without them no poll can be answered
     stopping   it was told to stop: nothing new should come here
-    bus        NATS is there; without it polls are answered from memory and open uploads go on, commits and inits wait a
-               while and are then refused with 503
+    bus        NATS is there; without it nodes answer the polls of running tasks, other polls are held and then closed (from
+               memory with a single server that is away), open transfers go on, commits and inits wait a while and are
+               then refused with 503
     disk       there is room for uploads; without it only those are refused
     loops      those that go on by themselves; one that hangs makes it dead
     services   the scheduler, asked over the bus: one that is frozen is seen like one that is gone

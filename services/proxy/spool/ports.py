@@ -61,7 +61,7 @@ class Receipt(Protocol):
         ...
 
     def keep(self, filename: str, content: bytes) -> None:
-        """Take a small file, all of it. Raises Refused for a name that cannot be kept, SpoolFull (then, or when the request is complete)."""
+        """Take a small file, all of it. Raises Refused for a name that cannot be kept, SpoolFull (then, at `hand_over`, or when the request is complete)."""
         ...
 
     async def hand_over(self) -> None:

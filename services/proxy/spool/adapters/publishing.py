@@ -1,8 +1,8 @@
 """How the files of upload requests become durable, and appear, together: whatever comes while groups are being published is the next.
 
-    write        the files that have come as a whole; the others are written already
+    write        the files that have come as a whole; the others, and batches of a large request, are written already
     write back   all files of the group are handed to the disk, before any is waited for: one commit of the journal covers most
-    sync         each file
+    sync         each file that is not synced already, in a batch
     link         each request's files under their names
     sync         each directory once, however many requests of the group have put names there
 

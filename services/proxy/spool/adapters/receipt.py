@@ -1,6 +1,6 @@
 """One upload request on its way to disk. Implements ports.Receipt and ports.Part over `disk`.
 
-A file that comes as a whole stays in memory until the end, while there is room for such (whole_part.py). What comes in pieces is
+A file that comes as a whole stays in memory until the end, or until its batch is handed over, while there is room for such (whole_part.py). What comes in pieces is
 written from the event loop, chunk by chunk, as it comes from the socket: a plain write into the page cache costs less than handing it to a thread. The rest of a large part is moved inside the kernel
 (`DiskPart.fill`, by `splice`), and never waits on the loop for a disk that is behind. Everything that waits for the disk itself happens at the end, in a
 thread (publishing.py).

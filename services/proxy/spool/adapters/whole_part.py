@@ -42,7 +42,7 @@ class KeptRoom:
 
 
 class WholePart(disk.PartFile):
-    """A file that is complete, and not on the disk yet."""
+    """A file that is complete, and in memory until its batch or its request is written."""
 
     closed = True
 

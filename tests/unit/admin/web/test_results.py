@@ -1,4 +1,4 @@
-"""core/results.py: where results are fetched."""
+"""core/task_views.py: where results are fetched."""
 
 import pytest
 
