@@ -38,7 +38,7 @@ help: ## List the verbs
 dev: $(VENV)/.dev ## Start a whole cluster with two simulated nodes; a service starts again when its code is saved: make dev ARGS="--port 3100"
 	@$(BIN)/python tools/dev.py $(ARGS)
 
-test-fast: $(VENV)/.dev ## Run, in seconds, the tests that start no process: at every save
+test-fast: $(VENV)/.dev ## Run, in a minute or two, the tests that start no process: at every save
 	@$(FAST_TESTS) tests/architecture $(ARGS)
 
 format: $(VENV)/.dev ## Bring the code into the house format
