@@ -43,7 +43,6 @@ from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.replies import CAUSE
 from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.bus.retrying import retry, try_timeout
-from clusterodm.libs.common.bus.serving import PROGRAMS as PROGRAMS_ROOM
 from clusterodm.libs.common.bus.serving import SERVICES as SERVICES_ROOM
 from clusterodm.libs.common.bus.serving import STOP_GRACE_S, ProgramsConnection, parted, served
 from clusterodm.libs.common.bus.store import NatsBucket
@@ -204,8 +203,7 @@ class NatsBus:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(served(self._client, service, own, term, SERVICES_ROOM))
             if programs:
-                client = await self._for_programs.opened()
-                await stack.enter_async_context(served(client, service, programs, term, PROGRAMS_ROOM))
+                await stack.enter_async_context(self._for_programs.served(service, programs, term))
             try:
                 if term is not None:
                     self._answering[service] = term

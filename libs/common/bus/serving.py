@@ -25,9 +25,12 @@ from nats.micro.service import Service, ServiceConfig
 from clusterodm.libs.common.bus.connection import close, open_client
 from clusterodm.libs.common.bus.endpoints import AnsweringClient, endpoint
 from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
+from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import PREFIX, LongPoll, Request
 from clusterodm.libs.common.ports import Handler, Term
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancellable
+from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.common.telemetry.metrics import counter
 
@@ -53,6 +56,8 @@ class Room:
     """So many of one subject wait, and so many bytes of them; None: as many as nats-py takes."""
     stop_s: float = STOP_GRACE_S
     """So long NATS may take to hear that no more are taken: a term that ends because NATS is silent waits for that."""
+    start_s: float = 2.0
+    """So long is waited for NATS to hear that they are taken, where that goes on behind it."""
 
 
 SERVICES: Final = Room(at_once_count=256)
@@ -69,10 +74,11 @@ def parted(handlers: Handlers) -> tuple[Handlers, Handlers]:
 class ProgramsConnection:
     """The connection over which requests of programs come: one for the life of a process, opened when it first serves any."""
 
-    def __init__(self, url: str, name: str, wait_s: float) -> None:
+    def __init__(self, url: str, name: str, wait_s: float, room: Room = PROGRAMS) -> None:
         self._url = url
         self._name = f"{name} for programs"
         self._wait_s = wait_s
+        self._room = room
         self._opening = asyncio.Lock()
         self._client: Client | None = None
         self._drops = defaultdict[str, Seldom](Seldom)
@@ -91,10 +97,27 @@ class ProgramsConnection:
                 )
         return self._client
 
+    @asynccontextmanager
+    async def served(self, service: str, handlers: Handlers, term: Term | None) -> AsyncIterator[None]:
+        """Answer requests of programs while the context is open, again and again where that fails: nobody else waits for this connection long."""
+        tried = asyncio.Event()
+
+        async def answer() -> None:
+            try:
+                async with served(await self.opened(), service, handlers, term, self._room):
+                    tried.set()
+                    await asyncio.Event().wait()
+            finally:
+                tried.set()
+
+        async with background(answer, name=f"answer programs ({service})"):
+            await wait_for_event(tried, self._room.start_s)
+            yield
+
     async def close(self) -> None:
         """Close it, whatever state it is in."""
         if self._client is not None:
-            await close(self._client, PROGRAMS.stop_s)
+            await close(self._client, self._room.stop_s)
 
     async def _failed(self, error: Exception) -> None:
         if not isinstance(error, nats.errors.SlowConsumerError):
@@ -114,7 +137,7 @@ class ProgramsConnection:
 async def served(
     client: Client, service: str, handlers: Handlers, term: Term | None, room: Room
 ) -> AsyncIterator[None]:
-    """Answer requests that come over one connection while the context is open; see ports.Bus.serve."""
+    """Answer requests that come over one connection while the context is open; see ports.Bus.serve. Raises BusFailed where NATS does not answer."""
     from clusterodm.libs.common.version import VERSION
 
     if not handlers:
@@ -127,15 +150,20 @@ async def served(
         TaskLimiter(POLLS_AT_ONCE, grace_s=1.0) as polls,
     ):
         micro = Service(cast("Client", AnsweringClient(client, room.waiting)), config)
-        await asyncio.shield(micro.start())  # a flush that is cancelled breaks nats-py's reading at the next pong
         try:
-            for request, handler in handlers.items():
-                offered = micro.add_endpoint(
-                    name=request.name.replace(".", "-"),
-                    subject=request.subject,
-                    handler=endpoint(polls if isinstance(request, LongPoll) else limiter, request, handler, term),
-                )
-                await cancellable(offered)
+            try:
+                await asyncio.shield(
+                    micro.start()
+                )  # a flush that is cancelled breaks nats-py's reading at the next pong
+                for request, handler in handlers.items():
+                    offered = micro.add_endpoint(
+                        name=request.name.replace(".", "-"),
+                        subject=request.subject,
+                        handler=endpoint(polls if isinstance(request, LongPoll) else limiter, request, handler, term),
+                    )
+                    await cancellable(offered)
+            except NATS_ERRORS as error:
+                raise BusFailed(f"requests to {service} cannot be taken: {error!r}") from None
             yield
         finally:
             with contextlib.suppress(*NATS_ERRORS):
