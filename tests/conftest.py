@@ -17,7 +17,9 @@ from tests.nats import LEAVES_UNCLOSED, Interruptions, NatsServer
 if TYPE_CHECKING:
     from tests.seaweed import Seaweed
 
-hypothesis.settings.register_profile("clusterodm", deadline=None)  # a slow computer is no counter-example
+hypothesis.settings.register_profile(  # a slow computer is no counter-example, and no fault of a test
+    "clusterodm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("clusterodm")
 
 STARTS_PROCESSES = ("chaos", "e2e", "integration", "contract")
