@@ -152,9 +152,8 @@ async def served(
         micro = Service(cast("Client", AnsweringClient(client, room.waiting)), config)
         try:
             try:
-                await asyncio.shield(
-                    micro.start()
-                )  # a flush that is cancelled breaks nats-py's reading at the next pong
+                # shielded: a flush that is cancelled breaks nats-py's reading at the next pong
+                await asyncio.shield(micro.start())
                 for request, handler in handlers.items():
                     offered = micro.add_endpoint(
                         name=request.name.replace(".", "-"),

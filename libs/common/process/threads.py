@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -21,10 +21,15 @@ async def in_thread(threads: Executor, work: Callable[[], Result]) -> Result:
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        while not done.done():
-            with suppress(asyncio.CancelledError):  # again: it ends no sooner
-                await asyncio.wait([done])
+        await outlast(done)
         raise
+
+
+async def outlast(work: asyncio.Future[Any]) -> None:
+    """Wait until work is over, however often whoever waits is cancelled: what a thread does ends no sooner for that."""
+    while not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
 
 
 def carry_out(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Result], work: Callable[[], Result]) -> None:

@@ -1,7 +1,7 @@
 """Downloads and pages, streamed at the client's pace.
 
-No result: 404 `{"error"}`; the node or the storage says no, or what is no HTTP: 502 `{"error"}`; away, or gone half-way: the connection is
-closed; in a bucket: 302 to where it has just been seen.
+No result: 404 `{"error"}`; the node or the storage says no: 502 `{"error"}`, and for a page also what is no HTTP; away, gone half-way, or no HTTP
+for a result: the connection is closed; in a bucket: 302 to where it has just been seen.
 """
 
 import asyncio
@@ -62,10 +62,8 @@ class ResultRoutes:
                     await stream(exchange, found, self._stall_s)
         except (NotFound, NodeRefused) as error:
             await exchange.refuse(error.message, NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY)
-        except (
-            NodeFailed,
-            BusFailed,
-        ) as error:  # and NotAnAnswer: PyODM tries again after this, and gives up after a 502
+        except (NodeFailed, BusFailed) as error:
+            # also what is no HTTP: PyODM tries again after a closed connection, and gives up after a 502
             log.info("download.dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
 

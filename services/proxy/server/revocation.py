@@ -1,8 +1,8 @@
 """Cuts what goes on for a token that counts no more: an upload or a download may take hours, and its token is looked at when it begins.
 
-Only what may take long is noted here: all that receives files or a form, which a client may hold back for minutes, and downloads. The rest is over before anybody could cut it. Each token
-is asked about once a second, as at a new request: so what is under way ends as soon as nothing new may begin, or a second later. What has been
-sent as a whole while its token counted is carried out and answered.
+Only what may take long is noted here: all that receives files or a form, which a client may hold back for minutes, and downloads. The rest is
+over before anybody could cut it. Each token is asked about once a second, as at a new request: so what is under way ends as soon as nothing
+new may begin, or a second later. What has been sent as a whole while its token counted is carried out and answered.
 """
 
 import asyncio

@@ -121,11 +121,7 @@ def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
         "processingTime": whole_ms(said.get("processingTime")),
         "status": status(task, code_of(task, code)),
         **({"progress": percent(said["progress"])} if "progress" in said else {}),
-        **(
-            {}
-            if is_count(said) and (has_count(said) or not hides_images(task))
-            else {"imagesCount": images_count(task)}
-        ),
+        **({} if tells_images(said, task) else {"imagesCount": images_count(task)}),
     }
 
 
@@ -141,16 +137,18 @@ def images_count(task: Task) -> int:
     return UNKNOWN_COUNT if count is None else count
 
 
-def is_count(said: Mapping[str, Any]) -> bool:
-    """Whether a node's `imagesCount` is a number that may be passed on."""
+def tells_images(said: Mapping[str, Any], task: Task) -> bool:
+    """Whether a node's `imagesCount` may be passed on: a number, and of an archive one that it has counted."""
     count = said.get("imagesCount")
+    if hides_images(task):
+        return has_count(said)
     return whole_count(count) is not None or (type(count) is int and count == UNKNOWN_COUNT)
 
 
 def has_count(said: Mapping[str, Any]) -> bool:
     """Whether a node has counted the images of an archive; before that it says 0, -1, or how many files came."""
-    count, initialised = said.get("imagesCount"), whole_ms(said.get("processingTime")) >= 0
-    return isinstance(count, int) and count > 0 and (initialised or status_code(said) is StatusCode.QUEUED)
+    initialised = whole_ms(said.get("processingTime")) >= 0 or status_code(said) is StatusCode.QUEUED
+    return bool(whole_count(said.get("imagesCount"))) and initialised
 
 
 def status(task: Task, code: StatusCode) -> dict[str, Any]:

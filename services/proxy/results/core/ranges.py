@@ -9,8 +9,8 @@ Parts of results that their nodes send as a whole only (RFC 9110, 14):
 
 Nodes and storages are asked for one range only; for anything else they are asked for everything. What such a one answers (RFC 9110, 15.3.7):
 
-    206    passes when its one Content-Range begins where the range does, ends within it, and is as long as Content-Length says:
-           clients write a part to where they have asked for it
+    206    passes when its one Content-Range is the range (or, where it does not say of how much, begins there and ends within it), and
+           is as long as Content-Length says: clients write a part to where they have asked for it, and PyODM waits for the rest of a shorter one
     416    passes when the range begins behind the end that it tells of, or it tells of none
 """
 

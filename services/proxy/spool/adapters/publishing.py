@@ -19,11 +19,11 @@ hundreds. Large requests go by themselves: nobody is to wait until their bytes a
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
+from clusterodm.libs.common.process.threads import outlast
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptBatch, WholePart
@@ -76,9 +76,7 @@ class Publisher(Generic[Item]):
             await asyncio.shield(done)
         except asyncio.CancelledError:
             if self._waiting.pop(item, None) is None:
-                while not done.done():
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([done])
+                await outlast(done)
                 done.exception()
             raise
 

@@ -115,9 +115,9 @@ class TaskTracker:
             return
         self._unregistered_since.pop(task_id, None)
         seen = self._index.observed.get(task_id)
-        line = (
-            None if task_id in self._unheard else seen.console_count if seen else 0
-        )  # a console that is too long hides no end
+        line: int | None = seen.console_count if seen else 0
+        if task_id in self._unheard:
+            line = None  # no console this time: one that is too long hides no end
         try:
             async with self._polls_free[node.id]:
                 observation = await self._api.observe(
