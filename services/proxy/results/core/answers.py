@@ -18,7 +18,8 @@ Both ways only header lines that are known go on, so that a line which somebody 
 A client's browser takes a node's answer for ours, so nothing goes on that would act on our origin, or that we say ourselves:
 
     lines of a node                                         passed on   because they
-    Content-*, Accept-Ranges, ETag, Last-Modified, digests  yes         describe the content
+    Content-*, Accept-Ranges, ETag, Last-Modified, digests  by status   describe the content: `Content-Range` of a part (206, 416) only,
+                                                                        and nothing but the version where none is sent (304)
     Cache-Control, Expires                                  yes         say how long it may be kept
     Location                                                a path      lead elsewhere: only to a path of ours
     Set-Cookie, Clear-Site-Data                             no          write and delete what browsers keep for our origin
@@ -54,6 +55,7 @@ from clusterodm.services.proxy.results.core.ranges import (
     PARTIAL,
     RANGE_LINE,
     answers_range,
+    media_type,
     single_range,
 )
 
@@ -61,13 +63,14 @@ ALIASES: Final = {"orthophoto.tif": "odm_orthophoto/odm_orthophoto.tif"}
 """What clients call otherwise than the project does."""
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 OK: Final = 200
+NOT_MODIFIED: Final = 304
 NOT_THERE: Final = frozenset((403, 404))
 """A bucket that may not be listed says 403 of what it does not have."""
 
 ANSWERS_TO: Final[Mapping[int, tuple[bytes, ...]]] = {
     OK: (),
     PARTIAL: (RANGE_LINE,),
-    304: (b"if-none-match", b"if-modified-since"),
+    NOT_MODIFIED: (b"if-none-match", b"if-modified-since"),
     412: (b"if-match", b"if-unmodified-since"),
     NOT_SATISFIABLE: (RANGE_LINE,),
 }
@@ -95,6 +98,12 @@ TOWARDS_CLIENT: Final = frozenset(
         b"repr-digest",
     )
 )
+
+OF_THE_WHOLE: Final = TOWARDS_CLIENT - {b"content-range"}
+OF_A_VERSION: Final = frozenset((b"cache-control", b"etag", b"expires", b"last-modified"))
+"""What an answer without content tells of it. Caches write the lines of such a one over those that they keep (RFC 9110, 15.4.5; RFC 9111, 3.2)."""
+BY_STATUS: Final = {PARTIAL: TOWARDS_CLIENT, NOT_SATISFIABLE: TOWARDS_CLIENT, NOT_MODIFIED: OF_A_VERSION}
+"""What passes else than `OF_THE_WHOLE`."""
 
 PDF: Final = b"application/pdf"
 TYPE_COUNTS: Final = (b"x-content-type-options", b"nosniff")
@@ -204,21 +213,21 @@ def storage_and_path(url: str) -> tuple[Storage, bytes]:
     return Storage(id=NodeId(root), hostname=parts.hostname or "", port=port, root=root), path.encode()
 
 
-def for_client(headers: Sequence[Header]) -> list[Header]:
+def for_client(status: int, headers: Sequence[Header]) -> list[Header]:
     """Choose the lines of a node's answer that the client gets."""
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
-    return [line for line in headers if line[0] in TOWARDS_CLIENT and line[0] not in named and leads_nowhere_else(line)]
+    known = BY_STATUS.get(status, OF_THE_WHOLE)
+    return [line for line in headers if line[0] in known and line[0] not in named and leads_nowhere_else(line)]
 
 
-def of_result(headers: Sequence[Header]) -> list[Header]:
+def of_result(status: int, headers: Sequence[Header]) -> list[Header]:
     """Write the lines of a result, from a node or a storage, for its client."""
-    kind = (find(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
-    return [*for_client(headers), TYPE_COUNTS, *(() if kind == PDF else (RUNS_NOTHING,))]
+    return [*for_client(status, headers), TYPE_COUNTS, *(() if media_type(headers) == PDF else (RUNS_NOTHING,))]
 
 
-def of_page(headers: Sequence[Header]) -> list[Header]:
+def of_page(status: int, headers: Sequence[Header]) -> list[Header]:
     """Write the lines of a page of NodeODM's web interface for its client."""
-    return [*for_client(headers), TYPE_COUNTS, STAYS_HERE]
+    return [*for_client(status, headers), TYPE_COUNTS, STAYS_HERE]
 
 
 def leads_nowhere_else(line: Header) -> bool:

@@ -10,7 +10,8 @@ Parts of results that their nodes send as a whole only (RFC 9110, 14):
 Nodes and storages are asked for one range only; for anything else they are asked for everything. What such a one answers (RFC 9110, 15.3.7):
 
     206    passes when its one Content-Range is the range (or, where it does not say of how much, begins there and ends within it), and
-           is as long as Content-Length says: clients write a part to where they have asked for it, and PyODM waits for the rest of a shorter one
+           is as long as Content-Length says: clients write a part to where they have asked for it, and PyODM waits for the rest of a shorter one.
+           `multipart/byteranges`, which has its places inside, is never an answer to one range
     416    passes when the range begins behind the end that it tells of, or it tells of none
 """
 
@@ -28,7 +29,9 @@ RANGE: Final = re.compile(rb"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.IGNORE
 CONTENT_RANGE: Final = re.compile(rb"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(?:(\d{1,18})|\*)", re.IGNORECASE)
 UNTOLD_BYTES: Final = 10**18
 """Where a part is not told of how much: more than any file has."""
-OF_THE_WHOLE: Final = frozenset((b"content-length", b"content-range", b"content-md5", b"digest", b"content-digest"))
+OF_THE_WHOLE: Final = frozenset((b"accept-ranges", b"content-length", b"content-md5", b"digest", b"content-digest"))
+"""What is not true of a part that is cut out here; nodes that were to send it and did not take no ranges, whatever they say."""
+SEVERAL: Final = b"multipart/byteranges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ def single_range(asked: Sequence[Header]) -> bytes | None:
 def answers_range(status: int, asked: Sequence[Header], told: Sequence[Header]) -> bool:
     """Whether a 206 is the part that was asked for, and a 416 is about a part that is not there."""
     header, places = single_range(asked), [value for name, value in told if name == b"content-range"]
+    if status == PARTIAL and media_type(told) == SEVERAL:
+        return False
     if header is None or len(places) != 1:
         return header is not None and status == NOT_SATISFIABLE and not places
     match = CONTENT_RANGE.fullmatch(places[0])
@@ -104,6 +109,11 @@ def answers_range(status: int, asked: Sequence[Header], told: Sequence[Header]) 
         return False
     last = span.first + span.count_bytes - 1
     return int(match[1]) == span.first and (int(match[2]) == last if match[3] else int(match[2]) <= last)
+
+
+def media_type(told: Sequence[Header]) -> bytes:
+    """Say of which type an answer is; empty where it does not say that."""
+    return (find(told, b"content-type") or b"").partition(b";")[0].strip().lower()
 
 
 def header_is_suffix(header: bytes) -> bool:

@@ -126,7 +126,7 @@ class Results:
         call = NodeRequest(wanted.method, path, self._relay.timeouts, headers=for_node(wanted.headers))
         async with self._storages.ask(storage, call) as reply:
             require(reply.status, call.headers, reply.headers)
-            yield Relayed(reply.status, of_result(reply.headers), reply.chunks(), reply)
+            yield Relayed(reply.status, of_result(reply.status, reply.headers), reply.chunks(), reply)
 
 
 def require(status: int, asked: Sequence[Header] = (), told: Sequence[Header] = ()) -> None:

@@ -95,7 +95,7 @@ class Relay:
         call = NodeRequest(wanted.method, path, self.timeouts, headers=for_node(wanted.headers))
         async with self._nodes.ask(node, call) as reply:
             body = await self._checked(reply, node, call)
-            headers = of_result(reply.headers)
+            headers = of_result(reply.status, reply.headers)
             span = span_wanted(wanted.headers, headers) if reply.status == OK and wanted.method == b"GET" else None
             if span is None:
                 yield Relayed(reply.status, headers, body, reply)
@@ -117,7 +117,7 @@ class Relay:
             unasked = reply.status in ANSWERS_TO and not passes(reply.status, call.headers, reply.headers)
             if unasked or reply.status >= SERVER_ERROR:
                 raise NodeRefused(f"The node answered with status {reply.status}")
-            yield Relayed(reply.status, of_page(reply.headers), reply.chunks(), reply)
+            yield Relayed(reply.status, of_page(reply.status, reply.headers), reply.chunks(), reply)
 
     async def _where(self, task: Task, raw_action: bytes) -> tuple[Node, bytes]:
         attempt = attempt_on_node(task)

@@ -3,14 +3,17 @@
 import pytest
 
 from clusterodm.services.proxy.results.core.answers import for_node, passes
+from clusterodm.services.proxy.results.core.ranges import span_wanted
 
 HUGE = b"bytes 0-4/99999999999999999999999"
 
 
-def passed(status: int, asked: bytes, *places: bytes, length: bytes = b"5") -> bool:
+def passed(status: int, asked: bytes, *places: bytes, length: bytes = b"5", kind: bytes = b"application/zip") -> bool:
     """Say whether a node's answer to a range passes."""
     told = [(b"content-range", place) for place in places]
-    return passes(status, for_node([(b"range", asked)]), [*told, (b"content-length", length)])
+    return passes(
+        status, for_node([(b"range", asked)]), [*told, (b"content-length", length), (b"content-type", kind)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,17 @@ def test_a_part_says_once_which_it_is():
     assert passed(206, b"bytes=0-4", part)
     assert not passed(206, b"bytes=0-4")
     assert not passed(206, b"bytes=0-4", part, part)
+
+
+def test_several_parts_are_no_answer_to_one_range():
+    assert not passed(206, b"bytes=0-4", b"bytes 0-4/25", kind=b"Multipart/ByteRanges; boundary=x")
+
+
+def test_a_part_that_is_cut_out_here_promises_no_others():
+    told = [(b"accept-ranges", b"bytes"), (b"content-length", b"25"), (b"etag", b"x")]
+    span = span_wanted([(b"range", b"bytes=0-4")], told)
+    assert span is not None
+    assert dict(span.headers(told)) == {b"etag": b"x", b"content-range": b"bytes 0-4/25", b"content-length": b"5"}
 
 
 @pytest.mark.parametrize(
