@@ -127,9 +127,10 @@ def write_back(opened: int) -> None:
 class PartFile:
     """A file of an upload request, while it is open; in a thread."""
 
-    __slots__ = ("_file",)
+    __slots__ = ("_file", "path")
 
     _file: int | None
+    path: str
 
     def write_back(self) -> None:
         """Begin to write it to the disk."""
@@ -146,6 +147,11 @@ class PartFile:
         if self._file is not None:
             opened, self._file = self._file, None
             os.close(opened)
+
+    def discard(self) -> None:
+        """Remove it, wherever it is in its life."""
+        self.release()
+        Path(self.path).unlink(missing_ok=True)
 
 
 def write_durably(path: Path, content: bytes) -> None:

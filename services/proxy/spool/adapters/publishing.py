@@ -23,7 +23,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
 
-from clusterodm.libs.common.process.threads import outlast
+from clusterodm.libs.common.process.threads import in_thread, outlast
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptBatch, WholePart
@@ -33,6 +33,8 @@ OPEN_COUNT: Final = 64
 """Files of a group that are open at the same time."""
 GROUPS_COUNT: Final = 2
 """While one waits for the disk, the next one does too: a request waits for as many commits of the journal as alone."""
+REMOVED_COUNT: Final = 256
+"""Files of a request that was cut or refused which are removed in one go."""
 FEW_COUNT: Final = 8
 SMALL_BYTES: Final = 1 << 20
 LARGE_BYTES: Final = 16 << 20
@@ -135,6 +137,17 @@ class PublishingLanes:
         else:
             await self._many.publish(receipt)
 
+    async def discard(self, receipt: DiskReceipt) -> None:
+        """Remove what a request has brought and is not published, some at a time: others work in these threads too. Cancelled, it removes all of it first."""
+        left, cancelled = receipt.let_go(), None
+        for start in range(0, len(left), REMOVED_COUNT):
+            try:
+                await in_thread(self._threads, partial(discard_all, left[start : start + REMOVED_COUNT]))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
 
 def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Exception]:
     """Publish requests; those that failed, with the reason. Runs in a thread."""
@@ -148,6 +161,12 @@ def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Excep
         if not attempt(partial(disk.flush, folder), ours[0], failed):
             failed.update(dict.fromkeys(ours, failed[ours[0]]))
     return failed
+
+
+def discard_all(parts: Sequence[disk.PartFile]) -> None:
+    """Remove files. Runs in a thread."""
+    for part in parts:
+        part.discard()
 
 
 def write_together(batches: Sequence[KeptBatch]) -> dict[KeptBatch, Exception]:

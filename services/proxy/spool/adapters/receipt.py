@@ -9,7 +9,6 @@ thread (publishing.py).
 import os
 from collections.abc import Awaitable, Callable
 from itertools import count
-from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
@@ -101,10 +100,8 @@ class DiskPart(disk.PartFile):
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def discard(self) -> None:
-        """Remove it, wherever it is in its life."""
-        self.release()
-        Path(self.path).unlink(missing_ok=True)
+    is_stored = True
+    """Its file has been made."""
 
 
 class DiskReceipt:
@@ -216,10 +213,9 @@ class DiskReceipt:
             self.added.append(file)
         return file
 
-    def discard(self) -> None:
-        """Remove what has not been published, and give back what was taken for it."""
+    def let_go(self) -> list[DiskPart | WholePart]:
+        """Give back what was taken for it; those of its files that were not published and are still to be removed."""
         self._kept_room.give_back(self._kept_bytes)
         self._kept_bytes = 0
-        if not self.published:
-            for part in self.parts:
-                part.discard()
+        parts, self.parts, self._kept = self.parts, [], []
+        return [] if self.published else [part for part in parts if part.is_stored]

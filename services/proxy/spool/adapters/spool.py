@@ -131,16 +131,16 @@ class DiskSpool(SpoolDirectory):
         entry.receipts.add(receipt)
         return entry, receipt
 
-    def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> None:
+    async def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> None:
         """Be done with a request; what it has brought and is not published goes."""
         if receipt in entry.receipts:  # nothing of it was published
             self._received_bytes += receipt.arriving_bytes
         entry.receipts.discard(receipt)
         self._free_space.taken(receipt.size_bytes)
-        receipt.discard()
         self._expected_bytes -= expected_bytes
         entry.receiving_count -= 1
         entry.active = self._clock.instant()
+        await self._lanes.discard(receipt)
 
     @property
     def received_bytes(self) -> int:
@@ -271,7 +271,7 @@ class Reception:
             if kind is None:
                 await self._spool.publish(*self._begun)
         finally:
-            self._spool.end_receiving(*self._begun, self._expected_bytes)
+            await self._spool.end_receiving(*self._begun, self._expected_bytes)
 
 
 def require_files(draft: Draft, manifest: Manifest) -> None:

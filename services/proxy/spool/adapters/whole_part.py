@@ -7,7 +7,6 @@ interpreter away and has to wait for it again. So the loop makes none: the bytes
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
@@ -46,7 +45,7 @@ class WholePart(disk.PartFile):
 
     closed = True
 
-    __slots__ = ("_content", "_write", "name", "path", "size_bytes")
+    __slots__ = ("_content", "_write", "name", "size_bytes")
 
     def __init__(self, path: str, name: str, content: bytes, write: disk.Write = os.write) -> None:
         self.path = path
@@ -78,11 +77,10 @@ class WholePart(disk.PartFile):
             raise NotFound(NO_SUCH_UPLOAD) from None
         disk.write_all(self._write, self._file, content)
 
-    def discard(self) -> None:
-        """Remove it, wherever it is in its life."""
-        self.release()
-        if self._content is None:
-            Path(self.path).unlink(missing_ok=True)
+    @property
+    def is_stored(self) -> bool:
+        """Whether its file has been made, or that was tried."""
+        return self._content is None
 
 
 class KeptBatch:

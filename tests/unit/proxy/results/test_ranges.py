@@ -11,9 +11,7 @@ HUGE = b"bytes 0-4/99999999999999999999999"
 def passed(status: int, asked: bytes, *places: bytes, length: bytes = b"5", kind: bytes = b"application/zip") -> bool:
     """Say whether a node's answer to a range passes."""
     told = [(b"content-range", place) for place in places]
-    return passes(
-        status, for_node([(b"range", asked)]), [*told, (b"content-length", length), (b"content-type", kind)]
-    )
+    return passes(status, for_node([(b"range", asked)]), [*told, (b"content-length", length), (b"content-type", kind)])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.publishing import (
     FEW_COUNT,
+    REMOVED_COUNT,
     SMALL_BYTES,
     Publisher,
     PublishingLanes,
@@ -42,6 +43,11 @@ async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b
         part.write(content)
         part.close()
     return receipt
+
+
+async def removed(receipt: DiskReceipt) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        await PublishingLanes(threads).discard(receipt)
 
 
 def stored(root: Path, task: str = "t") -> list[str]:
@@ -109,7 +115,7 @@ async def test_no_file_stays_open_behind_a_request(tmp_path: Path) -> None:
     published, discarded = await a_request(tmp_path, "a.jpg", "b.jpg"), await a_request(tmp_path, "c.jpg")
     assert open_files(tmp_path) == 2
     publish_together([published])
-    discarded.discard()
+    await removed(discarded)
     assert open_files(tmp_path) == 0
 
 
@@ -184,6 +190,25 @@ async def test_trouble_of_a_request_is_raised_where_it_is_published(tmp_path: Pa
         await PublishingLanes(threads).publish(request)
 
 
+async def test_what_a_cut_request_has_brought_is_removed_by_a_thread_some_at_a_time_and_all_of_it(
+    tmp_path: Path,
+) -> None:
+    gate, worked = Gate(), []
+    request = await a_request(tmp_path, *map(str, range(2 * REMOVED_COUNT + 1)))
+    parts = tmp_path / "t" / disk.PARTS
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(gate.wait, 10)
+        async with asyncio.TaskGroup() as group:
+            removing = group.create_task(PublishingLanes(threads).discard(request))
+            await asyncio.sleep(0)
+            assert len(list(parts.iterdir())) == 2 * REMOVED_COUNT + 1
+            removing.cancel()
+            threads.submit(lambda: worked.append(len(list(parts.iterdir()))))
+            gate.set()
+    assert worked == [REMOVED_COUNT + 1]
+    assert (list(parts.iterdir()), removing.cancelled()) == ([], True)
+
+
 def a_receipt(
     root: Path, room: KeptRoom, write: disk.Write = os.write, write_early: WriteEarly = nobody
 ) -> DiskReceipt:
@@ -211,12 +236,12 @@ async def test_files_beyond_the_room_in_memory_are_written_as_they_come(tmp_path
     assert len(list((tmp_path / "t" / disk.PARTS).iterdir())) == 1
     assert publish_together([receipt]) == {}
     assert stored(tmp_path) == ["a.jpg", "b.jpg"]
-    receipt.discard()
-    receipt.discard()
+    await removed(receipt)
+    await removed(receipt)
     assert "left=6" in repr(room)
     next_one.keep("c.jpg", b"photo")
     assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
-    next_one.discard()
+    await removed(next_one)
     assert (stored(tmp_path), repr(room)) == (["a.jpg", "b.jpg"], "KeptRoom(left=6)")
 
 
@@ -227,7 +252,7 @@ async def test_a_small_file_whose_disk_is_full_is_refused_when_it_is_published(t
     receipt, good = a_receipt(tmp_path, KeptRoom(), full), await a_request(tmp_path, "b.jpg")
     receipt.keep("a.jpg", b"photo")
     assert [type(trouble) for trouble in publish_together([receipt, good]).values()] == [SpoolFull]
-    receipt.discard()
+    await removed(receipt)
     assert (stored(tmp_path), open_files(tmp_path)) == (["b.jpg"], 0)
     assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
 
@@ -262,7 +287,7 @@ async def test_many_small_files_of_a_request_are_on_the_disk_before_it_is_comple
         receipt.keep("b.jpg", b"last")
         assert stored(tmp_path) == []
         await lanes.publish(receipt)
-    receipt.discard()
+    await removed(receipt)
     assert (stored(tmp_path), repr(room)) == (["a.jpg", "b.jpg", "few.jpg"], repr(KeptRoom()))
     assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
 
@@ -308,7 +333,7 @@ async def test_a_batch_that_finds_no_room_fails_its_request_and_leaves_nothing(t
         receipt.keep("a.jpg", b"x" * BATCH_BYTES)
         with pytest.raises(SpoolFull):
             await receipt.hand_over()
-    receipt.discard()
+    await removed(receipt)
     assert (list((tmp_path / "t" / disk.PARTS).iterdir()), open_files(tmp_path)) == ([], 0)
     assert repr(room) == repr(KeptRoom())
 
@@ -333,6 +358,6 @@ async def test_a_batch_under_way_is_waited_for_however_often_its_request_is_canc
             assert not handing.done()
             gate.set()
     assert handing.cancelled()
-    receipt.discard()
+    await removed(receipt)
     assert (list((tmp_path / "t" / disk.PARTS).iterdir()), open_files(tmp_path)) == ([], 0)
     assert repr(room) == repr(KeptRoom())
