@@ -14,7 +14,7 @@ import pytest
 from tests.cluster import answers
 from tests.datasets import expected, make_images, processed
 from tests.e2e.up import Up
-from tests.waiting import until_sync
+from tests.waiting import until, until_sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -56,7 +56,10 @@ async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(u
     async with asyncio.TaskGroup() as clients:
         for place, task in enumerate(tasks):
             clients.create_task(asyncio.to_thread(finish, place, task))
-        os.kill(up.service("proxy"), signal.SIGKILL)
+        proxy = up.service("proxy")
+        os.kill(proxy, signal.SIGKILL)
+        # until its end the kernel gives it a share of new connections, and resets them
+        await until(lambda: not Path(f"/proc/{proxy}").exists(), what="the end of the killed proxy")
         before = terms(up)
         os.kill(up.service(before[-1]), signal.SIGKILL)
         last = await asyncio.to_thread(create, TASKS_COUNT - 1)
