@@ -123,10 +123,6 @@ class Tasks:
     def __init__(self) -> None:
         self.all: dict[str, Task] = {}
 
-    def __repr__(self) -> str:
-        """Show every task's phase."""
-        return f"Tasks({', '.join(f'{task.uuid}: {task.phase.value[1]}' for task in self.all.values())})"
-
     def find(self, uuid: str) -> Task:
         """Return a task. Raises: TaskError."""
         if uuid not in self.all:

@@ -58,10 +58,6 @@ class NodeSimProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._log = root / "stderr.txt"
 
-    def __repr__(self) -> str:
-        """Show the address and the process."""
-        return f"NodeSimProcess({self.url}, pid={self.pid if self._process else None})"
-
     def __enter__(self) -> Self:
         """Start."""
         self.start()

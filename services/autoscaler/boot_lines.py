@@ -37,10 +37,6 @@ class BootLines:
     def __init__(self) -> None:
         self._unkept: dict[MachineId, UnkeptLines] = {}
 
-    def __repr__(self) -> str:
-        """Show of which machines."""
-        return f"BootLines({', '.join(self._unkept)})"
-
     def of(self, machine: MachineId) -> "MachineBootOutput":
         """Say where what is said of a machine goes."""
         return MachineBootOutput(self, machine)

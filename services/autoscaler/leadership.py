@@ -66,10 +66,6 @@ class NoLeader:
         self._between_terms_s = between_terms_s
         self._seen_at: Instant | None = None
 
-    def __repr__(self) -> str:
-        """Show what it has seen."""
-        return f"NoLeader({self._service} {'none' if self.valid else 'one'})"
-
     @property
     def valid(self) -> bool:
         """Whether nobody leads."""

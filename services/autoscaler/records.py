@@ -70,10 +70,6 @@ class MachineStore:
         self._alive: dict[str, Machine] = {}
         self._requests: dict[TaskId | None, int] = {}
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"MachineStore({len(self._entries)})"
-
     @classmethod
     async def open(cls, bus: Bus) -> "MachineStore":
         """Read everything."""

@@ -44,10 +44,6 @@ class Signals:
         self.departures: list[Callable[[TaskId], Awaitable[None]]] = []
         """What is to be done before a task that has ended is archived, forgotten, or runs again. Raises BusFailed."""
 
-    def __repr__(self) -> str:
-        """Show how many listen."""
-        return f"Signals(listeners={len(self.task_listeners)})"
-
     async def before_end_is_left(self, task: TaskId) -> None:
         """Have done what is to be done first. Raises BusFailed."""
         for depart in self.departures:

@@ -35,10 +35,6 @@ class Leadership:
     def __init__(self, term: Term) -> None:
         self._term = term
 
-    def __repr__(self) -> str:
-        """Show the epoch and whether it still counts."""
-        return f"Leadership(epoch={self.epoch} {'valid' if self._term.valid else 'over'})"
-
     @property
     def epoch(self) -> int:
         """Which term it is."""

@@ -50,10 +50,6 @@ class BootLogs:
         self._lines = lines
         self._one_at_a_time = asyncio.Lock()
 
-    def __repr__(self) -> str:
-        """Show whose machines they are of."""
-        return f"BootLogs({self._store!r})"
-
     async def report(self, request: ReportBootOutput) -> BootOutputHeard:
         """Keep what a machine says; it may say what it was given, and is shown to people. Raises BusFailed."""
         now_ms, machine = self._clock.wall_ms(), self._store.get(request.machine)

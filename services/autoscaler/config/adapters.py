@@ -23,10 +23,6 @@ class AsrFile:
         self._path = path
         self._kinds = kinds
 
-    def __repr__(self) -> str:
-        """Show which file."""
-        return f"AsrFile({self._path or 'none'})"
-
     async def read(self) -> Configuration | None:
         """Read and check the file; None when there is none. Raises Refused with a line per mistake."""
         return await asyncio.to_thread(check_file, self._path, os.environ, self._kinds) if self._path else None

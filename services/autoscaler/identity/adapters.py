@@ -24,10 +24,6 @@ class IdentityFile:
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FOLDER / FILE
 
-    def __repr__(self) -> str:
-        """Show where it is."""
-        return f"IdentityFile({self._path})"
-
     def read(self) -> Identities | None:
         """Read it; None when there is none. Raises Refused."""
         try:

@@ -98,10 +98,6 @@ class ClusterIdentity:
         self._entry = Entry(KEY, AutoscalerFacts(cluster_id=""), 0)
         self._identities = Identities(known=())
 
-    def __repr__(self) -> str:
-        """Show the ids."""
-        return f"ClusterIdentity({' '.join(self._identities.cluster_ids)})"
-
     @classmethod
     async def open(
         cls, bus: Bus, store: IdentityStore, random: Callable[[int], str] = random_text

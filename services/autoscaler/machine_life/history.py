@@ -81,10 +81,6 @@ class Spending:
         self._across_rate = 0
         self._number = 0
 
-    def __repr__(self) -> str:
-        """Show how many bills count."""
-        return f"Spending({len(self._bills)} bills)"
-
     def __bool__(self) -> bool:
         """Whether any bill counts, or may yet."""
         return bool(self._bills)
@@ -156,10 +152,6 @@ class OfferHistory:
         self.open_failures: dict[MachineId, Machine] = {}
         """Those that were not made good when last looked at."""
 
-    def __repr__(self) -> str:
-        """Show how it stands."""
-        return f"OfferHistory(come={len(self.come)} failures={len(self.open_failures)} refused_ms={self.refused_ms})"
-
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value."""
         if machine.created_at_ms is not None:
@@ -225,10 +217,6 @@ class MachineHistory:
         self._memories: dict[str, tuple[int, MachineId, int]] = {}
         for machine in machines:
             self.take(machine)
-
-    def __repr__(self) -> str:
-        """Show the offers."""
-        return f"MachineHistory({self.offers})"
 
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value."""

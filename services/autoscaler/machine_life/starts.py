@@ -28,10 +28,6 @@ class StartHistory:
         """Those of the last minute, the oldest first: when each was requested."""
         self._newest_ms = 0
 
-    def __repr__(self) -> str:
-        """Show how many count."""
-        return f"StartHistory(sizes={len(self._starts)} requests={len(self._requests)})"
-
     def take(self, machine: Machine) -> None:
         """Learn of a machine's present value; taking it again changes nothing."""
         self._note_request(machine)

@@ -45,10 +45,6 @@ class S3Storage:
         self._client: Any = None
         self._making = threading.Lock()
 
-    def __repr__(self) -> str:
-        """Show which bucket."""
-        return f"S3Storage({self._target.bucket} at {self._target.endpoint})"
-
     async def check(self) -> None:
         """Write a small file, as the original does; see handlers.ResultStorage. Raises StorageSilent where nobody has said no."""
         try:

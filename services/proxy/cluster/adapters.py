@@ -53,10 +53,6 @@ class ArchivedTasks:
         self._clock = clock
         self._records: OrderedDict[TaskId, tuple[TaskRecord, Instant]] = OrderedDict()
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"ArchivedTasks({len(self._records)})"
-
     def get(self, task: TaskId) -> TaskRecord | None:
         """Look a task up."""
         found = self._records.get(task)
@@ -109,10 +105,6 @@ class ClusterMirror:
         self._queue: list[tuple[int, TaskId]] = []
         """The waiting ones."""
         self._listeners: list[Callable[[TaskId], None]] = []
-
-    def __repr__(self) -> str:
-        """Show what is known."""
-        return f"ClusterMirror({self._tasks!r} {self._nodes!r} waiting={len(self._queue)})"
 
     @property
     def ready(self) -> bool:

@@ -16,10 +16,6 @@ class InputsElsewhere:
     def __init__(self) -> None:
         self._owners: dict[Owner, dict[InstanceId, int]] = {}
 
-    def __repr__(self) -> str:
-        """Show for how many."""
-        return f"InputsElsewhere(owners={len(self._owners)})"
-
     def change(self, old: Task | None, new: Task | None) -> None:
         """Count a record as it is now, instead of as it was."""
         if old is not None and old.inputs_kept:

@@ -40,10 +40,6 @@ class Reply:
         self.status = link.head.status
         self.headers: Sequence[Header] = link.head.headers
 
-    def __repr__(self) -> str:
-        """Show where it comes from."""
-        return f"Reply({self.status} {self._link!r})"
-
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes."""
         while chunk := await self._link.next_chunk(self._silence_s):

@@ -156,10 +156,6 @@ class SharedSecret:
         self._bus = bus
         self.value = value
 
-    def __repr__(self) -> str:
-        """Show nothing of it."""
-        return "SharedSecret(***)"
-
     async def renew(self) -> None:
         """Write it into a store that has none, or take over what another proxy has written there. Raises BusFailed."""
         bucket = await self._bus.bucket(SECRETS)

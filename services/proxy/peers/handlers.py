@@ -107,10 +107,6 @@ class PeerHolders:
         self._urls: dict[InstanceId, str] = {}
         self._silent_until: dict[InstanceId, Instant] = {}
 
-    def __repr__(self) -> str:
-        """Show which are known."""
-        return f"PeerHolders({sorted(self._urls)})"
-
     async def others(self) -> Sequence[InstanceId]:
         """List the other proxies that have announced themselves. Raises BusFailed."""
         announced = await (await self._bus.bucket(PROXIES)).load()

@@ -37,10 +37,6 @@ class SpliceSlots:
         for _ in range(count):
             self._free.put(None)
 
-    def __repr__(self) -> str:
-        """Show how many are free."""
-        return f"SpliceSlots(free={self._free.qsize()})"
-
     def __enter__(self) -> None:
         """Wait for one."""
         self._free.get()
@@ -180,10 +176,6 @@ class SpliceThreads:
         self._slots = SpliceSlots(max(1, (os.cpu_count() or 1) // 2))
         """There are two kinds, one for each direction: together they may take all processors, but not more."""
         self._free_count = threads_count if AVAILABLE else 0
-
-    def __repr__(self) -> str:
-        """Show how many are free."""
-        return f"SpliceThreads(free={self._free_count})"
 
     @property
     def free(self) -> bool:

@@ -39,10 +39,6 @@ class SocketToSocket:
         self.rest = b""
         """What of it the client has not got."""
 
-    def __repr__(self) -> str:
-        """Show how far it is."""
-        return f"SocketToSocket({self.drawn_bytes} of {self._count_bytes})"
-
     @property
     def given_bytes(self) -> int:
         """What the client has got."""
@@ -114,10 +110,6 @@ class SocketToFile:
         """What behind that has been taken: for the parser."""
         self.gave_up = False
         """The client was silent, or slow."""
-
-    def __repr__(self) -> str:
-        """Show how far it is."""
-        return f"SocketToFile({self.drawn_bytes} of {self._count_bytes})"
 
     def run(self, slots: SpliceSlots) -> None:
         """Move until a delimiter has come, everything has, or nothing comes. Raises OSError when the disk fails."""

@@ -69,10 +69,6 @@ class Denials:
         self._since: dict[TaskId, tuple[int, Instant]] = {}
         """The number of the attempt, and since when."""
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"Denials({len(self._since)})"
-
     def is_final(self, task: TaskId, number: int, now: Instant) -> bool:
         """Note that the node does not have an attempt; whether it has said so for long enough."""
         denied_number, since = self._since.get(task, (number, now))

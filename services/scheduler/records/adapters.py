@@ -73,10 +73,6 @@ class SqliteIndex:
         """Owners and nodes by number: their names repeat."""
         self._decoder = msgspec.msgpack.Decoder(TaskSummary)
 
-    def __repr__(self) -> str:
-        """Show its size."""
-        return f"SqliteIndex({len(self)} tasks)"
-
     def __len__(self) -> int:
         """Count the tasks."""
         (count,) = self._table.execute("SELECT count(*) FROM ended WHERE active = 0").fetchone()

@@ -144,11 +144,6 @@ class TaskIndex:
         self._changed = changed
         self._last_commit_ms = 0
 
-    def __repr__(self) -> str:
-        """Show how many tasks are where."""
-        places = f"waiting={len(self.waiting)} forwarding={len(self.forwarding)} running={len(self.running)}"
-        return f"TaskIndex({len(self.tasks)} {places})"
-
     def next_commit_ms(self, now_ms: WallMs) -> WallMs:
         """Give out the time of a commit; each is later than all before, so that the order is total and survives.
 

@@ -52,10 +52,6 @@ class Admissions:
         """For whom each node is reserved."""
         self._reserved: Counter[Owner] = Counter()
 
-    def __repr__(self) -> str:
-        """Show how many nodes are reserved, and how many tenants are confined."""
-        return f"Admissions({len(self._of_nodes)} nodes reserved, {len(self._confined)} tenants confined)"
-
     def set_tenants(self, shares: Iterable[TenantShare]) -> bool:
         """Take in what tenants are called and what they are confined to; whether anything changed."""
         before = dict(self._owners), dict(self._confined)

@@ -18,10 +18,6 @@ class SlotsByPace:
         self.counts: Counter[int] = Counter()
         self._of_nodes: dict[NodeId, tuple[int, int]] = {}
 
-    def __repr__(self) -> str:
-        """Show them."""
-        return f"SlotsByPace({dict(self.counts)})"
-
     def put(self, node: NodeState) -> None:
         """Count what a node has now."""
         self.discard(node.id)
@@ -51,10 +47,6 @@ class OpenNodes:
         self._send_ahead_count = send_ahead_count
         self.version = 0
         """Grows whenever what placement depends on has changed."""
-
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"OpenNodes({len(self._open)})"
 
     def listed(self) -> tuple[NodeState, ...]:
         """Those that may be sent a task now."""

@@ -33,10 +33,6 @@ class ProxyRegistry:
         self._heard: dict[InstanceId, Instant] = {}
         self._sending: dict[InstanceId, set[TaskId]] = {}
 
-    def __repr__(self) -> str:
-        """Show how many poll and how many are away."""
-        return f"ProxyRegistry(polling={len(self._polling)} away={len(self.away)})"
-
     def heard(self, upload_owner: InstanceId, now: Instant) -> bool:
         """Note that an upload owner is there; whether it was away."""
         was_away = upload_owner in self.away

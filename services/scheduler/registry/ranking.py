@@ -213,10 +213,6 @@ class Ranking:
         self._restricted: set[NodeId] = set()
         """Those that do not take everybody's tasks."""
 
-    def __repr__(self) -> str:
-        """Show how many nodes of each pace."""
-        return f"Ranking({ {pace: len(listed) for pace, listed in sorted(self._of_pace.items())} })"
-
     def put(self, node: NodeState) -> None:
         """Put a node in its place."""
         rank = rank_of(node)

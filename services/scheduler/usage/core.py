@@ -259,10 +259,6 @@ class TenantSeries:
     def __init__(self) -> None:
         self._named: set[str] = set()
 
-    def __repr__(self) -> str:
-        """Show how many have series of their own."""
-        return f"TenantSeries({len(self._named)})"
-
     def name_for(self, name: str, owner: Owner) -> str:
         """Say under which name a tenant is counted."""
         if name and (name in self._named or len(self._named) < NAMED_COUNT):

@@ -87,10 +87,6 @@ class UsageAccount:
         """Begin to listen. Raises BusFailed."""
         return cls(records, await bus.bucket(USAGE), await bus.bucket(MACHINE_SPANS), name_of)
 
-    def __repr__(self) -> str:
-        """Show how many are to be counted."""
-        return f"UsageAccount(pending={len(self._pending)})"
-
     def requests(self) -> dict[Request[GetUsage, UsagePage], Handler]:
         """Name the handler of each request."""
         return {GET_USAGE: self.get}

@@ -26,10 +26,6 @@ class IdleCounts:
         """By size: since when it was so many; the numbers rise, so that the first is the least of the window."""
         self._since: dict[str, Instant] = {}
 
-    def __repr__(self) -> str:
-        """Show the least numbers."""
-        return f"IdleCounts({ {size: counts[0][1] for size, counts in self._counts.items()} })"
-
     def note(self, free: Sequence[Machine], now: Instant) -> None:
         """Take in which machines are free and needed by nobody now."""
         counts: dict[str, int] = dict.fromkeys(self._counts, 0)

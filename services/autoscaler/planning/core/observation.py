@@ -84,10 +84,6 @@ class Ages:
     def __init__(self) -> None:
         self._instants: InstantCache[tuple[str, str]] = InstantCache()
 
-    def __repr__(self) -> str:
-        """Show how much."""
-        return f"Ages({self._instants!r})"
-
     def restated(self, machine: Machine, now: Now) -> Machine:
         """Say a machine's times anew."""
         times = {name: self.time_ms(machine.id, name, getattr(machine, name), now) for name in TIMES}

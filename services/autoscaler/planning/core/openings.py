@@ -84,10 +84,6 @@ class SlotOpenings:
         """How many tasks each machine may still have."""
         self._number = 0
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"SlotOpenings({sum(map(len, self._heaps.values()))} of {len(self._left)} machines)"
-
     def __bool__(self) -> bool:
         """Whether there is any."""
         return bool(self._left)

@@ -74,10 +74,6 @@ class BootedProvider:
         self._instant = instant
         self._listens = listens or answering
 
-    def __repr__(self) -> str:
-        """Show the vendor."""
-        return f"BootedProvider({self._vendor!r})"
-
     async def __aenter__(self) -> Self:
         """Open the vendor."""
         await self._vendor.__aenter__()
@@ -248,10 +244,6 @@ class BootLogReading:
         self._vendor = vendor if isinstance(vendor, LoggedVendor) else None
         self._boot = boot
         self._complained = False
-
-    def __repr__(self) -> str:
-        """Show whose machines they are."""
-        return f"BootLogReading({self._vendor!r})"
 
     async def read(self, found: ProviderMachine) -> None:
         """Read it once. A log that is not to be had says so itself, once."""

@@ -75,10 +75,6 @@ class CommandVendor:
         """See ports.VendorKind."""
         return cls(context.settings, context.timeouts, context.folder, list_timeout_s=2 * context.answer_s)
 
-    def __repr__(self) -> str:
-        """Show the program that creates."""
-        return f"CommandVendor({shlex.join(self._cloud.commands.get(CREATE, ()))})"
-
     async def __aenter__(self) -> Self:
         """Open nothing."""
         return self

@@ -72,10 +72,6 @@ class DockerEngineVendor(ApiAccount):
         """See ports.VendorKind."""
         return cls(context.settings, context.environment, timeout_s=context.answer_s)
 
-    def __repr__(self) -> str:
-        """Show the address."""
-        return f"DockerEngineVendor({self._rest.url} on {self._host})"
-
     async def check(self) -> None:
         """See ports.Vendor."""
         await self._rest.get("/version")

@@ -26,10 +26,6 @@ class HetznerSnapshots:
         self._rest = rest
         self._poll_policy = poll_policy
 
-    def __repr__(self) -> str:
-        """Show the API."""
-        return f"HetznerSnapshots({self._rest.url})"
-
     async def switch_off(self, ref: str) -> None:
         """See ports.SnapshotStore."""
 

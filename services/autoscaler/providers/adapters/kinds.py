@@ -90,10 +90,6 @@ class VendorKinds(Mapping[str, VendorKind]):
         self._found = found or installed
         self._others: Mapping[str, EntryPoint] | None = None
 
-    def __repr__(self) -> str:
-        """Show the names."""
-        return f"VendorKinds({', '.join(self)})"
-
     def __getitem__(self, name: str) -> VendorKind:
         """Load a kind. Raises KeyError where there is none, Refused where it cannot be loaded."""
         return OURS[name]() if name in OURS else loaded(self.others[name])

@@ -67,10 +67,6 @@ class OnlineCheck:
         self._limits = configuration.limits
         self.outcome = CheckOutcome()
 
-    def __repr__(self) -> str:
-        """Show what is known."""
-        return f"OnlineCheck({self._name}: {self.outcome})"
-
     async def once(self, limit_s: float | None = None) -> CheckOutcome:
         """Try it once, for so long at most; what came of it. It is said when it is something else than before."""
         try:
@@ -123,10 +119,6 @@ class OnlineCheckedProvider:
         self.destroy = provider.destroy
         self.discard = provider.discard
         self.command = provider.command
-
-    def __repr__(self) -> str:
-        """Show it."""
-        return f"OnlineCheckedProvider({self._provider!r})"
 
     async def __aenter__(self) -> Self:
         """Open nothing: the provider is open."""

@@ -110,10 +110,6 @@ class ScalewayVendor(ApiAccount):
         """See ports.VendorKind."""
         return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
-    def __repr__(self) -> str:
-        """Show the address and the zones."""
-        return f"ScalewayVendor({self._rest.url} {' '.join(self._zones)})"
-
     async def check(self) -> None:
         """See ports.Vendor."""
         for zone in self._zones:

@@ -19,10 +19,6 @@ class HttpSnapshotProbe:
         self._key = key
         self._hidden = (key, *hidden)
 
-    def __repr__(self) -> str:
-        """Show no key."""
-        return "HttpSnapshotProbe()"
-
     async def told(self, machine: ProviderMachine) -> str:
         """Ask it, and read no more than it may say."""
         url = f"http://{machine.address}:{machine.port}/{self._key.reveal()}"

@@ -13,10 +13,6 @@ class ProviderRegistry(Mapping[str, Provider]):
         """Take them; at least one."""
         self._providers = dict(providers)
 
-    def __repr__(self) -> str:
-        """Show the names."""
-        return f"ProviderRegistry({', '.join(self._providers)})"
-
     def __getitem__(self, name: str) -> Provider:
         """Find one."""
         return self._providers[name]

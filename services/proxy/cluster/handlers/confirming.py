@@ -89,10 +89,6 @@ class ConfirmationBatch:
         self._full: asyncio.Future[None] | None = None
         """Whoever is to ask waits for more to join."""
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"ConfirmationBatch({len(self.seen)}{' done' if self.outdated.done() else ''})"
-
     def listen(self, task: TaskId, listener: Listener) -> None:
         """Be told of a task; who is enough lets it be asked now."""
         self.listeners.append((task, listener))
@@ -136,10 +132,6 @@ class Confirmer:
         self._turn = asyncio.Lock()
         self._owner_from: Instant = clock.instant()
         self._next_from: Instant = clock.instant()
-
-    def __repr__(self) -> str:
-        """Show who waits."""
-        return f"Confirmer({self._open!r})"
 
     async def confirm(self, record: TaskRecord) -> TaskRecord:
         """Find the last record of a task; this one, when it is still that. Raises BusFailed when nobody can tell, NotFound."""

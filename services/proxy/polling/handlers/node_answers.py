@@ -157,10 +157,6 @@ class PendingAnswer:
         self.line = line
         self.answer: asyncio.Future[NodeAnswer | None] = asyncio.get_running_loop().create_future()
 
-    def __repr__(self) -> str:
-        """Show what is asked for."""
-        return f"PendingAnswer(revision={self.revision} line={self.line})"
-
 
 class FreshAnswers:
     """Keeps what nodes have just said."""

@@ -57,10 +57,6 @@ class TaskLists:
         self._cluster = cluster
         self._listed: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
 
-    def __repr__(self) -> str:
-        """Show how many lists are remembered."""
-        return f"TaskLists({len(self._listed)})"
-
     async def of(self, owner: Owner) -> list[TaskId]:
         """List an owner's committed tasks in the order of their commits. Raises BusFailed when nothing is known."""
         try:

@@ -45,10 +45,6 @@ class RecordComparison:
         self._connection = bus.connections_count, cluster.resets_count
         self._since: Instant = clock.instant()
 
-    def __repr__(self) -> str:
-        """Show how many tasks have been compared over this connection."""
-        return f"RecordComparison({len(self._compared)} since connection {self._connection})"
-
     @property
     def connection(self) -> StoreConnection:
         """Say which one it is now; all are compared again over a new one."""

@@ -120,10 +120,6 @@ class MissingInputs:
         self._named: set[TaskId] = set()
         """Of each the log has said once that its photos are not here."""
 
-    def __repr__(self) -> str:
-        """Show how many are looked at."""
-        return f"MissingInputs(suspects={len(self._suspects)})"
-
     def watch(self) -> None:
         """Look at each record, those that are there and each one that changes."""
         self._cluster.on_task(self._on_change)

@@ -91,10 +91,6 @@ class HttpAuthority:
         self._lightning = lightning
         self._client = Client(CONNECTIONS_COUNT)
 
-    def __repr__(self) -> str:
-        """Show where it is."""
-        return f"HttpAuthority({self._host.decode()})"
-
     async def validate(self, token: str) -> Tenant | None:
         """Ask for whom a token speaks."""
         status, content = await self._post("/tokens/validate", {"token": token})

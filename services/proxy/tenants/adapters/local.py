@@ -108,10 +108,6 @@ class TokenFile(NothingToApprove):
         self._repeats = Seldom(SAID_AGAIN_S)
         self.book = self._read()
 
-    def __repr__(self) -> str:
-        """Show how much is in it."""
-        return f"TokenFile({self._path} {self.book!r})"
-
     @property
     def open_to_all(self) -> bool:
         """Who has one of them is let in; with none in the file, nobody is."""

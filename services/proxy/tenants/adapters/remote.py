@@ -97,10 +97,6 @@ class RemoteChecker:
         self._asking: dict[str, asyncio.Future[Tenant | None]] = {}
         self._turn = asyncio.Semaphore(AT_ONCE_COUNT)
 
-    def __repr__(self) -> str:
-        """Show how much is remembered."""
-        return f"RemoteChecker(remembered={len(self._remembered)} asking={len(self._asking)})"
-
     def known(self, token: ShownToken) -> Tenant | None:
         """Say what is remembered, as long as it is fresh."""
         entry = self._remembered.get(token.sha256)

@@ -225,7 +225,3 @@ class ProbeInFlight:
         self.before = before
         self.earliest = 1 - JITTER if node.asked else 0.0
         """Its next turn, as a share of the interval: the second spreads them."""
-
-    def __repr__(self) -> str:
-        """Show which."""
-        return f"ProbeInFlight({self.id})"

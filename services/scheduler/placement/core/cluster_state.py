@@ -62,10 +62,6 @@ class ClusterState:
         self.submodels = Submodels(self.index, self.nodes, self.supply)
         self.reasons = WaitReasons(self.index, self.nodes, self.proxies, self.quota, self.foresight, self.supply)
 
-    def __repr__(self) -> str:
-        """Show what there is."""
-        return f"ClusterState({self.index!r} nodes={len(self.nodes)} {self.queue!r})"
-
     def set_shares(self, shares: Iterable[TenantShare]) -> None:
         """Take in what shares tenants have; from the first on, whose tasks wait is told apart."""
         shares = tuple(shares)

@@ -92,10 +92,6 @@ class QueueForecast:
         self._held: list[tuple[float, Owner]] = []
         """Owners that have enough under way, and until when."""
 
-    def __repr__(self) -> str:
-        """Show how far it has come."""
-        return f"QueueForecast({len(self.found)} found)"
-
     def walk(self) -> Iterator[None]:
         """Do it, piece by piece; nothing is found while nothing was learned."""
         if not self._times.is_known:

@@ -78,10 +78,6 @@ class Foresight:
         self._until: dict[TaskId, Instant] = {}
         """How long each task that was ever deferred may be."""
 
-    def __repr__(self) -> str:
-        """Show what is known and how many are deferred."""
-        return f"Foresight({self.paces!r} deferred={len(self.deferred)}{'' if self._enabled else ' off'})"
-
     def learn(self, task: Task) -> None:
         """Take in a task that was completed."""
         last = task.attempt

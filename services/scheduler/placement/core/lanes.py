@@ -81,11 +81,6 @@ class WaitingLanes:
         self.version = 0
         """Grows with every change."""
 
-    def __repr__(self) -> str:
-        """Show how many tasks, and in how many lanes."""
-        lanes_count = sum(len(lanes) for lanes in self._of_upload_owner.values())
-        return f"WaitingLanes({len(self._filed)} in {lanes_count})"
-
     def __len__(self) -> int:
         """How many tasks."""
         return len(self._filed)

@@ -51,10 +51,6 @@ class Paces:
         """The logarithm of what is typical, as it was when paces were last given."""
         self._rates: dict[int, float] = {}
 
-    def __repr__(self) -> str:
-        """Show what is typical, and of how many nodes something is known."""
-        return f"Paces({self.typical_ms:.0f} ms per image, {len(self._samples)} nodes)"
-
     @property
     def typical_ms(self) -> float:
         """Milliseconds per image; 0: nothing is known."""

@@ -40,10 +40,6 @@ class QueueOrder:
         self._keys: list[Key] = []
         """The same by what would be their places without tenants."""
 
-    def __repr__(self) -> str:
-        """Show how many were played."""
-        return f"QueueOrder({len(self._at)} played)"
-
     def page(self, offset_count: int, limit_count: int) -> list[TaskId]:
         """Name some of the waiting tasks in their order."""
         played = self._played()

@@ -64,10 +64,6 @@ class Quota:
         self._shares = FairShares() if shares is None else shares
         self._under_way: dict[Owner, set[TaskId]] = {}
 
-    def __repr__(self) -> str:
-        """Show the limit and how many owners have something under way."""
-        return f"Quota(limit={self.limit_count} owners={len(self._under_way)})"
-
     @property
     def limits_any(self) -> bool:
         """Whether anybody has a limit."""
@@ -206,10 +202,6 @@ class Reservations:
         self._queue = queue
         self._foresight = foresight
         self._supply = supply
-
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"Reservations({len(self.made)})"
 
     def has(self, before: Task | None, after: Task | None) -> bool:
         """Whether a slot is kept for a task that changes."""

@@ -81,10 +81,6 @@ class SlotTimes:
         """Whether enough was learned to tell."""
         self._learned_count = 0
 
-    def __repr__(self) -> str:
-        """Show what is usual, and how far starts are off."""
-        return f"SlotTimes({self.times!r} starts={self.start_errors!r})"
-
     def learn(self, task: Task, pace: int, size: str, under_way_count: int) -> None:
         """Take in a task that was completed on a node of a pace, or on a machine of a size; so many others are under way."""
         last = task.attempt

@@ -41,10 +41,6 @@ class StageIns:
         self._per_node_count = per_node_count
         self._stage_ins: dict[TaskId, StageIn] = {}
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"StageIns({len(self._stage_ins)})"
-
     def __len__(self) -> int:
         """How many."""
         return len(self._stage_ins)

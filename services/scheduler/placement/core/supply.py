@@ -77,10 +77,6 @@ class Supply:
         self._tasks: dict[MachineId, TaskId] = {}
         self._outlook: dict[MachineId, MachineOutlook] = {}
 
-    def __repr__(self) -> str:
-        """Show whose term it is of, and of how many tasks."""
-        return f"Supply(epoch={self._epoch} tasks={len(self._words)})"
-
     def take(self, message: SupplyChanged, now: Instant) -> bool:
         """Take in a snapshot, unless it is of an earlier term. Whether other machines are meant for other tasks now."""
         if not supersedes(message.epoch, self._epoch):

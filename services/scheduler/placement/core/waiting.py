@@ -80,10 +80,6 @@ class Submodels:
         self._nodes = nodes
         self._supply = supply
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"Submodels({len(self.counted)})"
-
     def task_changed(self, before: Task | None, after: Task | None) -> None:
         """Count a part, or count it no more."""
         if after is None:
@@ -121,10 +117,6 @@ class WaitReasons:
         self._foresight = foresight
         self._supply = supply
         self._known: tuple[int, dict[Need, str]] = (-1, {})
-
-    def __repr__(self) -> str:
-        """Show how many are known."""
-        return f"WaitReasons({len(self._known[1])})"
 
     def why_waiting(self, task: Task, now: Instant) -> str:
         """Say why a task waits."""

@@ -36,10 +36,6 @@ class Forecaster:
         self._changed = asyncio.Event()
         records.signals.task_listeners.append(self._task_changed)
 
-    def __repr__(self) -> str:
-        """Show for how many there is an estimate."""
-        return f"Forecaster({self.estimates!r})"
-
     async def run(self) -> None:
         """Walk when the queue has changed, and now and then, for ever."""
         while True:

@@ -60,10 +60,6 @@ class PlacementPoll:
         """Tasks of which something is to be said."""
         self._woken = asyncio.Event()
 
-    def __repr__(self) -> str:
-        """Show whose it is and how much there is to say."""
-        return f"PlacementPoll({self.upload_owner} reserved={len(self.reserved)} changed={len(self.changed)})"
-
     def take(self, made: Reservation, ahead: StagedFiles | None = None) -> None:
         """Answer with a placement."""
         self.reserved.append(made)
@@ -97,10 +93,6 @@ class PlacementPolls:
         self._named: dict[InstanceId, tuple[str, int]] = {}
         """Run and number of the last one about named tasks, of each upload owner."""
         self._closed = False
-
-    def __repr__(self) -> str:
-        """Show how many are open."""
-        return f"PlacementPolls(open={len(self._open)}{' closed' if self._closed else ''})"
 
     @property
     def closed(self) -> bool:
@@ -176,10 +168,6 @@ class PlacementHints:
         self._polls = polls
         self._interested: dict[InstanceId, Instant] = {}
         self._published: tuple[int, tuple[TaskId, ...]] = (0, ())
-
-    def __repr__(self) -> str:
-        """Show how many would hear."""
-        return f"PlacementHints(to={len(self._interested)})"
 
     def note_request(self, upload_owner: InstanceId) -> None:
         """Note that an upload owner asks for single tasks."""

@@ -137,10 +137,6 @@ class UnplaceableTasks:
             self._task_changed(None, task)
         self._signals.task_listeners.append(self._task_changed)
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"UnplaceableTasks({len(self._refused)} refused)"
-
     async def check(self) -> None:
         """End those that have no prospect any more."""
         for task_id in list(self._refused):

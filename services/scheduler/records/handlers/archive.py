@@ -57,10 +57,6 @@ class Archive:
         self._written: set[TaskId] = set()
         """Put or deleted while the index is being loaded: what the load says of them may be old."""
 
-    def __repr__(self) -> str:
-        """Show how many are known."""
-        return f"Archive({len(self._index)}{'' if self.is_loaded else ' loading'})"
-
     @property
     def table(self) -> EndedIndex:
         """The index, for lists that are searched."""

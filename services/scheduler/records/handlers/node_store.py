@@ -48,10 +48,6 @@ class NodeStore:
         self._signals = signals
         self._revisions: dict[NodeId, int] = {}
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"NodeStore({len(self._revisions)})"
-
     def read(self, record: Node, revision: int) -> None:
         """Take in a record as it was read."""
         self.registry.put(record, self._clock.instant())

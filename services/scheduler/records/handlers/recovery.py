@@ -86,10 +86,6 @@ class RecordSync:
         self._nodes = nodes
         self._index = tasks.index
 
-    def __repr__(self) -> str:
-        """Show what is still to be done."""
-        return f"RecordSync(outdated={len(self.outdated)} doubtful={len(self._tasks.doubtful)})"
-
     def loops(self) -> dict[str, Start]:
         """Name everything that goes on by itself."""
         return {"follow others": self.watch_others, "settle doubts": repeated(self.settle_doubts, "settle doubts")}
@@ -181,10 +177,6 @@ class LastTerm:
         self._nodes: tuple[Node, ...] = ()
         self._tasks: tuple[Task, ...] = ()
         self._until: Instant | None = None
-
-    def __repr__(self) -> str:
-        """Show how much."""
-        return f"LastTerm(nodes={len(self._nodes)} tasks={len(self._tasks)})"
 
     def keep(self, incarnation: IncarnationId, records: Records) -> None:
         """Remember what a term knew that is over."""

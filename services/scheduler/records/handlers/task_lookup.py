@@ -23,10 +23,6 @@ class TaskLookup:
         """There are records of these, written by a later version, that this one cannot read. They are left alone."""
         self._tombstones = tombstones
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"TaskLookup({self.index!r})"
-
     def record(self, task: TaskId) -> TaskRecord:
         """Find a task with its revision. Raises NotFound."""
         if task not in self.index.tasks:

@@ -84,10 +84,6 @@ class TaskStore(TaskLookup):
         """Brought back, but still in the archive: the answer to its deletion was lost."""
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"TaskStore({self.index!r} doubtful={len(self.doubtful)})"
-
     @asynccontextmanager
     async def holding(self, task: TaskId) -> AsyncIterator[None]:
         """Keep a task for oneself."""

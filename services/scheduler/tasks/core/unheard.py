@@ -30,10 +30,6 @@ class UnheardTasks:
         self._grace_s = grace_s
         self._unheard: dict[TaskId, _Unheard] = {}
 
-    def __repr__(self) -> str:
-        """Show how many tasks."""
-        return f"UnheardTasks({len(self._unheard)})"
-
     def __contains__(self, task: TaskId) -> bool:
         """Whether the last look at it was in vain."""
         return task in self._unheard

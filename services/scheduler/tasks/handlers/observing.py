@@ -58,10 +58,6 @@ class ObservationStore:
         self._over: DelayQueue[TaskId] = DelayQueue()
         self._signals.task_listeners.append(self._task_changed)
 
-    def __repr__(self) -> str:
-        """Show how many tasks are observed."""
-        return f"ObservationStore({len(self._index.observed)})"
-
     @classmethod
     async def open(cls, bus: Bus, records: Records) -> "ObservationStore":
         """Read what was seen last of the tasks that run, if it is there. What is of an earlier run goes. Raises BusFailed."""

@@ -28,10 +28,6 @@ class OverviewReader:
         self._images_count = 0
         records.signals.task_listeners.append(self._task_changed)
 
-    def __repr__(self) -> str:
-        """Show what has ended."""
-        return f"OverviewReader({dict(self._ended)})"
-
     async def get(self, _asked: GetOverview) -> ClusterOverview:
         """Say how the cluster is."""
         now, first = read(self._clock), self._index.waiting.first()

@@ -213,10 +213,6 @@ class Archiver:
             self._task_changed(None, task)
         self._signals.task_listeners.append(self._task_changed)
 
-    def __repr__(self) -> str:
-        """Show what it works on."""
-        return f"Archiver({self._archive!r})"
-
     async def run(self) -> None:
         """Read what is there and renew what is old, once; then put away for ever what has ended. Raises BusFailed."""
         if not self._archive.is_loaded:

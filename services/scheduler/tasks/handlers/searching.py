@@ -43,10 +43,6 @@ class TaskSearch:
         self._changed: set[TaskId] = set(records.index.tasks)
         records.signals.task_listeners.append(self._task_changed)
 
-    def __repr__(self) -> str:
-        """Show how much has changed since somebody asked."""
-        return f"TaskSearch(changed={len(self._changed)})"
-
     async def search(self, asked: SearchTasks) -> TaskPage:
         """Show one page of what is like this. Raises BusFailed while the ended tasks are being read."""
         await self._archive.until_loaded()

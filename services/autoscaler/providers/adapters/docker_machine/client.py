@@ -88,10 +88,6 @@ class DockerMachineProvider:
         self._known: frozenset[str] | None = None
         """The flags that the installed driver knows; None: it has not said."""
 
-    def __repr__(self) -> str:
-        """Show the driver."""
-        return f"DockerMachineProvider({self._configuration.provider})"
-
     async def check(self) -> None:
         """Look for the program and its driver."""
         ended = await self._run_program([PROGRAM, "--help"])

@@ -52,10 +52,6 @@ class CrossCheckedProvider:
         self.set_up = worker.set_up
         self.command = worker.command
 
-    def __repr__(self) -> str:
-        """Show both."""
-        return f"CrossCheckedProvider({self._worker!r} by {self._watcher!r})"
-
     async def create(self, order: Order) -> ProviderMachine:
         """Create it. What a call before a crash has left at the provider and docker-machine does not know is of no use."""
         try:

@@ -62,10 +62,6 @@ class Ec2Calls:
         self._timeout_s = timeout_s
         self._clients: dict[str, Any] = {}
 
-    def __repr__(self) -> str:
-        """Show the regions that were called."""
-        return f"Ec2Calls({' '.join(self._clients)})"
-
     async def close(self) -> None:
         """Close the connections."""
         for client in list(self._clients.values()):

@@ -77,10 +77,6 @@ class Ec2Vendor:
         """See ports.VendorKind."""
         return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
-    def __repr__(self) -> str:
-        """Show the regions."""
-        return f"Ec2Vendor({' '.join(self._regions)})"
-
     async def __aenter__(self) -> Self:
         """Open nothing: clients are made when needed."""
         return self

@@ -21,10 +21,6 @@ class ApiAccount:
         self._cloud = cloud
         self._rest = rest
 
-    def __repr__(self) -> str:
-        """Show the address."""
-        return f"{type(self).__name__}({self._rest.url})"
-
     async def __aenter__(self) -> Self:
         """Open."""
         return self

@@ -86,10 +86,6 @@ class RestClient:
             transport=transport,
         )
 
-    def __repr__(self) -> str:
-        """Show whose it is."""
-        return f"RestClient({self._provider} at {self.url})"
-
     async def __aenter__(self) -> Self:
         """Open nothing: connections are made when needed."""
         return self

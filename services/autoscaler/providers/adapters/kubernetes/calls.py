@@ -47,10 +47,6 @@ class KubernetesCalls:
         except (OSError, ValueError, ConfigError) as error:
             raise Refused(f"kubernetes: {said(error)}") from None
 
-    def __repr__(self) -> str:
-        """Show the namespace."""
-        return f"KubernetesCalls({self.namespace} at {self.url})"
-
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()

@@ -65,10 +65,6 @@ class KubernetesVendor:
 
         return cls(context.settings, KubernetesCalls(context.settings, context.answer_s), context.regions)
 
-    def __repr__(self) -> str:
-        """Show where."""
-        return f"KubernetesVendor({self._calls!r})"
-
     async def __aenter__(self) -> Self:
         """Open nothing: connections are made when needed."""
         return self

@@ -42,10 +42,6 @@ class LibcloudCalls:
         self._free: list[Any] = []
         self._semaphore = asyncio.Semaphore(CALLS_AT_ONCE_COUNT)
 
-    def __repr__(self) -> str:
-        """Show whose they are."""
-        return f"LibcloudCalls({self._name})"
-
     async def call(self, do: Callable[[Any], Value], *, creates: bool = False, missing: Any = ...) -> Value:
         """Call a driver; `missing` is the answer where there is no such thing. Raises ProviderFailed."""
         unanswered = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE

@@ -58,10 +58,6 @@ class LibcloudVendor:
         """See ports.VendorKind."""
         return cls(context.settings, context.regions, context.answer_s)
 
-    def __repr__(self) -> str:
-        """Show the driver."""
-        return f"LibcloudVendor({self._settings.driver})"
-
     async def __aenter__(self) -> Self:
         """Open nothing: drivers are made when needed."""
         return self
