@@ -64,19 +64,15 @@ class Kind(Protocol):
 
     def routes(self) -> Sequence[Route]:
         """Give the API's routes."""
-        ...
 
     def verb(self, method: str, path: str) -> str:
         """Say which call this is: create, list, get, delete, ..."""
-        ...
 
     def allowed(self, request: Request) -> bool:
         """Whether the key is right."""
-        ...
 
     def complain(self, how: str) -> Response:
         """Word a failure."""
-        ...
 
 
 @dataclass

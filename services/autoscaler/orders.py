@@ -152,11 +152,9 @@ class BootOutput(Protocol):
 
     def said(self, line: str) -> None:
         """One line more of a program that makes the machine."""
-        ...
 
     def shows(self, lines: Sequence[str]) -> None:
         """All lines of the machine's own log until now, from its first: whoever can read it at the provider calls it again and again."""
-        ...
 
 
 class Unheard:

@@ -42,11 +42,9 @@ class IdentityStore(Protocol):
 
     def read(self) -> Identities | None:
         """Read them; None when there are none. Raises Refused when they cannot be read."""
-        ...
 
     def write(self, identities: Identities) -> None:
         """Replace them, durably. Raises Refused."""
-        ...
 
 
 class AutoscalerFacts(Frozen, frozen=True, kw_only=True):

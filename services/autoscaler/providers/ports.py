@@ -30,7 +30,6 @@ class Provider(Protocol):
 
     async def check(self) -> None:
         """Find out at the start whether it can work at all (program found, keys accepted). Raises Refused."""
-        ...
 
     async def create(self, order: Order) -> ProviderMachine:
         """Create the machine, or go on with the one of this name that a call before a crash has left.
@@ -38,22 +37,18 @@ class Provider(Protocol):
         Returns when the provider has it; its address may still be empty. Raises ProviderFailed: its `trouble` is that of
         the creation, whatever became of cleaning up; `leaves` says whether something may be there, and without it nothing is.
         """
-        ...
 
     async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """Do what it takes until the node is starting on the machine; the machine with its address.
 
         Nothing to do for providers that boot by user data but to wait for the address. Raises ProviderFailed.
         """
-        ...
 
     async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
         """Look one machine up, by its name and by its id if that is known; None: none was found. Raises ProviderFailed."""
-        ...
 
     async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """All machines whose name begins so, in every region, whatever state they are in. Raises ProviderFailed."""
-        ...
 
     async def destroy(self, name: MachineId, ref: str) -> Removal:
         """Destroy all of this name, and all that was made for it; true when there was anything.
@@ -61,15 +56,12 @@ class Provider(Protocol):
         Returns when the provider confirms that nothing is left: a look that is newer than the deletion, or, where nothing
         was found to delete, two looks that do not depend on each other. Raises ProviderFailed: to be called again.
         """
-        ...
 
     async def discard(self, found: ProviderMachine) -> None:
         """Remove this one thing, whatever else has its name. Raises ProviderFailed."""
-        ...
 
     async def command(self, order: Order) -> str:
         """Say in one line what would be done to create such a machine, secrets masked. Raises ProviderFailed."""
-        ...
 
 
 @runtime_checkable
@@ -78,7 +70,6 @@ class CatalogueVendor(Protocol):
 
     async def catalogue(self) -> Catalogue:
         """Say which regions and sizes there are, in the words of the file, and what it names that there is not. Raises ProviderFailed."""
-        ...
 
 
 @runtime_checkable
@@ -87,7 +78,6 @@ class LoggedVendor(Protocol):
 
     async def boot_log(self, found: ProviderMachine) -> Sequence[str]:
         """Give all lines that a machine has said until now, from its first; bounded. None: it has not begun. Raises ProviderFailed."""
-        ...
 
 
 class SnapshotStore(Protocol):
@@ -95,23 +85,18 @@ class SnapshotStore(Protocol):
 
     async def switch_off(self, ref: str) -> None:
         """Turn a machine off, by its own shutting down if it does; returns when it is off."""
-        ...
 
     async def take(self, ref: str, name: str) -> DiskSnapshot:
         """Take a snapshot of a machine that is off; returns when it can be used."""
-        ...
 
     async def starting(self, prefix: str) -> Sequence[DiskSnapshot]:
         """All snapshots whose name begins so, those that cannot be used too."""
-        ...
 
     async def delete(self, ref: str) -> None:
         """Delete one; one that is not there is deleted already."""
-        ...
 
     async def price(self) -> StoragePrice:
         """Say what keeping one costs."""
-        ...
 
 
 @runtime_checkable
@@ -120,7 +105,6 @@ class SnapshotVendor(Protocol):
 
     def snapshots(self) -> SnapshotStore:
         """Give them; the vendor is open."""
-        ...
 
 
 class Vendor(Protocol):
@@ -128,44 +112,35 @@ class Vendor(Protocol):
 
     async def __aenter__(self) -> Any:
         """Open."""
-        ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Close."""
-        ...
 
     async def check(self) -> None:
         """Ask for something that needs the keys, and for what the configuration names."""
-        ...
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
         """All that has exactly this name, and what has this id, machines before what belongs to them, the oldest first.
 
         An id is looked up by itself where the list does not show it, whatever it is called there.
         """
-        ...
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         """All whose name begins so."""
-        ...
 
     async def begin(self, order: Order) -> ProviderMachine:
         """Create it. Where it failed and something is there, the failure has its id (`ref`)."""
-        ...
 
     async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """Go on with one that exists, if anything is left to do."""
-        ...
 
     async def remove(self, found: ProviderMachine) -> None:
         """Ask for its removal."""
-        ...
 
     def described(self, order: Order) -> str:
         """Say in one line how it would be created, secrets masked."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +165,7 @@ class VendorKind(Protocol):
     @staticmethod
     def read(keys: ObjectReader) -> Any:
         """Read its own keys of the file; mistakes stay with the reader. It opens nothing and calls nobody."""
-        ...
 
     @classmethod
     def make(cls, context: VendorContext) -> Vendor:
         """Make a vendor; it is opened before it is asked anything. Raises Refused for settings that cannot work."""
-        ...

@@ -17,15 +17,12 @@ class ResultStorage(Protocol):
 
     async def check(self) -> None:
         """Write a small file. Raises Refused when that does not work."""
-        ...
 
     async def public_url(self, key: str) -> str | None:
         """Give the address of a file that everybody may read; None when there is none. Raises ProviderFailed."""
-        ...
 
     async def signed_url(self, key: str, *, head: bool) -> str | None:
         """Give an address that is good for a short while; None when there is no such file. Raises ProviderFailed."""
-        ...
 
 
 class ResultFinder:

@@ -35,19 +35,15 @@ class StoreComparison(Protocol):
     @property
     def connection(self) -> StoreConnection:
         """Say which one it is now."""
-        ...
 
     def is_compared(self, task: TaskId) -> bool:
         """Whether a record of this task has been the last one over this connection: later ones are, too."""
-        ...
 
     async def compare(self, record: Task, connection: StoreConnection) -> Standing:
         """Hold a record against what its upload owner knows. It was the last one in the store behind this connection. Never raises."""
-        ...
 
     def forget(self, task: TaskId) -> None:
         """Compare a task once more."""
-        ...
 
 
 class Trust:
@@ -75,23 +71,18 @@ class ClusterView(Protocol):
     @property
     def ready(self) -> bool:
         """Whether the mirror has been loaded: only then does a missing task mean anything."""
-        ...
 
     def task(self, task: TaskId) -> TaskRecord | None:
         """Look up the last known record, with the revision at which it was seen; of an ended task, if it was asked for lately."""
-        ...
 
     async def recall(self, task: TaskId) -> TaskRecord | None:
         """Look for an ended task where these are kept (KV `ended`), and for an active one as `task` does. Raises BusFailed."""
-        ...
 
     def on_task(self, listener: Callable[[TaskId], None]) -> None:
         """Call `listener` (quick, never raising) after every change or disappearance of a task in the mirror."""
-        ...
 
     def learn(self, record: TaskRecord) -> None:
         """Take over what the scheduler answered, when it is newer than what the mirror has."""
-        ...
 
 
 class Cluster(ClusterView, Protocol):
@@ -99,48 +90,37 @@ class Cluster(ClusterView, Protocol):
 
     def node(self, node: NodeId) -> Node | None:
         """Look up a registered (or retired) node."""
-        ...
 
     def attempt(self, node_task: NodeTaskId) -> Attempt | None:
         """Look up an attempt by the id that its task has on the node."""
-        ...
 
     @property
     def resets_count(self) -> int:
         """How often KV `tasks` began anew: what is in it may be older than what was there."""
-        ...
 
     def machine(self, machine: MachineId) -> Machine | None:
         """Look up a rented machine, alive or ended within the last day."""
-        ...
 
     def machines(self) -> Iterable[Machine]:
         """List these machines."""
-        ...
 
     def summary(self) -> ClusterSummary:
         """Say the honest totals; zeros while nothing is known."""
-        ...
 
     def options(self) -> tuple[NodeOption, ...]:
         """List the options that the cluster last saw on a node; empty when it never saw one."""
-        ...
 
     def tasks(self) -> Iterable[Task]:
         """List the active tasks in the order of their commits."""
-        ...
 
     def stored_bytes(self, owner: Owner, but: InstanceId) -> int:
         """Say what the inputs of an owner's active tasks take at all proxies but one, in bytes; without a walk."""
-        ...
 
     def position(self, task: Task) -> int:
         """Say a waiting task's place in the queue, from 1."""
-        ...
 
     def forget(self, task: TaskId) -> None:
         """Drop a task whose removal the scheduler has confirmed."""
-        ...
 
 
 async def always(task: TaskId, owner: Owner) -> bool:

@@ -58,7 +58,6 @@ class Webhook(Protocol):
 
     async def post(self, url: str, body: bytes) -> None:
         """POST JSON once, http(s) only, within 10 s. Raises WebhookFailed, WebhookRefused when no try would help."""
-        ...
 
 
 class Inputs:

@@ -19,31 +19,24 @@ class Sender(Protocol):
 
     async def begin(self, node: Node, attempt: NodeTaskId, draft: Draft) -> None:
         """`POST /task/new/init` with `set-uuid`."""
-        ...
 
     async def send(self, node: Node, attempt: NodeTaskId, name: str, path: Path) -> None:
         """`POST /task/new/upload/<id>` with exactly one file."""
-        ...
 
     async def commit(self, node: Node, attempt: NodeTaskId, by: Instant | None = None) -> None:
         """`POST /task/new/commit/<id>`. Later than `by` (monotonic clock) no byte goes out: NodeUnreachable."""
-        ...
 
     async def discard(self, node: Node, attempt: NodeTaskId) -> None:
         """Remove what was sent and never committed; nothing happens to what was committed."""
-        ...
 
     async def count_images(self, node: Node, attempt: NodeTaskId) -> ImagesCount:
         """`GET /task/<id>/info`: how many images the node counts; NodeRefused when it knows no such task."""
-        ...
 
     async def remove(self, node: Node, attempt: NodeTaskId) -> None:
         """`POST /task/remove`; NodeRefused when it knows no such task."""
-        ...
 
     async def submit_zip(self, node: Node, attempt: NodeTaskId, draft: Draft, by: Instant | None = None) -> None:
         """`POST /task/new` with `zipurl`: begin and commit at once; `by` as with `commit`."""
-        ...
 
 
 class TaskEnd(Protocol):
@@ -54,15 +47,12 @@ class TaskEnd(Protocol):
 
         How long they are still kept, in seconds; 0: everything is gone; None: the task has not ended after all.
         """
-        ...
 
     async def drop(self, task: TaskId) -> None:
         """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
-        ...
 
     async def begun_again(self, task: TaskId) -> None:
         """Remember that a task that had ended runs again."""
-        ...
 
 
 class KeptInputs(Protocol):
@@ -70,4 +60,3 @@ class KeptInputs(Protocol):
 
     async def give_up(self, task: TaskId, reason: str) -> bool:
         """Delete the inputs of a task with the scheduler's consent; whether they are gone."""
-        ...

@@ -43,32 +43,26 @@ class NodeReply(Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; not reading holds the node back."""
-        ...
 
     @property
     def arrived(self) -> bool:
         """Whether all of it is here: reading it waits for nothing."""
-        ...
 
     @property
     def may_splice(self) -> bool:
         """Whether it is worth trying to move the rest of the body without copying it."""
-        ...
 
     async def splice(self, target: int) -> Spliced | None:
         """Move the body straight into a socket that nobody else writes to; None: that cannot be done at this moment.
 
         Returns when all is moved, one side breaks off, or either is silent for a second; `chunks` says how it goes on.
         """
-        ...
 
     async def read(self, limit_bytes: int) -> bytes:
         """Take the body as a whole. Raises NodeFailed when it is longer."""
-        ...
 
     def abort(self) -> None:
         """Close the connection to the node at once."""
-        ...
 
 
 class Upstream(Protocol):
@@ -76,4 +70,3 @@ class Upstream(Protocol):
 
     def ask(self, node: Node, call: NodeRequest) -> AbstractAsyncContextManager[NodeReply]:
         """Send a request. Raises NodeUnreachable, NodeFailed; leaving before the end closes the connection."""
-        ...

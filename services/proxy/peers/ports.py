@@ -51,7 +51,6 @@ class Peers(Protocol):
 
     async def post(self, url: str, request: ForwardedRequest) -> PeerAnswer:
         """Pass a request on as its body comes. Raises UploadOwnerUnavailable, and what reading the body raises."""
-        ...
 
 
 class UploadLocations(Protocol):
@@ -59,4 +58,3 @@ class UploadLocations(Protocol):
 
     async def elsewhere(self, task: TaskId, owner: Owner) -> Upload | None:
         """Find another proxy that holds a client's upload; None: none does, we do, or it is another's. Raises BusFailed when nobody can tell."""
-        ...

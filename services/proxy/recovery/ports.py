@@ -12,8 +12,6 @@ class Holders(Protocol):
 
     async def ask(self, proxy: InstanceId, task: TaskId, owner: Owner | None = None) -> Holding | None:
         """Ask what one has of a task; None: it does not answer within a second, or nobody knows where it is. `owner`: of another owner it has nothing."""
-        ...
 
     async def others(self) -> Sequence[InstanceId]:
         """List the other proxies that have announced themselves. Raises BusFailed."""
-        ...

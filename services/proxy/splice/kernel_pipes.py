@@ -151,15 +151,12 @@ class Splice(Protocol):
 
     def run(self, slots: SpliceSlots) -> None:
         """Move until everything is moved, or one side makes it wait."""
-        ...
 
     def stop(self) -> None:
         """End it at once, from any thread."""
-        ...
 
     def close(self) -> None:
         """Give the descriptors back."""
-        ...
 
 
 def step_back() -> None:

@@ -13,12 +13,9 @@ class Forwarding(Protocol):
 
     async def adopt(self, task: TaskId) -> None:
         """Take over a task that the scheduler has just acknowledged (SUBMIT_TASK); again: nothing happens."""
-        ...
 
     async def staged_of(self, task: TaskId) -> StagedFiles | None:
         """Say with what an attempt of a committed task could go on; None: nothing of use went ahead."""
-        ...
 
     async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         """Take note that files of an open upload are complete."""
-        ...

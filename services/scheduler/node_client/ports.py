@@ -50,40 +50,31 @@ class NodeApi(Protocol):
 
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Ask how it is."""
-        ...
 
     async def infos(self, nodes: Iterable[Node], heard: HeardInfo, timeout_s: float) -> None:
         """Ask each how it is, all at once; each is told as soon as it is known. What would be raised is told. Ends when all are."""
-        ...
 
     async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
         """Ask which options it knows."""
-        ...
 
     async def observe(
         self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float
     ) -> ObservedTask | None:
         """Ask how a task is, and what it has written from a line on; None: it knows no such task."""
-        ...
 
     async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:
         """Ask what a task has written from a line on; None: it knows no such task."""
-        ...
 
     async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
         """Cancel it; False: it knows no such task. One that is canceled already is a success."""
-        ...
 
     async def remove(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
         """Remove it; False: it knows no such task."""
-        ...
 
     async def discard(self, node: Node, task: NodeTaskId, timeout_s: float) -> None:
         """Remove what was uploaded and never committed; nothing happens to what was."""
-        ...
 
     async def restart(
         self, node: Node, task: NodeTaskId, options: tuple[OptionValue, ...] | None, timeout_s: float
     ) -> bool:
         """Run it again, with other options where given; False: it knows no such task."""
-        ...

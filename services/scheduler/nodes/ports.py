@@ -11,7 +11,6 @@ class ReservedSlots(Protocol):
 
     def release_on(self, node: NodeId) -> None:
         """Give up what is reserved on a node that takes no more tasks."""
-        ...
 
 
 class RunningAttempts(Protocol):
@@ -19,4 +18,3 @@ class RunningAttempts(Protocol):
 
     async def give_up(self, task_id: TaskId, result: AttemptResult) -> None:
         """End the attempt of a running task whose node is lost."""
-        ...

@@ -35,7 +35,6 @@ class SettingsReader(Protocol):
     @staticmethod
     def read(keys: "ObjectReader") -> Any:
         """Read them; mistakes stay with the reader."""
-        ...
 
 
 @dataclass(frozen=True)

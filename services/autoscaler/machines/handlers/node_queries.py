@@ -43,7 +43,6 @@ class NodeProbe(Protocol):
 
     async def info(self, machine: Machine, token: str) -> NodeInfo | None:
         """Ask how it is; None while it does not answer to this token."""
-        ...
 
 
 class NodeQueries:

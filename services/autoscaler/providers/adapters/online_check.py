@@ -44,11 +44,9 @@ class Checkable(Protocol):
 
     async def ask(self) -> None:
         """Ask for something that needs the keys, and for what the file names."""
-        ...
 
     async def catalogue(self) -> Catalogue | None:
         """Say what there is; None: it does not say."""
-        ...
 
 
 class OnlineCheck:

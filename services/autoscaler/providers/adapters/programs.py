@@ -56,7 +56,6 @@ class ProgramRunner(Protocol):
         limit_s: float | None = None,
     ) -> ProgramResult:
         """See run_program."""
-        ...
 
 
 async def run_program(  # noqa: PLR0913 what a program is given

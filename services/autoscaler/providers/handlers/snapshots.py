@@ -36,7 +36,6 @@ class SnapshotProbe(Protocol):
 
     async def told(self, machine: ProviderMachine) -> str:
         """Ask it: `ready`, or why it is not. Raises ProviderFailed."""
-        ...
 
 
 class Snapshots:

@@ -29,7 +29,6 @@ class Arriving(Protocol):
     @property
     def arriving_bytes(self) -> int:
         """What has come of it and is not an upload's yet."""
-        ...
 
 
 @dataclass

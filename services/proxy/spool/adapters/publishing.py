@@ -46,7 +46,6 @@ class Groupable(Protocol):
     @property
     def files_count(self) -> int:
         """How many files it has."""
-        ...
 
 
 Item = TypeVar("Item", bound=Groupable)

@@ -27,27 +27,22 @@ class TokenSettings(Protocol):
     @property
     def expected_token(self) -> str:
         """The one token; empty: there is none."""
-        ...
 
     @property
     def tokens(self) -> str:
         """The file of tokens; empty: there is none."""
-        ...
 
     @property
     def cloud_provider(self) -> str:
         """Who says which tokens are valid."""
-        ...
 
     @property
     def cloud_provider_url(self) -> str:
         """Where it is asked."""
-        ...
 
     @property
     def token_fresh_s(self) -> float:
         """How long an answer counts, seconds."""
-        ...
 
 
 @asynccontextmanager

@@ -45,19 +45,15 @@ class Authority(Protocol):
 
     async def validate(self, token: str) -> Tenant | None:
         """Ask once; None: it is not valid. Raises Unanswered."""
-        ...
 
     async def approve(self, token: str, images_count: int) -> None:
         """Ask once. Raises Refused with the reason, Unanswered."""
-        ...
 
     async def finished(self, token: str, info: Mapping[str, Any]) -> None:
         """Tell once. Raises Unanswered."""
-        ...
 
     def auth_info(self) -> Mapping[str, Any]:
         """Say how clients come by a token."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

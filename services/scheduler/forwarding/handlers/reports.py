@@ -42,7 +42,6 @@ class ProxyPresence(Protocol):
 
     def heard(self, upload_owner: InstanceId) -> None:
         """Note that an upload owner is there."""
-        ...
 
 
 class NodeProbes(Protocol):
@@ -50,7 +49,6 @@ class NodeProbes(Protocol):
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""
-        ...
 
 
 class Outcomes:

@@ -34,11 +34,9 @@ class CheckedProvider(Provider, Protocol):
 
     async def knows(self, name: MachineId) -> bool:
         """Whether it has an entry of this name, even of a creation that has not come to its end."""
-        ...
 
     async def forget(self, name: MachineId) -> None:
         """Remove what is left of a machine of which the provider says that it is gone."""
-        ...
 
 
 class CrossCheckedProvider:
