@@ -15,7 +15,6 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
@@ -147,7 +146,7 @@ class CloudApiProcess:
         self.url = f"http://{LOOPBACK}:{int(self._port_file.read_text())}"
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it, and its nodes with it."""
         if self._process and self._process.stdin:
             self._process.stdin.close()

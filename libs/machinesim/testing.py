@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from clusterodm.libs.machinesim.docker_machine import BIN, end_node, note
@@ -43,7 +42,7 @@ class DockerMachineSim:
         write_machine_programs(self.place, self.place.root / BIN)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """End every node."""
         for machine in self.rented().values():
             end_node(machine)

@@ -23,7 +23,6 @@ LONG_MODULES = {
     "libs/machinesim/cloud_api_kubernetes.py": (350, "a stranger: one API, as it answers"),
     "libs/machinesim/docker_machine.py": (350, "a stranger: one program, as it is called"),
     "libs/nodesim/node.py": (350, "a stranger: one node, as it answers"),
-    "services/autoscaler/providers/adapters/docker_machine/client.py": (350, "one class around one program"),
     "services/proxy/exchange/request.py": (350, "what a request can be asked, in one class"),
     "services/proxy/forwarding/handlers/stage_in.py": (350, "one loop a task, whose steps share its state"),
     "services/scheduler/placement/handlers/place.py": (350, "one loop over the queue, whose steps share its state"),

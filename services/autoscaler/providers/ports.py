@@ -11,8 +11,7 @@ and a `Vendor` is what differs. Whoever writes one brings a `VendorKind`, found 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
@@ -110,13 +109,12 @@ class SnapshotVendor(Protocol):
 class Vendor(Protocol):
     """What differs. Every call raises ProviderFailed."""
 
-    async def __aenter__(self) -> Any:
-        """Open."""
+    async def __aenter__(self) -> Self:
+        """Open; most open nothing before it is needed."""
+        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close."""
+    async def __aexit__(self, *_: object) -> None:
+        """Close what was opened."""
 
     async def check(self) -> None:
         """Ask for something that needs the keys, and for what the configuration names."""
@@ -134,7 +132,9 @@ class Vendor(Protocol):
         """Create it. Where it failed and something is there, the failure has its id (`ref`)."""
 
     async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
-        """Go on with one that exists, if anything is left to do."""
+        """Go on with one that exists; where creating is one call, nothing is left to do."""
+        _ = order
+        return found
 
     async def remove(self, found: ProviderMachine) -> None:
         """Ask for its removal."""

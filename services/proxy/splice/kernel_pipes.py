@@ -10,7 +10,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Final, Protocol, Self
 
 from clusterodm.libs.common.process.sockets import duplicated
@@ -41,9 +40,7 @@ class SpliceSlots:
         """Wait for one."""
         self._free.get()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give it to the next."""
         self._free.put(None)
 
@@ -62,9 +59,7 @@ class Pipe:
         """Nothing to open: it was made open."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close both ends."""
         os.close(self._read_end)
         os.close(self._write_end)

@@ -23,7 +23,6 @@ All that makes it safe to call again is here, once:
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Final, Self
 
 import structlog
@@ -79,11 +78,9 @@ class BootedProvider:
         await self._vendor.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Close the vendor."""
-        await self._vendor.__aexit__(kind, error, at)
+        await self._vendor.__aexit__(*error)
 
     async def ask(self) -> None:
         """Ask for something that needs the keys, and for what the file names. Raises ProviderFailed."""

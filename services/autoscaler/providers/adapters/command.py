@@ -19,7 +19,6 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Final, Self
 
 import structlog
@@ -33,7 +32,7 @@ from clusterodm.services.autoscaler.orders import NODE_PORT, BootOutput, Order, 
 from clusterodm.services.autoscaler.providers.adapters.programs import given_file, held
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import node_configuration, node_words, pairs, secrets_of
-from clusterodm.services.autoscaler.providers.ports import VendorContext
+from clusterodm.services.autoscaler.providers.ports import Vendor, VendorContext
 
 log = structlog.get_logger()
 
@@ -46,7 +45,7 @@ TOO_LONG: Final = f"(a line of more than {LONGEST_LINE_BYTES} bytes)"
 DESTROY: Final = "destroy"
 
 
-class CommandVendor:
+class CommandVendor(Vendor):
     """The three programs."""
 
     has_spot = True
@@ -75,15 +74,6 @@ class CommandVendor:
         """See ports.VendorKind."""
         return cls(context.settings, context.timeouts, context.folder, list_timeout_s=2 * context.answer_s)
 
-    async def __aenter__(self) -> Self:
-        """Open nothing."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close nothing."""
-
     async def check(self) -> None:
         """See ports.Vendor: it must be able to list."""
         await self._machines("clusterodm-")
@@ -108,11 +98,6 @@ class CommandVendor:
             content = order_of(order, self._cloud.tags)
             answer = await self._run(CREATE, content, secrets_of(order.launch), lock, order.boot)
         return self._read(CREATE, {"name": str(order.name), **answer})
-
-    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
-        """See ports.Vendor: a program does all or nothing."""
-        _ = order
-        return found
 
     async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor."""

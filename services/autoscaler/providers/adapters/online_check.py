@@ -9,7 +9,6 @@ docker-machine may know better.
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from types import TracebackType
 from typing import Final, Protocol, Self
 
 import structlog
@@ -122,9 +121,7 @@ class OnlineCheckedProvider:
         """Open nothing: the provider is open."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Try no more."""
         await self._stack.aclose()
 

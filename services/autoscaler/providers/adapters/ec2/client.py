@@ -11,7 +11,6 @@ the VPC are tried. A spot instance that Amazon is about to take away says so in 
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final, Self
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
@@ -25,7 +24,7 @@ from clusterodm.services.autoscaler.providers.adapters.ec2.launch import LaunchP
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import described, ssh_key
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, together
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
-from clusterodm.services.autoscaler.providers.ports import VendorContext
+from clusterodm.services.autoscaler.providers.ports import Vendor, VendorContext
 
 FILTER_VALUES: Final = 100
 LIVE_STATES: Final = ("pending", "running", "stopping", "stopped", "shutting-down")
@@ -36,7 +35,7 @@ LEAVING: Final = frozenset({"marked-for-termination", "marked-for-stop", "instan
 }
 
 
-class Ec2Vendor:
+class Ec2Vendor(Vendor):
     """An account, in some regions."""
 
     has_spot = True
@@ -77,13 +76,7 @@ class Ec2Vendor:
         """See ports.VendorKind."""
         return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
-    async def __aenter__(self) -> Self:
-        """Open nothing: clients are made when needed."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._calls.close()
 
@@ -135,11 +128,6 @@ class Ec2Vendor:
                     raise
                 lacking = error
         raise lacking or ProviderFailed(f"aws: {region} has no subnet to launch in", Trouble.REFUSED)
-
-    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
-        """See ports.Vendor: an instance needs one call only."""
-        _ = order
-        return found
 
     async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; the disk goes with its instance."""

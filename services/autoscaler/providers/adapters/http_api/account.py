@@ -2,39 +2,28 @@
 
 import json
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
-from clusterodm.services.autoscaler.orders import NO_SECRET, Order, ProviderMachine
+from clusterodm.services.autoscaler.orders import NO_SECRET
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Judge, RestClient
+from clusterodm.services.autoscaler.providers.ports import Vendor
 
 
-class ApiAccount:
+class ApiAccount(Vendor):
     """The part of ports.Vendor that is the same whatever the API."""
 
     def __init__(self, cloud: CloudSettings, rest: RestClient) -> None:
         self._cloud = cloud
         self._rest = rest
 
-    async def __aenter__(self) -> Self:
-        """Open."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self._rest.__aexit__(kind, error, at)
-
-    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
-        """See ports.Vendor: where creating is one call, nothing is left to do."""
-        _ = order
-        return found
+    async def __aexit__(self, *error: object) -> None:
+        """Close the connections."""
+        await self._rest.__aexit__(*error)
 
 
 def with_bearer(  # noqa: PLR0913 - what differs from API to API

@@ -8,7 +8,6 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
@@ -22,7 +21,7 @@ from clusterodm.services.autoscaler.providers.core.kubernetes_pods import pod, s
 from clusterodm.services.autoscaler.providers.core.kubernetes_settings import KubernetesSettings, PodSize
 from clusterodm.services.autoscaler.providers.core.kubernetes_status import is_scheduled, machine, unschedulable
 from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
-from clusterodm.services.autoscaler.providers.ports import VendorContext
+from clusterodm.services.autoscaler.providers.ports import Vendor, VendorContext
 
 if TYPE_CHECKING:
     from clusterodm.services.autoscaler.providers.adapters.kubernetes.calls import KubernetesCalls
@@ -36,7 +35,7 @@ LOG_LINES_COUNT: Final = 1000
 """Nobody reads more of a log; NodeODM says twenty lines until it answers."""
 
 
-class KubernetesVendor:
+class KubernetesVendor(Vendor):
     """A namespace of a cluster."""
 
     def __init__(
@@ -65,13 +64,7 @@ class KubernetesVendor:
 
         return cls(context.settings, KubernetesCalls(context.settings, context.answer_s), context.regions)
 
-    async def __aenter__(self) -> Self:
-        """Open nothing: connections are made when needed."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._calls.close()
 

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
@@ -24,14 +23,14 @@ from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, arguments
 from clusterodm.services.autoscaler.providers.core.libcloud_settings import LibcloudSettings, read
 from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
-from clusterodm.services.autoscaler.providers.ports import VendorContext
+from clusterodm.services.autoscaler.providers.ports import Vendor, VendorContext
 
 NEEDS: Final = "provider 'libcloud' needs more: pip install 'clusterodm[libcloud]'"
 GONE: Final = ("terminated", "error-deleted")
 RUNNING: Final = "running"
 
 
-class LibcloudVendor:
+class LibcloudVendor(Vendor):
     """An account."""
 
     def __init__(
@@ -57,15 +56,6 @@ class LibcloudVendor:
     def make(cls, context: VendorContext) -> Self:
         """See ports.VendorKind."""
         return cls(context.settings, context.regions, context.answer_s)
-
-    async def __aenter__(self) -> Self:
-        """Open nothing: drivers are made when needed."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Close nothing: a driver keeps no connection."""
 
     async def check(self) -> None:
         """See ports.Vendor: the machines are listed, and image and regions are looked for."""
@@ -100,11 +90,6 @@ class LibcloudVendor:
         except ProviderFailed as error:
             raise ProviderFailed(masked(error.message, secrets_of(order.launch)), error.trouble) from None
         return self._found(node)
-
-    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
-        """See ports.Vendor: creating is one call."""
-        _ = order
-        return found
 
     async def remove(self, found: ProviderMachine) -> None:
         """See ports.Vendor; a driver takes what it has listed."""
