@@ -19,7 +19,7 @@ ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api.program"
 TOKEN_WORDS: Final = "clusterodm.services.admin.tokens.api.words"  # noqa: S105 a module
 WITH_NOUN: Final = frozenset((ADMIN_WORDS, TOKEN_WORDS))
 """Modules that carry out several words, and are told which."""
-ASR_CHECK: Final = "clusterodm.services.autoscaler.file_check"
+ASR_WORDS: Final = "clusterodm.services.autoscaler.asr_words"
 MODULES: Final = {
     "up": "clusterodm.deploy.local",
     "copy-nats": "clusterodm.deploy.copying",
@@ -43,8 +43,8 @@ MODULES: Final = {
 SERVICES: Final = frozenset(("up", "proxy", "scheduler", "autoscaler", "admin"))
 HELP_FLAGS: Final = frozenset(("-h", "--help", "--help-all"))
 ALONE: Final = {
-    ("asr", "check"): (ASR_CHECK, "check"),
-    ("asr", "snapshot"): ("clusterodm.services.autoscaler.snapshot_words", "main"),
+    ("asr", "check"): (ASR_WORDS, "check"),
+    ("asr", "snapshot"): (ASR_WORDS, "snapshot"),
 }
 """What needs no cluster: the autoscaler's own modules do it."""
 PLAN: Final = ("asr", "plan")
@@ -148,7 +148,7 @@ def carried_out(words: list[str]) -> int:
     leave_out_what_nobody_uses()
     hide_secrets(words)
     if tuple(words[:2]) == PLAN and any(word.partition("=")[0] == "--asr" for word in words):
-        return int(import_module(ASR_CHECK).show_plan(words[2:]))
+        return int(import_module(ASR_WORDS).show_plan(words[2:]))
     if tuple(words[:2]) in ALONE:
         place, function = ALONE[words[0], words[1]]
         return int(getattr(import_module(place), function)(words[2:]))

@@ -19,7 +19,7 @@ from clusterodm.services.autoscaler.orders import Launch, Offer, Order, Provider
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
+from clusterodm.services.autoscaler.providers.adapters.snapshots import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import OURS
 from clusterodm.services.autoscaler.providers.handlers.snapshots import Snapshots
 from tests.asr_files import DIGITALOCEAN, SCALEWAY

@@ -20,7 +20,7 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model.machines import Machine, offered
 from clusterodm.libs.common.model.values import MachineId, Owner
-from clusterodm.services.autoscaler.machine_life.billing import billed_ms
+from clusterodm.services.autoscaler.machine_life.life import billed_ms
 from clusterodm.services.autoscaler.machine_life.starts import StartHistory
 
 HOUR_MS: Final = 3_600_000

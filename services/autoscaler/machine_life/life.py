@@ -18,6 +18,14 @@ twice. So after a crash the next start reads the records and does the work of th
     destroying   remove the node, destroy, until the provider confirms. What its creation has failed with (`failure`,
                  `trouble`) and what its removal fails with (`removal_failure`, `removal_trouble`) are kept apart
     all others   nothing: they change by what is observed
+
+A machine is billed by the time that it exists, by started minutes or hours, and for a least time:
+
+    billed_unit_ms   started units are billed whole (`billing`); 0: what is used
+    billed_least_ms  so much is billed however short it was (`billingMinimum`)
+
+What is billed already costs nothing more, so an idle machine stays until shortly before its paid time is over (`leaves_paid_time`). What
+is counted here is what budgets, lists and the simulation count: there is no second place that rounds.
 """
 
 from enum import StrEnum
@@ -30,9 +38,13 @@ from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.statemachine import StateTable
-from clusterodm.services.autoscaler.machine_life.billing import used_ms
 
 TIMELINE_COUNT: Final = 40
+S = MachineState
+LEAVE_MS: Final = 120_000
+"""A machine is destroyed so long before its paid time is over: the provider has to have it gone by then."""
+LEAVE_PART: Final = 6
+"""And for short units no longer than this part of a unit."""
 
 
 class MachineStep(StrEnum):
@@ -56,9 +68,6 @@ class MachineStep(StrEnum):
     """The provider says that nothing of it is left."""
     REAPPEAR = "reappear"
     """The provider lists it although it has ended."""
-
-
-S = MachineState
 
 
 TABLE: Final[StateTable[MachineState, MachineStep, MachineState]] = StateTable(
@@ -129,3 +138,33 @@ def came_to_nothing(machine: Machine) -> bool:
 def age_ms(machine: Machine, now_ms: WallMs) -> int:
     """How long it has cost money so far; 0 when the provider was never called, or nothing came of it."""
     return 0 if machine.never_was else used_ms(machine, now_ms)
+
+
+def used_ms(machine: Machine, now_ms: WallMs | int) -> int:
+    """Say how long a machine has been used: from the call of its provider until that has taken its removal, or, where that is not known, it has ended."""
+    if machine.called_at_ms is None:
+        return 0
+    return max(0, (machine.removal_taken_at_ms or machine.ended_at_ms or now_ms) - machine.called_at_ms)
+
+
+def billed_ms(machine: Machine, now_ms: WallMs | int) -> int:
+    """Say how much time of a machine has been billed by now; 0 when the provider was never called, or nothing came of it."""
+    if machine.called_at_ms is None or machine.never_was:
+        return 0
+    used = used_ms(machine, now_ms)
+    if not machine.billed_unit_ms:
+        return max(used, machine.billed_least_ms)
+    units_count = -(-max(used, machine.billed_least_ms, 1) // machine.billed_unit_ms)
+    return units_count * machine.billed_unit_ms
+
+
+def paid_ms(machine: Machine, now_ms: WallMs) -> int:
+    """Say how much time is left of what has been billed; 0: every moment costs."""
+    if machine.called_at_ms is None:
+        return 0
+    return max(0, machine.called_at_ms + billed_ms(machine, now_ms) - now_ms)
+
+
+def leaves_paid_time(machine: Machine, now_ms: WallMs) -> bool:
+    """Whether a machine that nobody needs would still be there for nothing, and may stay."""
+    return paid_ms(machine, now_ms) > min(LEAVE_MS, machine.billed_unit_ms // LEAVE_PART)

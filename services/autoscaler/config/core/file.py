@@ -13,7 +13,7 @@ from typing import Any, Final
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.untrusted import read_json
-from clusterodm.services.autoscaler.config.core import leases, retired
+from clusterodm.services.autoscaler.config.core import notes
 from clusterodm.services.autoscaler.config.core.configuration import (
     API,
     CLOUDS,
@@ -94,9 +94,11 @@ def read(content: object, outside: Outside) -> Configuration:
 
 def note(found: Configuration, reader: ObjectReader) -> None:
     """Note what is no mistake of one provider's part, and yet worth a line."""
-    for key, sentence in retired.notes(found.provider, found.cloud.image, found.limits):
+    for key, sentence in notes.retired(found.provider, found.cloud.image, found.limits):
         reader.note(key, sentence)
-    for key, sentence in leases.notes(found.provider, found.mode, found.node.lease_s, frozenset(found.cloud.keys)):
+    for key, sentence in notes.lasting_bills(
+        found.provider, found.mode, found.node.lease_s, frozenset(found.cloud.keys)
+    ):
         reader.note(key, sentence)
 
 

@@ -1,6 +1,6 @@
 """What machines cost, and whether one more is within the budget.
 
-Prices are per hour and counted from the moment the provider is called, as each size is billed (machine_life/billing.py). `maxHourlyCost` limits what all
+Prices are per hour and counted from the moment the provider is called, as each size is billed (machine_life/life.py). `maxHourlyCost` limits what all
 machines together cost at any moment. For `maxDailyCost` every machine that exists counts with one hour to come, besides
 what was spent in the last 24 hours: nothing is ever destroyed for the budget's sake, so it is kept by not starting.
 
@@ -16,7 +16,6 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.values import Owner
 from clusterodm.services.autoscaler.config.core.configuration import ANYBODY, OwnerBudget, ScalingLimits
-from clusterodm.services.autoscaler.machine_life.billing import billed_ms
 from clusterodm.services.autoscaler.machine_life.history import (
     DAY_MS,
     HOUR_MS,
@@ -25,6 +24,7 @@ from clusterodm.services.autoscaler.machine_life.history import (
     amount,
     rate_of,
 )
+from clusterodm.services.autoscaler.machine_life.life import billed_ms
 
 
 def cost(machine: Machine, now_ms: WallMs) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from clusterodm.libs.common.clocks import Instant, WallMs
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.services.autoscaler.machine_life.billing import paid_ms
+from clusterodm.services.autoscaler.machine_life.life import paid_ms
 
 FREE = {MachineState.ONLINE, MachineState.IDLE}
 

@@ -10,18 +10,21 @@ even when an old snapshot says so (the caller leaves such tasks out), and a free
 
 A machine is kept for a task only while that may come. One whose task is no longer in the snapshot (its proxy is away, its owner has
 enough under way) is left over like any other; and one that nobody has taken for minutes, whatever the snapshot says, too.
+
+The warm pool says how many machines are to stand ready at a moment of the week; its times are UTC.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.autoscaler.cluster.core import Load
-from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
-from clusterodm.services.autoscaler.machine_life.billing import leaves_paid_time
+from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits, WarmPool
+from clusterodm.services.autoscaler.machine_life.life import leaves_paid_time
 from clusterodm.services.autoscaler.machines.core import MachineDecision, NodeCheck
 from clusterodm.services.autoscaler.orders import Creation
 from clusterodm.services.autoscaler.planning.core.consolidation import never_needed
@@ -31,7 +34,6 @@ from clusterodm.services.autoscaler.planning.core.openings import openings_of
 from clusterodm.services.autoscaler.planning.core.requests import MachineRequests
 from clusterodm.services.autoscaler.planning.core.sizing import matched, without
 from clusterodm.services.autoscaler.planning.core.supply import coming, meant
-from clusterodm.services.autoscaler.planning.core.warm_pool import against_pool
 
 SILENCE_MS: Final = 30_000
 """A free machine counts so long although its node is silent: one that was just registered has not been asked yet."""
@@ -41,6 +43,12 @@ DEAD_MS: Final = 180_000
 """A machine without a task is no use any more when its node has been silent for so long: it takes none, and costs."""
 UNCLAIMED_MS: Final = 600_000
 """A machine that is free for so long although a task of its size waits is kept for none: that task cannot come."""
+
+MINUTE_MS: Final = 60_000
+MINUTES_PER_DAY: Final = 24 * 60
+DAYS_PER_WEEK: Final = 7
+FIRST_DAY: Final = 3
+"""1970-01-01 was a Thursday; Monday is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,3 +222,36 @@ def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine, *, never_ne
     else:
         return None
     return MachineDecision(machine.id, reason, NodeCheck.ANSWER)
+
+
+def open_now(window: WarmPool, now_ms: WallMs) -> bool:
+    """Whether a window is open. One that ends before it begins goes over midnight and belongs to the day it began."""
+    day, minute = divmod(now_ms // MINUTE_MS, MINUTES_PER_DAY)
+    today = (day + FIRST_DAY) % DAYS_PER_WEEK
+    if window.from_minute < window.to_minute:
+        return today in window.days and window.from_minute <= minute < window.to_minute
+    yesterday = (today - 1) % DAYS_PER_WEEK
+    return (today in window.days and minute >= window.from_minute) or (
+        yesterday in window.days and minute < window.to_minute
+    )
+
+
+def wanted(limits: ScalingLimits, now_ms: WallMs) -> tuple[int, ...]:
+    """For how many images each machine of the pool is to be, one number per machine, the largest first."""
+    found = [
+        window.max_images for window in limits.warm if open_now(window, now_ms) for _ in range(window.machines_count)
+    ]
+    return tuple(sorted(found, reverse=True))
+
+
+def against_pool(limits: ScalingLimits, now_ms: WallMs, spare: Sequence[Machine]) -> tuple[list[int], set[MachineId]]:
+    """Set free machines against the warm pool: for how many images machines are missing, and which belong to it."""
+    missing: list[int] = []
+    kept: set[MachineId] = set()
+    for images in wanted(limits, now_ms):
+        found = next((each for each in spare if each.id not in kept and (each.max_images or images) >= images), None)
+        if found:
+            kept.add(found.id)
+        else:
+            missing.append(images)
+    return missing, kept

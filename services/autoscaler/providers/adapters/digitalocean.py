@@ -32,7 +32,7 @@ from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
     with_prefix,
     words_of,
 )
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
+from clusterodm.services.autoscaler.providers.adapters.snapshots import PollPolicy
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
 from clusterodm.services.autoscaler.providers.core.order_words import flat_tags

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
-from clusterodm.services.autoscaler.providers.adapters.http_api.waiting import PollPolicy
+from clusterodm.services.autoscaler.providers.adapters.snapshots import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice, named
 
 PER_PAGE: Final = 200

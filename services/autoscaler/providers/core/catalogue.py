@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
-from clusterodm.services.autoscaler.config.core.retired import is_retired
+from clusterodm.services.autoscaler.config.core.notes import is_retired
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,10 @@ import shlex
 from typing import Any, Final
 
 from clusterodm.services.autoscaler.orders import Launch
-from clusterodm.services.autoscaler.providers.core import snapshot_boot
+from clusterodm.services.autoscaler.providers.core import snapshots
 from clusterodm.services.autoscaler.providers.core.order_words import run_words
 from clusterodm.services.autoscaler.providers.core.self_deletion import LEASE_KEY, SelfDeletion, ending
-from clusterodm.services.autoscaler.providers.core.snapshot_boot import CLEAN, READY, SAID, TELL
+from clusterodm.services.autoscaler.providers.core.snapshots import CLEAN, READY, SAID, TELL
 
 FOLDER: Final = "/opt/clusterodm"
 BOOT: Final = f"{FOLDER}/boot.sh"
@@ -167,7 +167,7 @@ def user_data(launch: Launch, engine_install_url: str = "", deletion: SelfDeleti
 
 def files(launch: Launch, engine_install_url: str, deletion: SelfDeletion | None) -> list[dict[str, Any]]:
     """Give the files to be written before anything runs."""
-    key = [file(snapshot_boot.KEY, launch.snapshot_key.reveal(), "0600")] if launch.snapshot_key else []
+    key = [file(snapshots.KEY, launch.snapshot_key.reveal(), "0600")] if launch.snapshot_key else []
     found = [file(BOOT, boot_script(launch, engine_install_url), "0700"), *key]
     if launch.setup_command:
         found.append(file(SETUP, f"{launch.setup_command}\n", "0700"))
@@ -237,7 +237,7 @@ def boot_script(launch: Launch, engine_install_url: str) -> str:
 
 def snapshot_script(launch: Launch, engine_install_url: str) -> str:
     """Write the steps of a machine that is to become a snapshot: Docker, the image, and nothing that is its own."""
-    steps = [HEAD, TELL.format(key=snapshot_boot.KEY, said=SAID, ready=READY, port=launch.port)]
+    steps = [HEAD, TELL.format(key=snapshots.KEY, said=SAID, ready=READY, port=launch.port)]
     steps.append(DOCKER.format(url=shlex.quote(install_url(engine_install_url)), folder=FOLDER))
     registry = launch.registry
     if registry and registry.username:

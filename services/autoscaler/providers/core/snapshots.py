@@ -2,6 +2,9 @@
 
 Ours is what is called `clusterodm-...`: such names alone are listed and deleted. A snapshot costs as long as it exists, by its
 size, whether or not a machine uses it; so each list says what.
+
+The machine that is to become one pulls the image, takes away whatever is its own (secrets, keys, its identity), and then tells whoever asks at
+the node's port, with the key that it was given, whether it is ready. A snapshot holds nothing of that: what is told lies in /run, which is memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +21,49 @@ BUILDERS: Final = f"{OURS}snapshot-"
 """How the machines are called that become snapshots; no cluster's machines begin so, since no cluster id has an `o`."""
 OLD_MS: Final = 2 * 3600 * 1000
 """A machine that has been becoming a snapshot for longer has been left behind."""
+
+KEY: Final = "/run/clusterodm-snapshot-key"
+SAID: Final = "/run/clusterodm-snapshot"
+READY: Final = "ready"
+TELL: Final = """\
+log={said}.log
+(umask 077 && : >"$log")
+exec > >(exec tee "$log") 2>&1
+tell() {{
+    code=$?
+    trap - EXIT
+    if [ "$code" = 0 ]; then
+        echo {ready} >{said}
+    else
+        sleep 1 # until tee has written what was said last
+        {{ tail -c 1500 "$log"; echo "ended with code $code"; }} >{said}
+    fi
+    exec python3 - <<'END'
+import hmac, http.server, pathlib
+key = pathlib.Path("{key}").read_text()
+said = pathlib.Path("{said}").read_bytes()
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = hmac.compare_digest(self.path.encode(), b"/" + key.encode())
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(said) if known else 0))
+        self.end_headers()
+        self.wfile.write(said if known else b"")
+    def log_message(self, *_what):
+        pass
+http.server.ThreadingHTTPServer(("", {port}), Answer).serve_forever()
+END
+}}
+trap tell EXIT
+"""
+CLEAN: Final = """\
+docker logout {registry} || true
+rm -rf /root/.docker {folder}
+cloud-init clean --logs --machine-id || cloud-init clean --logs || rm -rf /var/lib/cloud/*
+rm -f /etc/ssh/ssh_host_*
+sync
+exit 0
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

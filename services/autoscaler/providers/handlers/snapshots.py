@@ -1,6 +1,6 @@
 """Makes a snapshot with the node's image in it, so that machines start in half the time; and sees that nothing is left that costs unseen.
 
-In this order: a machine is made that pulls the image (core/snapshot_boot.py), it is asked whether it is ready, turned off, and a snapshot is
+In this order: a machine is made that pulls the image (core/snapshots.py), it is asked whether it is ready, turned off, and a snapshot is
 taken. Whatever happens from the first call on, Ctrl-C too, the machine is destroyed in the end, and what a failed snapshot has left is deleted.
 What not even that could do is said with its name. Older snapshots of the name go only when the new one can be used.
 """
@@ -12,10 +12,10 @@ from typing import Final, Protocol
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
-from clusterodm.services.autoscaler.providers.core.snapshot_boot import READY
 from clusterodm.services.autoscaler.providers.core.snapshots import (
     BUILDERS,
     OURS,
+    READY,
     DiskSnapshot,
     left_behind,
     line_of,

@@ -17,7 +17,7 @@ from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order
 from clusterodm.services.autoscaler.providers.adapters.digitalocean import droplet
 from clusterodm.services.autoscaler.providers.adapters.kinds import OURS, VendorKinds
-from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, NO_BOOT
+from clusterodm.services.autoscaler.providers.core.libcloud_settings import DRIVERS, NO_BOOT
 from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, SCALEWAY
 
 PAGE = (Path(__file__).parents[4] / "docs" / "autoscaler.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.services.autoscaler.machine_life.billing import billed_ms, leaves_paid_time, paid_ms
+from clusterodm.services.autoscaler.machine_life.life import billed_ms, leaves_paid_time, paid_ms
 
 BEGUN = 1_000_000
 HOUR = 3_600_000

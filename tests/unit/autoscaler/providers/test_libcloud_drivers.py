@@ -14,9 +14,8 @@ from clusterodm.services.autoscaler.config.core.configuration import described
 from clusterodm.services.autoscaler.config.core.file import read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from clusterodm.services.autoscaler.providers.adapters.libcloud.argument_names import known_arguments
-from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import meaning
-from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, NO_BOOT, arguments
+from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import known_arguments, meaning
+from clusterodm.services.autoscaler.providers.core.libcloud_settings import DRIVERS, NO_BOOT, arguments
 
 PAGE = (Path(__file__).parents[4] / "docs" / "libcloud.md").read_text(encoding="utf-8")
 CLASSES = {

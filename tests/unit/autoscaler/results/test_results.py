@@ -9,8 +9,7 @@ from clusterodm.libs.common.messages.machines import FindResult, ResultFound
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import S3Target
-from clusterodm.services.autoscaler.results.core import key_of
-from clusterodm.services.autoscaler.results.handlers import ResultFinder
+from clusterodm.services.autoscaler.results.handlers import ResultFinder, key_of
 
 TASK = NodeTaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
 

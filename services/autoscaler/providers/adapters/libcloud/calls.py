@@ -2,11 +2,15 @@
 
 libcloud blocks, and a driver is for one thread at a time: there are as many drivers as calls at once. A call that takes too long is left
 behind with its driver; its socket has a limit of its own. libcloud tries nothing again by itself.
+
+Drivers take the arguments that they name and, most of them, anything else besides, which they drop without a word: a slip of the pen in `options`
+and `createOptions` of the file is seen nowhere. So the names that the installed drivers know are read from signatures and from what is taken out of `kwargs`, of all classes of a driver (versions of an API have one each).
 """
 
 import asyncio
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Trouble
@@ -14,6 +18,7 @@ from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import LONGEST_MESSAGE, TOO_MANY, usual_trouble
+from clusterodm.services.autoscaler.providers.core.libcloud_settings import KnownArguments
 
 CALLS_AT_ONCE_COUNT: Final = 4
 LIMITS_PER_CALL: Final = 4.0
@@ -29,6 +34,8 @@ NOT_FOUND: Final = 404
 CLIENTS_FAULT: Final = range(400, 500)
 
 Value = TypeVar("Value")
+FROM_KEYWORDS: Final = re.compile(r"""kwargs(?:\.(?:get|pop)\(\s*|\[)["'](\w+)|["'](\w+)["'] (?:not )?in kwargs""")
+NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class LibcloudCalls:
@@ -101,3 +108,35 @@ def words_of(error: Exception) -> str:
     """Say in one line what an exception says."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def known_arguments(driver: str) -> KnownArguments:
+    """Read the names that a driver's making and its `create_node` know; empty sets where libcloud does not tell."""
+    from libcloud.compute.providers import get_driver
+
+    try:
+        found = get_driver(driver)
+    except (AttributeError, ImportError):
+        return KnownArguments()
+    return KnownArguments(
+        frozenset(names(found, lambda each: each.__dict__.get("__init__"))),
+        frozenset(names(found, lambda each: each.__dict__.get("create_node"))),
+    )
+
+
+def names(driver: type, method: Callable[[type], Any]) -> Iterator[str]:
+    """Give what a method names, in a class, those above it and those below."""
+    for each in {above for below in below_of(driver) for above in below.__mro__}:
+        function = method(each)
+        if inspect.isfunction(function):
+            yield from (name for name, one in inspect.signature(function).parameters.items() if one.kind in NAMED)
+            for found in FROM_KEYWORDS.finditer(inspect.getsource(function)):
+                yield found[1] or found[2]
+
+
+def below_of(driver: type) -> Iterator[type]:
+    """Give a class and all that are made of it."""
+    yield driver
+    below: list[type] = driver.__subclasses__()
+    for each in below:
+        yield from below_of(each)

@@ -1,6 +1,6 @@
 """A provider over any driver of apache-libcloud that can boot a machine by user data.
 
-What differs from driver to driver is in core/libcloud_drivers.py. Here is what is the same: sizes, images and regions are found by
+What differs from driver to driver is in core/libcloud_settings.py. Here is what is the same: sizes, images and regions are found by
 id or by name, machines by listing, and what a driver does not tell (size, time) is left out.
 """
 
@@ -16,12 +16,10 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import moment_ms as text_ms
-from clusterodm.services.autoscaler.providers.adapters.libcloud.argument_names import known_arguments
-from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import LibcloudCalls
+from clusterodm.services.autoscaler.providers.adapters.libcloud.calls import LibcloudCalls, known_arguments
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
 from clusterodm.services.autoscaler.providers.core.cloud_init import user_data
-from clusterodm.services.autoscaler.providers.core.libcloud_drivers import DRIVERS, arguments
-from clusterodm.services.autoscaler.providers.core.libcloud_settings import LibcloudSettings, read
+from clusterodm.services.autoscaler.providers.core.libcloud_settings import DRIVERS, LibcloudSettings, arguments, read
 from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
 from clusterodm.services.autoscaler.providers.ports import Vendor, VendorContext
 
