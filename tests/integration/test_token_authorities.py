@@ -11,8 +11,7 @@ from clusterodm.libs.common.messages.auth import CHECK_TOKEN, CheckToken, TokenC
 from clusterodm.libs.common.tenancy import shown
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.tenants.adapters.http_authority import LIGHTNING_INFO, HttpAuthority
-from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority
-from clusterodm.services.proxy.tenants.adapters.remote import Unanswered
+from clusterodm.services.proxy.tenants.adapters.remote import BusAuthority, Unanswered
 from tests.proxies import MULTIPART, ScriptedNode, multipart, response, running_proxy
 
 pytestmark = pytest.mark.slow

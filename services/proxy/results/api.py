@@ -22,8 +22,7 @@ from clusterodm.services.proxy.exchange.nodeodm_api import BAD_GATEWAY, NO_NODES
 from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.nodes.ports import Upstream
 from clusterodm.services.proxy.results.handlers.download import DOWNLOAD, ResultLocation, Results
-from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
-from clusterodm.services.proxy.results.handlers.relay import Relay, Relayed, RelayRequest
+from clusterodm.services.proxy.results.handlers.relay import Relay, Relayed, RelayRequest, ResultHosts
 
 AGAIN_BYTES: Final = 16 * 1024 * 1024
 """What is copied of a body that had to be waited for, before it is tried without copying again."""

@@ -11,10 +11,12 @@ The timeline tells the user what the cluster did with a task; its lines are also
 waits is kept sparse instead, and when there are very many lines only those that change the task's state are added.
 
 What its client wants of a task (cancel, remove, restart) is done here too: a task and the time in, the next task out, by a step of the table.
+
+When a waiting task should begin its user reads in its console, and again only when that has changed (placement/core/estimates.py).
 """
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -24,6 +26,17 @@ from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, L
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.statemachine import ImpossibleStep, StateTable
 from clusterodm.services.scheduler.task_life.attempts import AttemptResult, ended
+
+SPARSE_MS: Final = 30_000
+"""Between two lines that say only why a task still waits."""
+CHANGED_MS: Final = 2_000
+"""The same, when the autoscaler has something new to say."""
+FIRST_MS: Final = 1_000
+"""From a line after which no reason has been told yet to the first one: until then most have begun."""
+CHATTY_COUNT: Final = 200
+"""From so many lines on, only what matters is added."""
+LINE_LENGTH: Final = 1_000
+"""Longest line; a node's words may be very many."""
 
 
 class TaskStep(StrEnum):
@@ -113,18 +126,6 @@ def running_at_ms(task: Task) -> int | None:
 def with_attempt(task: Task, **changes: Any) -> tuple[Attempt, ...]:
     """Change the last attempt."""
     return (*task.attempts[:-1], msgspec.structs.replace(task.attempts[-1], **changes))
-
-
-SPARSE_MS: Final = 30_000
-"""Between two lines that say only why a task still waits."""
-CHANGED_MS: Final = 2_000
-"""The same, when the autoscaler has something new to say."""
-FIRST_MS: Final = 1_000
-"""From a line after which no reason has been told yet to the first one: until then most have begun."""
-CHATTY_COUNT: Final = 200
-"""From so many lines on, only what matters is added."""
-LINE_LENGTH: Final = 1_000
-"""Longest line; a node's words may be very many."""
 
 
 def with_line(timeline: tuple[Moment, ...], text: str, now_ms: WallMs) -> tuple[Moment, ...]:
@@ -268,3 +269,24 @@ def without_inputs(task: Task, reason: str, now_ms: WallMs) -> Task:
         return task
     line = f"Its inputs are not kept any more: {reason}"
     return msgspec.structs.replace(task, inputs_kept=False, timeline=with_minor_line(task.timeline, line, now_ms))
+
+
+class ExpectedStart(NamedTuple):
+    """When a waiting task should begin: worth telling its user."""
+
+    at_ms: int
+    words: str
+
+
+def with_start(task: Task, start: ExpectedStart | None, now_ms: WallMs) -> Task:
+    """Tell when it should begin, by itself."""
+    if (
+        start is None
+        or task.state is not TaskState.WAITING
+        or not may_repeat(task, now_ms, changed=not task.start_told_ms)
+    ):
+        return task
+    line = start.words[0].upper() + start.words[1:]
+    return msgspec.structs.replace(
+        task, start_told_ms=start.at_ms, timeline=with_minor_line(task.timeline, line, now_ms)
+    )

@@ -39,8 +39,8 @@ from clusterodm.services.scheduler.task_life.attempts import (
     refusal_in,
     refused,
 )
-from clusterodm.services.scheduler.task_life.expected_start import ExpectedStart, with_start
 from clusterodm.services.scheduler.task_life.life import (
+    ExpectedStart,
     TaskStep,
     end_ms,
     may_repeat,
@@ -49,6 +49,7 @@ from clusterodm.services.scheduler.task_life.life import (
     with_attempt,
     with_line,
     with_minor_line,
+    with_start,
 )
 
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"

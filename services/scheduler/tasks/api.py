@@ -40,7 +40,6 @@ from clusterodm.services.scheduler.tasks.handlers.actions import TaskActions
 from clusterodm.services.scheduler.tasks.handlers.machine_steps import MachineSteps
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 from clusterodm.services.scheduler.tasks.handlers.overview import OverviewReader
-from clusterodm.services.scheduler.tasks.handlers.priorities import TaskPriorities
 from clusterodm.services.scheduler.tasks.handlers.reading import TaskReader
 from clusterodm.services.scheduler.tasks.handlers.retention import Archiver, GarbageCollector
 from clusterodm.services.scheduler.tasks.handlers.searching import TaskSearch
@@ -58,7 +57,6 @@ class TasksStory:
 
     submit: TaskSubmission
     actions: TaskActions
-    priorities: TaskPriorities
     reader: TaskReader
     search: TaskSearch
     overview: OverviewReader
@@ -89,8 +87,8 @@ class TasksStory:
             CANCEL_TASK: self.actions.cancel,
             REMOVE_TASK: self.actions.remove,
             RESTART_TASK: self.actions.restart,
-            SET_TASK_PRIORITY: self.priorities.set_priority,
-            MOVE_TASK_UP: self.priorities.move_up,
+            SET_TASK_PRIORITY: self.actions.set_priority,
+            MOVE_TASK_UP: self.actions.move_up,
         }
 
     def loops(self, limiter: TaskLimiter, clean_every_s: float) -> dict[str, Start]:
@@ -124,7 +122,6 @@ async def open_tasks(  # noqa: PLR0913, PLR0917 what the story is made of
     return TasksStory(
         submit=TaskSubmission(records, queue, api, events, reader.summary, listed(settings.gpu_options)),
         actions=TaskActions(records, collector, consoles, api, events, settings),
-        priorities=TaskPriorities(records, events),
         reader=reader,
         search=TaskSearch(records, reader, queue),
         overview=OverviewReader(records, queue),

@@ -35,8 +35,7 @@ from clusterodm.services.proxy.results.core.answers import (
     seen,
     storage_and_path,
 )
-from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
-from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest
+from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, Relayed, RelayRequest, ResultHosts
 
 PROBE_TIMEOUTS: Final = Timeouts(connect_s=5.0, head_s=10.0, silence_s=10.0)
 DOWNLOAD: Final = "download/"

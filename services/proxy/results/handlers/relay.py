@@ -7,6 +7,9 @@ must not look like one, because clients save what they get: it becomes NoResult,
 node dies half-way the body raises NodeFailed, and the client's connection is closed: never a short success.
 
 The pages are public on a node, so its token is not sent along with them: nobody gets at a node's tasks through a page's name.
+
+Results are on nodes and machines, also on those of which the mirror has not heard yet (`ResultHosts`). A node that has just been registered may have completed its first task before this proxy's mirror shows the node. So one that is not in the mirror is
+looked for where it is written, and only what is not there either is gone. While that cannot be said, it is no answer (BusFailed).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,9 +23,12 @@ import msgspec
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed, NotFound
 from clusterodm.libs.common.http_io.origins import Timeouts
+from clusterodm.libs.common.messages.buckets import MACHINES, NODES
 from clusterodm.libs.common.messages.nodes import FIND_UI_NODE, FindUiNode
+from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import MachineId, NodeId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.untrusted import Malformed, decode_json
@@ -32,7 +38,6 @@ from clusterodm.services.proxy.exchange.nodeodm_api import NO_NODES, no_route
 from clusterodm.services.proxy.nodes.ports import NodeReply, NodeRequest, Upstream
 from clusterodm.services.proxy.results.core.answers import ANSWERS_TO, for_node, of_page, of_result, passes
 from clusterodm.services.proxy.results.core.ranges import ByteRange, span_wanted
-from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
 
 RESULT_TIMEOUTS: Final = Timeouts(connect_s=5.0, head_s=30.0, silence_s=60.0)
 PAGE_TIMEOUTS: Final = Timeouts(connect_s=3.0, head_s=10.0, silence_s=30.0)
@@ -73,6 +78,28 @@ class Relayed:
     reply: NodeReply
     to_end: bool = True
     """All that the node sends from here on belongs to it; else it is a part, and ends before."""
+
+
+class ResultHosts:
+    """Finds the nodes and machines that have results."""
+
+    def __init__(self, bus: Bus, cluster: Cluster) -> None:
+        self._bus = bus
+        self._cluster = cluster
+
+    async def node(self, node: NodeId) -> Node | None:
+        """Find a node, registered or retired; None: there is none. Raises BusFailed when that cannot be said."""
+        if found := self._cluster.node(node):
+            return found
+        entry = await (await self._bus.bucket(NODES)).get(node)
+        return entry.value if entry else None
+
+    async def machine(self, machine: MachineId) -> Machine | None:
+        """Find a machine, alive or ended within the last day; None: there is none. Raises BusFailed when that cannot be said."""
+        if found := self._cluster.machine(machine):
+            return found
+        entry = await (await self._bus.bucket(MACHINES)).get(machine)
+        return entry.value if entry else None
 
 
 class Relay:

@@ -3,14 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms
+from clusterodm.services.proxy.settings import ProxySettings
 from clusterodm.services.proxy.tenants.adapters.http_authority import LIGHTNING_URL, HttpAuthority
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, OneToken, followed
-from clusterodm.services.proxy.tenants.adapters.nats import BusAuthority
-from clusterodm.services.proxy.tenants.adapters.remote import Authority, RemoteChecker, RemoteCheckPolicy, remembered
+from clusterodm.services.proxy.tenants.adapters.remote import (
+    Authority,
+    BusAuthority,
+    RemoteChecker,
+    RemoteCheckPolicy,
+    remembered,
+)
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 
 LOCAL: Final = "local"
@@ -21,32 +27,8 @@ LIGHTNING_POLICY: Final = RemoteCheckPolicy(fresh_s=3600.0, grace_s=3600.0, trie
 """The original's."""
 
 
-class TokenSettings(Protocol):
-    """What is set of tokens."""
-
-    @property
-    def expected_token(self) -> str:
-        """The one token; empty: there is none."""
-
-    @property
-    def tokens(self) -> str:
-        """The file of tokens; empty: there is none."""
-
-    @property
-    def cloud_provider(self) -> str:
-        """Who says which tokens are valid."""
-
-    @property
-    def cloud_provider_url(self) -> str:
-        """Where it is asked."""
-
-    @property
-    def token_fresh_s(self) -> float:
-        """How long an answer counts, seconds."""
-
-
 @asynccontextmanager
-async def token_checker(settings: TokenSettings, bus: Bus) -> AsyncIterator[TokenChecker]:
+async def token_checker(settings: ProxySettings, bus: Bus) -> AsyncIterator[TokenChecker]:
     """Open whoever checks tokens. Raises Refused."""
     if settings.cloud_provider != LOCAL:
         async with asked(settings, bus) as remote:
@@ -58,7 +40,7 @@ async def token_checker(settings: TokenSettings, bus: Bus) -> AsyncIterator[Toke
         yield OneToken(settings.expected_token) if settings.expected_token else EverybodyMayCome()
 
 
-def asked(settings: TokenSettings, bus: Bus) -> AbstractAsyncContextManager[RemoteChecker]:
+def asked(settings: ProxySettings, bus: Bus) -> AbstractAsyncContextManager[RemoteChecker]:
     """Open who is asked."""
     policy = RemoteCheckPolicy(fresh_s=settings.token_fresh_s, grace_s=GRACE_S, tries_count=3, pause_s=0.2)
     provider, url = settings.cloud_provider, settings.cloud_provider_url

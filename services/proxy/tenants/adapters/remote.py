@@ -6,6 +6,9 @@
 An answer lasts `fresh_s`: so long a token that was revoked may still count. When nobody answers, one that was valid counts for `grace_s` more, and
 one that is not known is put off with 503: nobody has said that it is wrong. How many answers are remembered, how many questions are under way and how
 many wait is bounded, so that a flood of made-up tokens costs no more than that.
+
+One is on the bus (`BusAuthority`): `clusterodm.auth.check_token` is asked of whoever answers it, an integration. Others are asked over HTTP
+(http_authority.py).
 """
 
 import asyncio
@@ -20,9 +23,12 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import ClusterError, Refused
+from clusterodm.libs.common.messages.auth import CHECK_TOKEN, CheckToken
+from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.loops import background, every
-from clusterodm.libs.common.tenancy import ShownToken, Tenant
+from clusterodm.libs.common.tenancy import ShownToken, Tenant, mistake_in_tenant
 from clusterodm.services.proxy.errors import ServerBusy
+from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO
 
 log = structlog.get_logger()
 
@@ -34,6 +40,7 @@ NO_LONGER_THAN_S: Final = 60.0
 """That a token is not valid is remembered for so long at most: it may have been issued since."""
 LONGEST_TOKEN: Final = 1024
 CANNOT_CHECK: Final = "Tokens cannot be checked at the moment, please try again."
+ASK_S: Final = 3.0
 
 
 class Unanswered(ClusterError):
@@ -215,3 +222,44 @@ async def remembered(authority: Authority, policy: RemoteCheckPolicy, clock: Clo
     checker = RemoteChecker(authority, policy, clock)
     async with background(lambda: every(REFRESH_EVERY_S, checker.refresh, "refresh tokens"), "refresh tokens"):
         yield checker
+
+
+class BusAuthority:
+    """An integration on the bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def validate(self, token: str) -> Tenant | None:
+        """Ask for whom a token speaks."""
+        try:
+            answer = await self._bus.request(CHECK_TOKEN, CheckToken(token=token), timeout_s=ASK_S)
+        except Refused:
+            return None
+        except ClusterError as error:
+            raise Unanswered(error.message) from None
+        if not answer.tenant:
+            return None
+        tenant = Tenant(
+            name=answer.tenant,
+            weight=answer.weight,
+            priority=answer.priority,
+            max_images_count=answer.max_images_count,
+            max_task_bytes=answer.max_task_bytes,
+            tasks_at_once_count=answer.tasks_at_once_count,
+            storage_bytes=answer.storage_bytes,
+            labels=answer.labels,
+        )
+        if mistake := mistake_in_tenant(tenant):
+            raise Unanswered(f"an integration answered {CHECK_TOKEN.name} with nonsense: {mistake}")
+        return tenant
+
+    async def approve(self, token: str, images_count: int) -> None:
+        """Approve: who wants to refuse a task gives its tenant limits."""
+
+    async def finished(self, token: str, info: Mapping[str, Any]) -> None:
+        """Tell nobody: the event `task.finished` says it to everybody."""
+
+    def auth_info(self) -> Mapping[str, Any]:
+        """Say that there is nothing to log in to."""
+        return AUTH_INFO

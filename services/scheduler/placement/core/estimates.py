@@ -25,7 +25,7 @@ from clusterodm.services.scheduler.placement.core.forecast import (
     kind_of,
 )
 from clusterodm.services.scheduler.records.core import place_of
-from clusterodm.services.scheduler.task_life.expected_start import ExpectedStart
+from clusterodm.services.scheduler.task_life.life import ExpectedStart
 
 TOLD_FROM_S: Final = 60.0
 """Who begins sooner is not told when."""

@@ -8,9 +8,11 @@ later, and sends no more at a time than run at that moment. If none is ever QUEU
     it has waited for as long as its upload took       beyond from then on: to send it again costs no more than to wait on has cost
 
 Slots that tasks of others use, or wait for, are no room. Where an autoscaler rents machines for those that wait, there is room until it says no.
+
+Why no node has room for a task now is said in words for its user.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Final
@@ -27,8 +29,7 @@ from clusterodm.services.scheduler.records.core import TaskIndex
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
-from clusterodm.services.scheduler.registry.ranking import Need, need_of, suitable
-from clusterodm.services.scheduler.registry.why_none import why_not
+from clusterodm.services.scheduler.registry.ranking import Need, is_other_kind, large_enough_for, need_of, suitable
 from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWAY
 
 UPLOAD_OWNER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
@@ -150,3 +151,51 @@ class WaitReasons:
         if kind not in known:
             known[kind] = why_not(self._nodes.listed(), kind, self._nodes.admissions.labels_of(kind.owner))
         return known[kind]
+
+
+def why_not(nodes: Sequence[NodeState], need: Need, confined_to: frozenset[str] = frozenset()) -> str:
+    """Say why no node has room for such a task now. `confined_to`: only nodes with these labels are its owner's."""
+    if not nodes:
+        return "no node is registered"
+    if not confined_to:
+        return why_none_of(nodes, need)
+    which = f"with label{'s' if len(confined_to) > 1 else ''} {' and '.join(sorted(confined_to))}"
+    labeled = [node for node in nodes if confined_to <= frozenset(node.record.labels)]
+    if not any(node.online for node in labeled):
+        return f"waits for a node {which} ({'none is online' if labeled else 'there is none'})"
+    return f"waits for a node {which}: {why_none_of(labeled, need)}"
+
+
+def why_none_of(nodes: Sequence[NodeState], need: Need) -> str:
+    """Say why none of these has room."""
+    online = [node for node in nodes if node.online]
+    unlocked = [node for node in online if node.usable]
+    fitting = suitable(unlocked, need)
+    if not online:
+        return "no node is online"
+    if not unlocked:
+        return f"all {len(online)} nodes are locked" if len(online) > 1 else "the only node online is locked"
+    if not fitting:
+        return kept_for_others(unlocked, need) or too_large(unlocked, need)
+    slots_count = sum(node.slots_count for node in fitting)
+    return f"no free slot ({sum(min(node.used_count, node.slots_count) for node in fitting)} of {slots_count} busy)"
+
+
+def kept_for_others(unlocked: Sequence[NodeState], need: Need) -> str:
+    """Say that only nodes would take it that are reserved; empty: that is not the reason."""
+    would_count = sum(1 for _ in large_enough_for(unlocked, need))
+    if would_count == 1:
+        return "the only node that would take it is reserved for others"
+    return f"all {would_count} nodes that would take it are reserved for others" if would_count else ""
+
+
+def too_large(nodes: Sequence[NodeState], need: Need) -> str:
+    """Say that the task has too many images for all, or what else none of them has."""
+    if need.gpu and not any(node.record.has_gpu for node in nodes):
+        return "no node has a graphics card, which its options ask for"
+    if need.interruptions_count and all(is_other_kind(node, need) for node in nodes):
+        return "its machine was taken away, and it waits for one that stays"
+    if any(node.fits(need.images_count) for node in nodes):
+        return "each node that is large enough has refused it"
+    largest = max(node.limit_count or 0 for node in nodes)
+    return f"no node takes {need.images_count} images (largest limit {largest})"

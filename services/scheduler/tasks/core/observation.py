@@ -2,6 +2,8 @@
 
 While a task runs, only the node has all of its lines (clusterodm.libs.common.console), and the record their tail and number;
 once it has ended, all of them are kept packed.
+
+A node may be there and not say how a task stands: `UnheardTasks` says when that has lasted too long.
 """
 
 import zlib
@@ -10,9 +12,10 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.clocks import Instant, WallMs
 from clusterodm.libs.common.model.figures import percent, whole_ms
-from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
+from clusterodm.libs.common.model.tasks import Attempt, LastKnown, StatusCode
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
@@ -22,6 +25,15 @@ SHORT_LENGTH: Final = 800
 """Lines, and letters of them, that are written while a task runs: for when its node does not answer."""
 LINE_LENGTH: Final = 500
 """Longest line that is kept whole: 200 of these fit a record of 1 MiB even when every sign needs six bytes."""
+
+OBSERVE_S: Final = 10.0
+"""At least so long between two writes of what is seen of a task."""
+PROCESSING_STEP_MS: Final = 5_000
+"""A task that runs gets older all the time; its record follows in steps of this."""
+LEAST_COUNT: Final = 3
+"""So many looks in vain at least."""
+LONGEST_S: Final = 30.0
+"""Between two looks no more counts: the rest is a time in which we did not look."""
 
 
 def grown(known: LastKnown | None, new_lines: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
@@ -85,12 +97,6 @@ def unpacked(content: bytes) -> KeptConsole:
     return KeptConsole(lines, said[0] if said and isinstance(said[0], int) else 0)
 
 
-OBSERVE_S: Final = 10.0
-"""At least so long between two writes of what is seen of a task."""
-PROCESSING_STEP_MS: Final = 5_000
-"""A task that runs gets older all the time; its record follows in steps of this."""
-
-
 @dataclass(frozen=True)
 class PollInterval:
     """How often tasks are looked at."""
@@ -143,3 +149,41 @@ def is_due(written: LastKnown | None, after: LastKnown, since_s: float) -> bool:
     if written is None or written.code is not after.code or after.console_count < written.console_count:
         return True
     return since_s >= OBSERVE_S and has_changed(written, after)
+
+
+@dataclass
+class _Unheard:
+    """Looks in vain at one run."""
+
+    run: tuple[int, int | None]
+    last_at: Instant
+    count: int = 1
+    lasted_s: float = 0.0
+
+
+class UnheardTasks:
+    """Looks in vain, one after another, at tasks that run."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._unheard: dict[TaskId, _Unheard] = {}
+
+    def __contains__(self, task: TaskId) -> bool:
+        """Whether the last look at it was in vain."""
+        return task in self._unheard
+
+    def missed(self, task: TaskId, attempt: Attempt, now: Instant) -> bool:
+        """Note a look in vain; whether there have been so many of this run, for so long, that it is to be given up."""
+        run = (attempt.number, attempt.running_at_ms)
+        unheard = self._unheard.get(task)
+        if unheard is None or unheard.run != run:
+            self._unheard[task] = _Unheard(run, now)
+            return False
+        unheard.count += 1
+        unheard.lasted_s += min(now - unheard.last_at, LONGEST_S)
+        unheard.last_at = now
+        return unheard.count >= LEAST_COUNT and unheard.lasted_s > self._grace_s
+
+    def forget(self, task: TaskId) -> None:
+        """Begin anew: its node has spoken of it, or cannot be asked, or the task runs no more."""
+        self._unheard.pop(task, None)

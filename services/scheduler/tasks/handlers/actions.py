@@ -1,4 +1,4 @@
-"""What clients want of a task: cancel, remove, restart.
+"""What clients want of a task (cancel, remove, restart), and operators of its place in the queue.
 
 The task's lock is held from the first look to the last write, so a poll, a report and an action never interleave. The node is told
 within a short time limit; when it cannot be, the decision stands all the same and its cleanup is written beside it.
@@ -14,9 +14,12 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.tasks import (
+    TASK_MOVED_UP,
+    TASK_PRIORITIZED,
     TASK_REMOVED,
     TASK_RESTARTED,
     RestartTask,
+    SetTaskPriority,
     TaskRecord,
     TaskRef,
 )
@@ -32,6 +35,7 @@ from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, liste
 from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over
 from clusterodm.services.scheduler.task_life.transitions import with_console
 from clusterodm.services.scheduler.tasks.core.masking import shown_record
+from clusterodm.services.scheduler.tasks.core.priorities import first_of_its_kind, moved_up, prioritized
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollector
 
@@ -47,7 +51,7 @@ CANNOT_RESTART: Final = "Task cannot be restarted"
 
 
 class TaskActions:
-    """Cancels, removes, restarts."""
+    """Cancels, removes, restarts, prioritizes and moves up."""
 
     def __init__(  # noqa: PLR0913, PLR0917 its collaborators
         self,
@@ -242,3 +246,31 @@ class TaskActions:
         """Whether an earlier restart came through although its answer did not."""
         observation = await self._api.observe(node.record, attempt.node_task_id, None, self._timeout_s)
         return observation is not None and observation.code in {StatusCode.QUEUED, StatusCode.RUNNING}
+
+    # --- the place in the queue ------------------------------------------------------------------------------------
+
+    async def set_priority(self, request: SetTaskPriority) -> TaskRecord:
+        """Give a task a priority. Raises NotFound, Refused."""
+        async with self._tasks.holding(request.task):
+            before = await self._tasks.find(request.task)
+            now_ms = self._clock.wall_ms()
+            record = await self._tasks.write(request.task, lambda task: prioritized(task, request.priority, now_ms))
+        if record.task.priority != before.task.priority:
+            self._signals.capacity_freed.set()
+            reason = f"from {before.task.priority:+} to {record.task.priority:+}"
+            await self._events.publish_task(TASK_PRIORITIZED, record.task, reason=reason)
+        return record
+
+    async def move_up(self, request: TaskRef) -> TaskRecord:
+        """Put a task in front of its owner's others. Raises NotFound, Refused."""
+        async with self._tasks.holding(request.task):
+            before = await self._tasks.find(request.task, request.owner)
+            record = await self._tasks.write(request.task, self._moved_up)
+        if record.task.queued_at_ms != before.task.queued_at_ms:
+            self._signals.capacity_freed.set()
+            await self._events.publish_task(TASK_MOVED_UP, record.task)
+        return record
+
+    def _moved_up(self, task: Task) -> Task:
+        in_order = (self._index.tasks[each] for each in self._index.by_place)
+        return moved_up(task, first_of_its_kind(task, in_order), self._clock.wall_ms())

@@ -14,8 +14,7 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Standing
-from clusterodm.services.proxy.recovery.core import HOLDER_START_S, SETTLE_S
-from clusterodm.services.proxy.recovery.handlers.comparing import RecordComparison
+from clusterodm.services.proxy.recovery.handlers.comparing import HOLDER_START_S, SETTLE_S, RecordComparison
 from clusterodm.services.proxy.spool.core.history import History, Holding
 from clusterodm.services.proxy.spool.core.upload import Draft, holding
 from tests.fake_scheduler import task

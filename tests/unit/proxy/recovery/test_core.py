@@ -6,7 +6,7 @@ from clusterodm.libs.common.messages.tasks import KnownAttempt, KnownEnd
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.cluster.ports import Standing
-from clusterodm.services.proxy.recovery.core import HOLDER_START_S, SETTLE_S, of_held, standing
+from clusterodm.services.proxy.recovery.handlers.comparing import HOLDER_START_S, SETTLE_S, of_held, standing
 from clusterodm.services.proxy.spool.core.history import History, Holding
 from tests.fake_scheduler import task
 

@@ -10,12 +10,11 @@ from clusterodm.libs.common.messages.tasks import REMOVE_TASK, TaskRef
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.actions.handlers import ClientActions
+from clusterodm.services.proxy.actions.api import ClientActions
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret
 from clusterodm.services.proxy.peers.handlers import PeerHolders
-from clusterodm.services.proxy.recovery.core import SETTLE_S
-from clusterodm.services.proxy.recovery.handlers.comparing import RecordComparison
+from clusterodm.services.proxy.recovery.handlers.comparing import SETTLE_S, RecordComparison
 from clusterodm.services.proxy.recovery.handlers.recovery import Recovery
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft

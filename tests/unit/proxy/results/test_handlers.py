@@ -20,8 +20,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.results.core.answers import RUNS_NOTHING, TYPE_COUNTS
 from clusterodm.services.proxy.results.handlers.download import ResultLocation, Results
-from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
-from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
+from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest, ResultHosts
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
 
 TASK = TaskId("t")

@@ -27,8 +27,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import ClusterMirror, mirrored
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.results.handlers.download import Results
-from clusterodm.services.proxy.results.handlers.hosts import ResultHosts
-from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest
+from clusterodm.services.proxy.results.handlers.relay import NoResult, Relay, RelayRequest, ResultHosts
 from tests.proxy_ports import FakeReply, FakeUpstream
 from tests.waiting import until
 

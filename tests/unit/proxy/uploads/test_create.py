@@ -28,7 +28,7 @@ from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, 
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, ShownToken, Tenant
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.actions.handlers import ClientActions
+from clusterodm.services.proxy.actions.api import ClientActions
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.spool.core.upload import Manifest, SpooledUpload

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.model.values import NodeId, Owner
+from clusterodm.services.scheduler.placement.core.waiting import why_not
 from clusterodm.services.scheduler.registry.admissions import ANYBODY, NodeAdmission
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import Need, best, place
-from clusterodm.services.scheduler.registry.why_none import why_not
 from tests.scheduling import GIGABYTE, node_state
 
 

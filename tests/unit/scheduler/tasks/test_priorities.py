@@ -97,11 +97,11 @@ def test_moved_up_it_passes_its_owners_others(queue: list[Task], order: str):
 
 async def prioritizes(play: Play, name: str, priority: int) -> Task:
     asked = SetTaskPriority(task=task_id(name), priority=priority)
-    return (await play.scheduler.tasks.priorities.set_priority(asked)).task
+    return (await play.scheduler.tasks.actions.set_priority(asked)).task
 
 
 async def moves_up(play: Play, name: str) -> Task:
-    return (await play.scheduler.tasks.priorities.move_up(TaskRef(task=task_id(name)))).task
+    return (await play.scheduler.tasks.actions.move_up(TaskRef(task=task_id(name)))).task
 
 
 async def queue_of(play: Play, **asked: Any) -> list[str]:
