@@ -16,9 +16,10 @@ somebody else, `POST /sim/leave` takes one away behind everybody's back.
 
 import asyncio
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -59,20 +60,33 @@ class Call:
     fault: str = ""
 
 
-class Kind(Protocol):
-    """What differs from cloud to cloud."""
+class Kind(ABC):
+    """What differs from cloud to cloud; most take a bearer token."""
 
+    servers: ClassVar[str] = ""
+    """Where the machines are."""
+
+    def __init__(self, machines: Machines, token: str) -> None:
+        self._machines = machines
+        self._token = token
+
+    @abstractmethod
     def routes(self) -> Sequence[Route]:
         """Give the API's routes."""
 
+    @abstractmethod
+    def complain(self, how: str) -> Response:
+        """Word a failure that was asked for."""
+
     def verb(self, method: str, path: str) -> str:
         """Say which call this is: create, list, get, delete, ..."""
+        if not path.startswith(self.servers):
+            return path.rpartition("/")[2]
+        return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == self.servers else "get")
 
     def allowed(self, request: Request) -> bool:
         """Whether the key is right."""
-
-    def complain(self, how: str) -> Response:
-        """Word a failure."""
+        return request.headers.get("authorization") == f"Bearer {self._token}"
 
 
 @dataclass
@@ -177,7 +191,10 @@ class Gate:
             case "late":
                 await self._cloud.kind.complain("error")(scope, receive, send)
             case _:
-                await self._cloud.kind.complain(how)(scope, receive, send)
+                complaint = self._cloud.kind.complain(how)
+                if how == "rate":
+                    complaint.headers.update(RETRY_AT_ONCE)
+                await complaint(scope, receive, send)
 
 
 async def swallow(_message: Message) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
+from clusterodm.libs.machinesim.cloud_api import Kind, numbers, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 from clusterodm.libs.machinesim.cloud_api_snapshots import OFF, SnapshotBook, Taken
 
@@ -33,12 +33,13 @@ FAULTS: Final = {
 }
 
 
-class DigitalOcean:
+class DigitalOcean(Kind):
     """The API."""
 
+    servers = "/v2/droplets"
+
     def __init__(self, machines: Machines, token: str) -> None:
-        self._machines = machines
-        self._token = token
+        super().__init__(machines, token)
         self._number = numbers(410000)
         self.snapshots = SnapshotBook(machines=machines)
         self.keys: dict[str, dict[str, Any]] = {}
@@ -68,18 +69,11 @@ class DigitalOcean:
         """See cloud_api.Kind."""
         if path.startswith(("/v2/actions", "/v2/snapshots")) or path.endswith("/actions"):
             return "delete-snapshot" if method == "DELETE" else "act" if method == "POST" else "look"
-        if not path.startswith("/v2/droplets"):
-            return path.rpartition("/")[2]
-        return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v2/droplets" else "get")
-
-    def allowed(self, request: Request) -> bool:
-        """See cloud_api.Kind."""
-        return request.headers.get("authorization") == f"Bearer {self._token}"
+        return super().verb(method, path)
 
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
-        status, code, message = FAULTS[how]
-        return refused(status, code, message)
+        return refused(*FAULTS[how])
 
     async def _account(self, _request: Request) -> Response:
         return JSONResponse({"account": {"droplet_limit": 25, "status": "active", "email": "odm@example.org"}})
@@ -231,5 +225,4 @@ def missing() -> Response:
 
 def refused(status: int, code: str, message: str) -> Response:
     """Answer with an error."""
-    headers = RETRY_AT_ONCE if status == 429 else None  # noqa: PLR2004
-    return JSONResponse({"id": code, "message": message, "request_id": "4d9d8375"}, status, headers)
+    return JSONResponse({"id": code, "message": message, "request_id": "4d9d8375"}, status)

@@ -13,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.boot_output import container_lines
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
-from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import Kind
+from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines, container_lines
 
 PULLABLE: Final = "opendronemap/nodeodm"
 MULTIPLEXED: Final = "application/vnd.docker.multiplexed-stream"
@@ -29,12 +28,11 @@ FAULTS: Final = {
 }
 
 
-class Docker:
+class Docker(Kind):
     """The API."""
 
     def __init__(self, machines: Machines, token: str = "") -> None:
-        self._machines = machines
-        self._token = token
+        super().__init__(machines, token)
         self.images: set[str] = set()
 
     def routes(self) -> Sequence[Route]:
@@ -68,8 +66,7 @@ class Docker:
 
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
-        status, message = FAULTS[how]
-        return JSONResponse({"message": message}, status, RETRY_AT_ONCE if how == "rate" else None)
+        return refused(*FAULTS[how])
 
     async def _version(self, _request: Request) -> Response:
         return JSONResponse({"Version": "28.0.0", "ApiVersion": "1.48"})

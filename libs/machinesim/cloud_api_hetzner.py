@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, numbers, paged
+from clusterodm.libs.machinesim.cloud_api import Kind, numbers, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 from clusterodm.libs.machinesim.cloud_api_snapshots import OFF, SnapshotBook, Taken
 
@@ -41,12 +41,13 @@ FAULTS: Final = {
 }
 
 
-class Hetzner:
+class Hetzner(Kind):
     """The API."""
 
+    servers = "/v1/servers"
+
     def __init__(self, machines: Machines, token: str) -> None:
-        self._machines = machines
-        self._token = token
+        super().__init__(machines, token)
         self._number = numbers(52000)
         self.snapshots = SnapshotBook(machines=machines)
         self.keys: dict[str, dict[str, Any]] = {}
@@ -79,13 +80,7 @@ class Hetzner:
             return "delete-snapshot" if method == "DELETE" else "look"
         if "/actions/" in path:
             return "act" if method == "POST" else "look"
-        if not path.startswith("/v1/servers"):
-            return path.rpartition("/")[2]
-        return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v1/servers" else "get")
-
-    def allowed(self, request: Request) -> bool:
-        """See cloud_api.Kind."""
-        return request.headers.get("authorization") == f"Bearer {self._token}"
+        return super().verb(method, path)
 
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
@@ -273,5 +268,4 @@ def missing() -> Response:
 
 def refused(status: int, code: str, message: str) -> Response:
     """Answer with an error."""
-    headers = RETRY_AT_ONCE if status == 429 else None  # noqa: PLR2004
-    return JSONResponse({"error": {"code": code, "message": message, "details": {}}}, status, headers)
+    return JSONResponse({"error": {"code": code, "message": message, "details": {}}}, status)

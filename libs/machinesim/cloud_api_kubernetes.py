@@ -1,6 +1,6 @@
 """A Kubernetes API server, as far as Pods and their Secrets go (https://kubernetes.io/docs/reference/kubernetes-api/).
 
-Every object is held to the published schemas, every refusal is a `Status`. A Pod is Pending until a node takes it (kubernetes_nodes.py) and its
+Every object is held to the published schemas, every refusal is a `Status`. A Pod is Pending until a node takes it (kubernetes_cluster.py) and its
 Secret is there, an image with `missing` in its name cannot be pulled, lists come in pages whose rest may expire (410), and what belongs to a
 Pod goes with it. `end` ends a Pod as a cluster does: out of memory, evicted, past its deadline, on a spot node that is taken away.
 """
@@ -15,11 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.boot_output import container_lines
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
-from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
-from clusterodm.libs.machinesim.kubernetes_nodes import taken_by, usual
-from clusterodm.libs.machinesim.kubernetes_rules import mistakes, not_admitted
+from clusterodm.libs.machinesim.cloud_api import Kind
+from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines, container_lines
+from clusterodm.libs.machinesim.kubernetes_cluster import mistakes, not_admitted, taken_by, usual
 
 NAMESPACE: Final = "odm"
 NO_IMAGE: Final = "missing"
@@ -68,12 +66,11 @@ ENDS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-class Kubernetes:
+class Kubernetes(Kind):
     """The API, with one namespace."""
 
     def __init__(self, machines: Machines, token: str) -> None:
-        self._machines = machines
-        self._token = token
+        super().__init__(machines, token)
         self.workers = usual()
         self.secrets: dict[str, dict[str, Any]] = {}
         self.refused: list[str] = []
@@ -103,10 +100,6 @@ class Kubernetes:
         if path.endswith("/log"):
             return "log"
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path.endswith("/pods") else "get")
-
-    def allowed(self, request: Request) -> bool:
-        """See cloud_api.Kind."""
-        return request.headers.get("authorization") == f"Bearer {self._token}"
 
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
@@ -337,4 +330,4 @@ def refused(status: int, message: str) -> Response:
         "reason": REASONS[status],
         "code": status,
     }
-    return JSONResponse(body, status, RETRY_AT_ONCE if status == 429 else None)  # noqa: PLR2004
+    return JSONResponse(body, status)

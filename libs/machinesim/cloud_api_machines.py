@@ -4,6 +4,8 @@ A machine's state follows from the time that has passed: nothing ticks. `boot_s`
 `delete_s` after it was deleted it is gone. Its node is a simulated NodeODM on an address of its own in 127.0.0.0/8, port
 3000, started when the machine is switched on, with the flags that its user data or command line gives to NodeODM; with
 `--s3_*` it puts its results into that bucket.
+
+What a machine says while it boots is sent to where its user data says, as the script in it would send it; of a container it is its log.
 """
 
 import contextlib
@@ -13,7 +15,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,13 +26,27 @@ from typing import Any, Final
 
 import msgspec
 
-from clusterodm.libs.machinesim.boot_output import tell
 from clusterodm.libs.machinesim.node_flags import WrongFlag, container_of, node_of, settings_of, write_private
 
 NODE_PORT: Final = 3000
 TRIES_COUNT: Final = 50
 END_S: Final = 10.0
 DOCKER_RUN: Final = ("docker", "run")
+LINES: Final = (
+    "Cloud-init v. 25.1 running 'modules:final'",
+    "Docker is there already",
+    "latest: Pulling from opendronemap/nodeodm",
+    "Status: Downloaded newer image for opendronemap/nodeodm:latest",
+    "ended with code 0",
+)
+CONTAINER_LINES: Final = (
+    "info: Authentication using token",
+    "info: Initialized 0 tasks",
+    "info: Server has started on port 3000",
+)
+"""What a container of NodeODM writes until it answers."""
+OUTPUT_URL: Final = "/output-url"
+ANSWER_S: Final = 5.0
 
 
 @dataclass(kw_only=True)
@@ -209,3 +227,25 @@ def is_free(address: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def container_lines(*, running: bool) -> tuple[str, ...]:
+    """Give what a container has written: the last line when its node answers."""
+    return CONTAINER_LINES if running else CONTAINER_LINES[:-1]
+
+
+def tell(files: Mapping[str, str], boot_s: float) -> None:
+    """Say something more five times while it boots, if there is anybody to be told. `files`: path to content."""
+    url = next((content for path, content in files.items() if path.endswith(OUTPUT_URL)), "")
+    if url:
+        threading.Thread(target=told, args=(url, boot_s), daemon=True).start()
+
+
+def told(url: str, boot_s: float) -> None:
+    """Send all lines so far, again and again."""
+    for count in range(1, len(LINES) + 1):
+        text = "".join(f"{line}\n" for line in LINES[:count])
+        request = urllib.request.Request(f"{url}&from_line=0", text.encode(), method="POST")  # noqa: S310 - as the user data says
+        with contextlib.suppress(OSError):  # the next time it says all of it again
+            urllib.request.urlopen(request, timeout=ANSWER_S).close()  # noqa: S310
+        time.sleep(boot_s / len(LINES))

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
-from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import Kind
+from clusterodm.libs.machinesim.cloud_api_machines import Machine
 
 FLAVORS: Final = (("8f4b7ae1-3a6a-4f5a-9a1b-0c6d6f0f2a11", "b3-8"), ("0d9f2f1c-7c5b-4a55-8a55-7a9f11b5c2d3", "b3-32"))
 IMAGES: Final = (("1f7a1b2c-aaaa-4f5a-9a1b-0c6d6f0f2a11", "Ubuntu 24.04"),)
@@ -34,12 +34,8 @@ NETWORK: Final = "Ext-Net"
 REGION: Final = "RegionOne"
 
 
-class OpenStack:
+class OpenStack(Kind):
     """The three services."""
-
-    def __init__(self, machines: Machines, token: str) -> None:
-        self._machines = machines
-        self._token = token
 
     def routes(self) -> Sequence[Route]:
         """See cloud_api.Kind."""
@@ -170,5 +166,4 @@ def entry(kind: str, name: str, url: str) -> dict[str, Any]:
 
 def refused(status: int, code: str, sentence: str) -> Response:
     """Word a refusal as Nova does: by the code's own key."""
-    headers = RETRY_AT_ONCE if status == 429 else None  # noqa: PLR2004
-    return JSONResponse({code: {"message": sentence, "code": status}}, status, headers)
+    return JSONResponse({code: {"message": sentence, "code": status}}, status)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE, paged
+from clusterodm.libs.machinesim.cloud_api import Kind, paged
 from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
 
 ZONES: Final = ("fr-par-1", "fr-par-2", "nl-ams-1")
@@ -36,12 +36,11 @@ FAULTS: Final[dict[str, tuple[int, dict[str, Any]]]] = {
 }
 
 
-class Scaleway:
+class Scaleway(Kind):
     """The API."""
 
     def __init__(self, machines: Machines, token: str) -> None:
-        self._machines = machines
-        self._token = token
+        super().__init__(machines, token)
         self.disks: list[dict[str, Any]] = []
 
     def routes(self) -> Sequence[Route]:
@@ -81,7 +80,7 @@ class Scaleway:
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
         status, body = FAULTS[how]
-        return JSONResponse(body, status, RETRY_AT_ONCE if how == "rate" else None)
+        return JSONResponse(body, status)
 
     async def _images(self, request: Request) -> Response:
         name = request.query_params.get("name")

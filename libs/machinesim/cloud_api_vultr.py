@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.machinesim.cloud_api import RETRY_AT_ONCE
-from clusterodm.libs.machinesim.cloud_api_machines import Machine, Machines
+from clusterodm.libs.machinesim.cloud_api import Kind
+from clusterodm.libs.machinesim.cloud_api_machines import Machine
 
 PLANS: Final = ("vc2-4c-8gb", "vhf-8c-32gb")
 REGIONS: Final = ("ewr", "fra")
@@ -30,12 +30,10 @@ FAULTS: Final = {
 }
 
 
-class Vultr:
+class Vultr(Kind):
     """The API."""
 
-    def __init__(self, machines: Machines, token: str) -> None:
-        self._machines = machines
-        self._token = token
+    servers = "/v2/instances"
 
     def routes(self) -> Sequence[Route]:
         """See cloud_api.Kind."""
@@ -50,16 +48,6 @@ class Vultr:
             Route("/v2/regions", self._regions),
             Route("/v2/os", self._images),
         ]
-
-    def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
-        if not path.startswith("/v2/instances"):
-            return path.rpartition("/")[2]
-        return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path == "/v2/instances" else "get")
-
-    def allowed(self, request: Request) -> bool:
-        """See cloud_api.Kind."""
-        return request.headers.get("authorization") == f"Bearer {self._token}"
 
     def complain(self, how: str) -> Response:
         """See cloud_api.Kind."""
@@ -167,5 +155,4 @@ def nothing(key: str) -> Any:
 
 def refused(status: int, sentence: str) -> Response:
     """Word a refusal."""
-    headers = RETRY_AT_ONCE if status == 429 else None  # noqa: PLR2004
-    return JSONResponse({"error": sentence, "status": status}, status, headers)
+    return JSONResponse({"error": sentence, "status": status}, status)

@@ -9,8 +9,7 @@ is wrong.
     tasks     console     options  records  pure: time is an argument
     store     results     forms             files on disk, streamed
     node      events                        one node: the pure parts wired to the files, the events, the clock
-    app       wire        gate     drops    HTTP: routes, shapes, what happens to every request, what goes wrong
-    control                                 further routes: /sim/... for tests
+    app       wire        gate              HTTP: routes (/sim/... for tests), shapes, what happens to every request
     outside                                 webhooks and zip downloads: what a node asks of the world
     settings  main                          flags, wiring
     testing                                 `NodeSimProcess`: a node as a real process, for other tests

@@ -2,6 +2,8 @@
 
 A failure is 200 with `{"error": ...}`, a wrong token too. Everything unknown,
 and every known path with another method, is Express's 404 page.
+
+By `/sim/...` a test steers the node while it runs: it needs the token, and passes the gate of a frozen node.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,14 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from clusterodm.libs.nodesim import forms
-from clusterodm.libs.nodesim.control import Control
-from clusterodm.libs.nodesim.drops import Drops
-from clusterodm.libs.nodesim.gate import Dropped, Gate
-from clusterodm.libs.nodesim.node import Node
+from clusterodm.libs.nodesim import forms, options, settings
+from clusterodm.libs.nodesim.gate import Dropped, Drops, Gate
+from clusterodm.libs.nodesim.node import Node, Refused
 from clusterodm.libs.nodesim.store import Received
 from clusterodm.libs.nodesim.tasks import TaskError
-from clusterodm.libs.nodesim.wire import EXCEPTION_HANDLERS, Handler, answer, fields, guarded
+from clusterodm.libs.nodesim.wire import EXCEPTION_HANDLERS, Handler, answer, body, fields, guarded
 
 CHUNK_BYTES: Final = 1024 * 1024
 STATIC: Final = Path(__file__).with_name("static")
@@ -247,3 +247,35 @@ async def page(request: Request) -> Response:
     """Send the file that belongs to the path."""
     name, media_type = PAGES[request.url.path]
     return FileResponse(STATIC / name, media_type=media_type, headers={"cache-control": "public, max-age=0"})
+
+
+class Control:
+    """The endpoints that no NodeODM has."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/sim/settings", guarded(self._node, self.show)),
+            Route("/sim/settings", guarded(self._node, self.change), methods=["POST"]),
+            Route("/sim/forget", guarded(self._node, self.forget), methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
+        """GET /sim/settings: what can be changed, as it is."""
+        return answer(settings.live(self._node.settings))
+
+    async def change(self, request: Request) -> Response:
+        """POST /sim/settings: change some, answer with all."""
+        changes = options.parse_json((await body(request)).decode())
+        if not isinstance(changes, dict):
+            raise Refused("Not a JSON object")
+        self._node.apply(settings.changed(self._node.settings, changes))
+        return await self.show(request)
+
+    async def forget(self, request: Request) -> Response:  # noqa: ARG002 - every handler takes the request
+        """POST /sim/forget: lose all tasks and data."""
+        self._node.forget()
+        return answer({"success": True})

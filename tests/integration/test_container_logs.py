@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from clusterodm.libs.machinesim.boot_output import CONTAINER_LINES
+from clusterodm.libs.machinesim.cloud_api_machines import CONTAINER_LINES
 from clusterodm.libs.machinesim.cloud_api_testing import serving
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.orders import ProviderMachine, Size

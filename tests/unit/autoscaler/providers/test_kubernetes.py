@@ -17,7 +17,7 @@ import clusterodm.providers
 import clusterodm.providers.http
 from clusterodm.libs.common.errors import Refused, Trouble
 from clusterodm.libs.common.secret import Secret
-from clusterodm.libs.machinesim.kubernetes_rules import mistakes
+from clusterodm.libs.machinesim.kubernetes_cluster import mistakes
 from clusterodm.services.autoscaler.config.core.configuration import described
 from clusterodm.services.autoscaler.config.core.file import parse, read
 from clusterodm.services.autoscaler.config.core.reader import Outside
