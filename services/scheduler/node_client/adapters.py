@@ -143,28 +143,11 @@ class LeaderGuardedNodes:
     def __init__(self, api: NodeApi, leadership: Leadership) -> None:
         self._api = api
         self._leadership = leadership
-
-    async def info(self, node: Node, timeout_s: float) -> NodeInfo:
-        """Ask how it is."""
-        return await self._api.info(node, timeout_s)
-
-    async def infos(self, nodes: Iterable[Node], heard: HeardInfo, timeout_s: float) -> None:
-        """Ask each how it is."""
-        await self._api.infos(nodes, heard, timeout_s)
-
-    async def options(self, node: Node, timeout_s: float) -> tuple[NodeOption, ...]:
-        """Ask which options it knows."""
-        return await self._api.options(node, timeout_s)
-
-    async def observe(
-        self, node: Node, task: NodeTaskId, from_line: int | None, timeout_s: float
-    ) -> ObservedTask | None:
-        """Ask how a task is."""
-        return await self._api.observe(node, task, from_line, timeout_s)
-
-    async def output(self, node: Node, task: NodeTaskId, from_line: int, timeout_s: float) -> tuple[str, ...] | None:
-        """Ask what a task has written."""
-        return await self._api.output(node, task, from_line, timeout_s)
+        self.info = api.info
+        self.infos = api.infos
+        self.options = api.options
+        self.observe = api.observe
+        self.output = api.output
 
     async def cancel(self, node: Node, task: NodeTaskId, timeout_s: float) -> bool:
         """Cancel it."""
