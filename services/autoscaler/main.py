@@ -28,7 +28,7 @@ from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.autoscaler.assembly import assembled
 from clusterodm.services.autoscaler.commands.handlers import NotConfigured
-from clusterodm.services.autoscaler.config.adapters import AsrFile
+from clusterodm.services.autoscaler.config.adapters import read_file
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, fleeting
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
 async def serve(settings: AutoscalerSettings) -> None:
     """Wire the autoscaler and serve until cancelled."""
     with refusing():
-        configuration = await AsrFile(settings.asr, VendorKinds()).read()
+        configuration = await read_file(settings.asr, VendorKinds())
     directory = IdentityFile(settings.data_dir)
     async with reachable(settings, leads=configuration is not None) as (bus, health), AsyncExitStack() as stack:
         if configuration is None:

@@ -16,16 +16,9 @@ SECRET_BYTES: Final = 64 * 1024
 """More than any key or certificate takes."""
 
 
-class AsrFile:
-    """A configuration file; an empty path means that there is none."""
-
-    def __init__(self, path: str, kinds: Mapping[str, SettingsReader]) -> None:
-        self._path = path
-        self._kinds = kinds
-
-    async def read(self) -> Configuration | None:
-        """Read and check the file; None when there is none. Raises Refused with a line per mistake."""
-        return await asyncio.to_thread(check_file, self._path, os.environ, self._kinds) if self._path else None
+async def read_file(path: str, kinds: Mapping[str, SettingsReader]) -> Configuration | None:
+    """Read and check a file; None where the path is empty: there is none. Raises Refused with a line per mistake."""
+    return await asyncio.to_thread(check_file, path, os.environ, kinds) if path else None
 
 
 def check_file(path: str, environment: Mapping[str, str], kinds: Mapping[str, SettingsReader]) -> Configuration:

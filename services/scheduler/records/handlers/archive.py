@@ -19,10 +19,10 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Ended, LastKnown, Task, TaskState
-from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.process.moments import wait_for_event
-from clusterodm.services.scheduler.records.core import Key, TaskIndex
+from clusterodm.services.scheduler.records.core import TaskIndex
 from clusterodm.services.scheduler.records.ports import EndedIndex, EndedRow, row_of
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
@@ -49,18 +49,14 @@ class Archive:
         learn: Callable[[Task], None],
     ) -> None:
         self._ended = ended
-        self._index = index
+        self.table = index
+        """What lists ask, and searches."""
         self._tasks = tasks
         self._nodes = nodes
         self._learn_from = learn
         self._loaded = asyncio.Event()
         self._written: set[TaskId] = set()
         """Put or deleted while the index is being loaded: what the load says of them may be old."""
-
-    @property
-    def table(self) -> EndedIndex:
-        """The index, for lists that are searched."""
-        return self._index
 
     @property
     def is_loaded(self) -> bool:
@@ -74,10 +70,6 @@ class Archive:
         entry = await self._ended.get(task)
         return entry.value if entry else None
 
-    def is_anothers(self, task: TaskId, owner: Owner) -> bool:
-        """Whether it is known, without reading its record, that a task is another's."""
-        return self._index.is_anothers(task, owner)
-
     async def read_nothing(self) -> None:
         """Take as long as for a task that is not here. Raises BusFailed."""
         await self._ended.get(NO_TASK)
@@ -89,20 +81,20 @@ class Archive:
 
     def take_in(self, task: Task) -> None:
         """Take a task into the index: it has left the active ones."""
-        self._index.add([self._row(task)])
+        self.table.add([self._row(task)])
 
     async def drop(self, task: TaskId) -> None:
         """Delete a task's record, if there may be one. Raises BusFailed."""
         self._note(task)
-        if not self.is_loaded or self._index.key_of(task) is not None:
+        if not self.is_loaded or self.table.key_of(task) is not None:
             await self._ended.delete(task)
-            self._index.drop(task)
+            self.table.drop(task)
 
     async def drop_surely(self, task: TaskId) -> None:
         """Delete a record that the index may not know. Raises BusFailed."""
         self._note(task)
         await self._ended.delete(task)
-        self._index.drop(task)
+        self.table.drop(task)
 
     def _note(self, task: TaskId) -> None:
         if not self.is_loaded:
@@ -122,13 +114,13 @@ class Archive:
                 self._learn(tasks)
         self._loaded.set()
         self._written.clear()
-        log.info("ended_tasks.read", tasks=len(self._index), stale=len(stale))
+        log.info("ended_tasks.read", tasks=len(self.table), stale=len(stale))
         return stale
 
     def _learn(self, tasks: Sequence[Task]) -> None:
         """Take tasks into the index; one that is active, or has been written since it was read, stays out."""
         kept = [task for task in tasks if task.id not in self._tasks.tasks and task.id not in self._written]
-        self._index.add([self._row(task) for task in kept])
+        self.table.add([self._row(task) for task in kept])
         for task in kept:
             if task.state is TaskState.COMPLETED:
                 self._learn_from(task)
@@ -142,27 +134,9 @@ class Archive:
         if not await wait_for_event(self._loaded, LOADED_WITHIN_S):
             raise BusFailed("the ended tasks are still being read")
 
-    def key_of(self, task: TaskId) -> Key | None:
-        """Find a task's place in the order of commits."""
-        return self._index.key_of(task)
-
-    def ids(self, owner: Owner, after: Key | None, limit_count: int) -> list[Key]:
-        """List an owner's tasks in the order of their commits."""
-        return self._index.ids(owner, after, limit_count)
-
-    def summaries(
-        self, owner: Owner | None, node: NodeId | None, after: Key | None, limit_count: int
-    ) -> list[TaskSummary]:
-        """List tasks in the order of their commits."""
-        return self._index.summaries(owner, node, after, limit_count)
-
-    def ended_before(self, ended_ms: int, limit_count: int) -> list[TaskId]:
-        """Find tasks that ended long ago."""
-        return self._index.ended_before(ended_ms, limit_count)
-
     def may_hold(self, node: NodeId) -> bool:
         """Whether the last attempt of any of them was on this node, as far as that is known yet."""
-        return not self.is_loaded or self._index.holds(node)
+        return not self.is_loaded or self.table.holds(node)
 
 
 SHOWN_LENGTH: Final = 300

@@ -31,7 +31,7 @@ class TaskLookup:
 
     async def find(self, task: TaskId, owner: Owner | None = None) -> TaskRecord:
         """Find a task for whoever asks, active or ended. Raises NotFound, Removed, BusFailed."""
-        if owner is not None and task not in self.index.tasks and self.archive.is_anothers(task, owner):
+        if owner is not None and task not in self.index.tasks and self.archive.table.is_anothers(task, owner):
             await self.archive.read_nothing()  # as for one that is unknown: how long that takes must not tell
             raise await self.missing(task, owner)
         found = await self.lookup(task)

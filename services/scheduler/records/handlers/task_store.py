@@ -258,7 +258,7 @@ class TaskStore(TaskLookup):
             await self._drop_twin(task)
 
     async def _drop_twin(self, task: TaskId) -> None:
-        if self.archive.key_of(task) is None:
+        if self.archive.table.key_of(task) is None:
             await self.archive.drop_surely(task)
         self.twice.discard(task)
 

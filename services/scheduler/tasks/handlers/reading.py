@@ -86,7 +86,7 @@ class TaskReader:
         await self._archive.until_loaded()
         limit = min(max(request.limit_count, 1), MOST_COUNT)
         after = self._place(request.after)
-        ended = self._archive.summaries(request.owner, request.node, after, limit + 1)
+        ended = self._archive.table.summaries(request.owner, request.node, after, limit + 1)
         page = list(islice(merge(self._active(request, after), ended, key=in_order), limit + 1))
         return TaskList(tasks=tuple(page[:limit]), more=len(page) > limit)
 
@@ -95,7 +95,7 @@ class TaskReader:
         await self._archive.until_loaded()
         after = self._place(request.after)
         active = (key_of(task) for task in self._behind(self._index.of_owner.get(request.owner), request.owner, after))
-        ended = self._archive.ids(request.owner, after, MOST_IDS_COUNT + 1)
+        ended = self._archive.table.ids(request.owner, after, MOST_IDS_COUNT + 1)
         page = [task for _, task in islice(merge(active, ended), MOST_IDS_COUNT + 1)]
         return TaskIds(tasks=tuple(page[:MOST_IDS_COUNT]), more=len(page) > MOST_IDS_COUNT)
 
@@ -177,7 +177,7 @@ class TaskReader:
         if after is None:
             return None
         task = self._index.tasks.get(after)
-        return key_of(task) if task else self._archive.key_of(after)
+        return key_of(task) if task else self._archive.table.key_of(after)
 
 
 def in_order(summary: TaskSummary) -> Key:

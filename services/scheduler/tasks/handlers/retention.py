@@ -139,7 +139,7 @@ class GarbageCollector:
 
     async def _forget_archived(self, before_ms: int) -> int:
         """Delete some of the archived records of tasks that ended before; how many there were."""
-        old = self._archive.ended_before(before_ms, SLICE_COUNT)
+        old = self._archive.table.ended_before(before_ms, SLICE_COUNT)
         for task_id in old:
             async with self._tasks.holding(task_id):
                 found = await self._tasks.lookup(task_id)

@@ -8,7 +8,7 @@ import pytest
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.config.adapters import AsrFile, check_file
+from clusterodm.services.autoscaler.config.adapters import check_file, read_file
 from clusterodm.services.autoscaler.config.core.configuration import API, DOCKER_MACHINE, Configuration
 from clusterodm.services.autoscaler.config.core.file import parse, read
 from clusterodm.services.autoscaler.config.core.reader import Outside
@@ -245,7 +245,7 @@ def test_the_examples_of_the_documentation_are_correct(path: Path):
 
 
 async def test_no_file_is_no_configuration():
-    assert await AsrFile("", VendorKinds()).read() is None
+    assert await read_file("", VendorKinds()) is None
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ async def test_a_mistake_in_the_file_is_told_with_its_path(tmp_path: Path, text:
     path = tmp_path / "asr.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(Refused, match=f"asr.json: .*{sentence}"):
-        await AsrFile(str(path), VendorKinds()).read()
+        await read_file(str(path), VendorKinds())
 
 
 def test_a_missing_file_is_told_with_its_path(tmp_path: Path):
