@@ -40,7 +40,7 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.libs.machinesim.cloud import Cloud
 from clusterodm.services.autoscaler.assembly import Autoscaler, assembled
-from clusterodm.services.autoscaler.commands.handlers import Commands
+from clusterodm.services.autoscaler.commands import Commands
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, ScalingLimits, StepTimeouts
 from clusterodm.services.autoscaler.identity.core import Identities
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity

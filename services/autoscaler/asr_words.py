@@ -32,7 +32,7 @@ from clusterodm.services.autoscaler.providers.adapters.online_check import Onlin
 from clusterodm.services.autoscaler.providers.adapters.selection import api_provider, booted, provider_of, vendor_of
 from clusterodm.services.autoscaler.providers.adapters.snapshots import HttpSnapshotProbe
 from clusterodm.services.autoscaler.providers.core.snapshots import BUILDERS, OURS, USUAL_NAME
-from clusterodm.services.autoscaler.providers.handlers.snapshots import Snapshots
+from clusterodm.services.autoscaler.providers.handlers import Snapshots
 from clusterodm.services.autoscaler.providers.ports import SnapshotVendor
 from clusterodm.services.autoscaler.results.adapters import S3Storage, StorageSilent
 

@@ -12,7 +12,7 @@ from clusterodm.libs.common.process.loops import background
 from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.boot_logs.handlers import BootLogs
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
-from clusterodm.services.autoscaler.commands.handlers import Commands
+from clusterodm.services.autoscaler.commands import Commands
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machines.api import MachineHandlers, machines_of

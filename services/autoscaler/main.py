@@ -27,7 +27,7 @@ from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.autoscaler.assembly import assembled
-from clusterodm.services.autoscaler.commands.handlers import NotConfigured
+from clusterodm.services.autoscaler.commands import NotConfigured
 from clusterodm.services.autoscaler.config.adapters import read_file
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, fleeting
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile

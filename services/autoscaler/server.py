@@ -29,7 +29,7 @@ from clusterodm.libs.common.messages.machines import (
 from clusterodm.libs.common.ports import Bus, Handler, Term
 from clusterodm.libs.common.settings.fields import Settings
 from clusterodm.services.autoscaler.boot_logs.handlers import BootLogs
-from clusterodm.services.autoscaler.commands.handlers import Commands, NotConfigured
+from clusterodm.services.autoscaler.commands import Commands, NotConfigured
 from clusterodm.services.autoscaler.planning.handlers.planner import Planner
 from clusterodm.services.autoscaler.results.handlers import ResultFinder
 

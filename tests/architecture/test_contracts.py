@@ -43,7 +43,7 @@ INTRUDERS = {
         "import clusterodm.services.autoscaler.identity.handlers",
     ),
     "Only the autoscaler's main": (
-        "services/autoscaler/commands/handlers.py",
+        "services/autoscaler/commands.py",
         "import clusterodm.services.autoscaler.results.adapters",
     ),
     "The autoscaler's vendors": (

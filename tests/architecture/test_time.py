@@ -65,7 +65,7 @@ COMPARED: Final = {
     "services/autoscaler/machine_life/history.py::of_last_day": "what machines that have ended cost, by their records",
     "services/autoscaler/machines/handlers/reconciler.py::_forget_old": "records of machines that have ended, kept for show",
     "services/autoscaler/providers/core/snapshots.py::left_behind": "two hours: a clock that is wrong destroys what somebody watches, or later",
-    "services/autoscaler/providers/handlers/snapshots.py::create": "a cloud's own times, with a margin; what is complete stays in any case",
+    "services/autoscaler/providers/handlers.py::create": "a cloud's own times, with a margin; what is complete stays in any case",
     "services/proxy/polling/core/task_info.py::busy_ms": "shown to people, at least 0",
     "services/autoscaler/readings.py::of_machines": "shown to people, at least 0",
     "services/scheduler/readings.py::of_queue": "shown to people, at least 0",

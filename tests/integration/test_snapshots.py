@@ -21,7 +21,7 @@ from clusterodm.services.autoscaler.providers.adapters.digitalocean import Digit
 from clusterodm.services.autoscaler.providers.adapters.hetzner import HetznerVendor
 from clusterodm.services.autoscaler.providers.adapters.snapshots import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import OURS
-from clusterodm.services.autoscaler.providers.handlers.snapshots import Snapshots
+from clusterodm.services.autoscaler.providers.handlers import Snapshots
 from tests.asr_files import DIGITALOCEAN, SCALEWAY
 
 NAME = "clusterodm-nodeodm"

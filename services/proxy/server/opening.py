@@ -4,7 +4,7 @@ from typing import Final
 
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
-from clusterodm.services.proxy.actions.api import open_actions
+from clusterodm.services.proxy.actions import open_actions
 from clusterodm.services.proxy.callbacks.api import open_callbacks
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Cluster, IsSure, StoreComparison, always

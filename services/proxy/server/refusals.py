@@ -5,7 +5,7 @@ from typing import Final
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.http1.lines import Header
-from clusterodm.services.proxy.actions.api import ACTIONS
+from clusterodm.services.proxy.actions import ACTIONS
 from clusterodm.services.proxy.errors import ServerBusy, SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import (
     DISK_FULL,

@@ -22,7 +22,7 @@ from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.telemetry.request_context import cause, new_cause, tenant
 from clusterodm.libs.common.tenancy import shown
-from clusterodm.services.proxy.actions.api import ACTIONS, ActionRoutes
+from clusterodm.services.proxy.actions import ACTIONS, ActionRoutes
 from clusterodm.services.proxy.callbacks.api import CallbackRoutes
 from clusterodm.services.proxy.errors import ServerBusy
 from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter

@@ -9,7 +9,7 @@ from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.settings.fields import Settings
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.autoscaler.commands.handlers import NOT_CONFIGURED, NotConfigured
+from clusterodm.services.autoscaler.commands import NOT_CONFIGURED, NotConfigured
 from clusterodm.services.autoscaler.leadership import NoLeader, while_nobody_leads
 from clusterodm.services.autoscaler.server import SERVICE, registered_without
 

@@ -30,7 +30,7 @@ from clusterodm.services.autoscaler.providers.core.snapshots import (
     lines_of,
     outdated,
 )
-from clusterodm.services.autoscaler.providers.handlers.snapshots import DESTROY_TRIES_COUNT, Snapshots
+from clusterodm.services.autoscaler.providers.handlers import DESTROY_TRIES_COUNT, Snapshots
 
 NAME = "clusterodm-nodeodm"
 EURO = StoragePrice(per_gigabyte_month=0.01, currency="EUR")

@@ -10,7 +10,7 @@ from clusterodm.libs.common.messages.tasks import REMOVE_TASK, TaskRef
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.actions.api import ClientActions
+from clusterodm.services.proxy.actions import ClientActions
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret
 from clusterodm.services.proxy.peers.handlers import PeerHolders

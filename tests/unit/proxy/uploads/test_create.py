@@ -1,4 +1,4 @@
-"""uploads/handlers and actions/handlers.py: how a task comes to be, and what its client does to it later. Over a spool and a bus in memory."""
+"""uploads/handlers and actions.py: how a task comes to be, and what its client does to it later. Over a spool and a bus in memory."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, 
 from clusterodm.libs.common.tenancy import OptionLimit, OptionRange, ShownToken, Tenant
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.actions.api import ClientActions
+from clusterodm.services.proxy.actions import ClientActions
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.spool.core.upload import Manifest, SpooledUpload

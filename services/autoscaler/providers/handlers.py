@@ -1,6 +1,8 @@
-"""Makes a snapshot with the node's image in it, so that machines start in half the time; and sees that nothing is left that costs unseen.
+"""The providers of the file by their names, and what makes snapshots with the node's image in it, so that machines start in half the time.
 
-In this order: a machine is made that pulls the image (core/snapshots.py), it is asked whether it is ready, turned off, and a snapshot is
+A machine is created, looked up and destroyed by its own provider, and by no other.
+
+A snapshot leaves nothing behind that costs unseen. In this order: a machine is made that pulls the image (core/snapshots.py), it is asked whether it is ready, turned off, and a snapshot is
 taken. Whatever happens from the first call on, Ctrl-C too, the machine is destroyed in the end, and what a failed snapshot has left is deleted.
 What not even that could do is said with its name. Older snapshots of the name go only when the new one can be used.
 """
@@ -29,6 +31,22 @@ DESTROY_TRIES_COUNT: Final = 60
 DESTROY_PAUSE_S: Final = 15.0
 SKEW_MS: Final = 300_000
 """By so much may the cloud's clock be behind ours."""
+
+
+class ProviderRegistry(dict[str, Provider]):
+    """All providers of the file by their names, in its order."""
+
+    def of(self, provider: str) -> Provider:
+        """Give the provider of a machine. Raises ProviderFailed where the file has it no more.
+
+        No other answers for it, not even one that is alone: it would say of machines elsewhere that they are not there.
+        """
+        found = self.get(provider)
+        if found is None:
+            raise ProviderFailed(
+                f"the file has no provider {provider!r} any more: it has to stay until its machines are gone"
+            )
+        return found
 
 
 class SnapshotProbe(Protocol):

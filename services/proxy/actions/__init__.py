@@ -1,1 +1,0 @@
-"""Actions: what a client does to a committed task."""
