@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from clusterodm.services.proxy.exchange.request import RequestContext
+from clusterodm.services.proxy.uploads.api import FILE_BYTES, FILES_LIMIT_COUNT
 from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, multipart, parse, running_proxy
 from tests.waiting import until
 
@@ -86,6 +88,28 @@ async def test_a_broken_task_in_one_request_is_refused_and_leaves_nothing(
     assert answer["error"].startswith(words)
     assert proxy.leftovers() == before
     assert not proxy.scheduler.submitted
+
+
+async def test_a_request_of_too_many_files_is_refused_and_leaves_nothing(proxy: ProxyUnderTest) -> None:
+    task, before = await proxy.init(), proxy.leftovers()
+    body = multipart([image(content=b"")] * (FILES_LIMIT_COUNT + 1), end=False)
+
+    status, answer = await proxy.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
+
+    assert (status, answer["error"][:20]) == (413, "More than 25000 file")
+    assert proxy.leftovers() == before
+
+
+async def test_files_that_are_empty_take_room_of_what_requests_keep_together(
+    proxy: ProxyUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(RequestContext, "keep", lambda _, kept_bytes: kept.append(kept_bytes))
+    task = await proxy.init()
+
+    await proxy.json("POST", f"/task/new/upload/{task}", multipart([image(content=b"")] * 300), MULTIPART)
+
+    assert kept[-1] == 300 * FILE_BYTES
 
 
 @pytest.mark.parametrize(

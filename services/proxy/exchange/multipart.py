@@ -140,7 +140,7 @@ class MultipartReader:
 
     @property
     def kept_bytes(self) -> int:
-        """How much of the body is kept in memory: all that fields hold."""
+        """How much of the body is kept in memory: all that fields hold, and their names."""
         return self._fields_bytes
 
     @property
@@ -245,6 +245,8 @@ class MultipartReader:
         self._part = head
         self._field = bytearray() if head.filename is None else None
         self._file_open = False
+        if self._field is not None:
+            self._keep_of_fields(len(head.name))
         if head.filename:
             self._begin_file(head)
 
@@ -262,9 +264,12 @@ class MultipartReader:
 
     def _grow_field(self, field: bytearray, data: bytes) -> None:
         field += data
-        self._fields_bytes += len(data)
         if len(field) > FIELD_LIMIT_BYTES:
             raise MalformedBody("Field value too long")
+        self._keep_of_fields(len(data))
+
+    def _keep_of_fields(self, count_bytes: int) -> None:
+        self._fields_bytes += count_bytes
         if self._fields_bytes > FIELDS_LIMIT_BYTES:
             raise MalformedBody("Too much data in the fields")
 

@@ -30,7 +30,8 @@ ANNOUNCE_EVERY_S: Final = 1.0
 AGAIN_S: Final = 3600.0
 """After so long all are told once more: what the scheduler keeps of those of whom nobody speaks expires."""
 FRAME_BYTES: Final = 1 << 20
-"""So much of a body may be around its files: heads of parts. What an upload holds in the end is counted to the byte, at the commit."""
+PART_FRAME_BYTES: Final = 1024
+"""So much of a body, and as much for each file, may be around its files: heads of parts. What an upload holds in the end is counted to the byte, at the commit."""
 
 
 class TenantLimits:
@@ -47,17 +48,16 @@ class TenantLimits:
 
     def check_upload(self, tenant: Tenant, task: TaskId, expected_bytes: int) -> None:
         """Raise Refused when an upload request is certain to be too much, before any of it is read."""
+        self.check_arrived(tenant, task, 0, expected_bytes)
+
+    def check_arrived(self, tenant: Tenant, task: TaskId, files_count: int, body_bytes: int) -> None:
+        """Raise Refused when what has come by an upload request is too much; its files are then not kept."""
         if not tenant.is_limited or (held := self._spool.find(task)) is None:
             return
-        more_bytes = max(0, expected_bytes - FRAME_BYTES)
-        check_task_size(tenant, held.images_count, held.stored_bytes + more_bytes)
+        more_bytes = max(0, body_bytes - FRAME_BYTES - files_count * PART_FRAME_BYTES)
+        check_task_size(tenant, held.images_count + files_count, held.stored_bytes + more_bytes)
         if tenant.storage_bytes:
             check_storage(tenant, self._stored_bytes(tenant.account), more_bytes)
-
-    def check_files(self, tenant: Tenant, task: TaskId, files_count: int) -> None:
-        """Raise Refused when files that have come are too many; they are then not kept."""
-        if tenant.max_images_count and (held := self._spool.find(task)) is not None:
-            check_task_size(tenant, held.images_count + files_count, held.stored_bytes)
 
     def _stored_bytes(self, owner: Owner) -> int:
         """Say what is kept of an owner: here, and by the other proxies as far as it belongs to active tasks."""

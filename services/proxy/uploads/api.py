@@ -38,7 +38,7 @@ from clusterodm.services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END
 from clusterodm.services.proxy.exchange.request import RequestContext, caller_of, text
 from clusterodm.services.proxy.spool.ports import Part, Receipt, Spool
 from clusterodm.services.proxy.tenants.ports import TokenChecker
-from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
+from clusterodm.services.proxy.uploads.handlers.create import Check, Commits, UploadPolicy, Uploads
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
 IMAGES: Final = "images"
@@ -49,6 +49,10 @@ FILL_FROM_BYTES: Final = 64 * 1024
 FILL_AFTER_BYTES: Final = 32 * 1024
 """Before that a file may be a small one."""
 AGAIN_BYTES: Final = 16 * 1024 * 1024
+FILES_LIMIT_COUNT: Final = 25_000
+"""An empty file is a hundred bytes of a body, and all files of a request are kept in mind until it is complete."""
+FILE_BYTES: Final = 320
+"""What keeping one in mind takes: with the path of its part and its name."""
 
 log = structlog.get_logger()
 
@@ -87,8 +91,8 @@ class UploadRoutes:
         await exchange.json({"success": True})
 
     async def _take_upload(self, exchange: RequestContext) -> None:
-        async def read(receipt: Receipt) -> None:
-            await read_upload(exchange, receipt, self._stall_s)
+        async def read(receipt: Receipt, check: Check) -> None:
+            await read_upload(exchange, receipt, self._stall_s, check)
             if not receipt.files_count:
                 raise MalformedBody(NO_FILES)
 
@@ -108,8 +112,8 @@ class UploadRoutes:
         await exchange.json({"uuid": task})
 
     async def _take_task(self, exchange: RequestContext) -> TaskId:
-        def read(receipt: Receipt) -> Awaitable[dict[str, str]]:
-            return read_upload(exchange, receipt, self._stall_s)
+        def read(receipt: Receipt, check: Check) -> Awaitable[dict[str, str]]:
+            return read_upload(exchange, receipt, self._stall_s, check)
 
         client = caller_of(exchange, self._public_address)
         task = await self._uploads.begin(client, text(exchange.header(b"set-uuid")))
@@ -157,8 +161,8 @@ def task_of(exchange: RequestContext) -> TaskId:
     return TaskId(match[1])
 
 
-async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float) -> dict[str, str]:
-    """Store the files of a request in a receipt; the fields beside them. Raises as `read_form`, and SpoolFull."""
+async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float, check: Check) -> dict[str, str]:
+    """Store the files of a request in a receipt; the fields beside them. Raises as `read_form`, SpoolFull, BodyTooLong, and what `check` raises."""
     content_type = exchange.header(b"content-type")
     kind = kind_of(content_type)
     if kind == URLENCODED:
@@ -170,11 +174,14 @@ async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float
     exchange.begin_upload()
     while (chunk := await exchange.upload_piece(stall_s)) is not None:
         await upload.feed(chunk)
-        exchange.keep(reader.kept_bytes)
+        require_few(receipt.files_count)
+        exchange.keep(reader.kept_bytes + receipt.files_count * FILE_BYTES)
+        check(receipt.files_count, exchange.received_bytes)
         await receipt.hand_over()
         while upload.may_fill() and (behind := await upload.fill(exchange)) is not None:
             await upload.feed(behind)
     reader.finish()
+    check(receipt.files_count, exchange.received_bytes)
     await exchange.bounds.together.turn(reader.kept_bytes)
     return upload.fields
 
@@ -252,6 +259,12 @@ class UploadReader:
         if self._part is None:
             raise Refused(NO_FILES)
         return self._part
+
+
+def require_few(files_count: int) -> None:
+    """Raise BodyTooLong for a request of more files than are kept in mind."""
+    if files_count > FILES_LIMIT_COUNT:
+        raise BodyTooLong(f"More than {FILES_LIMIT_COUNT} files in one request: send them in several.")
 
 
 def require_images(field: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -44,8 +45,10 @@ from clusterodm.services.proxy.uploads.ports import Forwarding
 
 Done = TypeVar("Done")
 Taken = TypeVar("Taken")
-Read = Callable[[Receipt], Awaitable[Taken]]
-"""Reads a request into a receipt."""
+Check = Callable[[int, int], None]
+"""Hears how many files of a request have come, and how many bytes of its body. Raises Refused for too many."""
+Read = Callable[[Receipt, Check], Awaitable[Taken]]
+"""Reads a request into a receipt, and has it checked as it comes."""
 
 AGAIN_S: Final = 0.25
 SETTLE_EVERY_S: Final = 5.0
@@ -131,8 +134,7 @@ class Uploads:
             raise NotFound(NO_SUCH_UPLOAD)
         self._limits.check_upload(client.tenant, task, expected_bytes)
         async with self._spool.receive(task, expected_bytes) as receipt:
-            taken = await read(receipt)
-            self._limits.check_files(client.tenant, task, receipt.files_count)
+            taken = await read(receipt, partial(self._limits.check_arrived, client.tenant, task))
         if more_follow:
             await self._forwarding.arrived(task, receipt.published)
         return taken

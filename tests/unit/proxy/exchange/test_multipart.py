@@ -139,6 +139,7 @@ def test_what_follows_the_last_boundary_is_ignored() -> None:
         pytest.param([('name="a"', b"x" * (FIELD_LIMIT_BYTES + 1))], "Field value too long", id="one field"),
         pytest.param([('name="a"', b"x" * FIELD_LIMIT_BYTES)] * 5, "Too much data in the fields", id="all fields"),
         pytest.param([('name="a"', b"")] * 1001, "Too many fields", id="many fields"),
+        pytest.param([(f'name="{"n" * 15_000}"', b"")] * 300, "Too much data in the fields", id="all names"),
     ],
 )
 def test_fields_have_limits(parts: list[tuple[str, bytes]], words: str) -> None:

@@ -36,7 +36,7 @@ from clusterodm.services.proxy.spool.ports import Receipt
 from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.core import date_created_ms, default_name
-from clusterodm.services.proxy.uploads.handlers.create import Commits, UploadPolicy, Uploads
+from clusterodm.services.proxy.uploads.handlers.create import Check, Commits, UploadPolicy, Uploads
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakeForwarding, a_task
 
@@ -114,9 +114,10 @@ class World:
         return await self.get(TaskRef(task=asked.task, owner=asked.owner))
 
     async def sends(self, intake: Intake, *names: str, client: Caller = ANNE, **more: Any) -> None:
-        async def read(receipt: Receipt) -> None:
-            for name in names:
+        async def read(receipt: Receipt, check: Check) -> None:
+            for number, name in enumerate(names):
                 (await receipt.open(name)).close()
+                check(number + 1, 0)
 
         await intake.uploads.upload(client, TASK, read, **more)
 
@@ -479,17 +480,18 @@ async def stored(world: World, intake: Intake, client: Caller, count: int) -> Ta
     task = await intake.uploads.init(client, None, {})
     numbers = iter(range(count))
 
-    async def read(receipt: Receipt) -> None:
+    async def read(receipt: Receipt, check: Check) -> None:
         part = await receipt.open(f"{next(numbers)}.jpg")
         part.write(b"12345")
         part.close()
+        check(1, 5)
 
     for _ in range(count):
         await intake.uploads.upload(client, task, read)
     return task
 
 
-async def never(_: Receipt) -> None:
+async def never(*_: object) -> None:
     """Read a request that is refused before."""
     raise AssertionError("it was read")
 
@@ -500,6 +502,33 @@ async def test_a_task_of_more_images_than_its_tenant_may_send_is_refused_at_the_
         await stored(world, intake, client, 3)
     assert await intake.commits.commit(client, TASK) == TASK
     assert world.submitted[0].images_count == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "files_count", "body_bytes"),
+    [
+        pytest.param({"max_images_count": 100}, 101, 10_000, id="images"),
+        pytest.param({"max_task_bytes": 5_000_000}, 1, 6_100_000, id="bytes of a task"),
+        pytest.param({"storage_bytes": 5_000_000}, 1, 6_100_000, id="bytes of all tasks"),
+    ],
+)
+async def test_a_request_that_does_not_say_how_much_it_brings_is_refused_as_soon_as_it_is_too_much(
+    world: World, limits: dict[str, int], files_count: int, body_bytes: int
+) -> None:
+    intake, client = world.intake(), limited(**limits)
+    task = await intake.uploads.init(client, None, {})
+    refused: list[tuple[int, int]] = []
+
+    async def read(receipt: Receipt, check: Check) -> None:
+        (await receipt.open("a.jpg")).close()
+        for came in ((files_count - 1, body_bytes - 200_000), (files_count, body_bytes), (10**6, 10**9)):
+            refused.append(came)
+            check(*came)
+
+    with pytest.raises(Refused):
+        await intake.uploads.upload(client, task, read)
+    assert refused[-1] == (files_count, body_bytes)
+    assert not world.spool.entries[task].files
 
 
 async def test_a_task_that_is_too_large_is_refused_before_it_is_read_and_at_its_commit(world: World) -> None:
