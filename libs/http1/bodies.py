@@ -1,4 +1,4 @@
-"""One body, as it comes, in one of three framings (RFC 9112, 6.3)."""
+"""One body, as it comes, in one of three framings (RFC 9112, 6.3), and what has come of it and was not taken yet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +27,39 @@ class Taken:
     """What comes behind belongs to the next message."""
     bad: BadMessage | None = None
     """What follows the pieces is no body."""
+
+
+class Pieces:
+    """Pieces that were not taken yet, in two objects at most: who sends bytes one by one would have each take forty."""
+
+    __slots__ = ("_first", "_rest")
+
+    def __init__(self) -> None:
+        self._first = b""
+        self._rest = bytearray()
+
+    def __repr__(self) -> str:
+        """Show how much there is."""
+        return f"Pieces({len(self)} bytes)"
+
+    def __len__(self) -> int:
+        """Count the bytes."""
+        return len(self._first) + len(self._rest)
+
+    def add(self, piece: bytes) -> None:
+        """Add one."""
+        if self._first:
+            self._rest += piece
+        else:
+            self._first = piece
+
+    def take(self) -> bytes:
+        """Take them all as one."""
+        first, self._first = self._first, b""
+        if not self._rest:
+            return first
+        rest, self._rest = self._rest, bytearray()
+        return first + rest
 
 
 class Body(Protocol):

@@ -18,6 +18,8 @@ HOST: Final = re.compile(rb"[\w.~!$&'()*+;=:\[\]%-]*")
 """What RFC 3986 lets a host and a port be made of, but for the comma: two Host lines are one with a comma."""
 VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 REQUEST_WORDS: Final = 3
+LINE_BYTES: Final = 160
+"""What a header line takes beside its own bytes."""
 TOO_LARGE: Final = 431
 NOT_IMPLEMENTED: Final = 501
 CHUNKED: Final = b"chunked"
@@ -115,6 +117,11 @@ class HeadReader:
         self._tail = b""
         """The last three bytes: the end may come in pieces."""
         self._size_bytes = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it takes in memory, about: its first line is kept twice, and each of the others is three objects."""
+        return self._size_bytes + len(self._line) + LINE_BYTES * len(self._told.headers)
 
     def feed(self, data: bytes) -> int | None:
         """Take what came; how much of it belonged to the head, None while it goes on. Raises BadMessage."""

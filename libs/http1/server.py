@@ -102,7 +102,7 @@ CLOSE: Final = Close()
 class ServerSide:
     """One connection."""
 
-    __slots__ = ("_body", "_limits", "_linger_left_bytes", "_reader", "early", "state", "until_s")
+    __slots__ = ("_body", "_head_bytes", "_limits", "_linger_left_bytes", "_reader", "early", "state", "until_s")
 
     def __init__(self, limits: ServerLimits, now_s: float) -> None:
         self._limits = limits
@@ -114,10 +114,17 @@ class ServerSide:
         self._reader: HeadReader | None = None
         self._body: Body | None = None
         self._linger_left_bytes = 0
+        self._head_bytes = 0
+        """What the head of the request under way takes."""
 
     def __repr__(self) -> str:
         """Show the state in one line; no bytes, there may be a token in them."""
         return f"ServerSide({self.state.name} early={len(self.early)})"
+
+    @property
+    def kept_bytes(self) -> int:
+        """What heads, and what comes before its turn, take in memory, about."""
+        return len(self.early) + (self._head_bytes if self._reader is None else self._reader.kept_bytes)
 
     def received(self, data: bytes, now_s: float) -> Sequence[Event]:
         """Take what came from the client."""
@@ -138,6 +145,7 @@ class ServerSide:
 
     def answered(self, now_s: float, *, keeps: bool) -> Sequence[Event]:
         """Go on behind a complete answer. `keeps`: it has not said that it is the last."""
+        self._head_bytes = 0
         if self.state in OVER:
             return NOTHING
         if not keeps:
@@ -180,7 +188,7 @@ class ServerSide:
             head = self._reader.request()
         except BadMessage as bad:
             return self._refuse(bad, now_s)
-        self._reader = None
+        self._head_bytes, self._reader = self._reader.kept_bytes, None
         if head.length_bytes == 0:
             self._wait_for(ServerSideState.WAITING, NEVER_S)
             self.early = data[used:]
@@ -225,6 +233,7 @@ class ServerSide:
 
     def _refuse(self, bad: BadMessage, now_s: float) -> Sequence[Event]:
         self._reader = self._body = None
+        self._head_bytes = 0
         self._wait_for(ServerSideState.LINGER, now_s + self._limits.linger_s)
         return (ProtocolRefusal(bad),)
 

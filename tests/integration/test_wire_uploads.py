@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clusterodm.services.proxy.exchange.request import RequestContext
-from clusterodm.services.proxy.uploads.api import FILE_BYTES, FILES_LIMIT_COUNT
+from clusterodm.services.proxy.uploads.api import FILE_BYTES
 from tests.proxies import BOUNDARY, MULTIPART, ProxyUnderTest, multipart, parse, running_proxy
 from tests.waiting import until
 
@@ -90,13 +90,16 @@ async def test_a_broken_task_in_one_request_is_refused_and_leaves_nothing(
     assert not proxy.scheduler.submitted
 
 
-async def test_a_request_of_too_many_files_is_refused_and_leaves_nothing(proxy: ProxyUnderTest) -> None:
+async def test_a_request_of_too_many_files_is_refused_and_leaves_nothing(
+    proxy: ProxyUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterodm.services.proxy.uploads.api.FILES_LIMIT_COUNT", 500)
     task, before = await proxy.init(), proxy.leftovers()
-    body = multipart([image(content=b"")] * (FILES_LIMIT_COUNT + 1), end=False)
+    body = multipart([image(content=b"")] * 501, end=False)
 
     status, answer = await proxy.json("POST", f"/task/new/upload/{task}", body, MULTIPART)
 
-    assert (status, answer["error"][:20]) == (413, "More than 25000 file")
+    assert (status, answer["error"][:20]) == (413, "More than 500 files ")
     assert proxy.leftovers() == before
 
 

@@ -25,6 +25,7 @@ import structlog
 
 from clusterodm.libs.common.http_io.lending import CycleConnection, LentSocket
 from clusterodm.libs.common.http_io.scope import App, Message, Scope
+from clusterodm.libs.http1.bodies import Pieces
 from clusterodm.libs.http1.lines import BODILESS, STATUS_LINE, Header, find, require_sendable
 
 REQUEST_CYCLE: Final = "clusterodm.request_cycle"
@@ -59,6 +60,7 @@ class RequestCycle:
         "_wake",
         "complete",
         "disconnected",
+        "is_wanted",
         "low_water_bytes",
         "more_body",
         "started",
@@ -68,7 +70,7 @@ class RequestCycle:
     def __init__(self, connection: CycleConnection, asked: ResponseContext) -> None:
         self._connection = connection
         self._asked = asked
-        self._pieces: list[bytes] = []
+        self._pieces = Pieces()
         self._end_told = False
         self._wake: asyncio.Event | None = None
         self._chunked = False
@@ -80,6 +82,8 @@ class RequestCycle:
         self.low_water_bytes = 0
         """The application is not woken before so much of the body waits, or all of it: it costs the same however much it takes."""
         self.started = self.complete = self.disconnected = False
+        self.is_wanted = False
+        """The application has begun to receive the body."""
 
     def __repr__(self) -> str:
         """Show how far it is."""
@@ -102,7 +106,7 @@ class RequestCycle:
 
     def take(self, piece: bytes) -> None:
         """Add a piece of the body."""
-        self._pieces.append(piece)
+        self._pieces.add(piece)
         self.waiting_bytes += len(piece)
         if self.waiting_bytes >= self.low_water_bytes:
             self._wake_up()
@@ -130,8 +134,14 @@ class RequestCycle:
             return self.waiting_bytes > 0 and self.waiting_bytes >= self.low_water_bytes
         return self.waiting_bytes > 0 or not self._end_told
 
+    @property
+    def is_left(self) -> bool:
+        """Whether some of the body waits that nobody has begun to take: the application waits for its own turn."""
+        return self.waiting_bytes > 0 and not self.is_wanted
+
     async def receive(self) -> Message:
         """Wait for the next piece of the body, its end, or the client's."""
+        self.is_wanted = True
         if self._asked.awaits_continue and not (self.started or self.gone):
             self._asked.awaits_continue = False
             self._connection.transport.write(CONTINUE)
@@ -146,11 +156,9 @@ class RequestCycle:
 
     def _next_piece(self) -> Message:
         """Hand out all that has come: a piece costs the same however small the client has made it."""
-        piece = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
         self.waiting_bytes = 0
         self._end_told = not self.more_body
-        return {"type": "http.request", "body": piece, "more_body": not self._end_told}
+        return {"type": "http.request", "body": self._pieces.take(), "more_body": not self._end_told}
 
     async def send(self, message: Message) -> None:
         """Send the head, or a part of the body."""

@@ -6,12 +6,12 @@ When it has passed, the connection is closed, and whoever waits gets NodeFailed.
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
 
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.http_io.origins import LATE, NOT_HTTP, ClientRequest
+from clusterodm.libs.http1.bodies import Pieces
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.space import SMALL_BYTES, Space
@@ -36,7 +36,7 @@ class Link(asyncio.BufferedProtocol):
     """Shared by all."""
 
     __slots__ = (
-        "_core", "_full", "_heard", "_paused", "_pieces", "_queued_bytes", "_trouble", "_used", "_wakers", "complete", "head",
+        "_core", "_full", "_heard", "_paused", "_pieces", "_trouble", "_used", "_wakers", "complete", "head",
         "idle_since_s", "loop", "lost", "name", "transport", "usual_body",
     )  # fmt: skip
 
@@ -52,8 +52,7 @@ class Link(asyncio.BufferedProtocol):
         self._core = ClientSide()
         self._used = False
         """Whether it has carried a request before this one."""
-        self._pieces: deque[bytes] = deque()
-        self._queued_bytes = 0
+        self._pieces = Pieces()
         self._paused = False
         self._full = False
         """The other side is behind with reading."""
@@ -67,7 +66,7 @@ class Link(asyncio.BufferedProtocol):
     def __repr__(self) -> str:
         """Show the whole state in one line."""
         state = "lost" if self.lost else "idle" if self.complete else "body" if self.head else "head"
-        return f"Link({self.name} {state} queued={self._queued_bytes})"
+        return f"Link({self.name} {state} queued={len(self._pieces)})"
 
     # --- what the event loop calls
 
@@ -119,15 +118,14 @@ class Link(asyncio.BufferedProtocol):
         for event in events:
             match event:
                 case ResponseData(piece):
-                    self._pieces.append(piece)
-                    self._queued_bytes += len(piece)
+                    self._pieces.add(piece)
                 case Response(head):
                     self.head = head
                 case AnswerEnds():
                     self.complete = True
                 case Broken():
                     self._fail(LEFT if self.lost else NOT_HTTP)
-        if self._queued_bytes > HIGH_WATER_BYTES:
+        if len(self._pieces) > HIGH_WATER_BYTES:
             self._pause()
 
     # --- one request
@@ -160,7 +158,7 @@ class Link(asyncio.BufferedProtocol):
             self._require_life()
             return None
         self._used = True
-        content = self._taken()
+        content = self._pieces.take()
         self._resume()
         self._require_size(len(content), limit_bytes)
         return content
@@ -189,19 +187,17 @@ class Link(asyncio.BufferedProtocol):
         """Wait for more of the body; empty at its end. Raises NodeFailed."""
         if not self._pieces and not self.complete:
             await self._until(lambda: bool(self._pieces) or self.complete, silence_s, LATE)
-        chunk = self._taken()
+        chunk = self._pieces.take()
         self._resume()
         return chunk
 
     async def read(self, limit_bytes: int, silence_s: float, until_s: float = math.inf) -> bytes:
         """Take the body as a whole, until a time of the loop's clock. Raises NodeFailed, for one that is longer too."""
-        parts: list[bytes] = []
-        size_bytes = 0
+        content = Pieces()
         while chunk := await self.next_chunk(min(silence_s, until_s - self.loop.time())):
-            size_bytes += len(chunk)
-            self._require_size(size_bytes, limit_bytes)
-            parts.append(chunk)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            content.add(chunk)
+            self._require_size(len(content), limit_bytes)
+        return content.take()
 
     # --- its socket
 
@@ -270,12 +266,6 @@ class Link(asyncio.BufferedProtocol):
                     self._wakers.discard(waker)
         finally:
             alarm.cancel()
-
-    def _taken(self) -> bytes:
-        chunk = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._queued_bytes = 0
-        return chunk
 
     def _wake(self) -> None:
         for waker in self._wakers:

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle, ResponseContext
 from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.libs.common.http_io.scope import App, Scope, connection_scope, request_scope
-from clusterodm.libs.common.http_io.sharing import JSON_TYPE, Connections, EarlyAnswers, EarlyRequest
+from clusterodm.libs.common.http_io.sharing import JSON_TYPE, USUAL_BYTES, Connections, EarlyAnswers, EarlyRequest
 from clusterodm.libs.http1.heads import RequestHead
 from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
 from clusterodm.libs.http1.server import (
@@ -40,10 +40,12 @@ from clusterodm.libs.http1.server import (
     ServerSide,
     ServerSideState,
 )
-from clusterodm.libs.http1.space import SMALL_BYTES, Space
+from clusterodm.libs.http1.space import MANY_COUNT, SMALL_BYTES, Space
 
 FIRST_READ_BYTES: Final = 16 * 1024
 """Of a hundred uploads that begin at the same moment, no more than their heads is held."""
+CROWD_READ_BYTES: Final = 2048
+"""Of the same among more than MANY_COUNT connections. A poll is shorter."""
 BODY_HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is taken by the application before the next is read."""
 EARLY, BEHIND, LENT, FULL = 1, 2, 4, 8
@@ -54,11 +56,12 @@ class Connection(asyncio.BufferedProtocol):
     """One connection of a client."""
 
     FIRST: Final = memoryview(bytearray(FIRST_READ_BYTES))
-    SPACE: Final = Space()
-    """Both shared by all: what has been read is taken out before the next read."""
+    CROWDED: Final = FIRST[:CROWD_READ_BYTES]
+    SPACE: Final = Space(MANY_COUNT)
+    """Shared by all: what has been read is taken out before the next read."""
 
     __slots__ = (
-        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_leaving", "_made", "_owed", "_plain", "_scope", "_shared", "_state",
+        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_keeps_more", "_leaving", "_made", "_owed", "_plain", "_scope", "_shared", "_state",
         "_unsent_bytes", "_writers", "full", "loop", "transport", "until_s",
     )  # fmt: skip
 
@@ -100,6 +103,8 @@ class Connection(asyncio.BufferedProtocol):
         """Why nothing is read."""
         self._owed: bool | None = None
         """An answer is complete, and its successor waits until the client has read: whether the connection is kept."""
+        self._keeps_more = False
+        """It keeps more than is usual, and the others know."""
         self._leaving = False
         """The server stops: the answer under way is the last."""
         self._unsent_bytes = 0
@@ -138,7 +143,9 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where to read to."""
         del sizehint
-        return self.FIRST if self._core is None else self.SPACE.view()
+        if self._core is not None:
+            return self.SPACE.view()
+        return self.FIRST if len(self._shared.present) <= MANY_COUNT else self.CROWDED
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has been read."""
@@ -200,6 +207,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._plain is not None:
             self._early += data
             self._hold(EARLY)
+            self._keep(len(self._early), is_unsaid=False)
             return
         fast = self._shared.fast
         if fast is not None and (self._core is None or self._core.state is ServerSideState.IDLE):
@@ -221,6 +229,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send the answer to a plain request."""
         plain, data, early = self._plain, self._data, self._early
         self._plain, self._data, self._early = None, b"", b""
+        self._keep(0, is_unsaid=False)
         self._release(EARLY)
         if plain is None or self.transport.is_closing():
             return
@@ -261,6 +270,14 @@ class Connection(asyncio.BufferedProtocol):
         if core is not None and not self.transport.is_closing():
             self.until_s = core.until_s
             self._hold(EARLY) if core.early else self._release(EARLY)
+            if core.state is ServerSideState.BODY and self._cycle is not None and self._cycle.is_left:
+                self._hold(BEHIND)
+            self._keep(core.kept_bytes, is_unsaid=core.state is ServerSideState.HEAD)
+
+    def _keep(self, kept_bytes: int, *, is_unsaid: bool) -> None:
+        """Tell what is kept of heads and of what came early, where it is more than usual, or was."""
+        if kept_bytes > USUAL_BYTES or self._keeps_more:
+            self._keeps_more = self._shared.keeps(self, kept_bytes, is_unsaid=is_unsaid)
 
     def _do_one(self, event: Event) -> None:
         match event:

@@ -7,6 +7,9 @@ When all places are taken, the oldest connection that never had a request gives 
 has lost its client. So silence shuts nobody out. Where few clients are expected, an address may have no more than some of these, and
 connections between two requests give way, too; working clients keep theirs, and who comes then is refused.
 
+Each connection may keep a usual head in memory. What they keep beyond that, of heads and of what comes before its turn, has one room for all of them: when it
+is used up, the connection that has been saying its head for the longest gives way, else the one that wants more.
+
 There are never more connections than the limit of open files leaves room for. At that limit itself libuv closes new connections
 without a word, and whatever else needs a file fails too; here it is one line of the log, and only new connections fail.
 """
@@ -28,6 +31,10 @@ CHECKS_PER_LIMIT: Final = 5
 LONGEST_CHECK_S: Final = 1.0
 SILENT_S: Final = 1.0
 """What was opened later is not called silent yet: of a burst of connections all are there before the first request is read."""
+USUAL_BYTES: Final = 4096
+"""What a connection may keep of a head whatever the others do: as much as a browser's takes."""
+ROOM_BYTES: Final = 12 << 20
+"""What all may keep beyond that."""
 SPARE_DESCRIPTORS_COUNT: Final = 256
 """For files, and for connections to nodes, peers and NATS."""
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -99,6 +106,7 @@ class Connections:
         silent_per_address_count: int | None = None,
         silent_s: float = SILENT_S,
         answered_plainly: AnsweredPlainly | None = None,
+        room_bytes: int = ROOM_BYTES,
     ) -> None:
         self.limits = limits
         self.fast = fast
@@ -112,6 +120,11 @@ class Connections:
         """Those that had no request yet, the oldest first, each with its address's account (where that counts) and since when it is there."""
         self._resting: dict[TrackedConnection, None] = {}
         """Those between two requests, the one that rests for the longest first."""
+        self._unsaid: dict[TrackedConnection, int] = {}
+        """Those that keep more than is usual of a head that is not complete, the oldest first, and how much more."""
+        self._kept: dict[TrackedConnection, int] = {}
+        """The others that keep more than is usual."""
+        self._room_bytes = room_bytes
         self._silent_limit_count = silent_per_address_count
         self._silent_s = silent_s
         self._limit_count = admitted_count(connections_count)
@@ -167,7 +180,26 @@ class Connections:
     def forget(self, connection: TrackedConnection) -> None:
         """Look after a connection no more."""
         self.present.discard(connection)
+        self.keeps(connection, 0)
         self.begins(connection)
+
+    def keeps(self, connection: TrackedConnection, kept_bytes: int, *, is_unsaid: bool = False) -> bool:
+        """Take note of what a connection keeps of heads and of what came early; whether that is more than usual. `is_unsaid`: a head that is not complete."""
+        before_bytes = self._unsaid.get(connection, 0) + self._kept.pop(connection, 0)
+        more_bytes = max(0, kept_bytes - USUAL_BYTES)
+        self._room_bytes += before_bytes - more_bytes
+        if more_bytes and is_unsaid:
+            self._unsaid[connection] = more_bytes  # where it was: who drips does not become younger
+        else:
+            self._unsaid.pop(connection, None)
+            if more_bytes:
+                self._kept[connection] = more_bytes
+        while self._room_bytes < 0 and more_bytes:
+            given = next(iter(self._unsaid), connection)
+            self._close(given, "heads take too much memory", connection.loop.time())
+            if given is connection:
+                return False
+        return more_bytes > 0
 
     def _make_room(self, now_s: float) -> None:
         """Close the connection that misses its place the least, if there is one that waits."""

@@ -13,7 +13,7 @@ from clusterodm.services.proxy.metrics import UPLOADS_REFUSED
 
 BUSY: Final = "The server is busy with other uploads, please try again."
 CROWDED: Final = "The server is busy with other requests, please try again."
-SHORT_BYTES: Final = 16 * 1024
+SHORT_BYTES: Final = 4 * 1024
 """A body that is no longer is everybody's right: forms of all clients but a few."""
 TOGETHER_BYTES: Final = 16 * 1024 * 1024
 

@@ -15,6 +15,7 @@ from clusterodm.libs.common.http_io.scope import Message, Receive, Scope, Send
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.tenancy import Tenant
+from clusterodm.libs.http1.bodies import Pieces
 from clusterodm.libs.http1.lines import Header, find
 from clusterodm.services.proxy.errors import BodyTooLong
 from clusterodm.services.proxy.exchange.limits import BodyLimits
@@ -228,16 +229,14 @@ class RequestContext:
 
     async def body(self, limit_bytes: int, stall_s: float) -> bytes | None:
         """Take the body as a whole; None when it is longer than allowed. Raises ServerBusy."""
-        parts: list[bytes] = []
-        size_bytes = 0
+        content = Pieces()
         async for chunk in self.chunks(stall_s):
-            size_bytes += len(chunk)
-            if size_bytes > limit_bytes:
+            if len(content) + len(chunk) > limit_bytes:
                 return None
-            self.keep(size_bytes)
-            parts.append(chunk)
-        await self.bounds.together.turn(size_bytes)
-        return b"".join(parts)
+            content.add(chunk)
+            self.keep(len(content))
+        await self.bounds.together.turn(len(content))
+        return content.take()
 
     def keep(self, kept_bytes: int) -> None:
         """Say how much of the body is kept in memory by now. Raises ServerBusy."""

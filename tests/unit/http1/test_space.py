@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.http1.space import FEW_COUNT, LARGE_BYTES, SMALL_BYTES, Space
+from clusterodm.libs.http1.space import FEW_COUNT, LARGE_BYTES, MANY_COUNT, SMALL_BYTES, TINY_BYTES, Space
 
 
 @pytest.mark.parametrize(
@@ -11,10 +11,11 @@ from clusterodm.libs.http1.space import FEW_COUNT, LARGE_BYTES, SMALL_BYTES, Spa
         pytest.param(1, LARGE_BYTES, id="one"),
         pytest.param(FEW_COUNT, LARGE_BYTES, id="few"),
         pytest.param(FEW_COUNT + 1, SMALL_BYTES, id="many"),
+        pytest.param(MANY_COUNT + 1, TINY_BYTES, id="a crowd"),
     ],
 )
 def test_what_is_read_at_once_fits_the_number_of_readers(readers_count: int, size_bytes: int) -> None:
-    space = Space()
+    space = Space(MANY_COUNT)
     space.readers_count = readers_count
 
     assert len(space.view()) == size_bytes

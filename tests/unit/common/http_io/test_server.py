@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import resource
+import tracemalloc
 from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle, ResponseContext
 from clusterodm.libs.common.http_io.scope import App, Receive, Scope, Send
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.sharing import Connections, admitted_count
@@ -239,6 +240,105 @@ async def test_half_a_head_is_as_good_as_none() -> None:
     _, newcomer = opened(shared=shared)
 
     assert (transport.closed, newcomer.closed) == (True, False)
+
+
+HALF = b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 60
+"""Some 10 KB in memory."""
+ROOMY = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(16384), linger_s=1.0)
+
+
+async def test_heads_that_are_not_complete_have_one_room_and_the_oldest_gives_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shared = Connections(ROOMY, 10, room_bytes=20_000)
+    flood = [opened(shared=shared) for _ in range(6)]
+    for connection, _ in flood:
+        came(connection, HALF)
+    assert [transport.aborted for _, transport in flood] == [True] * 3 + [False] * 3
+
+    came(flood[3][0], b"c: d\r\n")  # who drips does not become younger
+    came(flood[0][0], b"")
+    connection, transport = opened(shared=shared)
+    came(connection, HALF)
+    assert [other.aborted for _, other in flood] == [True] * 4 + [False] * 2
+    came(connection, b"\r\n")
+    await passed()
+    assert transport.written.endswith(b"/")
+    assert capsys.readouterr().out.count("connections.closed_waiting") == 1
+
+
+async def test_heads_of_requests_under_way_stay_and_who_wants_more_than_there_is_gives_way() -> None:
+    shared = Connections(ROOMY, 10, room_bytes=20_000)
+    under_way = [opened(shared=shared) for _ in range(3)]
+    for connection, _ in under_way:
+        came(connection, HALF.replace(b"GET", b"POST") + b"content-length: 3\r\n\r\n")
+    greedy, modest = opened(shared=shared), opened(shared=shared)
+    came(greedy[0], HALF)
+    came(modest[0], b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+    await passed()
+    assert [transport.aborted for _, transport in (*under_way, greedy, modest)] == [False] * 3 + [True, False]
+    assert modest[1].written.endswith(b"/a")
+
+    for connection, transport in under_way:
+        came(connection, b"yes")
+        await passed()
+        assert transport.written.endswith(b"yes")
+    another, transport = opened(shared=shared)
+    came(another, HALF)
+    assert not transport.aborted
+
+
+async def test_what_comes_before_its_turn_has_the_same_room() -> None:
+    answers = SlowAnswers()
+    shared = Connections(ROOMY, 10, answers, room_bytes=20_000)
+    early = [opened(shared=shared) for _ in range(3)]
+    for connection, _ in early:
+        came(connection, INFO)
+        came(connection, INFO * 400)
+    assert [transport.aborted for _, transport in early] == [False, False, True]
+    early[0][0].connection_lost(None)
+    connection, transport = opened(shared=shared)
+    came(connection, INFO)
+    came(connection, INFO * 400)
+    assert not transport.aborted
+
+
+async def test_of_a_body_that_nobody_takes_yet_one_read_is_kept() -> None:
+    turn = asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await turn.wait()
+        await echo(scope, receive, send)
+
+    connection, transport = opened(app=waits)
+    came(connection, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+    await passed()
+    assert transport.reads
+    came(connection, b"one")
+    assert not transport.reads
+
+    turn.set()
+    await passed()
+    assert transport.reads
+    came(connection, b"twothr")
+    await passed()
+    assert transport.written.endswith(b"onetwothr")
+
+
+async def test_a_body_that_comes_in_bits_takes_no_more_than_its_bytes() -> None:
+    cycle = RequestCycle(opened()[0], ResponseContext(False, keeps=True, may_chunk=True, awaits_continue=False))
+    cycle.low_water_bytes = 1 << 20
+    bits = [b"%02d" % (number % 100) for number in range(50_000)]
+    tracemalloc.start()
+    try:
+        for bit in bits:
+            cycle.take(bit + b"x")
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 2 * cycle.waiting_bytes
+    cycle.end_body()
+    assert (await cycle.receive())["body"] == b"x".join(bits) + b"x"
 
 
 @pytest.mark.parametrize("answers", [None, SlowAnswers()], ids=["all of HTTP", "fast path"])
