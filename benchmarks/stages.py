@@ -66,7 +66,6 @@ class Stage(ABC):
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Build it."""
         self.folder.mkdir(parents=True)
         try:
             await self.build(self._stack)
@@ -76,7 +75,6 @@ class Stage(ABC):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take it down."""
         await self._stack.aclose()
 
     @abstractmethod

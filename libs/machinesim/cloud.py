@@ -29,7 +29,6 @@ class Removed:
     taken_ago_s: float | None = None
 
     def __bool__(self) -> bool:
-        """Say whether there was something."""
         return self.was_there
 
 

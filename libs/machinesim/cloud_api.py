@@ -100,7 +100,6 @@ class CloudApi:
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the application."""
         control = [
             Route("/sim/faults", self._ask, methods=["POST"]),
             Route("/sim/machines", self._show, methods=["GET"]),

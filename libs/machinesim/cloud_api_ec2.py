@@ -53,7 +53,6 @@ class Ec2Api:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        """Start."""
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
         from werkzeug.serving import make_server
 

@@ -35,7 +35,6 @@ class DockerMachineSim:
         self._network = network
 
     def __enter__(self) -> Self:
-        """Write the programs."""
         write_program(
             self.bin / "docker-machine", f'exec {sys.executable} -m clusterodm.libs.machinesim.docker_machine "$@"'
         )
@@ -43,7 +42,6 @@ class DockerMachineSim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End every node."""
         for machine in self.rented().values():
             end_node(machine)
 

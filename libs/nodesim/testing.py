@@ -58,12 +58,10 @@ class NodeSimProcess:
         self._log = root / "stderr.txt"
 
     def __enter__(self) -> Self:
-        """Start."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End and clean up."""
         self.close()
 
     async def __aenter__(self) -> Self:

@@ -87,7 +87,6 @@ class Offer:
         return self.size.provider, self.region, self.size.offered
 
     def __str__(self) -> str:
-        """Say it in words."""
         place = f"{self.size.offered} in {self.region}" if self.region else self.size.offered
         return f"{place} at {self.size.provider}" if self.size.provider else place
 
@@ -190,7 +189,6 @@ class Removal:
     has removed it."""
 
     def __bool__(self) -> bool:
-        """Say whether there was something."""
         return self.was_there
 
 

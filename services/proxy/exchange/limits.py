@@ -62,10 +62,6 @@ class LongBodies:
         self._room_bytes = room_bytes
         self._one_at_a_time = asyncio.Lock()
 
-    def __repr__(self) -> str:
-        """Show how much room is left."""
-        return f"LongBodies(room={self._room_bytes})"
-
     def grown(self, before_bytes: int, now_bytes: int) -> None:
         """Hear that a body which is kept has grown. Raises ServerBusy."""
         more_bytes = beyond_short(now_bytes) - beyond_short(before_bytes)

@@ -134,10 +134,6 @@ class MultipartReader:
         """Whether the file has begun; one without a name begins with its first byte."""
         self._fields_count = self._fields_bytes = 0
 
-    def __repr__(self) -> str:
-        """Show where it is."""
-        return f"MultipartReader({self._at.name.lower()}, holds {len(self._held)} bytes)"
-
     @property
     def kept_bytes(self) -> int:
         """How much of the body is kept in memory: all that fields hold, and their names."""

@@ -105,10 +105,6 @@ class RequestContext:
         self._waited_s, self._came_bytes = 0.0, 0
         """For the body, since it was looked at how fast it comes."""
 
-    def __repr__(self) -> str:
-        """Show no query: the token is in there."""
-        return f"RequestContext({self.method} {self.path})"
-
     def is_about(self, task: TaskId) -> None:
         """Say which task has come of it."""
         if self.heard_task is not None:

@@ -107,13 +107,11 @@ class NodeConnections:
         self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
 
     async def __aenter__(self) -> Self:
-        """Nothing is opened before it is needed."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close what is idle."""
         await self._client.__aexit__(kind, error, trace)
         self._splice_threads.close()
 

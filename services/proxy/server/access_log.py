@@ -88,10 +88,6 @@ class AccessLog:
         except OSError as error:
             raise Refused(f"cannot write to --access-log {path}: {error.strerror}") from None
 
-    def __repr__(self) -> str:
-        """Show where it is."""
-        return f"AccessLog({self._path} {self.form})"
-
     def heard(self, address: str, target: bytes) -> None:
         """Write about a request that has come."""
         self._write(line(address, target, self._now_ms()))

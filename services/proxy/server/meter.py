@@ -21,10 +21,6 @@ class EndpointMeter:
         HTTP_RECEIVED.inc(endpoint, by=0)
         HTTP_SENT.inc(endpoint, by=0)
 
-    def __repr__(self) -> str:
-        """Show what it counts."""
-        return f"EndpointMeter({self._endpoint} {self._seconds!r})"
-
     def count(self, status: int, seconds: float, received_bytes: int, sent_bytes: int, trace_id: int = 0) -> None:
         """Count one request. `trace_id`: of which trace; 0: of none."""
         key = self._codes.get(status)
@@ -42,10 +38,6 @@ class RequestMeter:
 
     def __init__(self) -> None:
         self._meters: dict[str, EndpointMeter] = {}
-
-    def __repr__(self) -> str:
-        """Show which endpoints were asked for."""
-        return f"RequestMeter({sorted(self._meters)})"
 
     def of(self, endpoint: str) -> EndpointMeter:
         """Find that of one endpoint, by its template."""

@@ -29,10 +29,6 @@ class LongRequests:
         self._under_way: dict[RequestContext, asyncio.Task[object] | None] = {}
         self._cut: set[RequestContext] = set()
 
-    def __repr__(self) -> str:
-        """Show how many are under way."""
-        return f"LongRequests({len(self._under_way)})"
-
     def begin(self, exchange: RequestContext) -> None:
         """Note a request, whose loop's task may be cancelled until its end; where everybody is let in there is nothing to note."""
         if not self._checker.open_to_all:

@@ -53,10 +53,6 @@ class RequestSpan:
         self._context: SpanContext | None = None
         self._parent: SpanContext | None = None
 
-    def __repr__(self) -> str:
-        """Show what was asked for."""
-        return f"RequestSpan({self._exchange.method} {self._route})"
-
     @property
     def trace_id(self) -> int:
         """Of which trace it is; 0: of none that is told."""

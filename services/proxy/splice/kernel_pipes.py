@@ -56,11 +56,9 @@ class Pipe:
         self.held_bytes = 0
 
     def __enter__(self) -> Self:
-        """Nothing to open: it was made open."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close both ends."""
         os.close(self._read_end)
         os.close(self._write_end)
 

@@ -74,7 +74,6 @@ class SqliteIndex:
         self._decoder = msgspec.msgpack.Decoder(TaskSummary)
 
     def __len__(self) -> int:
-        """Count the tasks."""
         (count,) = self._table.execute("SELECT count(*) FROM ended WHERE active = 0").fetchone()
         return int(count)
 

@@ -64,7 +64,6 @@ class Ordered:
         self._keys: list[Key] = []
 
     def __len__(self) -> int:
-        """How many."""
         return len(self._keys)
 
     def __iter__(self) -> Iterator[TaskId]:

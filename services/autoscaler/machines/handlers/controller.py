@@ -58,7 +58,6 @@ class MachineController:
         self._workers: dict[MachineId, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
-        """Nothing to open."""
         return self
 
     async def __aexit__(self, *_error: object) -> None:

@@ -85,7 +85,6 @@ class SlotOpenings:
         self._number = 0
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
         return bool(self._left)
 
     def add(self, machine: MachineId, capacity: Capacity, free_in_ms: Sequence[float], tasks_left: float) -> None:

@@ -74,12 +74,10 @@ class BootedProvider:
         self._listens = listens or answering
 
     async def __aenter__(self) -> Self:
-        """Open the vendor."""
         await self._vendor.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Close the vendor."""
         await self._vendor.__aexit__(*error)
 
     async def ask(self) -> None:

@@ -99,7 +99,6 @@ class VendorKinds(Mapping[str, VendorKind]):
         return iter([*OURS, *(name for name in sorted(self.others) if name not in OURS)])
 
     def __len__(self) -> int:
-        """Count them."""
         return len(list(iter(self)))
 
     @property

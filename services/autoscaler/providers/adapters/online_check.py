@@ -118,11 +118,9 @@ class OnlineCheckedProvider:
         self.command = provider.command
 
     async def __aenter__(self) -> Self:
-        """Open nothing: the provider is open."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Try no more."""
         await self._stack.aclose()
 
     @property

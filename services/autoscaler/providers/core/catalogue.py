@@ -44,7 +44,6 @@ class CheckOutcome:
     """Why it has not answered."""
 
     def __str__(self) -> str:
-        """Say it in words."""
         if self.findings.mistakes:
             return "; ".join(self.findings.mistakes)
         if self.answered:

@@ -123,10 +123,6 @@ class NodeCall:
         self._begun = False
         """The node may have seen enough of the request to act on it."""
 
-    def __repr__(self) -> str:
-        """Show where it goes, without the token."""
-        return f"NodeCall({self._node.name}{self._path})"
-
     def run(self) -> NodeResponse:
         """Connect, send, read the answer."""
         self._socket = opened = self._connect()

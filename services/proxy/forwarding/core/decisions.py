@@ -219,10 +219,6 @@ class Distrust:
     def __init__(self) -> None:
         self._suspicions: dict[NodeId, Suspicion] = {}
 
-    def __repr__(self) -> str:
-        """Show how many nodes were found out."""
-        return f"Distrust({len(self._suspicions)})"
-
     def holds(self, node: NodeId, now: Instant) -> bool:
         """Whether nothing is sent to a node again now."""
         suspicion = self._suspicions.get(node)
@@ -247,10 +243,6 @@ class Epochs:
     def __init__(self) -> None:
         self.highest = 0
         self._heard: Instant | None = None
-
-    def __repr__(self) -> str:
-        """Show the highest."""
-        return f"Epochs(highest={self.highest})"
 
     def forget(self) -> None:
         """Count anew: the records began anew, and so did the epochs."""

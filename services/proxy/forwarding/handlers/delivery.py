@@ -100,10 +100,6 @@ class Delivery:
         self._clock = clock
         self._log = log.bind(task=draft.task, node=node.name)
 
-    def __repr__(self) -> str:
-        """Show what goes where."""
-        return f"Delivery({self.draft.task} to {self.node.name} sent={len(self.sent)})"
-
     @property
     def on_node(self) -> OnNode:
         """Say how far it has come."""

@@ -68,12 +68,7 @@ class HeldTasks:
         """Called with a task that is to be asked about."""
         self._held: dict[TaskId, HeldTask] = {}
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"HeldTasks({len(self._held)})"
-
     def __len__(self) -> int:
-        """Count them."""
         return len(self._held)
 
     def get(self, task: TaskId) -> HeldTask | None:

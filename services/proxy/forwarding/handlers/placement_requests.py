@@ -73,10 +73,6 @@ class PlacementClient:
         self._timeout: asyncio.Timeout | None = None
         """Of the question that is open."""
 
-    def __repr__(self) -> str:
-        """Show how many tasks wait and how many are to be asked about."""
-        return f"PlacementClient(waiting={len(self._waiting)} named={len(self._named)})"
-
     # --- what its owner tells it -----------------------------------------------------------------------------------
 
     def name(self, task: TaskId) -> None:

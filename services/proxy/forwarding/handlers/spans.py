@@ -34,10 +34,6 @@ class ForwardSpan:
         if self._context:
             current.set(self._context)
 
-    def __repr__(self) -> str:
-        """Show of which attempt."""
-        return f"ForwardSpan({self._task} {self._placed.attempt})"
-
     @property
     def trace_id(self) -> int:
         """Of which trace it is; 0: of none that is told."""

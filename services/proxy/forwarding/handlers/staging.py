@@ -66,10 +66,6 @@ class StageInTransfer:
         self._confirmed = False
         self._given_up = ""
 
-    def __repr__(self) -> str:
-        """Show where it goes and how it is."""
-        return f"StageInTransfer({self.delivery!r} confirmed={self._confirmed} given_up={self._given_up!r})"
-
     @property
     def may_be_confirmed(self) -> bool:
         """Whether an attempt could go on with it."""

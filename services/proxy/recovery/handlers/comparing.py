@@ -11,16 +11,16 @@ Its word is about what it has done, and rests on its spool, not on NATS: it is r
 Who does not answer may start at the same time, and is waited for; then it is away, and the record is all there is.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster, Standing, StoreConnection
-from clusterodm.services.proxy.recovery.ports import Holders
 from clusterodm.services.proxy.spool.core.history import Holding, is_behind
 from clusterodm.services.proxy.spool.core.upload import holding
 from clusterodm.services.proxy.spool.ports import RecoveredSpool
@@ -35,6 +35,16 @@ HOLDER_START_S: Final = 7.0
 for longer (cluster/handlers/confirming.HOLD_S), so none is cut off for this alone."""
 SETTLE_S: Final = 60.0
 """How long the proxies of a cluster take to submit again what they hold, and to report what they do not have, at most."""
+
+
+class Holders(Protocol):
+    """The other proxies, asked what they have of tasks."""
+
+    async def ask(self, proxy: InstanceId, task: TaskId, owner: Owner | None = None) -> Holding | None:
+        """Ask what one has of a task; None: it does not answer within a second, or nobody knows where it is. `owner`: of another owner it has nothing."""
+
+    async def others(self) -> Sequence[InstanceId]:
+        """List the other proxies that have announced themselves. Raises BusFailed."""
 
 
 class RecordComparison:

@@ -37,8 +37,7 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.cluster.ports import Cluster
-from clusterodm.services.proxy.recovery.handlers.comparing import SETTLE_S, RecordComparison
-from clusterodm.services.proxy.recovery.ports import Holders
+from clusterodm.services.proxy.recovery.handlers.comparing import SETTLE_S, Holders, RecordComparison
 from clusterodm.services.proxy.spool.core.upload import Mark
 from clusterodm.services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
 

@@ -91,10 +91,6 @@ class SpoolDirectory:
         self._entries: dict[TaskId, SpoolEntry] = {}
         self._orphans: InstantCache[str] = InstantCache()
 
-    def __repr__(self) -> str:
-        """Show where it is and how much it holds."""
-        return f"{type(self).__name__}({self._root} entries={len(self._entries)})"
-
     def load(self) -> None:
         """Take in what an earlier run has left. Runs in a thread, before anything else."""
         disk.remove_leftovers(self._root)

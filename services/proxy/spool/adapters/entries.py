@@ -121,10 +121,6 @@ class Index:
         self.unsubmitted: dict[TaskId, None] = {}
         self._stored = StoredBytes()
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"Index(owners={len(self._open)} unsubmitted={len(self.unsubmitted)})"
-
     def put(self, entry: SpoolEntry) -> None:
         """Take in how an entry is now; a draft that changes is dropped before. One that is gone stays away."""
         if entry.gone:

@@ -23,10 +23,6 @@ class FreeSpace:
         self._asked = Instant(-math.inf)
         self._left_bytes = 0
 
-    def __repr__(self) -> str:
-        """Show what is left."""
-        return f"FreeSpace({self._root} left={self._left_bytes})"
-
     def left_bytes(self) -> int:
         """Say what is left, as far as it is known; -1 where the spool is gone. Raises OSError."""
         return self._left_bytes if self._clock.instant() - self._asked < ASK_AGAIN_S else self.present_bytes()

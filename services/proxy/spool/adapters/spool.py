@@ -261,7 +261,6 @@ class Reception:
         self._expected_bytes = expected_bytes
 
     async def __aenter__(self) -> DiskReceipt:
-        """Begin."""
         self._begun = self._spool.begin_receiving(self._task, self._expected_bytes)
         return self._begun[1]
 

@@ -92,10 +92,6 @@ class KeptBatch:
         self.parts = parts
         self.size_bytes = sum(part.size_bytes for part in parts)
 
-    def __repr__(self) -> str:
-        """Show how much it is."""
-        return f"KeptBatch(files={self.files_count} size={self.size_bytes})"
-
     @property
     def files_count(self) -> int:
         """How many files it has."""

@@ -40,10 +40,6 @@ class TasksFromUrls:
         self._wanted: dict[TaskId, None] = {}
         self._changed = asyncio.Event()
 
-    def __repr__(self) -> str:
-        """Show how many are to be taken up."""
-        return f"TasksFromUrls({len(self._wanted)})"
-
     def watch(self) -> None:
         """Look at each record, those that are there and each one that changes."""
         self._cluster.on_task(self._on_change)

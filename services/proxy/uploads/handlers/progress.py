@@ -69,10 +69,6 @@ class UploadReporter:
         self._reported_at: Instant | None = None
         self._rate_bytes_per_s = 0.0
 
-    def __repr__(self) -> str:
-        """Show how many uploads are told of."""
-        return f"UploadReporter({len(self._published)})"
-
     async def publish(self) -> None:
         """Write what has changed. Raises BusFailed."""
         if self._is_first:

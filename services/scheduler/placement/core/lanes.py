@@ -56,7 +56,6 @@ class WaitingLane:
     order: Ordered = field(default_factory=Ordered)
 
     def __len__(self) -> int:
-        """How many."""
         return len(self.order)
 
     def __iter__(self) -> Iterator[Key]:
@@ -82,7 +81,6 @@ class WaitingLanes:
         """Grows with every change."""
 
     def __len__(self) -> int:
-        """How many tasks."""
         return len(self._filed)
 
     def __contains__(self, task: TaskId) -> bool:

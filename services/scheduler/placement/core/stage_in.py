@@ -42,7 +42,6 @@ class StageIns:
         self._stage_ins: dict[TaskId, StageIn] = {}
 
     def __len__(self) -> int:
-        """How many."""
         return len(self._stage_ins)
 
     def plan(self, need: Need, at: NodeId | None, now: Instant) -> NodeState | NoStageIn:

@@ -77,7 +77,6 @@ class Ec2Vendor(Vendor):
         return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connections."""
         await self._calls.close()
 
     async def check(self) -> None:

@@ -22,7 +22,6 @@ class ApiAccount(Vendor):
         self._rest = rest
 
     async def __aexit__(self, *error: object) -> None:
-        """Close the connections."""
         await self._rest.__aexit__(*error)
 
 

@@ -86,11 +86,9 @@ class RestClient:
         )
 
     async def __aenter__(self) -> Self:
-        """Open nothing: connections are made when needed."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connections."""
         await self._client.aclose()
 
     async def get(self, path: str, **params: str | int) -> Any:

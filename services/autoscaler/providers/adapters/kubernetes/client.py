@@ -65,7 +65,6 @@ class KubernetesVendor(Vendor):
         return cls(context.settings, KubernetesCalls(context.settings, context.answer_s), context.regions)
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connections."""
         await self._calls.close()
 
     async def check(self) -> None:
