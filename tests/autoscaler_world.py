@@ -445,6 +445,14 @@ class World:
         await self.bus.publish_snapshot(DEMAND_CHANGED, demand)
         await self.planner.take_demand(demand)
 
+    async def hung_in(self, step: str) -> Machine:
+        """Give the machine of a task that waits, whose provider does not come to the end of a step."""
+        self.cloud.hang(step)
+        await self.scheduler.submit("t")
+        await self.turn(2)
+        (machine,) = self.machines()
+        return machine
+
     async def turn(self, count: int = 1) -> None:
         """Let some time pass; an autoscaler that was killed is started again."""
         for _ in range(count):

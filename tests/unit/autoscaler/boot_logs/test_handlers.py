@@ -10,10 +10,7 @@ from tests.autoscaler_world import World
 
 async def test_what_a_booting_machine_says_is_kept_without_its_secrets_and_outlives_the_autoscaler():
     async with World() as world:
-        world.cloud.hang("set_up")
-        await world.scheduler.submit("t")
-        await world.turn(2)
-        (booting,) = world.machines()
+        booting = await world.hung_in("set_up")
         token = world.autoscaler.machines.orders.token(booting).reveal()
         lines = ("Cloud-init v. 25.1", f"--token {token}")
         assert (await world.autoscaler.boot_logs.report(ReportBootOutput(machine=booting.id, lines=lines))).kept
@@ -25,10 +22,7 @@ async def test_what_a_booting_machine_says_is_kept_without_its_secrets_and_outli
 
 async def test_a_machine_that_is_going_is_not_listened_to_and_its_log_stays():
     async with World() as world:
-        world.cloud.hang("set_up")
-        await world.scheduler.submit("t")
-        await world.turn(2)
-        (booting,) = world.machines()
+        booting = await world.hung_in("set_up")
         report = ReportBootOutput(machine=booting.id, lines=("one",))
         assert (await world.autoscaler.boot_logs.report(report)).kept
         await world.autoscaler.machines.controller.stop(booting.id, "an operator's word")
@@ -39,10 +33,7 @@ async def test_a_machine_that_is_going_is_not_listened_to_and_its_log_stays():
 
 async def test_what_a_provider_says_of_a_creation_is_kept_without_secrets_even_when_it_has_failed():
     async with World() as world:
-        world.cloud.hang("create")
-        await world.scheduler.submit("t")
-        await world.turn(2)
-        (machine,) = world.machines()
+        machine = await world.hung_in("create")
         orders, logs = world.autoscaler.machines.orders, world.autoscaler.boot_logs
         order = orders.order(machine)
         own = order.launch.webhook_url.reveal().partition("=")[2]
@@ -58,10 +49,7 @@ async def test_what_a_provider_says_of_a_creation_is_kept_without_secrets_even_w
 
 async def test_a_containers_log_is_read_whole_again_and_again_and_each_line_kept_once():
     async with World() as world:
-        world.cloud.hang("set_up")
-        await world.scheduler.submit("t")
-        await world.turn(2)
-        (machine,) = world.machines()
+        machine = await world.hung_in("set_up")
         boot, logs = world.autoscaler.machines.orders.order(machine).boot, world.autoscaler.boot_logs
         boot.shows(["one"])
         await logs.keep_said()
@@ -72,10 +60,7 @@ async def test_a_containers_log_is_read_whole_again_and_again_and_each_line_kept
 
 async def test_what_cannot_be_kept_because_nats_is_away_is_kept_later():
     async with World() as world:
-        world.cloud.hang("create")
-        await world.scheduler.submit("t")
-        await world.turn(2)
-        (machine,) = world.machines()
+        machine = await world.hung_in("create")
         boot, logs = world.autoscaler.machines.orders.order(machine).boot, world.autoscaler.boot_logs
         boot.said("one")
         world.bus.connected = False

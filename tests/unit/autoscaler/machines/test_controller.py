@@ -366,10 +366,7 @@ async def test_two_autoscalers_at_once_create_nothing_twice():
 
 async def test_a_machine_whose_boot_has_failed_goes_at_once_and_says_why_without_its_secrets():
     async with World() as world:
-        world.cloud.hang("set_up")
-        await world.scheduler.submit("t")
-        await world.turn(2)
-        (booting,) = world.machines()
+        booting = await world.hung_in("set_up")
         assert booting.state is MachineState.SETTING_UP
         token = world.autoscaler.machines.orders.token(booting).reveal()
         report = ReportBootFailure(machine=booting.id, last_words=f"E: no package | {token}")
