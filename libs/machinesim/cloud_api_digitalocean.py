@@ -46,7 +46,6 @@ class DigitalOcean(Kind):
         """The SSH keys that docker-machine adds, by their ids."""
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         return [
             Route("/v2/account", self._account),
             Route("/v2/images", self._images),
@@ -66,13 +65,11 @@ class DigitalOcean(Kind):
         ]
 
     def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
         if path.startswith(("/v2/actions", "/v2/snapshots")) or path.endswith("/actions"):
             return "delete-snapshot" if method == "DELETE" else "act" if method == "POST" else "look"
         return super().verb(method, path)
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     async def _account(self, _request: Request) -> Response:

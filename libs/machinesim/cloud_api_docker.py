@@ -36,7 +36,6 @@ class Docker(Kind):
         self.images: set[str] = set()
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         return [
             Route("/version", self._version),
             Route("/networks/{name}", self._network),
@@ -50,7 +49,6 @@ class Docker(Kind):
         ]
 
     def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
         if not path.startswith("/containers"):
             return path.split("/")[1]
         if path.endswith("/logs"):
@@ -65,7 +63,6 @@ class Docker(Kind):
         return True
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     async def _version(self, _request: Request) -> Response:

@@ -54,7 +54,6 @@ class Hetzner(Kind):
         """The SSH keys that docker-machine adds, by their ids."""
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         return [
             Route("/v1/images", self._images),
             Route("/v1/images/{number}", self._delete_image, methods=["DELETE"]),
@@ -75,7 +74,6 @@ class Hetzner(Kind):
         ]
 
     def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
         if path.startswith("/v1/images/"):
             return "delete-snapshot" if method == "DELETE" else "look"
         if "/actions/" in path:
@@ -83,7 +81,6 @@ class Hetzner(Kind):
         return super().verb(method, path)
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     async def _images(self, request: Request) -> Response:

@@ -81,7 +81,6 @@ class Kubernetes(Kind):
         """So many times the rest of a list is not to be had any more."""
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         here = "/api/v1/namespaces/{namespace}"
         return [
             Route("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self._review, methods=["POST"]),
@@ -94,7 +93,6 @@ class Kubernetes(Kind):
         ]
 
     def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
         if "/pods" not in path:
             return path.rpartition("/")[2]
         if path.endswith("/log"):
@@ -102,7 +100,6 @@ class Kubernetes(Kind):
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path.endswith("/pods") else "get")
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     def end(self, name: str, how: str) -> None:

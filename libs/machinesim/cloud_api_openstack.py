@@ -38,7 +38,6 @@ class OpenStack(Kind):
     """The three services."""
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         return [
             Route("/v3/auth/tokens", self._sign_in, methods=["POST"]),
             Route("/v3", version),
@@ -52,7 +51,6 @@ class OpenStack(Kind):
         ]
 
     def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
         if "/servers" not in path:
             return path.rpartition("/")[2]
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if path.endswith("/detail") else "get")
@@ -65,7 +63,6 @@ class OpenStack(Kind):
         return path.startswith("/v3") or token == self._token
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     async def _sign_in(self, request: Request) -> Response:

@@ -44,7 +44,6 @@ class Scaleway(Kind):
         self.disks: list[dict[str, Any]] = []
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         return [
             Route(f"{ZONE}/images", self._images),
             Route(f"{ZONE}/images/{{number}}", self._own_image),
@@ -63,7 +62,6 @@ class Scaleway(Kind):
         ]
 
     def verb(self, method: str, path: str) -> str:
-        """See cloud_api.Kind."""
         last = path.rpartition("/")[2]
         if "/products/" in path or path.startswith("/marketplace/"):
             return "catalogue"
@@ -74,11 +72,9 @@ class Scaleway(Kind):
         return {"POST": "create", "DELETE": "delete"}.get(method) or ("list" if last == "servers" else "get")
 
     def allowed(self, request: Request) -> bool:
-        """See cloud_api.Kind."""
         return request.headers.get("x-auth-token") == self._token
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         status, body = FAULTS[how]
         return JSONResponse(body, status)
 

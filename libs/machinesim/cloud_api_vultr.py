@@ -36,7 +36,6 @@ class Vultr(Kind):
     servers = "/v2/instances"
 
     def routes(self) -> Sequence[Route]:
-        """See cloud_api.Kind."""
         return [
             Route("/v2/instances", self._create, methods=["POST"]),
             Route("/v2/instances", self._list),
@@ -50,7 +49,6 @@ class Vultr(Kind):
         ]
 
     def complain(self, how: str) -> Response:
-        """See cloud_api.Kind."""
         return refused(*FAULTS[how])
 
     async def _create(self, request: Request) -> Response:

@@ -33,7 +33,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.autoscaler.orders import BootOutput, Order, ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
-from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, LoggedVendor, Sleep, Vendor
+from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, LoggedVendor, Provider, Sleep, Vendor
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ RECHECK_POLLS: Final = 5.0
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
 
 
-class BootedProvider:
+class BootedProvider(Provider):
     """A Provider over a vendor."""
 
     def __init__(  # noqa: PLR0913 how long each thing is waited for
@@ -102,7 +102,6 @@ class BootedProvider:
             log.warning("provider.not_reached", reason=error.message)
 
     async def create(self, order: Order) -> ProviderMachine:
-        """See ports.Provider."""
         if found := await self._left_before(order):
             return await self._resumed(order, found)
         try:
@@ -130,16 +129,13 @@ class BootedProvider:
         return found
 
     async def inspect(self, name: MachineId, ref: str = "") -> ProviderMachine | None:
-        """See ports.Provider."""
         return next(iter(await self._named(name, ref)), None)
 
     async def list(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Provider."""
         with understood():
             return await self._vendor.starting(prefix)
 
     async def destroy(self, name: MachineId, ref: str) -> Removal:
-        """See ports.Provider."""
         deadline_s = self._instant() + self._removal_wait_s
         asked: dict[str, Instant] = {}
         taken_at: Instant | None = None
@@ -185,12 +181,10 @@ class BootedProvider:
             return False
 
     async def discard(self, found: ProviderMachine) -> None:
-        """See ports.Provider."""
         with understood():
             await self._vendor.remove(found)
 
     async def command(self, order: Order) -> str:
-        """See ports.Provider."""
         return self._vendor.described(order)
 
     async def _named(self, name: MachineId, ref: str) -> Sequence[ProviderMachine]:

@@ -79,7 +79,6 @@ class CommandVendor(Vendor):
         await self._machines("clusterodm-")
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         _ = ref
         if self._lock(name).exists():
             async with held(self._lock(name), self._limits_s[CREATE]):
@@ -87,11 +86,9 @@ class CommandVendor(Vendor):
         return await self._named(name)
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         return [each for each in await self._machines(prefix) if each.name.startswith(prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         async with held(self._lock(order.name), self._limits_s[CREATE]) as lock:
             for found in await self._named(order.name):
                 return found
@@ -100,12 +97,10 @@ class CommandVendor(Vendor):
         return self._read(CREATE, {"name": str(order.name), **answer})
 
     async def remove(self, found: ProviderMachine) -> None:
-        """See ports.Vendor."""
         await self._run(DESTROY, {"name": str(found.name), "ref": found.ref})
         self._lock(found.name).unlink(missing_ok=True)
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         text = json.dumps(order_of(order, self._cloud.tags), ensure_ascii=False)
         words = f"{shlex.join(self._cloud.commands.get(CREATE, ()))} <<< {shlex.quote(text)}"
         return masked(words, secrets_of(order.launch))

@@ -83,7 +83,6 @@ class DigitalOceanVendor(ApiAccount):
         return cls(context.settings, timeout_s=context.answer_s)
 
     async def check(self) -> None:
-        """See ports.Vendor."""
         await self._rest.get("/v2/account")
         if self._cloud.snapshot:
             await self._snapshot()
@@ -114,22 +113,18 @@ class DigitalOceanVendor(ApiAccount):
         return named if content is None else [*named, found(content["droplet"])]
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         return [found(each) for each in with_prefix(await self._droplets(), prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         image, region = await self.image(order.offer.region)
         body = droplet(order, self._cloud, image, region)
         answer = await self._rest.call("POST", "/v2/droplets", body=body, creates=True)
         return found(answer.content["droplet"])
 
     async def remove(self, found: ProviderMachine) -> None:
-        """See ports.Vendor."""
         await self._rest.delete(f"/v2/droplets/{found.ref}")
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         body = droplet(order, self._cloud, self._cloud.image, order.offer.region)
         return described("POST", f"{self._rest.url}/v2/droplets", body)
 

@@ -11,6 +11,7 @@ from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
 from clusterodm.services.autoscaler.providers.adapters.snapshots import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice, named
+from clusterodm.services.autoscaler.providers.ports import SnapshotStore
 
 PER_PAGE: Final = 200
 PRICE: Final = StoragePrice(per_gigabyte_month=0.06, currency="USD")
@@ -20,16 +21,14 @@ COMPLETED: Final = "completed"
 ERRORED: Final = "errored"
 
 
-class DigitalOceanSnapshots:
-    """The snapshots of an account; see ports.SnapshotStore."""
+class DigitalOceanSnapshots(SnapshotStore):
+    """The snapshots of an account."""
 
     def __init__(self, rest: RestClient, poll_policy: PollPolicy) -> None:
         self._rest = rest
         self._poll_policy = poll_policy
 
     async def switch_off(self, ref: str) -> None:
-        """See ports.SnapshotStore."""
-
         async def off() -> bool | None:
             content = await self._rest.get(f"/v2/droplets/{ref}")
             return True if content["droplet"]["status"] == OFF else None
@@ -41,7 +40,6 @@ class DigitalOceanSnapshots:
         raise ProviderFailed(f"digitalocean: droplet {ref} does not turn off")
 
     async def take(self, ref: str, name: str) -> DiskSnapshot:
-        """See ports.SnapshotStore."""
         body = {"type": "snapshot", "name": name}
         answer = await self._rest.call("POST", f"/v2/droplets/{ref}/actions", body=body, creates=True)
         number = answer.content["action"]["id"]
@@ -63,16 +61,13 @@ class DigitalOceanSnapshots:
         raise ProviderFailed("digitalocean: the snapshot was made, and is not listed")
 
     async def starting(self, prefix: str) -> Sequence[DiskSnapshot]:
-        """See ports.SnapshotStore."""
         listed = await listed_of(self._rest, "/v2/snapshots", "snapshots", resource_type="droplet")
         return [found(each) for each in listed if str(each["name"]).startswith(prefix)]
 
     async def delete(self, ref: str) -> None:
-        """See ports.SnapshotStore."""
         await self._rest.delete(f"/v2/snapshots/{ref}")
 
     async def price(self) -> StoragePrice:
-        """See ports.SnapshotStore."""
         return PRICE
 
 

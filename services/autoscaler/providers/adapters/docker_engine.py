@@ -73,24 +73,20 @@ class DockerEngineVendor(ApiAccount):
         return cls(context.settings, context.environment, timeout_s=context.answer_s)
 
     async def check(self) -> None:
-        """See ports.Vendor."""
         await self._rest.get("/version")
         if self._cloud.network and await self._rest.find(f"/networks/{quote(self._cloud.network)}") is None:
             raise ProviderFailed(f"docker: no network {self._cloud.network!r} on this engine", Trouble.REFUSED)
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         named = [each for each in await self._containers(machine_filter(name)) if each.name == name]
         if not ref or ref in {each.ref for each in named}:
             return named
         return [*named, *(each for each in await self._containers({"id": [ref]}) if each.ref == ref)]
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         return [each for each in await self._containers(machine_filter()) if each.name.startswith(prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         await self._pull(order.launch)
         body = container(order, self._cloud.tags, self._cloud.network, publish_on=self._publish_on())
         answer = await self._rest.call(
@@ -128,7 +124,6 @@ class DockerEngineVendor(ApiAccount):
         return log_lines(answer.content)
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         body = container(order, self._cloud.tags, self._cloud.network, publish_on=self._publish_on())
         text = described("POST", f"{self._rest.url}/containers/create?name={order.name}", body)
         return masked(text, secrets_of(order.launch))

@@ -85,7 +85,6 @@ class HetznerVendor(ApiAccount):
         return cls(context.settings, timeout_s=context.answer_s)
 
     async def check(self) -> None:
-        """See ports.Vendor."""
         await self._rest.get("/v1/servers", per_page=1)
         await self.image()
         await self.ssh_keys()
@@ -112,7 +111,6 @@ class HetznerVendor(ApiAccount):
         return {} if found else {image: f"there is no image {image!r}"}
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         named = [found(each) for each in await self._all("servers", name=name) if each["name"] == name]
         if not ref.isdigit() or ref in {each.ref for each in named}:
             return named
@@ -120,21 +118,17 @@ class HetznerVendor(ApiAccount):
         return named if content is None else [*named, found(content["server"])]
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         return [found(each) for each in with_prefix(await self._all("servers"), prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         body = server(order, self._cloud, await self.image(), await self.ssh_keys())
         answer = await self._rest.call("POST", "/v1/servers", body=body, creates=True)
         return found(answer.content["server"])
 
     async def remove(self, found: ProviderMachine) -> None:
-        """See ports.Vendor."""
         await self._rest.delete(f"/v1/servers/{found.ref}")
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         keys = [self._cloud.ssh_fingerprint] if self._cloud.ssh_fingerprint else []
         body = server(order, self._cloud, self._cloud.image, keys)
         return described("POST", f"{self._rest.url}/v1/servers", body)

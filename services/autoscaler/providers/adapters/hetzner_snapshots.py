@@ -11,6 +11,7 @@ from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, RestClient, everything, moment_ms
 from clusterodm.services.autoscaler.providers.adapters.snapshots import PollPolicy
 from clusterodm.services.autoscaler.providers.core.snapshots import DiskSnapshot, StoragePrice
+from clusterodm.services.autoscaler.providers.ports import SnapshotStore
 
 PER_PAGE: Final = 50
 OFF: Final = "off"
@@ -19,16 +20,14 @@ SUCCESS: Final = "success"
 ERROR: Final = "error"
 
 
-class HetznerSnapshots:
-    """The snapshots of a project; see ports.SnapshotStore."""
+class HetznerSnapshots(SnapshotStore):
+    """The snapshots of a project."""
 
     def __init__(self, rest: RestClient, poll_policy: PollPolicy) -> None:
         self._rest = rest
         self._poll_policy = poll_policy
 
     async def switch_off(self, ref: str) -> None:
-        """See ports.SnapshotStore."""
-
         async def off() -> bool | None:
             content = await self._rest.get(f"/v1/servers/{ref}")
             return True if content["server"]["status"] == OFF else None
@@ -40,7 +39,6 @@ class HetznerSnapshots:
         raise ProviderFailed(f"hetzner: server {ref} does not turn off")
 
     async def take(self, ref: str, name: str) -> DiskSnapshot:
-        """See ports.SnapshotStore."""
         body = {"type": "snapshot", "description": name, "labels": {"clusterodm": "snapshot"}}
         answer = await self._rest.call("POST", f"/v1/servers/{ref}/actions/create_image", body=body, creates=True)
         image, number = answer.content["image"]["id"], answer.content["action"]["id"]
@@ -70,11 +68,9 @@ class HetznerSnapshots:
         return [found(each) for each in listed if str(each.get("description") or "").startswith(prefix)]
 
     async def delete(self, ref: str) -> None:
-        """See ports.SnapshotStore."""
         await self._rest.delete(f"/v1/images/{ref}")
 
     async def price(self) -> StoragePrice:
-        """See ports.SnapshotStore."""
         told = (await self._rest.get("/v1/pricing"))["pricing"]
         return StoragePrice(
             per_gigabyte_month=float(told["image"]["price_per_gb_month"]["gross"]), currency=str(told["currency"])

@@ -111,7 +111,6 @@ class ScalewayVendor(ApiAccount):
         return cls(context.settings, context.regions, timeout_s=context.answer_s)
 
     async def check(self) -> None:
-        """See ports.Vendor."""
         for zone in self._zones:
             await self._rest.get(servers(zone), per_page=1)
 
@@ -146,11 +145,9 @@ class ScalewayVendor(ApiAccount):
         return named if content is None else [found(zone, content["server"]), *named]
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         return [each for each in await self._everywhere(prefix) if each.name.startswith(prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         zone = zone_of(order.offer.region)
         body = server(order, self._cloud, await self._image(zone))
         answer = await self._rest.call("POST", servers(zone), body=body, creates=True)
@@ -169,7 +166,6 @@ class ScalewayVendor(ApiAccount):
         return await self._switch_on(order, zone, content) if content["state"] == STANDING_STILL else found
 
     async def remove(self, found: ProviderMachine) -> None:
-        """See ports.Vendor."""
         kind, zone, number = found.ref.split("/")
         match kind:
             case "server":
@@ -180,7 +176,6 @@ class ScalewayVendor(ApiAccount):
                 await self._rest.delete(f"{volumes(zone)}/{number}")
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         url = f"{self._rest.url}{servers(zone_of(order.offer.region))}"
         body = server(order, self._cloud, self._cloud.image)
         text = user_data(order.launch, self._cloud.engine_install_url)

@@ -103,19 +103,16 @@ class Ec2Vendor(Vendor):
         return found
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         found = await self._everywhere([{"Name": "tag:Name", "Values": [str(name)]}])
         if ref and ref not in {each.ref for each in found}:
             found += await self._with_id(ref)
         return found
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         found = await self._everywhere([{"Name": "tag:Name", "Values": [f"{prefix}*"]}])
         return [each for each in found if each.name.startswith(prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         region = order.offer.region
         image = await self._image(region)
         lacking: ProviderFailed | None = None
@@ -134,7 +131,6 @@ class Ec2Vendor(Vendor):
         await self._calls.call(region, lambda client: client.terminate_instances(InstanceIds=[number]), missing=None)
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         place = LaunchPlace(subnet=self._cloud.subnet or "<a subnet>", zone=self._cloud.zone, groups=("<its id>",))
         body = launch(order, self._cloud, {"ImageId": self._cloud.image, "RootDeviceName": "<root>"}, place)
         return described("RunInstances", order.offer.region, body | {"SecurityGroup": self._cloud.security_group})

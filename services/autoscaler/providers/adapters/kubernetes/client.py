@@ -86,12 +86,10 @@ class KubernetesVendor(Vendor):
         return [each for each in await self.starting("") if ref and each.ref == ref] if ref else []
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         found = [machine(each) for each in await self._calls.pods()]
         return sorted((each for each in found if each.name.startswith(prefix)), key=lambda each: each.created_at_ms)
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         size = self._settings.sizes.get(order.offer.size.slug)
         if size is None:
             raise ProviderFailed(f"kubernetes: sizes has no {order.offer.size.slug!r}", Trouble.REFUSED)
@@ -114,7 +112,6 @@ class KubernetesVendor(Vendor):
         return lines if len(lines) < LOG_LINES_COUNT else ()
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         size = self._settings.sizes.get(order.offer.size.slug, PodSize(cpu="?", memory="?"))
         text = json.dumps(self._pod(order, size), ensure_ascii=False)
         line = f"POST {self._calls.url}/api/v1/namespaces/{self._calls.namespace}/pods {text}"

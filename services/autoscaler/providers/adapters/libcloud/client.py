@@ -68,18 +68,15 @@ class LibcloudVendor(Vendor):
         return Catalogue(sizes={str(name): None for size in known for name in (size.id, size.name)})
 
     async def named(self, name: MachineId, ref: str = "") -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         named = [each for each in await self._machines() if each.name == name]
         if not ref or ref in {each.ref for each in named}:
             return named
         return [*named, *(self._found(each) for each in await self._looked_up(ref))]
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
-        """See ports.Vendor."""
         return [each for each in await self._machines() if each.name.startswith(prefix)]
 
     async def begin(self, order: Order) -> ProviderMachine:
-        """See ports.Vendor."""
         size = chosen(await self._list("list_sizes"), order.offer.size.slug, "size")
         self._sizes[str(size.id)] = str(size.name)
         given = {"size": size, **await self._image(), **await self._location(order.offer.region), **self._own(order)}
@@ -96,7 +93,6 @@ class LibcloudVendor(Vendor):
             await self._calls.call(partial(destroyed, node), missing=False)
 
     def described(self, order: Order) -> str:
-        """See ports.Vendor."""
         told = {name: value for name, value in self._own(order).items() if name not in self._abilities.user_data}
         size = f"{len(self._boot_text(order).encode())} bytes of cloud-init"
         text = json.dumps({"size": order.offer.size.slug, "image": self._settings.image, **told}, default=str)
