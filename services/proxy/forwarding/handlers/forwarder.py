@@ -107,6 +107,10 @@ class Forwarder:
         )
         self._held = HeldTasks(cluster, self._intervals, self._placements.name)
 
+    def __repr__(self) -> str:
+        """Show how many tasks it looks after."""
+        return f"Forwarder(held={len(self._held)} sending={len(self._sending)})"
+
     @property
     def sending_count(self) -> int:
         """How many tasks are on their way to nodes."""
