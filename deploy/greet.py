@@ -9,8 +9,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from clusterodm.deploy.doors import answers, listens
 from clusterodm.deploy.plan import GreetingPlan, NodeAddress, shown
+from clusterodm.deploy.probe import answers, listens
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
 from clusterodm.libs.common.hosts import shown as address

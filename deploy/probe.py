@@ -4,16 +4,19 @@ Exit code 0: it is alive. Each is asked for `/healthz` on a port of its own (`--
 service whose event loop or one of whose loops hangs is not, one that only lacks NATS is.
 """
 
+import http.client
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Final
 
-from clusterodm.deploy.doors import answers
 from clusterodm.deploy.plan import reachable
 
 LIMIT_S: Final = 5.0
+LOOK_S: Final = 2.0
+"""How long one look at a port may take: it is taken often."""
 
 
 def main(argv: list[str]) -> int:
@@ -51,6 +54,39 @@ def admin() -> bool:
 def on_health_port() -> bool:
     """Ask a service that has no other port."""
     return answers("http", reachable(setting("HEALTH_BIND", "127.0.0.1")), int(setting("HEALTH_PORT", "8090")))
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections on a port."""
+    try:
+        socket.create_connection((host, port), timeout=LOOK_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(scheme: str, host: str, port: int) -> bool:
+    """Whether the proxy says that it is well."""
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=LOOK_S, context=trusting())
+        if scheme == "https"
+        else http.client.HTTPConnection(host, port, timeout=LOOK_S)
+    )
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def trusting() -> ssl.SSLContext:
+    """Believe any certificate: it is our own port, on loopback."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def setting(name: str, default: str) -> str:

@@ -30,8 +30,8 @@ from clusterodm.services.admin.access.passwords import BadPassword, Passwords, c
 from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
+from clusterodm.services.admin.signin.core import IdentityProvider
 from clusterodm.services.admin.signin.handlers import SignIns
-from clusterodm.services.admin.signin.ports import IdentityProvider
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
 from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched

@@ -1,4 +1,8 @@
-"""How tasks, uploads that are to become some, and routes are shown: with the keys that NodeODM's clients know, and ours beside them."""
+"""How tasks, uploads that are to become some, and routes are shown: with the keys that NodeODM's clients know, and ours beside them.
+
+What a task has cost on rented machines is worked out here, by its own record. An attempt is on its machine from when it runs until it ends. Where a
+machine takes several tasks at once each is counted whole here; what tenants have used (`TENANT USAGE`) divides the time among them.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,13 +14,13 @@ from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskSummary
-from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState
+from clusterodm.libs.common.model.tasks import Attempt, StatusCode, Task, TaskState
 from clusterodm.services.admin.commands.core.answers import UPLOADING, Route, TaskDetail
-from clusterodm.services.admin.commands.core.costs import machine_cost
 from clusterodm.services.admin.rendering.columns import Column, Columns, Json
 from clusterodm.services.admin.rendering.nodes import MASK, masked
 from clusterodm.services.admin.rendering.text import duration, size_text
 
+HOUR_MS: Final = 3_600_000
 CODES: Final = {
     TaskState.WAITING: StatusCode.QUEUED,
     TaskState.FORWARDING: StatusCode.RUNNING,
@@ -140,3 +144,17 @@ def newest(tasks: Sequence[TaskSummary], count: int) -> tuple[TaskSummary, ...]:
     """Choose what a page shows of many tasks: those that have not ended first, then the others, the newest first."""
     latest = sorted(tasks, key=lambda task: -task.committed_at_ms)
     return tuple(sorted(latest, key=lambda task: task.state.ended)[: max(count, 0)])
+
+
+def machine_cost(task: Task) -> float | None:
+    """Add up its attempts that have ended; None: none of them was on a machine whose price is known."""
+    costs = [cost for attempt in task.attempts if (cost := attempt_cost(attempt, task)) is not None]
+    return round(sum(costs), 4) if costs else None
+
+
+def attempt_cost(attempt: Attempt, task: Task) -> float | None:
+    """Say what one cost; None: nothing is known of a price, or it has not run, or still does."""
+    ended_at_ms = attempt.ended_at_ms or (task.ended_at_ms if attempt is task.attempt else None)
+    if attempt.price_per_hour is None or attempt.running_at_ms is None or ended_at_ms is None:
+        return None
+    return max(0, ended_at_ms - attempt.running_at_ms) * attempt.price_per_hour / HOUR_MS

@@ -16,7 +16,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.untrusted import Malformed, decode_any_json
-from clusterodm.services.admin.signin.ports import SignInFailed
+from clusterodm.services.admin.signin.core import SignInFailed
 
 DISCOVERY: Final = "/.well-known/openid-configuration"
 TIMEOUT_S: Final = 10.0

@@ -21,9 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope
 
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.admin.access.roles import Principal
-from clusterodm.services.admin.signin.core import WebSession, equal, local_path
+from clusterodm.services.admin.signin.core import SignInFailed, WebSession, equal, local_path
 from clusterodm.services.admin.signin.handlers import Begun, SignIns
-from clusterodm.services.admin.signin.ports import SignInFailed
 
 PATHS: Final = frozenset(
     {"/signin", "/signin/oidc", "/signin/callback", "/signin/style.css", "/signout", "/favicon.ico"}

@@ -8,8 +8,8 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import ROLES, Role
 from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.signin.core import SignInFailed
 from clusterodm.services.admin.signin.handlers import SignIns
-from clusterodm.services.admin.signin.ports import SignInFailed
 
 ADDRESS = "192.0.2.7"
 

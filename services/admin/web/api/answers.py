@@ -1,13 +1,14 @@
-"""How `/api/v1` reads requests and writes answers: views as JSON, one shape for every error, and OpenAPI of both.
+"""How `/api/v1` reads requests and writes answers: what lists may be asked for, views as JSON, one shape for every error, and OpenAPI of all.
 
 Answers are msgspec's, which is quick, and says their JSON Schema itself: `described` names it for a route, `openapi_of` puts all of them into the
 document. Every error is `{"error": "<a sentence>"}`; the status says whose fault it is.
 """
 
-from typing import Annotated, Any, Final, TypeVar
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -26,10 +27,14 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskChanged,
     Unavailable,
 )
-from clusterodm.services.admin.web.core.views import ActDone, Problem
+from clusterodm.services.admin.web.core.views import LARGEST_PAGE, MOST_PER_PAGE, ActDone, Problem, Wanted
 from clusterodm.services.admin.web.core.visitors import is_json
 
 Body = TypeVar("Body")
+Order = Literal["asc", "desc"]
+Text = Annotated[str, Query(max_length=200)]
+Page = Annotated[int, Query(ge=1, le=LARGEST_PAGE)]
+PerPage = Annotated[int, Query(ge=1, le=MOST_PER_PAGE)]
 
 REFUSALS: Final[tuple[tuple[type[ClusterError], int], ...]] = (
     (NotFound, 404),
@@ -142,6 +147,24 @@ def code_of(reason: str) -> int:
     if reason.startswith(NEEDS_ROLE):
         return FORBIDDEN
     return 404 if "there is no such" in reason else CONFLICT
+
+
+def listing(page: Page = 1, per_page: PerPage = 50, search: Text = "") -> Wanted:
+    """Read what every list may be asked for."""
+    return Wanted(search=search, page=page, per_page=per_page)
+
+
+ListQuery = Annotated[Wanted, Depends(listing)]
+
+
+def changed(wanted: Wanted, states: list[Any] | None = None, sort: str = "", order: str = "asc") -> Wanted:
+    """Add what some lists may be asked for besides."""
+    return replace(wanted, states=tuple(states or ()), sort=sort, descending=order == "desc")
+
+
+def router_of(tag: str) -> APIRouter:
+    """Begin a group of routes."""
+    return APIRouter(prefix="/api/v1", tags=[tag])
 
 
 async def body_of(request: Request, kind: type[Body]) -> Body:

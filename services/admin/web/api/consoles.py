@@ -6,8 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
-from clusterodm.services.admin.web.api.answers import Views, said
-from clusterodm.services.admin.web.api.queries import router_of
+from clusterodm.services.admin.web.api.answers import Views, router_of, said
 from clusterodm.services.admin.web.core.views import ConsoleView
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 

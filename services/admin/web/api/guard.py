@@ -5,6 +5,9 @@ What stands before it: security headers, known names, login, protection from for
 In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz` and `/readyz` need no
 known name, and they and the pages of signing in no login. An ASGI middleware, so that nothing that is added to the page can forget it.
 
+A stream would go on for days after its request was judged: its sender is judged again before each piece, and there is one every few seconds (live.py).
+An answer of a length that it has said is whole or broken, and soon over: it is let through.
+
 FastAPI with all that it brings takes twenty megabytes and, on a small machine, most of a second. A cluster that nobody visits does
 without: only this is there from the start, and health, which is asked for every few seconds and needs neither.
 """
@@ -33,11 +36,10 @@ from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role,
 from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
+from clusterodm.services.admin.signin.core import SignInFailed
 from clusterodm.services.admin.signin.handlers import SignIns
-from clusterodm.services.admin.signin.ports import SignInFailed
 from clusterodm.services.admin.tenants.ports import TokenKeeper
 from clusterodm.services.admin.watching.handlers import Watched
-from clusterodm.services.admin.web.api.lasting import StreamEnded, lasting
 from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
     SAFE_METHODS,
@@ -272,3 +274,23 @@ def limited(receive: Receive) -> Receive:
         return {"type": "http.request", "body": b"", "more_body": False} if received_bytes > BODY_BYTES else message
 
     return counted
+
+
+class StreamEnded(Exception):
+    """Whoever listens may listen no more; the answer has been ended."""
+
+
+def lasting(send: Send, may_go_on: Callable[[], bool]) -> Send:
+    """Send a stream for as long as it may go on; raises StreamEnded into what goes on nevertheless."""
+    is_stream = False
+
+    async def judged(message: Message) -> None:
+        nonlocal is_stream
+        if message["type"] == "http.response.start":
+            is_stream = "content-length" not in Headers(raw=list(message.get("headers", ())))
+        elif is_stream and message.get("more_body") and not may_go_on():
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            raise StreamEnded
+        await send(message)
+
+    return judged

@@ -14,8 +14,7 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.web.api.answers import Views, body_of, done, said
-from clusterodm.services.admin.web.api.queries import ListQuery, Order, changed, router_of
+from clusterodm.services.admin.web.api.answers import ListQuery, Order, Views, body_of, changed, done, router_of, said
 from clusterodm.services.admin.web.core.machine_views import AutoscalerView, MachineDetail, MachineRow, autoscaler_view
 from clusterodm.services.admin.web.core.views import ActDone, ListPage
 from clusterodm.services.admin.web.handlers.reading import ClusterReader

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from clusterodm.libs.common.messages.usage import GetUsage, UsageBy
-from clusterodm.services.admin.web.api.queries import Page, Text
+from clusterodm.services.admin.web.api.answers import Page, Text
 from clusterodm.services.admin.web.api.renderer import HERE, Pages, Renderer, failing_softly
-from clusterodm.services.admin.web.core.lists import Wanted
 from clusterodm.services.admin.web.core.node_views import NodeRow
+from clusterodm.services.admin.web.core.views import Wanted
 from clusterodm.services.admin.web.handlers.overview import RANGES
 
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}

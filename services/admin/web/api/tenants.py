@@ -23,12 +23,23 @@ from clusterodm.services.admin.commands.core.answers import UsageReport
 from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.usage import usage_csv
 from clusterodm.services.admin.tenants.core import CreateToken, RotateToken, SetTenant
-from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
-from clusterodm.services.admin.web.api.queries import ListQuery, Order, Page, PerPage, Text, changed, router_of
-from clusterodm.services.admin.web.core.lists import Wanted
+from clusterodm.services.admin.web.api.answers import (
+    Labels,
+    ListQuery,
+    Order,
+    Page,
+    PerPage,
+    Text,
+    Views,
+    body_of,
+    changed,
+    done,
+    router_of,
+    said,
+)
 from clusterodm.services.admin.web.core.task_views import TasksPage
 from clusterodm.services.admin.web.core.tenant_views import TenantDetail, TenantsPage, TokenMade, UsageListing
-from clusterodm.services.admin.web.core.views import ActDone
+from clusterodm.services.admin.web.core.views import ActDone, Wanted
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 from clusterodm.services.admin.web.handlers.tenants import TenantHandler
 

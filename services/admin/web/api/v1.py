@@ -25,15 +25,26 @@ from clusterodm.libs.common.tenancy import HIGHEST_PRIORITY
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.web.api.answers import Labels, Views, body_of, done, said
+from clusterodm.services.admin.web.api.answers import (
+    Labels,
+    ListQuery,
+    Order,
+    Text,
+    Views,
+    body_of,
+    changed,
+    done,
+    router_of,
+    said,
+)
 from clusterodm.services.admin.web.api.consoles import console_routes
 from clusterodm.services.admin.web.api.live import event_stream
 from clusterodm.services.admin.web.api.machines import machine_routes
-from clusterodm.services.admin.web.api.queries import ListQuery, Order, Text, changed, router_of
 from clusterodm.services.admin.web.core.cluster_views import EventRow, OverviewView, SeriesView, SettingRow
 from clusterodm.services.admin.web.core.node_views import NodeRow
+from clusterodm.services.admin.web.core.services import ServiceListing
 from clusterodm.services.admin.web.core.task_views import TasksPage, TaskView
-from clusterodm.services.admin.web.core.views import ActDone, ListPage, ServiceListing
+from clusterodm.services.admin.web.core.views import ActDone, ListPage
 from clusterodm.services.admin.web.handlers.overview import OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 

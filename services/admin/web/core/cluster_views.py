@@ -1,9 +1,8 @@
 """What `/api/v1` answers and pages show of the whole cluster: its numbers, proxies, settings and events."""
 
-from clusterodm.libs.common.messages.overview import SpoolReport
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.services.admin.web.core.machine_views import AutoscalerView
-from clusterodm.services.admin.web.core.views import View, view_of
+from clusterodm.services.admin.web.core.views import View
 
 
 class EventRow(View, frozen=True, kw_only=True):
@@ -125,8 +124,3 @@ def event_row(event: StoredEvent) -> EventRow:
 def event_texts(row: EventRow) -> tuple[str, ...]:
     """Say what of an event is searched."""
     return row.name, row.task, row.node, row.machine, row.reason, row.cause, row.user, row.address
-
-
-def spool_view(spool: SpoolReport) -> SpoolView:
-    """Show the disk of a proxy."""
-    return view_of(SpoolView, spool)

@@ -1,9 +1,9 @@
 """What `/api/v1` answers and pages show of machines and the autoscaler."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
-from clusterodm.libs.common.messages.machines import AutoscalerStatus, BudgetStatus, MachineView
+from clusterodm.libs.common.messages.machines import AutoscalerStatus, MachineView
 from clusterodm.services.admin.rendering.machines import machine_node
 from clusterodm.services.admin.web.core.views import MomentView, View, moments, view_of
 
@@ -130,11 +130,6 @@ class AutoscalerView(View, frozen=True, kw_only=True):
     """Each owner that has a budget, machines or bills of the last day."""
 
 
-def budget_views(budgets: Iterable[BudgetStatus]) -> tuple[BudgetView, ...]:
-    """Show how owners stand."""
-    return tuple(view_of(BudgetView, each) for each in budgets)
-
-
 def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
     """Show what the autoscaler does; None: it does not answer."""
     known = status or AutoscalerStatus(enabled=False, reason="The autoscaler does not answer.")
@@ -143,5 +138,5 @@ def autoscaler_view(status: AutoscalerStatus | None) -> AutoscalerView:
         known,
         answers=status is not None,
         machines_count=sum(known.states.values()),
-        budgets=budget_views(known.budgets),
+        budgets=tuple(view_of(BudgetView, each) for each in known.budgets),
     )

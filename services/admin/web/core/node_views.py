@@ -6,8 +6,7 @@ from typing import Any, Final
 from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model.nodes import reserved_for
 from clusterodm.services.admin.commands.core.answers import name_of
-from clusterodm.services.admin.web.core.lists import LARGEST_PAGE
-from clusterodm.services.admin.web.core.views import View, view_of
+from clusterodm.services.admin.web.core.views import LARGEST_PAGE, View, view_of
 
 
 class NodeRow(View, frozen=True, kw_only=True):

@@ -12,9 +12,8 @@ from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskDescription, TaskSummary
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.admin.commands.core.answers import UPLOADING
-from clusterodm.services.admin.commands.core.costs import machine_cost
-from clusterodm.services.admin.web.core.lists import Wanted
-from clusterodm.services.admin.web.core.views import ListPage, MomentView, View, moments, view_of
+from clusterodm.services.admin.rendering.tasks import machine_cost
+from clusterodm.services.admin.web.core.views import ListPage, MomentView, View, Wanted, moments, view_of
 
 ASSET = "all.zip"
 

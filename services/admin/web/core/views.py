@@ -1,18 +1,23 @@
-"""What `/api/v1` answers and pages show, as values: what all of it has in common, and the services. Times are milliseconds since 1970 UTC; `_s` are seconds, `_bytes` bytes.
+"""What `/api/v1` answers and pages show, as values: what all of it has in common, and lists of it. Times are milliseconds since 1970 UTC; `_s` are seconds, `_bytes` bytes.
 
-What is shown of tasks, nodes, machines, tenants and the cluster stands in the modules of these names, each view beside the function that makes it.
+What is shown of tasks, nodes, machines, tenants, services and the cluster stands in the modules of these names, each view beside the function that makes it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from clusterodm.libs.common.model.tasks import Moment
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 Shown = TypeVar("Shown", bound="View")
+
+MOST_PER_PAGE: Final = 200
+LARGEST_PAGE: Final = 10_000_000
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,48 +75,6 @@ class ConsoleView(View, frozen=True, kw_only=True):
     """Nothing more will come."""
 
 
-class LoopView(View, frozen=True, kw_only=True):
-    """A loop of a service."""
-
-    name: str
-    ok: bool
-    late: bool
-    failures_count: int
-    success_age_s: float | None
-    error: str
-
-
-class ServiceView(View, frozen=True, kw_only=True):
-    """A service, as it says itself."""
-
-    name: str
-    instance: str
-    answers: bool
-    ok: bool
-    version: str
-    host: str
-    epoch: int | None
-    """The term of the leader; None where nobody leads."""
-    standby: bool = False
-    """It waits to lead, and answers no requests meanwhile."""
-    since_ms: int | None
-    """Since when it leads, waits to lead, or runs."""
-    lag_ms: float | None
-    """How long its answer took, or how old its last word is."""
-    turn_ms: float | None = None
-    """How long its event loop takes for a turn; null: it does not say it."""
-    facts: dict[str, bool]
-    loops: tuple[LoopView, ...]
-    needs: dict[str, bool]
-    error: str
-
-
-class ServiceListing(View, frozen=True, kw_only=True):
-    """All services."""
-
-    items: tuple[ServiceView, ...]
-
-
 class ActDone(View, frozen=True, kw_only=True):
     """It is done."""
 
@@ -123,3 +86,46 @@ class Problem(View, frozen=True, kw_only=True):
     """Why something is not done, or not found; the same for every error."""
 
     error: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a list is asked for."""
+
+    search: str = ""
+    states: tuple[str, ...] = ()
+    sort: str = ""
+    descending: bool = False
+    page: int = 1
+    per_page: int = 50
+
+    @property
+    def offset_count(self) -> int:
+        """How many rows come before the page."""
+        return (self.page - 1) * self.per_page
+
+
+def paged(rows: Sequence[Row], wanted: Wanted) -> ListPage[Row]:
+    """Take one page."""
+    some = tuple(rows[wanted.offset_count : wanted.offset_count + wanted.per_page])
+    return ListPage(items=some, total_count=len(rows), page=wanted.page, per_page=wanted.per_page)
+
+
+def listed(
+    rows: Iterable[Row],
+    wanted: Wanted,
+    texts: Callable[[Row], Iterable[str]],
+    sorts: Mapping[str, Callable[[Row], Any]],
+    state: Callable[[Row], str] = lambda _: "",
+) -> ListPage[Row]:
+    """Search, filter, sort and page."""
+    text = wanted.search.strip().lower()
+    found = [
+        row
+        for row in rows
+        if (not wanted.states or state(row) in wanted.states)
+        and (not text or any(text in each.lower() for each in texts(row)))
+    ]
+    if wanted.sort in sorts:
+        found.sort(key=sorts[wanted.sort], reverse=wanted.descending)
+    return paged(found, wanted)

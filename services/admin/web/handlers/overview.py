@@ -19,14 +19,21 @@ from clusterodm.libs.common.messages.health import (
     SettingsReport,
 )
 from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.overview import ClusterOverview
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.watching.core import last_values
 from clusterodm.services.admin.web.core.attention import attention_of
-from clusterodm.services.admin.web.core.cluster_views import OverviewView, SeriesView, SettingRow, spool_view
-from clusterodm.services.admin.web.core.lists import Wanted, listed
+from clusterodm.services.admin.web.core.cluster_views import OverviewView, SeriesView, SettingRow, SpoolView
 from clusterodm.services.admin.web.core.machine_views import autoscaler_view
-from clusterodm.services.admin.web.core.services import proxy_view, service_view, silent_view, standby_view
-from clusterodm.services.admin.web.core.views import ListPage, ServiceListing, ServiceView
+from clusterodm.services.admin.web.core.services import (
+    ServiceListing,
+    ServiceView,
+    proxy_view,
+    service_view,
+    silent_view,
+    standby_view,
+)
+from clusterodm.services.admin.web.core.views import ListPage, Wanted, listed, view_of
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
 RANGES: Final = {"1h": 3600.0, "24h": 24 * 3600.0, "7d": 7 * 24 * 3600.0}
@@ -63,23 +70,20 @@ class OverviewHandler:
             )
             offline = await self._reader.nodes(Wanted(states=("offline",), per_page=NODES_COUNT))
         lately = await self._lately()
-        states = overview.states if overview else {}
-        return OverviewView(
+        known = overview or ClusterOverview(at_ms=now_ms)
+        return view_of(
+            OverviewView,
+            known,
             at_ms=now_ms,
             answers=overview is not None,
-            states={**({"uploading": len(uploads)} if uploads else {}), **states},
-            oldest_wait_s=overview.oldest_wait_s if overview else 0.0,
-            nodes_count=overview.nodes_count if overview else 0,
-            nodes_online_count=overview.nodes_online_count if overview else 0,
-            slots_count=overview.slots_count if overview else 0,
-            slots_used_count=overview.slots_used_count if overview else 0,
+            states={**({"uploading": len(uploads)} if uploads else {}), **known.states},
             uploads_count=len(uploads),
             upload_bytes_per_s=sum(each.rate_bytes_per_s for each in uploads if each.receiving),
-            forwarding_left_bytes=max(0, overview.forwarding_bytes - overview.forwarding_sent_bytes) if overview else 0,
+            forwarding_left_bytes=max(0, known.forwarding_bytes - known.forwarding_sent_bytes),
             completed_per_h=lately.get("completed_per_h"),
             images_per_h=lately.get("images_per_h"),
             autoscaler=autoscaler_view(status),
-            spools=tuple(map(spool_view, spools)),
+            spools=tuple(view_of(SpoolView, each) for each in spools),
             attention=attention_of(now_ms, overview, status, spools, failed, offline),
         )
 
@@ -146,28 +150,15 @@ class OverviewHandler:
         known += [
             (f"proxy {spool.instance}", each) for spool in self._watched.known_spools() for each in spool.settings
         ]
-        rows = (
-            SettingRow(
-                service=service,
-                name=each.name,
-                value=each.value,
-                source=each.source,
-                description=each.description,
-            )
-            for service, each in known
-        )
-        return listed(rows, wanted, lambda row: (row.service, row.name, row.value, row.description), {}, source_of)
+        rows = (view_of(SettingRow, each, service=service) for service, each in known)
+        texts = lambda row: (row.service, row.name, row.value, row.description)  # noqa: E731 what is searched
+        return listed(rows, wanted, texts, {}, lambda row: row.source)
 
     async def _settings_of(self, request: Request[ReportSettings, SettingsReport]) -> SettingsReport | None:
         try:
             return await self._bus.request(request, ReportSettings(), timeout_s=2.0)
         except ClusterError:
             return None
-
-
-def source_of(row: SettingRow) -> str:
-    """Say where a value comes from."""
-    return row.source
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

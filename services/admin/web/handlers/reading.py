@@ -29,7 +29,6 @@ from clusterodm.services.admin.commands.core.answers import UPLOADING
 from clusterodm.services.admin.commands.handlers.machines import boot_log
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.cluster_views import EventRow, event_row, event_texts
-from clusterodm.services.admin.web.core.lists import Wanted, listed
 from clusterodm.services.admin.web.core.machine_views import (
     MACHINE_SORTS,
     MachineDetail,
@@ -49,7 +48,7 @@ from clusterodm.services.admin.web.core.task_views import (
     upload_row,
 )
 from clusterodm.services.admin.web.core.tenant_views import UsageListing, usage_entry
-from clusterodm.services.admin.web.core.views import ConsoleView, ListPage
+from clusterodm.services.admin.web.core.views import ConsoleView, ListPage, Wanted, listed
 
 ORDERS: Final = {each.value: each for each in TaskOrder}
 STATES: Final = {each.value: each for each in TaskState}

@@ -9,7 +9,6 @@ from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.tenants.core import CreateToken, RemoveTenant, RevokeToken, RotateToken, SetTenant
 from clusterodm.services.admin.tenants.handlers import TenantActs
 from clusterodm.services.admin.tenants.ports import FreshToken
-from clusterodm.services.admin.web.core.lists import Wanted, listed
 from clusterodm.services.admin.web.core.shown import month_text
 from clusterodm.services.admin.web.core.task_views import TasksPage
 from clusterodm.services.admin.web.core.tenant_views import (
@@ -24,7 +23,7 @@ from clusterodm.services.admin.web.core.tenant_views import (
     token_row,
     usage_entry,
 )
-from clusterodm.services.admin.web.core.views import ActDone
+from clusterodm.services.admin.web.core.views import ActDone, Wanted, listed
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
 MONTHS_COUNT: Final = 12

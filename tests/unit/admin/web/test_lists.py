@@ -15,10 +15,10 @@ from clusterodm.services.admin.rendering.machines import MACHINE, machine_line
 from clusterodm.services.admin.web.api.renderer import templates
 from clusterodm.services.admin.web.core.attention import attention_of
 from clusterodm.services.admin.web.core.cluster_views import event_row
-from clusterodm.services.admin.web.core.lists import Wanted, listed
 from clusterodm.services.admin.web.core.machine_views import autoscaler_view, machine_row
 from clusterodm.services.admin.web.core.node_views import NODE_SORTS, node_row, node_texts
 from clusterodm.services.admin.web.core.task_views import TaskRow, TasksPage, matching_uploads
+from clusterodm.services.admin.web.core.views import Wanted, listed
 from tests.fake_autoscaler import machine
 from tests.fake_scheduler import node
 

@@ -1,10 +1,10 @@
-"""commands/core/costs.py: what a task has cost."""
+"""rendering/tasks.py: what a task has cost."""
 
 import pytest
 
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import MachineId, NodeId, NodeTaskId
-from clusterodm.services.admin.commands.core.costs import machine_cost
+from clusterodm.services.admin.rendering.tasks import machine_cost
 from tests.fake_scheduler import task
 
 HOUR = 3_600_000
