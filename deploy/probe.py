@@ -15,7 +15,7 @@ from typing import Final
 from clusterodm.deploy.plan import reachable
 
 LIMIT_S: Final = 5.0
-LOOK_S: Final = 2.0
+ANSWER_LIMIT_S: Final = 2.0
 """How long one look at a port may take: it is taken often."""
 
 
@@ -59,7 +59,7 @@ def on_health_port() -> bool:
 def listens(host: str, port: int) -> bool:
     """Whether somebody takes connections on a port."""
     try:
-        socket.create_connection((host, port), timeout=LOOK_S).close()
+        socket.create_connection((host, port), timeout=ANSWER_LIMIT_S).close()
     except OSError:
         return False
     return True
@@ -68,9 +68,9 @@ def listens(host: str, port: int) -> bool:
 def answers(scheme: str, host: str, port: int) -> bool:
     """Whether the proxy says that it is well."""
     connection = (
-        http.client.HTTPSConnection(host, port, timeout=LOOK_S, context=trusting())
+        http.client.HTTPSConnection(host, port, timeout=ANSWER_LIMIT_S, context=trusting())
         if scheme == "https"
-        else http.client.HTTPConnection(host, port, timeout=LOOK_S)
+        else http.client.HTTPConnection(host, port, timeout=ANSWER_LIMIT_S)
     )
     try:
         connection.request("GET", "/healthz")

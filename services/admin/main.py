@@ -30,10 +30,9 @@ from clusterodm.services.admin.access.passwords import BadPassword, Passwords, c
 from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
-from clusterodm.services.admin.signin.core import IdentityProvider
-from clusterodm.services.admin.signin.handlers import SignIns
+from clusterodm.services.admin.signin.handlers import IdentityProvider, SignIns
 from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
-from clusterodm.services.admin.tenants.ports import TokenKeeper
+from clusterodm.services.admin.tenants.handlers import TokensStore
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
 from clusterodm.services.admin.web.core.visitors import host_names
@@ -77,7 +76,7 @@ async def serve(settings: AdminSettings) -> None:
         )
         await opened.enter_async_context(measured(bus, health, metrics_port))
         if telnet:
-            limits, tokens = session_limits(settings, passwords), token_keeper(settings)
+            limits, tokens = session_limits(settings, passwords), tokens_store(settings)
             await opened.enter_async_context(telnet_server(bus, limits, logins, telnet, tokens))
             log.info("telnet.started", port=port_of(telnet))
         if web:
@@ -92,7 +91,7 @@ async def serve(settings: AdminSettings) -> None:
                 watched,
                 settings_in_force(settings),
                 signins=signins_of(settings, bus, passwords, logins),
-                tokens=token_keeper(settings),
+                tokens=tokens_store(settings),
                 secure=settings.admin_web_url.startswith("https://"),
             )
             await opened.enter_async_context(web_server(app, web, keep_alive_s=settings.admin_web_keep_alive_timeout_s))
@@ -155,13 +154,13 @@ def signins_of(settings: AdminSettings, bus: Bus, passwords: Passwords, logins: 
     )
 
 
-def token_keeper(settings: AdminSettings) -> TokenKeeper | None:
-    """Say who keeps the file of tokens, if there is one; loaded only then."""
+def tokens_store(settings: AdminSettings) -> TokensStore | None:
+    """Say what keeps the file of tokens, if there is one; loaded only then."""
     if not settings.tokens:
         return None
-    from clusterodm.services.admin.tokens.adapters import TokensFileKeeper
+    from clusterodm.services.admin.tenants.adapters import TokensFileStore
 
-    return TokensFileKeeper(Path(settings.tokens))
+    return TokensFileStore(Path(settings.tokens))
 
 
 def host_names_of(settings: AdminSettings) -> frozenset[str]:

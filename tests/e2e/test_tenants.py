@@ -10,7 +10,7 @@ import pytest
 from pyodm.exceptions import NodeResponseError
 
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of
-from clusterodm.services.admin.tokens.adapters import write_file
+from clusterodm.services.admin.tenants.adapters import write_file
 from tests.cluster import Cluster
 from tests.datasets import make_images
 from tests.waiting import until

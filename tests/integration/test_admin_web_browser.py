@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import digest_of
 from clusterodm.services.admin.login import LoginThrottle
-from clusterodm.services.admin.tokens.adapters import TokensFileKeeper
+from clusterodm.services.admin.tenants.adapters import TokensFileStore
+from clusterodm.services.admin.tenants.core.commands import CreateToken
+from clusterodm.services.admin.tenants.core.file import carried_out
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.browsing import CHROMIUM, PASSWORD, a_browser, visiting
@@ -111,16 +114,19 @@ async def scheduler(nats_bus: NatsBus) -> AsyncIterator[FakeScheduler]:
 
 
 @pytest.fixture
-async def tokens(tmp_path: Path) -> TokensFileKeeper:
+async def tokens(tmp_path: Path) -> TokensFileStore:
     """A file with two tenants."""
-    keeper = TokensFileKeeper(tmp_path / "tokens.json")
-    await keeper.create("survey", {"weight": 3, "storage_bytes": "2TB"}, "", "the office")
-    await keeper.create("guest", {"max_images_count": 500, "tasks_at_once_count": 2}, "30d", "")
-    return keeper
+    store = TokensFileStore(tmp_path / "tokens.json")
+    for asked in (
+        CreateToken("survey", {"weight": 3, "storage_bytes": "2TB"}, note="the office"),
+        CreateToken("guest", {"max_images_count": 500, "tasks_at_once_count": 2}, expires="30d"),
+    ):
+        await store.change(partial(carried_out, asked, now_ms()))
+    return store
 
 
 @pytest.fixture
-async def site(nats_bus: NatsBus, scheduler: FakeScheduler, tokens: TokensFileKeeper) -> AsyncIterator[str]:
+async def site(nats_bus: NatsBus, scheduler: FakeScheduler, tokens: TokensFileStore) -> AsyncIterator[str]:
     """The pages, served; their address."""
     assert scheduler.nodes
     watched = Watched(nats_bus)
@@ -278,7 +284,7 @@ async def said_after_refreshing(page: Page, words: str) -> None:
     await until(told, timeout_s=10, step_s=0.2, what=f"the page to say {words!r}")
 
 
-async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site: str, tokens: TokensFileKeeper):
+async def test_an_administrator_makes_changes_and_revokes_a_tenants_tokens(site: str, tokens: TokensFileStore):
     async with a_browser() as browser, visiting(browser, site) as page:
         await page.goto("/tenants")
         rows = page.locator("table.rows tbody tr")

@@ -13,7 +13,7 @@ import structlog.testing
 
 from clusterodm.libs.common.model.values import NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of
-from clusterodm.services.admin.tokens.adapters import write_file
+from clusterodm.services.admin.tenants.adapters import write_file
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, response, running_proxy
 from tests.waiting import until
 

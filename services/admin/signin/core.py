@@ -1,6 +1,4 @@
-"""Sessions of people who have signed in, what is needed of an identity provider, and what is read of its answer. Pure; clock and chance are arguments.
-
-A provider speaks OpenID Connect (Core 1.0, authorization code flow with PKCE).
+"""Sessions of people who have signed in, and what is read of an identity provider's answer. Pure; clock and chance are arguments.
 
 A browser holds a random id; what is kept here is a digest of it. An id is made at each sign-in and never taken from a browser, so nobody
 can have one ready for somebody else. A session ends after `IDLE_S` without a request, after `longest_s` whatever happens, when it is signed
@@ -12,7 +10,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.services.admin.access.roles import Role
@@ -26,18 +24,6 @@ LONGEST_NAME_COUNT: Final = 128
 
 class SignInFailed(Exception):
     """The provider does not answer, answers nonsense, or does not know whoever came back. Its text is safe to show."""
-
-
-class IdentityProvider(Protocol):
-    """Who says who somebody is. Raises SignInFailed."""
-
-    async def begin(self, state: str, nonce: str, verifier: str) -> str:
-        """Say where a browser is to be sent."""
-        ...
-
-    async def finish(self, code: str, nonce: str, verifier: str) -> Mapping[str, Any]:
-        """Exchange what the browser has brought back; the claims of a token that was checked."""
-        ...
 
 
 @dataclass

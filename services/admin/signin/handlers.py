@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.ports import Bus
@@ -19,7 +19,6 @@ from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.signin.core import (
-    IdentityProvider,
     SignInFailed,
     WebSession,
     WebSessions,
@@ -36,6 +35,18 @@ WRONG: Final = "Wrong user or password."
 TOO_OFTEN: Final = "Too many attempts, try again later."
 UNKNOWN: Final = "This sign-in is not known any more: begin again."
 NO_ROLE: Final = "You are known, and may do nothing here: ask whoever runs this cluster."
+
+
+class IdentityProvider(Protocol):
+    """Who says who somebody is (OpenID Connect Core 1.0, authorization code flow with PKCE). Raises SignInFailed."""
+
+    async def begin(self, state: str, nonce: str, verifier: str) -> str:
+        """Say where a browser is to be sent."""
+        ...
+
+    async def finish(self, code: str, nonce: str, verifier: str) -> Mapping[str, Any]:
+        """Exchange what the browser has brought back; the claims of a token that was checked."""
+        ...
 
 
 class Begun(NamedTuple):

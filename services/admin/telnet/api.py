@@ -35,8 +35,7 @@ from clusterodm.services.admin.telnet.core.grammar import HELP
 from clusterodm.services.admin.telnet.core.lines import Line, LineReader, Negotiation, TooLong
 from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
 from clusterodm.services.admin.telnet.handlers import answer
-from clusterodm.services.admin.tenants.handlers import TenantActs
-from clusterodm.services.admin.tenants.ports import TokenKeeper
+from clusterodm.services.admin.tenants.handlers import TenantActs, TokensStore
 
 log = structlog.get_logger()
 
@@ -285,7 +284,7 @@ class Sessions:
 
 @asynccontextmanager
 async def telnet_server(
-    bus: Bus, limits: SessionLimits, logins: LoginThrottle, listener: socket.socket, tokens: TokenKeeper | None = None
+    bus: Bus, limits: SessionLimits, logins: LoginThrottle, listener: socket.socket, tokens: TokensStore | None = None
 ) -> AsyncIterator[None]:
     """Serve a listening socket while the context is open."""
     sessions = Sessions(bus, limits, logins, TenantActs(bus, tokens))

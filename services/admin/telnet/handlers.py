@@ -9,22 +9,17 @@ from clusterodm.services.admin.rendering.answers import render
 from clusterodm.services.admin.rendering.text import END, one_line, pretty
 from clusterodm.services.admin.telnet.core.grammar import parse
 from clusterodm.services.admin.telnet.core.tenant_words import parse_tenants
-from clusterodm.services.admin.tenants.core import (
-    CreateToken,
+from clusterodm.services.admin.tenants.core.commands import (
     ListTenants,
     ListTokens,
-    RemoveTenant,
-    RevokeToken,
-    RotateToken,
-    SetTenant,
     TenantCommand,
     date,
     rows,
     tenants_data,
     token_data,
 )
+from clusterodm.services.admin.tenants.core.file import NewToken
 from clusterodm.services.admin.tenants.handlers import TenantActs
-from clusterodm.services.admin.tenants.ports import FreshToken
 
 
 async def answer(bus: Bus, tenants: TenantActs, line: str) -> str:
@@ -45,33 +40,18 @@ async def answer(bus: Bus, tenants: TenantActs, line: str) -> str:
 async def about_tenants(tenants: TenantActs, command: TenantCommand) -> str:
     """Carry out what is about the file of tokens. Raises NotFound, Refused."""
     match command:
-        case CreateToken():
-            return made(await tenants.create(command))
-        case RotateToken():
-            return made(await tenants.rotate(command))
         case ListTenants():
             return pretty(tenants_data(await tenants.read()))
         case ListTokens(tenant):
             listed = rows(await tenants.read(), now_ms())
             return pretty([token_data(row) for row in listed if tenant in {"", row.issued.tenant}])
         case _:
-            await change(tenants, command)
-            return "OK"
+            new = await tenants.do(command)
+            return "OK" if new is None else made(new)
 
 
-async def change(tenants: TenantActs, command: TenantCommand) -> None:
-    """Change what is answered with a word. Raises NotFound, Refused."""
-    match command:
-        case RevokeToken():
-            await tenants.revoke(command)
-        case SetTenant():
-            await tenants.change(command)
-        case RemoveTenant():
-            await tenants.remove(command)
-
-
-def made(fresh: FreshToken) -> str:
+def made(new: NewToken) -> str:
     """Show a token, this once."""
-    issued = fresh.issued
-    said = {"token": fresh.secret, "id": issued.id, "tenant": issued.tenant, "expires": date(issued.expires_at_ms)}
+    issued = new.issued
+    said = {"token": new.token, "id": issued.id, "tenant": issued.tenant, "expires": date(issued.expires_at_ms)}
     return pretty(said)

@@ -4,78 +4,88 @@ The pages, `/api/v1` and telnet all come here; `clusterodm token` and `clusterod
 bus: a new token would be read there by whoever may listen.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from clusterodm.libs.common.errors import ClusterError, Refused
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TokensFile
 from clusterodm.services.admin.access.roles import Role, acting, refusal
 from clusterodm.services.admin.commands.handlers.execute import publish_act
-from clusterodm.services.admin.tenants.core import CreateToken, RemoveTenant, RevokeToken, RotateToken, SetTenant
-from clusterodm.services.admin.tenants.ports import FreshToken, TokenKeeper
+from clusterodm.services.admin.tenants.core.commands import (
+    CreateToken,
+    RemoveTenant,
+    RevokeToken,
+    RotateToken,
+    SetTenant,
+    TenantChange,
+)
+from clusterodm.services.admin.tenants.core.file import NewToken, carried_out
 
-Came = TypeVar("Came")
+Made = TypeVar("Made")
+Change = Callable[[TokensFile, tuple[str, str]], tuple[TokensFile, Made]]
+"""Is given the file, and a secret with an id that nothing has yet."""
 NO_FILE: Final = "there is no file of tokens here: start the admin with --tokens"
 LONGEST: Final = 200
+ACTS: Final[Mapping[type[TenantChange], str]] = {
+    CreateToken: "TOKEN CREATE",
+    RotateToken: "TOKEN ROTATE",
+    RevokeToken: "TOKEN REVOKE",
+    SetTenant: "TENANT SET",
+    RemoveTenant: "TENANT REMOVE",
+}
+
+
+class TokensStore(Protocol):
+    """Keeps the file behind `--tokens`. Raises Refused with a sentence."""
+
+    async def read(self) -> TokensFile:
+        """Read all of it; it holds no secret."""
+        ...
+
+    async def change(self, change: Change[Made]) -> Made:
+        """Replace it by what `change` makes of it, with nobody else changing it meanwhile; what was made besides."""
+        ...
 
 
 class TenantActs:
     """What is done with the file of tokens. Raises Refused, NotFound."""
 
-    def __init__(self, bus: Bus, keeper: TokenKeeper | None) -> None:
+    def __init__(self, bus: Bus, store: TokensStore | None) -> None:
         self._bus = bus
-        self._keeper = keeper
+        self._store = store
 
     def __repr__(self) -> str:
         """Show where tokens are kept."""
-        return f"TenantActs({self._keeper!r})"
+        return f"TenantActs({self._store!r})"
 
     @property
     def has_file(self) -> bool:
         """Whether there is a file of tokens; without it there are no tenants to be seen."""
-        return self._keeper is not None
+        return self._store is not None
 
     async def read(self) -> TokensFile:
         """Read the file."""
         return await self._file.read()
 
-    async def create(self, asked: CreateToken) -> FreshToken:
-        """Make a token, and its tenant where it is new."""
-        make = lambda: self._file.create(asked.tenant, asked.changes, asked.expires, asked.note, begins=asked.begins)  # noqa: E731 what is to be done
-        return await self._acted("TOKEN CREATE", asked.tenant, make)
-
-    async def rotate(self, asked: RotateToken) -> FreshToken:
-        """Make another token for the tenant of one."""
-        return await self._acted("TOKEN ROTATE", asked.token, lambda: self._file.rotate(asked.token, asked.overlap))
-
-    async def revoke(self, asked: RevokeToken) -> None:
-        """Let a token count no more."""
-        await self._acted("TOKEN REVOKE", asked.token, lambda: self._file.revoke(asked.token))
-
-    async def change(self, asked: SetTenant) -> None:
-        """Change what a tenant may do."""
-        await self._acted("TENANT SET", asked.tenant, lambda: self._file.change(asked.tenant, asked.changes))
-
-    async def remove(self, asked: RemoveTenant) -> None:
-        """Take a tenant out."""
-        await self._acted("TENANT REMOVE", asked.tenant, lambda: self._file.remove(asked.tenant))
-
-    @property
-    def _file(self) -> TokenKeeper:
-        if self._keeper is None:
-            raise Refused(NO_FILE)
-        return self._keeper
-
-    async def _acted(self, act: str, target: str, do: Callable[[], Awaitable[Came]]) -> Came:
-        """Do what needs the role admin, and put it on record however it goes."""
-        principal = acting.get()
+    async def do(self, command: TenantChange) -> NewToken | None:
+        """Do what needs the role admin, and put it on record however it goes; the token that was made, if one was."""
+        principal, act = acting.get(), ACTS[type(command)]
+        target = command.token if isinstance(command, RotateToken | RevokeToken) else command.tenant
         try:
             if denied := refusal(principal, Role.ADMIN):
                 raise Refused(denied)
-            came = await do()
+            made = await self._file.change(partial(carried_out, command, now_ms()))
         except ClusterError as error:
             await publish_act(self._bus, principal, act, target[:LONGEST], "refused", error.message)
             raise
         await publish_act(self._bus, principal, act, target[:LONGEST], "done", "")
-        return came
+        return made
+
+    @property
+    def _file(self) -> TokensStore:
+        if self._store is None:
+            raise Refused(NO_FILE)
+        return self._store

@@ -7,6 +7,7 @@ What is about tenants and tokens changes the file of tokens, whichever way it co
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import pytest
 
 from clusterodm.libs.common.messages.kinds import Event, Payload, Reply, Request
 from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Role
@@ -23,8 +25,10 @@ from clusterodm.services.admin.cli.core.grammar import read
 from clusterodm.services.admin.cli.handlers.once import ask
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.telnet.handlers import answer
+from clusterodm.services.admin.tenants.adapters import TokensFileStore, read_file
+from clusterodm.services.admin.tenants.core.commands import CreateToken
+from clusterodm.services.admin.tenants.core.file import carried_out
 from clusterodm.services.admin.tenants.handlers import TenantActs
-from clusterodm.services.admin.tokens.adapters import TokensFileKeeper, read_file
 from clusterodm.services.admin.tokens.api.words import main as token_words
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
@@ -108,7 +112,7 @@ class World:
         folder.mkdir()
         self.bus = RecordingBus()
         self.path = folder / "tokens.json"
-        self.keeper = TokensFileKeeper(self.path)
+        self.store = TokensFileStore(self.path)
         self.token = ""
 
     def acts(self) -> list[tuple[str, str]]:
@@ -135,7 +139,9 @@ async def a_world(folder: Path) -> AsyncIterator[World]:
         task(ENDED, TaskState.FAILED),
         task(WAITING, TaskState.WAITING),
     ]
-    world.token = (await world.keeper.create("survey", {}, "", "")).issued.id
+    made = await world.store.change(partial(carried_out, CreateToken("survey"), now_ms()))
+    assert made is not None
+    world.token = made.issued.id
     async with (
         world.bus.serve("scheduler", scheduler.handlers()),
         world.bus.serve("autoscaler", FakeAutoscaler().handlers()),
@@ -144,7 +150,7 @@ async def a_world(folder: Path) -> AsyncIterator[World]:
 
 
 async def by_page(world: World, button: Button) -> None:
-    app = web_app(world.bus, "", LoginThrottle(), admin_health(world.bus), tokens=world.keeper)
+    app = web_app(world.bus, "", LoginThrottle(), admin_health(world.bus), tokens=world.store)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         headers = {"X-Requested-With": "tests"}
         path = f"/api/v1{world.words(button.path)}"
@@ -153,7 +159,7 @@ async def by_page(world: World, button: Button) -> None:
 
 
 async def by_telnet(world: World, button: Button) -> None:
-    said = await answer(world.bus, TenantActs(world.bus, world.keeper), world.words(button.telnet))
+    said = await answer(world.bus, TenantActs(world.bus, world.store), world.words(button.telnet))
     assert not said.startswith(("INVALID", "FAIL")), said
     assert '"success": false' not in said
 
@@ -224,7 +230,7 @@ def test_every_button_of_every_page_has_its_row():
 
 async def test_whoever_drains_a_node_gives_the_same_deadline_on_its_page_and_in_the_list(tmp_path: Path):
     async with a_world(tmp_path / "one") as world:
-        app = web_app(world.bus, "", LoginThrottle(), admin_health(world.bus), tokens=world.keeper)
+        app = web_app(world.bus, "", LoginThrottle(), admin_health(world.bus), tokens=world.store)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             [found] = (await client.get("/api/v1/nodes")).json()["items"]
             for path in ("/nodes", f"/nodes/{found['id']}"):
@@ -244,7 +250,7 @@ async def test_who_lacks_a_role_is_told_which_one_it_takes(button: Button, role:
     needed = Role.ADMIN if admins else Role.OPERATOR
     async with a_world(tmp_path / "one") as world:
         passwords = Passwords({each: f"{each.word}-pw" for each in Role})
-        app = web_app(world.bus, passwords, LoginThrottle(), admin_health(world.bus), tokens=world.keeper)
+        app = web_app(world.bus, passwords, LoginThrottle(), admin_health(world.bus), tokens=world.store)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://localhost", auth=(role.word, f"{role.word}-pw")
         )

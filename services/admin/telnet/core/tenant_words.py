@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from clusterodm.services.admin.commands.core.command_numbers import line_number, whole
 from clusterodm.services.admin.commands.core.commands import UnknownCommand
-from clusterodm.services.admin.tenants.core import (
+from clusterodm.services.admin.tenants.core.commands import (
     CreateToken,
     ListTenants,
     ListTokens,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.settings.grammar import Grammar
-from clusterodm.services.admin.tokens.core import duration_ms, listed_labels, size_bytes
+from clusterodm.services.admin.tenants.core.file import duration_ms, listed_labels, size_bytes
 
 EPILOG: Final = """\
 examples:

@@ -17,10 +17,9 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TOKENS_FILE, OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret, tokens_of_running
-from clusterodm.services.admin.tenants.core import date, rows, tenant_data, tenants_data, token_data
-from clusterodm.services.admin.tokens.adapters import changing, new_secret, read_file, write_file
-from clusterodm.services.admin.tokens.api.grammar import parser
-from clusterodm.services.admin.tokens.core import (
+from clusterodm.services.admin.tenants.adapters import changing, new_secret, read_file, write_file
+from clusterodm.services.admin.tenants.core.commands import date, rows, tenant_data, tenants_data, token_data
+from clusterodm.services.admin.tenants.core.file import (
     NewToken,
     created,
     found,
@@ -31,6 +30,7 @@ from clusterodm.services.admin.tokens.core import (
     with_tenant,
     without_tenant,
 )
+from clusterodm.services.admin.tokens.api.grammar import parser
 
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1

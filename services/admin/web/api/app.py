@@ -16,8 +16,7 @@ from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
-from clusterodm.services.admin.tenants.handlers import TenantActs
-from clusterodm.services.admin.tenants.ports import TokenKeeper
+from clusterodm.services.admin.tenants.handlers import TenantActs, TokensStore
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.answers import Views, cluster_error, http_error, openapi_of, validation_error
 from clusterodm.services.admin.web.api.pages import page_routes
@@ -41,7 +40,7 @@ class WebDependencies:
     health: Health | None = None
     settings: Sequence[SettingInForce] = ()
     has_password: bool = False
-    tokens: TokenKeeper | None = None
+    tokens: TokensStore | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 

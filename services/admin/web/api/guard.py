@@ -38,7 +38,7 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
 from clusterodm.services.admin.signin.core import SignInFailed
 from clusterodm.services.admin.signin.handlers import SignIns
-from clusterodm.services.admin.tenants.ports import TokenKeeper
+from clusterodm.services.admin.tenants.handlers import TokensStore
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
@@ -88,7 +88,7 @@ def web_app(  # noqa: PLR0913, PLR0917 what it stands on
     settings: Sequence[SettingInForce] = (),
     *,
     signins: SignIns | None = None,
-    tokens: TokenKeeper | None = None,
+    tokens: TokensStore | None = None,
     secure: bool = False,
 ) -> ASGIApp:
     """Make the web, guarded.

@@ -22,7 +22,13 @@ from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.answers import UsageReport
 from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.usage import usage_csv
-from clusterodm.services.admin.tenants.core import CreateToken, RotateToken, SetTenant
+from clusterodm.services.admin.tenants.core.commands import (
+    CreateToken,
+    RemoveTenant,
+    RevokeToken,
+    RotateToken,
+    SetTenant,
+)
 from clusterodm.services.admin.web.api.answers import (
     Labels,
     ListQuery,
@@ -128,29 +134,29 @@ def tenant_acts(tenants: TenantHandler, views: Views) -> APIRouter:
     @router.post("/tenants", summary="TOKEN CREATE, of a tenant that is new", **views.described(TokenMade, 409, body=TenantBody))  # fmt: skip
     async def begin(request: Request) -> Response:
         body = await body_of(request, TenantBody)
-        return said(await tenants.create(CreateToken(body.name, body.changes, body.expires, body.note, begins=True)))
+        return said(await tenants.do(CreateToken(body.name, body.changes, body.expires, body.note, begins=True)))
 
     @router.post("/tenants/{name}/tokens", summary="TOKEN CREATE", **views.described(TokenMade, 404, 409, body=TokenBody))  # fmt: skip
     async def create(name: str, request: Request) -> Response:
         body = await body_of(request, TokenBody)
         await tenants.tenant(name)
-        return said(await tenants.create(CreateToken(name, {}, body.expires, body.note)))
+        return said(await tenants.do(CreateToken(name, {}, body.expires, body.note)))
 
     @router.post("/tenants/{name}", summary="TENANT SET", **views.described(ActDone, 404, 409, body=LimitsBody))
     async def change(name: str, request: Request) -> Response:
-        return said(await tenants.change(SetTenant(name, (await body_of(request, LimitsBody)).changes)))
+        return said(await tenants.do(SetTenant(name, (await body_of(request, LimitsBody)).changes)))
 
     @router.delete("/tenants/{name}", summary="TENANT REMOVE", **views.described(ActDone, 403, 404, 409))
     async def remove(name: str) -> Response:
-        return said(await tenants.remove(name))
+        return said(await tenants.do(RemoveTenant(name), "Its tasks stay, and no token reaches them."))
 
     @router.post("/tokens/{token}/rotate", summary="TOKEN ROTATE", **views.described(TokenMade, 404, 409, body=RotateBody))  # fmt: skip
     async def rotate(token: str, request: Request) -> Response:
-        return said(await tenants.rotate(RotateToken(token, (await body_of(request, RotateBody)).overlap)))
+        return said(await tenants.do(RotateToken(token, (await body_of(request, RotateBody)).overlap)))
 
     @router.delete("/tokens/{token}", summary="TOKEN REVOKE", **views.described(ActDone, 403, 404, 409))
     async def revoke(token: str) -> Response:
-        return said(await tenants.revoke(token))
+        return said(await tenants.do(RevokeToken(token), "It counts no more, within two seconds."))
 
     return router
 

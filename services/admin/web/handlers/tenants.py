@@ -6,9 +6,9 @@ from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageBy, UsageRow
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.admin.tenants.core import CreateToken, RemoveTenant, RevokeToken, RotateToken, SetTenant
+from clusterodm.services.admin.tenants.core.commands import TenantChange
+from clusterodm.services.admin.tenants.core.file import NewToken
 from clusterodm.services.admin.tenants.handlers import TenantActs
-from clusterodm.services.admin.tenants.ports import FreshToken
 from clusterodm.services.admin.web.core.shown import month_text
 from clusterodm.services.admin.web.core.task_views import TasksPage
 from clusterodm.services.admin.web.core.tenant_views import (
@@ -85,37 +85,19 @@ class TenantHandler:
         """List the tasks of one."""
         return await self._reader.tasks(wanted, owner=tenant.owner)
 
-    async def create(self, asked: CreateToken) -> TokenMade:
-        """Make a token, and its tenant where it is new."""
-        return token_made(await self._acts.create(asked))
-
-    async def rotate(self, asked: RotateToken) -> TokenMade:
-        """Make another token for the tenant of one."""
-        return token_made(await self._acts.rotate(asked))
-
-    async def revoke(self, token: str) -> ActDone:
-        """Let a token count no more."""
-        await self._acts.revoke(RevokeToken(token))
-        return ActDone(message="It counts no more, within two seconds.")
-
-    async def change(self, asked: SetTenant) -> ActDone:
-        """Change what a tenant may do."""
-        await self._acts.change(asked)
-        return ActDone()
-
-    async def remove(self, tenant: str) -> ActDone:
-        """Take a tenant out."""
-        await self._acts.remove(RemoveTenant(tenant))
-        return ActDone(message="Its tasks stay, and no token reaches them.")
+    async def do(self, command: TenantChange, message: str = "") -> TokenMade | ActDone:
+        """Change tenants or tokens; a token that is made is shown, else the message."""
+        made = await self._acts.do(command)
+        return ActDone(message=message) if made is None else token_made(made)
 
 
-def token_made(fresh: FreshToken) -> TokenMade:
+def token_made(new: NewToken) -> TokenMade:
     """Show a token, this once."""
     return TokenMade(
-        id=fresh.issued.id,
-        tenant=fresh.issued.tenant,
-        secret=fresh.secret,
-        expires_at_ms=fresh.issued.expires_at_ms,
+        id=new.issued.id,
+        tenant=new.issued.tenant,
+        secret=new.token,
+        expires_at_ms=new.issued.expires_at_ms,
         message="This is the only time that the token is shown.",
     )
 

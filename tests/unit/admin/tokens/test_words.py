@@ -14,9 +14,9 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TokenBook, digest_of, read_tokens, shown
 from clusterodm.services.admin.cli.core.completion import flags_of
 from clusterodm.services.admin.cli.core.file_words import FILE_NOUNS
+from clusterodm.services.admin.tenants.core.file import duration_ms, size_bytes
 from clusterodm.services.admin.tokens.api.grammar import parser
 from clusterodm.services.admin.tokens.api.words import main
-from clusterodm.services.admin.tokens.core import duration_ms, size_bytes
 
 
 class Words:

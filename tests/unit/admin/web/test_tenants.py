@@ -14,7 +14,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.login import LoginThrottle
-from clusterodm.services.admin.tokens.adapters import TokensFileKeeper, read_file
+from clusterodm.services.admin.tenants.adapters import TokensFileStore, read_file
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_scheduler import FakeScheduler, admin_health
 
@@ -41,8 +41,8 @@ async def a_site(tmp_path: Path, *, kept: bool = True, user: str = "") -> AsyncI
     site = Site(bus, tmp_path / "tokens.json", scheduler)
     scheduler.usage = [UsageRow(tenant="survey", owner=Owner("survey"), period="2026-11", used=USED)]
     passwords = Passwords({Role.ADMIN: "a-pass", Role.OPERATOR: "o-pass", Role.VIEWER: "v-pass"} if user else {})
-    keeper = TokensFileKeeper(site.path) if kept else None
-    app = web_app(bus, passwords, LoginThrottle(), admin_health(bus), tokens=keeper)
+    store = TokensFileStore(site.path) if kept else None
+    app = web_app(bus, passwords, LoginThrottle(), admin_health(bus), tokens=store)
     async with (
         bus.serve("scheduler", scheduler.handlers()),
         httpx.AsyncClient(

@@ -12,7 +12,7 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.telemetry.log import redact
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile, digest_of, shown
-from clusterodm.services.admin.tokens.adapters import write_file
+from clusterodm.services.admin.tenants.adapters import write_file
 from clusterodm.services.proxy.tenants.adapters.local import SAID_AGAIN_S, OneToken, TokenFile, followed
 
 

@@ -9,7 +9,11 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.values import Frozen
-from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile
+from clusterodm.libs.common.tenancy import (
+    IssuedToken,
+    Tenant,
+    TokensFile,
+)
 
 
 class CreateToken(Frozen, frozen=True):
@@ -63,7 +67,8 @@ class ListTenants(Frozen, frozen=True):
     """TENANT LIST."""
 
 
-TenantCommand = CreateToken | RotateToken | RevokeToken | SetTenant | RemoveTenant | ListTokens | ListTenants
+TenantChange = CreateToken | RotateToken | RevokeToken | SetTenant | RemoveTenant
+TenantCommand = TenantChange | ListTokens | ListTenants
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What the words change in the file of tokens (libs/common/tenancy). Pure: chance and time are arguments."""
+"""What becomes of the file of tokens (libs/common/tenancy). Pure: chance and time are arguments."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,14 @@ from clusterodm.libs.common.tenancy import (
     TokensFile,
     digest_of,
     mistakes_in,
+)
+from clusterodm.services.admin.tenants.core.commands import (
+    CreateToken,
+    RemoveTenant,
+    RevokeToken,
+    RotateToken,
+    SetTenant,
+    TenantChange,
 )
 
 DURATION: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
@@ -38,6 +46,31 @@ class NewToken:
     def __repr__(self) -> str:
         """Show no token."""
         return f"NewToken({self.issued!r})"
+
+
+def carried_out(
+    command: TenantChange, now_ms: WallMs, file: TokensFile, fresh: tuple[str, str]
+) -> tuple[TokensFile, NewToken | None]:
+    """Do to the file what a command says; the token that was made, if one was. `fresh`: a secret and an id for it. Raises Refused, NotFound."""
+    match command:
+        case CreateToken(tenant, changes, expires, note):
+            new = new_token(*fresh, tenant, now_ms, span(expires) if expires else None, note)
+            return created(without(file, tenant) if command.begins else file, new, read_limits(changes)), new
+        case RotateToken(token, overlap):
+            overlap_ms, old = span(overlap), exactly(file, token)
+            new = successor(old, *fresh, now_ms, None)
+            return rotated(file, old.id, new, now_ms, overlap_ms), new
+        case RevokeToken(token):
+            return revoked(file, [exactly(file, token).id])[0], None
+        case SetTenant(tenant, changes):
+            return changed(file, tenant, read_limits(changes)), None
+        case RemoveTenant(tenant):
+            return without_tenant(file, tenant), None
+
+
+def has_tenant(file: TokensFile, name: str) -> bool:
+    """Whether there is such a tenant."""
+    return any(tenant.name == name for tenant in file.tenants)
 
 
 def duration_ms(text: str) -> int:
@@ -62,6 +95,54 @@ def listed_labels(said: str | Sequence[str]) -> tuple[str, ...]:
     if mistake := mistake_in_labels(labels):
         raise ValueError(mistake)
     return labels
+
+
+def without(file: TokensFile, tenant: str) -> TokensFile:
+    """Make sure that there is no such tenant yet. Raises Refused."""
+    if has_tenant(file, tenant):
+        raise Refused(f"there is a tenant {tenant[:80]!r} already")
+    return file
+
+
+def changed(file: TokensFile, tenant: str, limits: Mapping[str, Any]) -> TokensFile:
+    """Change what a tenant may do. Raises Refused, NotFound."""
+    if not limits:
+        raise Refused("nothing is to be changed: name a limit")
+    if not has_tenant(file, tenant):
+        raise NotFound(f"there is no tenant {tenant[:80]!r}")
+    return with_tenant(file, tenant, limits)
+
+
+def exactly(file: TokensFile, id_: str) -> IssuedToken:
+    """Find a token by its whole id: a button means one, whatever was made since. Raises NotFound."""
+    token = found(file, id_)
+    if token.id != id_:
+        raise NotFound(f"there is no token {id_[:80]!r}")
+    return token
+
+
+def span(text: str) -> int:
+    """Read a time span, in milliseconds. Raises Refused."""
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "max_task_bytes": size_bytes,
+    "storage_bytes": size_bytes,
+    "labels": listed_labels,
+}
+"""Limits that people write in another way than the file: 50GB; labels one after the other."""
+
+
+def read_limits(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Read limits as they are written on a page. Raises Refused."""
+    try:
+        return {name: READ[name](value) if name in READ else value for name, value in changes.items()}
+    except ValueError as error:
+        raise Refused(str(error)) from None
 
 
 def with_tenant(file: TokensFile, name: str, changes: Mapping[str, Any], *, owner: Owner | None = None) -> TokensFile:
@@ -135,7 +216,7 @@ def rotated(file: TokensFile, id_: str, new: NewToken, now_ms: WallMs, overlap_m
 
 def without_tenant(file: TokensFile, name: str) -> TokensFile:
     """Take a tenant out with its tokens; its tasks stay, and nobody reaches them. Raises NotFound."""
-    if name not in {tenant.name for tenant in file.tenants}:
+    if not has_tenant(file, name):
         raise NotFound(f"there is no tenant {name!r}")
     tenants = tuple(tenant for tenant in file.tenants if tenant.name != name)
     tokens = tuple(token for token in file.tokens if token.tenant != name)

@@ -1,0 +1,101 @@
+"""The file of tokens on disk. A change replaces it as a whole, so that whoever reads it sees the one before or the one after; two changes at once wait for each other."""
+
+import asyncio
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.process.regular_files import read_regular
+from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, TokensFile, read_tokens
+
+PRIVATE: Final = 0o600
+OTHERS_MAY_CHANGE: Final = 0o022
+TOKEN_BYTES: Final = 32
+ID_BYTES: Final = 4
+Made = TypeVar("Made")
+
+
+def read_file(path: Path) -> TokensFile:
+    """Read it; nothing is in one that is not there yet. Raises Refused."""
+    try:
+        return read_tokens(read_regular(path, FILE_LIMIT_BYTES))
+    except FileNotFoundError:
+        return TokensFile()
+    except OSError as error:
+        raise Refused(f"cannot read {path}: {error.strerror}") from None
+    except Refused as error:
+        raise Refused(f"{path}: {error.message}") from None
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Let nobody else change it while the context is open. Raises Refused."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    except OSError as error:
+        raise Refused(f"cannot change {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def write_file(path: Path, content: TokensFile) -> None:
+    """Replace it, durably. Who may read it stays as it was; a new one is its user's alone. Raises Refused."""
+    text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        before = path.stat() if path.exists() else None
+        mode = before.st_mode & 0o777 & ~OTHERS_MAY_CHANGE if before else PRIVATE
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            if before is not None:
+                with suppress(PermissionError):  # another's file: it becomes ours
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise Refused(f"cannot write {path}: {error.strerror}") from None
+
+
+def new_secret() -> tuple[str, str]:
+    """Make a token and its id."""
+    return secrets.token_urlsafe(TOKEN_BYTES), secrets.token_hex(ID_BYTES)
+
+
+class TokensFileStore:
+    """Implements tenants.handlers.TokensStore with the file itself, as the words `token` and `tenant` do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        """Show where it is."""
+        return f"TokensFileStore({self._path})"
+
+    async def read(self) -> TokensFile:
+        """Read all of it."""
+        return await asyncio.to_thread(read_file, self._path)
+
+    async def change(self, change: Callable[[TokensFile, tuple[str, str]], tuple[TokensFile, Made]]) -> Made:
+        """Replace it by what is made of it."""
+        return await asyncio.to_thread(self._changed, change)
+
+    def _changed(self, change: Callable[[TokensFile, tuple[str, str]], tuple[TokensFile, Made]]) -> Made:
+        with changing(self._path):
+            content, made = change(read_file(self._path), new_secret())
+            write_file(self._path, content)
+            return made
