@@ -20,39 +20,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from clusterodm.libs.common.bus.layout import BUCKETS, KEEPER, PRIVATE, SNAPSHOTS
-from clusterodm.libs.common.messages.auth import CHECK_TOKEN
-from clusterodm.libs.common.messages.boot_logs import READ_BOOT_LOG, REPORT_BOOT_OUTPUT
-from clusterodm.libs.common.messages.buckets import (
-    BOOT_LOGS,
-    CLUSTER,
-    CONSOLES,
-    ENDED,
-    MACHINE_SPANS,
-    MACHINES,
-    NODES,
-    OBSERVATIONS,
-    OPTIONS,
-    PROGRESS,
-    PROXIES,
-    SAMPLES,
-    SECRETS,
-    SPOOLS,
-    SUMMARY,
-    TASKS,
-    TENANTS,
-    TOMBSTONES,
-    UPLOADS,
-    USAGE,
-)
-from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, SUPPLY_CHANGED
-from clusterodm.libs.common.messages.from_url import CLAIM_TASK, SUBMIT_FROM_URL
-from clusterodm.libs.common.messages.health import (
-    AUTOSCALER_HEALTH,
-    AUTOSCALER_SETTINGS,
-    LEADER_ANSWERS,
-    SCHEDULER_HEALTH,
-    SCHEDULER_SETTINGS,
-    STANDBY_REPORTED,
+from clusterodm.libs.common.messages import (
+    auth,
+    boot_logs,
+    buckets,
+    demand,
+    from_url,
+    health,
+    logs,
+    machines,
+    nodes,
+    operators,
+    overview,
+    placement,
+    tasks,
+    tenants,
+    usage,
 )
 from clusterodm.libs.common.messages.kinds import (
     EVENTS_STREAM,
@@ -64,89 +47,6 @@ from clusterodm.libs.common.messages.kinds import (
     Request,
     Snapshot,
 )
-from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET
-from clusterodm.libs.common.messages.machines import (
-    DESTROY_MACHINE,
-    FIND_RESULT,
-    GET_AUTOSCALER_STATUS,
-    LIST_MACHINES,
-    MACHINE_CONDEMNED,
-    MACHINE_CREATED,
-    MACHINE_DESTROYED,
-    MACHINE_DRAINED,
-    MACHINE_FAILED,
-    MACHINE_LEAKED,
-    MACHINE_LOST,
-    MACHINE_ONLINE,
-    MACHINE_REQUESTED,
-    PAUSE_AUTOSCALER,
-    PLAN_MACHINES,
-    REPORT_BOOT_FAILURE,
-    RESUME_AUTOSCALER,
-    VIEW_COMMAND,
-)
-from clusterodm.libs.common.messages.nodes import (
-    ADD_NODE,
-    BEST_NODE,
-    DRAIN_NODE,
-    FIND_UI_NODE,
-    LABEL_NODE,
-    LIST_NODES,
-    LOCK_NODE,
-    LOSE_NODE,
-    NODE_ADDED,
-    NODE_DRAINED,
-    NODE_LABELED,
-    NODE_LOCKED,
-    NODE_OFFLINE,
-    NODE_ONLINE,
-    NODE_REMOVED,
-    NODE_UNLOCKED,
-    REMOVE_NODE,
-    UNLOCK_NODE,
-    UPDATE_NODES,
-)
-from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
-from clusterodm.libs.common.messages.overview import GET_OVERVIEW
-from clusterodm.libs.common.messages.placement import (
-    FINISH_REPORTED,
-    PLACE_TASKS,
-    PLACEMENT_POSSIBLE,
-    PLAN_STAGE_IN,
-    RENEW_ATTEMPT,
-    REPORT_FORWARD_FAILED,
-    REPORT_FORWARDED,
-    REPORT_INPUTS_GONE,
-    REPORT_INPUTS_LOST,
-)
-from clusterodm.libs.common.messages.tasks import (
-    ADOPT_TASK,
-    CANCEL_TASK,
-    CONFIRM_TASKS,
-    DESCRIBE_TASK,
-    GET_TASK,
-    IMPORT_ROUTE,
-    LIST_TASK_IDS,
-    LIST_TASKS,
-    MOVE_TASK_UP,
-    READ_CONSOLE,
-    REMOVE_TASK,
-    RESTART_TASK,
-    SEARCH_TASKS,
-    SET_TASK_PRIORITY,
-    SUBMIT_TASK,
-    TASK_ATTEMPT_ENDED,
-    TASK_FINISHED,
-    TASK_MOVED_UP,
-    TASK_PLACED,
-    TASK_PRIORITIZED,
-    TASK_REMOVED,
-    TASK_RESTARTED,
-    TASK_STARTED,
-    TASK_SUBMITTED,
-)
-from clusterodm.libs.common.messages.tenants import SET_TENANTS
-from clusterodm.libs.common.messages.usage import GET_USAGE
 
 OPERATOR: Final = "operator"
 INTEGRATION: Final = "integration"
@@ -183,106 +83,82 @@ class Rights:
 RIGHTS: Final[dict[str, Rights]] = {
     "proxy": Rights(
         requests=(
-            *(SUBMIT_TASK, ADOPT_TASK, PLAN_STAGE_IN, PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED),
-            *(REPORT_FORWARD_FAILED, REPORT_INPUTS_GONE, REPORT_INPUTS_LOST, GET_TASK, CONFIRM_TASKS),
-            *(LIST_TASK_IDS, READ_CONSOLE, CANCEL_TASK, REMOVE_TASK, RESTART_TASK, FIND_UI_NODE),
-            *(FIND_RESULT, REPORT_BOOT_FAILURE, REPORT_BOOT_OUTPUT),
-            *(SCHEDULER_HEALTH, CHECK_TOKEN, SET_TENANTS, CLAIM_TASK),
+            *(tasks.SUBMIT_TASK, tasks.ADOPT_TASK, placement.PLAN_STAGE_IN, placement.PLACE_TASKS),
+            *(placement.RENEW_ATTEMPT, placement.REPORT_FORWARDED, placement.REPORT_FORWARD_FAILED),
+            *(placement.REPORT_INPUTS_GONE, placement.REPORT_INPUTS_LOST, tasks.GET_TASK, tasks.CONFIRM_TASKS),
+            *(tasks.LIST_TASK_IDS, tasks.READ_CONSOLE, tasks.CANCEL_TASK, tasks.REMOVE_TASK, tasks.RESTART_TASK),
+            *(nodes.FIND_UI_NODE, machines.FIND_RESULT, machines.REPORT_BOOT_FAILURE, boot_logs.REPORT_BOOT_OUTPUT),
+            *(health.SCHEDULER_HEALTH, auth.CHECK_TOKEN, tenants.SET_TENANTS, from_url.CLAIM_TASK),
         ),
-        publishes=(FINISH_REPORTED,),
-        subscribes=(PLACEMENT_POSSIBLE,),
-        reads=(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, MACHINES),
-        writes=(UPLOADS, PROXIES, PROGRESS, SPOOLS, SECRETS, CLUSTER),
+        publishes=(placement.FINISH_REPORTED,),
+        subscribes=(placement.PLACEMENT_POSSIBLE,),
+        reads=(
+            *(buckets.NODES, buckets.TASKS, buckets.ENDED, buckets.OBSERVATIONS, buckets.SUMMARY, buckets.OPTIONS),
+            buckets.MACHINES,
+        ),
+        writes=(buckets.UPLOADS, buckets.PROXIES, buckets.PROGRESS, buckets.SPOOLS, buckets.SECRETS, buckets.CLUSTER),
     ),
     "scheduler": Rights(
-        requests=(SCHEDULER_HEALTH,),  # of the one that leads
+        requests=(health.SCHEDULER_HEALTH,),  # of the one that leads
         publishes=(
-            *(
-                NODE_ADDED,
-                NODE_REMOVED,
-                NODE_LOCKED,
-                NODE_UNLOCKED,
-                NODE_LABELED,
-                NODE_DRAINED,
-                NODE_ONLINE,
-                NODE_OFFLINE,
-            ),
-            *(TASK_SUBMITTED, TASK_PLACED, TASK_STARTED, TASK_ATTEMPT_ENDED, TASK_FINISHED, TASK_REMOVED),
-            *(TASK_RESTARTED, TASK_PRIORITIZED, TASK_MOVED_UP, PLACEMENT_POSSIBLE, STANDBY_REPORTED),
+            *(nodes.NODE_ADDED, nodes.NODE_REMOVED, nodes.NODE_LOCKED, nodes.NODE_UNLOCKED, nodes.NODE_LABELED),
+            *(nodes.NODE_DRAINED, nodes.NODE_ONLINE, nodes.NODE_OFFLINE, tasks.TASK_SUBMITTED, tasks.TASK_PLACED),
+            *(tasks.TASK_STARTED, tasks.TASK_ATTEMPT_ENDED, tasks.TASK_FINISHED, tasks.TASK_REMOVED),
+            *(tasks.TASK_RESTARTED, tasks.TASK_PRIORITIZED, tasks.TASK_MOVED_UP, placement.PLACEMENT_POSSIBLE),
+            health.STANDBY_REPORTED,
         ),
-        subscribes=(FINISH_REPORTED,),
-        reads=(UPLOADS, PROXIES, MACHINES),
+        subscribes=(placement.FINISH_REPORTED,),
+        reads=(buckets.UPLOADS, buckets.PROXIES, buckets.MACHINES),
         writes=(
-            *(NODES, TASKS, ENDED, OBSERVATIONS, SUMMARY, OPTIONS, TOMBSTONES, TENANTS, USAGE, MACHINE_SPANS),
-            CLUSTER,
+            *(buckets.NODES, buckets.TASKS, buckets.ENDED, buckets.OBSERVATIONS, buckets.SUMMARY, buckets.OPTIONS),
+            *(buckets.TOMBSTONES, buckets.TENANTS, buckets.USAGE, buckets.MACHINE_SPANS, buckets.CLUSTER),
         ),
-        objects=(CONSOLES,),
-        sets=(DEMAND_CHANGED,),
-        watches=(SUPPLY_CHANGED,),
+        objects=(buckets.CONSOLES,),
+        sets=(demand.DEMAND_CHANGED,),
+        watches=(demand.SUPPLY_CHANGED,),
         leads=True,
     ),
     "autoscaler": Rights(
-        requests=(ADD_NODE, LOCK_NODE, LOSE_NODE, LIST_NODES, SCHEDULER_HEALTH, AUTOSCALER_HEALTH),
-        publishes=(
-            *(MACHINE_REQUESTED, MACHINE_CREATED, MACHINE_ONLINE, MACHINE_DRAINED, MACHINE_CONDEMNED),
-            *(MACHINE_DESTROYED, MACHINE_FAILED, MACHINE_LOST, MACHINE_LEAKED, STANDBY_REPORTED),
+        requests=(
+            *(nodes.ADD_NODE, nodes.LOCK_NODE, nodes.LOSE_NODE, nodes.LIST_NODES, health.SCHEDULER_HEALTH),
+            health.AUTOSCALER_HEALTH,
         ),
-        reads=(NODES, TASKS),
-        writes=(MACHINES, BOOT_LOGS, CLUSTER),
+        publishes=(
+            *(machines.MACHINE_REQUESTED, machines.MACHINE_CREATED, machines.MACHINE_ONLINE),
+            *(machines.MACHINE_DRAINED, machines.MACHINE_CONDEMNED, machines.MACHINE_DESTROYED),
+            *(machines.MACHINE_FAILED, machines.MACHINE_LOST, machines.MACHINE_LEAKED, health.STANDBY_REPORTED),
+        ),
+        reads=(buckets.NODES, buckets.TASKS),
+        writes=(buckets.MACHINES, buckets.BOOT_LOGS, buckets.CLUSTER),
         keeps=tuple(bucket.name for bucket in PRIVATE),
-        sets=(SUPPLY_CHANGED,),
-        watches=(DEMAND_CHANGED,),
+        sets=(demand.SUPPLY_CHANGED,),
+        watches=(demand.DEMAND_CHANGED,),
         leads=True,
     ),
     "admin": Rights(
         requests=(
-            *(
-                ADD_NODE,
-                REMOVE_NODE,
-                LOCK_NODE,
-                UNLOCK_NODE,
-                DRAIN_NODE,
-                LABEL_NODE,
-                LIST_NODES,
-                UPDATE_NODES,
-                BEST_NODE,
-            ),
-            *(
-                GET_TASK,
-                LIST_TASKS,
-                READ_CONSOLE,
-                CANCEL_TASK,
-                REMOVE_TASK,
-                RESTART_TASK,
-                SET_TASK_PRIORITY,
-                MOVE_TASK_UP,
-                IMPORT_ROUTE,
-                SCHEDULER_HEALTH,
-            ),
-            *(SEARCH_TASKS, DESCRIBE_TASK, GET_USAGE, GET_OVERVIEW, SCHEDULER_SETTINGS, AUTOSCALER_SETTINGS),
-            *(PLAN_MACHINES, VIEW_COMMAND, GET_AUTOSCALER_STATUS, LIST_MACHINES, DESTROY_MACHINE, PAUSE_AUTOSCALER),
-            *(RESUME_AUTOSCALER, READ_BOOT_LOG, AUTOSCALER_HEALTH),
+            *(nodes.ADD_NODE, nodes.REMOVE_NODE, nodes.LOCK_NODE, nodes.UNLOCK_NODE, nodes.DRAIN_NODE),
+            *(nodes.LABEL_NODE, nodes.LIST_NODES, nodes.UPDATE_NODES, nodes.BEST_NODE, tasks.GET_TASK),
+            *(tasks.LIST_TASKS, tasks.READ_CONSOLE, tasks.CANCEL_TASK, tasks.REMOVE_TASK, tasks.RESTART_TASK),
+            *(tasks.SET_TASK_PRIORITY, tasks.MOVE_TASK_UP, tasks.IMPORT_ROUTE, health.SCHEDULER_HEALTH),
+            *(tasks.SEARCH_TASKS, tasks.DESCRIBE_TASK, usage.GET_USAGE, overview.GET_OVERVIEW),
+            *(health.SCHEDULER_SETTINGS, health.AUTOSCALER_SETTINGS, machines.PLAN_MACHINES, machines.VIEW_COMMAND),
+            *(machines.GET_AUTOSCALER_STATUS, machines.LIST_MACHINES, machines.DESTROY_MACHINE),
+            *(machines.PAUSE_AUTOSCALER, machines.RESUME_AUTOSCALER, boot_logs.READ_BOOT_LOG),
+            health.AUTOSCALER_HEALTH,
         ),
-        reads=(PROXIES, PROGRESS, SPOOLS),
-        writes=(SAMPLES,),
+        reads=(buckets.PROXIES, buckets.PROGRESS, buckets.SPOOLS),
+        writes=(buckets.SAMPLES,),
         reads_events=True,
-        publishes=(OPERATOR_ACTED, LOG_LEVEL_SET),
-        subscribes=(STANDBY_REPORTED,),
+        publishes=(operators.OPERATOR_ACTED, logs.LOG_LEVEL_SET),
+        subscribes=(health.STANDBY_REPORTED,),
     ),
 }
 INTEGRATIONS: Final = Rights(
     requests=(
-        *(
-            SUBMIT_FROM_URL,
-            LIST_TASKS,
-            SEARCH_TASKS,
-            DESCRIBE_TASK,
-            READ_CONSOLE,
-            CANCEL_TASK,
-            REMOVE_TASK,
-            RESTART_TASK,
-        ),
-        *(LIST_NODES, GET_OVERVIEW, LIST_MACHINES, GET_AUTOSCALER_STATUS),
+        *(from_url.SUBMIT_FROM_URL, tasks.LIST_TASKS, tasks.SEARCH_TASKS, tasks.DESCRIBE_TASK, tasks.READ_CONSOLE),
+        *(tasks.CANCEL_TASK, tasks.REMOVE_TASK, tasks.RESTART_TASK, nodes.LIST_NODES, overview.GET_OVERVIEW),
+        *(machines.LIST_MACHINES, machines.GET_AUTOSCALER_STATUS),
     ),
     subscribes_to=("task", "node", "machine"),
     serves=False,
@@ -306,7 +182,7 @@ def published(service: str, rights: Rights) -> Iterator[str]:
     for snapshot in rights.watches:
         yield from (*read(snapshot.stream), *taken(snapshot.stream))
     if rights.leads:
-        yield from (LEADER_ANSWERS.subject, *held(f"$KV.leases.{service}"))
+        yield from (health.LEADER_ANSWERS.subject, *held(f"$KV.leases.{service}"))
         yield "_INBOX.>"  # the answers; what an inbox is called cannot be guessed
     if service == KEEPER:
         yield from kept(rights)
@@ -341,7 +217,7 @@ def subscribed(service: str, rights: Rights) -> Iterator[str]:
     yield from (each.subject for each in rights.subscribes)
     yield from (f"{PREFIX}.event.{noun}.*" for noun in rights.subscribes_to)
     if rights.serves:
-        yield from (each.subject for each in (LEADER_ANSWERS, LOG_LEVEL_SET))
+        yield from (each.subject for each in (health.LEADER_ANSWERS, logs.LOG_LEVEL_SET))
     if rights.reads_events:
         yield EVENTS_SUBJECTS
     if rights.leads:

@@ -5,126 +5,112 @@ Case does not matter, any white space separates, arguments beyond those a comman
 is `UnknownCommand`, and answered INVALID.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from clusterodm.libs.common.hosts import bare
 from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.command_numbers import line_number, node_number, port, whole
 from clusterodm.services.admin.commands.core.commands import (
-    AddNodeCommand,
-    BestNodeCommand,
-    ChangeNodeCommand,
-    ChangeTaskCommand,
     Command,
-    DestroyMachineCommand,
-    DrainNodeCommand,
-    LabelNodeCommand,
-    ListMachinesCommand,
-    ListNodesCommand,
-    ListRoutesCommand,
-    ListTasksCommand,
     NodeAct,
-    PauseAutoscalerCommand,
-    PrioritizeTaskCommand,
-    ResumeAutoscalerCommand,
-    ShowAutoscalerCommand,
-    ShowBootLogCommand,
-    ShowConsoleCommand,
-    ShowNodeCommand,
-    ShowRouteCommand,
-    ShowTaskCommand,
-    ShowUsageCommand,
     TaskAct,
     UnknownCommand,
-    UpdateNodesCommand,
-    ViewMachineCommand,
     log_level_command,
 )
 
-Read = Callable[[Sequence[str]], Command]
-"""Makes a command of the arguments that follow its two words; there are at least as many as it needs."""
+Made = TypeVar("Made")
+Grammar = Mapping[tuple[str, str], tuple[int, Callable[[Sequence[str]], Made]]]
+"""The two words of a command: how many arguments it needs, and what makes it of those that follow; there are at least as many."""
+
+
+class Mistake(Exception):
+    """What is wrong with a line, in words."""
 
 
 def parse(line: str) -> Command:
     """Say which command a line is."""
+    return read_line(line, GRAMMAR) or UnknownCommand("no such command")
+
+
+def read_line(line: str, grammar: Grammar[Made]) -> Made | UnknownCommand | None:
+    """Read a line by a grammar; None: its words are not in there."""
     words = line.split()
     noun, verb = ([word.upper() for word in words[:2]] + ["", ""])[:2]
-    if (noun, verb) not in GRAMMAR:
-        return UnknownCommand("no such command")
-    needed_count, read = GRAMMAR[noun, verb]
+    if (noun, verb) not in grammar:
+        return None
+    needed_count, read = grammar[noun, verb]
     arguments = words[2:]
     if len(arguments) < needed_count:
         return UnknownCommand(f"{noun} {verb} needs {needed_count} argument{'s' if needed_count > 1 else ''}")
-    return read(arguments)
+    try:
+        return read(arguments)
+    except Mistake as error:
+        return UnknownCommand(str(error))
+
+
+def number(text: str, what: str = "number") -> int:
+    """Read a number; it may be negative. Raises Mistake."""
+    return there(line_number(text), text, what)
+
+
+def count(text: str, what: str = "number") -> int:
+    """Read a number that is not negative. Raises Mistake."""
+    return there(whole(text), text, what)
+
+
+def there(found: int | None, text: str, what: str) -> int:
+    """Pass on what was read. Raises Mistake where nothing was."""
+    if found is None:
+        raise Mistake(f"{text} is no {what}")
+    return found
 
 
 def read_add(arguments: Sequence[str]) -> Command:
     """Read what follows NODE ADD."""
-    where = port(arguments[1])
-    if where is None:
-        return UnknownCommand(f"{arguments[1]} is no port")
-    return AddNodeCommand(bare(arguments[0]), where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
+    where = there(port(arguments[1]), arguments[1], "port")
+    return commands.AddNodeCommand(bare(arguments[0]), where, arguments[2] if len(arguments) > 2 else "")  # noqa: PLR2004 the third is optional
 
 
 def read_drain(arguments: Sequence[str]) -> Command:
     """Read what follows NODE DRAIN."""
-    seconds = whole(arguments[1]) if len(arguments) > 1 else None
-    if len(arguments) > 1 and seconds is None:
-        return UnknownCommand(f"{arguments[1]} is no number of seconds")
-    return DrainNodeCommand(node_number(arguments[0]), seconds)
-
-
-def read_best(arguments: Sequence[str]) -> Command:
-    """Read what follows NODE BEST."""
-    count = whole(arguments[0])
-    return UnknownCommand(f"{arguments[0]} is no number of images") if count is None else BestNodeCommand(count)
-
-
-def read_viewcmd(arguments: Sequence[str]) -> Command:
-    """Read what follows ASR VIEWCMD."""
-    count = whole(arguments[0])
-    return UnknownCommand(f"{arguments[0]} is no number of images") if count is None else ViewMachineCommand(count)
-
-
-def read_output(arguments: Sequence[str]) -> Command:
-    """Read what follows TASK OUTPUT."""
-    line = line_number(arguments[1]) if len(arguments) > 1 else 0
-    return (
-        UnknownCommand(f"{arguments[1]} is no line") if line is None else ShowConsoleCommand(TaskId(arguments[0]), line)
-    )
+    seconds = count(arguments[1], "number of seconds") if len(arguments) > 1 else None
+    return commands.DrainNodeCommand(node_number(arguments[0]), seconds)
 
 
 def read_boot_log(arguments: Sequence[str]) -> Command:
     """Read what follows ASR OUTPUT: a machine's number or name, and a line."""
-    line, number = line_number(arguments[1]) if len(arguments) > 1 else 0, whole(arguments[0])
-    if line is None:
-        return UnknownCommand(f"{arguments[1]} is no line")
-    if number is not None:
-        return ShowBootLogCommand(number, line)
-    return ShowBootLogCommand(from_line=line, machine=MachineId(arguments[0]))
+    line, place = optional_line(arguments), whole(arguments[0])
+    if place is None:
+        return commands.ShowBootLogCommand(from_line=line, machine=MachineId(arguments[0]))
+    return commands.ShowBootLogCommand(place, line)
 
 
 def read_destroy(arguments: Sequence[str]) -> Command:
     """Read what follows ASR DESTROY: a machine's number or name."""
-    number = whole(arguments[0])
-    return DestroyMachineCommand(machine=MachineId(arguments[0])) if number is None else DestroyMachineCommand(number)
+    place = whole(arguments[0])
+    if place is None:
+        return commands.DestroyMachineCommand(machine=MachineId(arguments[0]))
+    return commands.DestroyMachineCommand(place)
 
 
-def read_priority(arguments: Sequence[str]) -> Command:
-    """Read what follows TASK PRIORITY."""
-    priority = line_number(arguments[1].removeprefix("+"))
-    if priority is None:
-        return UnknownCommand(f"{arguments[1]} is no priority")
-    return PrioritizeTaskCommand(TaskId(arguments[0]), priority)
+def priority(text: str) -> int:
+    """Read a priority. Raises Mistake."""
+    return there(line_number(text.removeprefix("+")), text, "priority")
 
 
 def read_usage(arguments: Sequence[str]) -> Command:
     """Read what follows TENANT USAGE."""
     tenant, since, until = [*arguments[:3], "", "", ""][:3]
-    return ShowUsageCommand(GetUsage(tenant="" if tenant == "*" else tenant, since=since, until=until))
+    return commands.ShowUsageCommand(GetUsage(tenant="" if tenant == "*" else tenant, since=since, until=until))
+
+
+def optional_line(arguments: Sequence[str]) -> int:
+    """Read from which line a console is wanted, where it is said. Raises Mistake."""
+    return number(arguments[1], "line") if len(arguments) > 1 else 0
 
 
 def optional_number(arguments: Sequence[str]) -> int | None:
@@ -132,38 +118,40 @@ def optional_number(arguments: Sequence[str]) -> int | None:
     return node_number(arguments[0]) if arguments else None
 
 
-GRAMMAR: Final[dict[tuple[str, str], tuple[int, Read]]] = {
+GRAMMAR: Final[Grammar[Command]] = {
     ("NODE", "ADD"): (2, read_add),
-    ("NODE", "DEL"): (1, lambda words: ChangeNodeCommand(NodeAct.DEL, node_number(words[0]))),
-    ("NODE", "INFO"): (1, lambda words: ShowNodeCommand(node_number(words[0]))),
-    ("NODE", "LIST"): (0, lambda _: ListNodesCommand()),
-    ("NODE", "LOCK"): (1, lambda words: ChangeNodeCommand(NodeAct.LOCK, node_number(words[0]))),
+    ("NODE", "DEL"): (1, lambda words: commands.ChangeNodeCommand(NodeAct.DEL, node_number(words[0]))),
+    ("NODE", "INFO"): (1, lambda words: commands.ShowNodeCommand(node_number(words[0]))),
+    ("NODE", "LIST"): (0, lambda _: commands.ListNodesCommand()),
+    ("NODE", "LOCK"): (1, lambda words: commands.ChangeNodeCommand(NodeAct.LOCK, node_number(words[0]))),
     ("NODE", "DRAIN"): (1, read_drain),
-    ("NODE", "LABEL"): (1, lambda words: LabelNodeCommand(node_number(words[0]), labels_of(" ".join(words[1:])))),
-    ("NODE", "UNLOCK"): (1, lambda words: ChangeNodeCommand(NodeAct.UNLOCK, node_number(words[0]))),
-    ("NODE", "UPDATE"): (0, lambda _: UpdateNodesCommand()),
-    ("NODE", "BEST"): (1, read_best),
-    ("ROUTE", "INFO"): (1, lambda words: ShowRouteCommand(TaskId(words[0]))),
-    ("ROUTE", "LIST"): (0, lambda words: ListRoutesCommand(optional_number(words))),
-    ("TASK", "LIST"): (0, lambda words: ListTasksCommand(optional_number(words))),
-    ("TASK", "INFO"): (1, lambda words: ShowTaskCommand(TaskId(words[0]))),
-    ("TASK", "OUTPUT"): (1, read_output),
-    ("TASK", "CANCEL"): (1, lambda words: ChangeTaskCommand(TaskAct.CANCEL, TaskId(words[0]))),
-    ("TASK", "REMOVE"): (1, lambda words: ChangeTaskCommand(TaskAct.REMOVE, TaskId(words[0]))),
-    ("TASK", "RESTART"): (1, lambda words: ChangeTaskCommand(TaskAct.RESTART, TaskId(words[0]))),
-    ("TASK", "PRIORITY"): (2, read_priority),
-    ("TASK", "UP"): (1, lambda words: ChangeTaskCommand(TaskAct.UP, TaskId(words[0]))),
-    ("ASR", "VIEWCMD"): (1, read_viewcmd),
+    ("NODE", "LABEL"): (
+        1,
+        lambda words: commands.LabelNodeCommand(node_number(words[0]), labels_of(" ".join(words[1:]))),
+    ),
+    ("NODE", "UNLOCK"): (1, lambda words: commands.ChangeNodeCommand(NodeAct.UNLOCK, node_number(words[0]))),
+    ("NODE", "UPDATE"): (0, lambda _: commands.UpdateNodesCommand()),
+    ("NODE", "BEST"): (1, lambda words: commands.BestNodeCommand(count(words[0], "number of images"))),
+    ("ROUTE", "INFO"): (1, lambda words: commands.ShowRouteCommand(TaskId(words[0]))),
+    ("ROUTE", "LIST"): (0, lambda words: commands.ListRoutesCommand(optional_number(words))),
+    ("TASK", "LIST"): (0, lambda words: commands.ListTasksCommand(optional_number(words))),
+    ("TASK", "INFO"): (1, lambda words: commands.ShowTaskCommand(TaskId(words[0]))),
+    ("TASK", "OUTPUT"): (1, lambda words: commands.ShowConsoleCommand(TaskId(words[0]), optional_line(words))),
+    ("TASK", "CANCEL"): (1, lambda words: commands.ChangeTaskCommand(TaskAct.CANCEL, TaskId(words[0]))),
+    ("TASK", "REMOVE"): (1, lambda words: commands.ChangeTaskCommand(TaskAct.REMOVE, TaskId(words[0]))),
+    ("TASK", "RESTART"): (1, lambda words: commands.ChangeTaskCommand(TaskAct.RESTART, TaskId(words[0]))),
+    ("TASK", "PRIORITY"): (2, lambda words: commands.PrioritizeTaskCommand(TaskId(words[0]), priority(words[1]))),
+    ("TASK", "UP"): (1, lambda words: commands.ChangeTaskCommand(TaskAct.UP, TaskId(words[0]))),
+    ("ASR", "VIEWCMD"): (1, lambda words: commands.ViewMachineCommand(count(words[0], "number of images"))),
     ("TENANT", "USAGE"): (0, read_usage),
-    ("ASR", "LIST"): (0, lambda _: ListMachinesCommand()),
-    ("ASR", "STATUS"): (0, lambda _: ShowAutoscalerCommand()),
+    ("ASR", "LIST"): (0, lambda _: commands.ListMachinesCommand()),
+    ("ASR", "STATUS"): (0, lambda _: commands.ShowAutoscalerCommand()),
     ("ASR", "DESTROY"): (1, read_destroy),
     ("ASR", "OUTPUT"): (1, read_boot_log),
-    ("ASR", "PAUSE"): (0, lambda words: PauseAutoscalerCommand(" ".join(words))),
-    ("ASR", "RESUME"): (0, lambda _: ResumeAutoscalerCommand()),
+    ("ASR", "PAUSE"): (0, lambda words: commands.PauseAutoscalerCommand(" ".join(words))),
+    ("ASR", "RESUME"): (0, lambda _: commands.ResumeAutoscalerCommand()),
     ("LOG", "LEVEL"): (1, lambda words: log_level_command(*words[:2])),
 }
-"""The two words of a command: how many arguments it needs, and how they are read."""
 
 HELP: Final = (
     "NODE ADD <hostname> <port> [token] - Register a NodeODM node",

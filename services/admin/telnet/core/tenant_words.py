@@ -6,8 +6,8 @@ Limits are written as `name=value`, by the names of the flags of `clusterodm ten
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from clusterodm.services.admin.commands.core.command_numbers import line_number, whole
 from clusterodm.services.admin.commands.core.commands import UnknownCommand
+from clusterodm.services.admin.telnet.core.grammar import Grammar, Mistake, count, number, read_line
 from clusterodm.services.admin.tenants.core.commands import (
     CreateToken,
     ListTenants,
@@ -18,29 +18,6 @@ from clusterodm.services.admin.tenants.core.commands import (
     SetTenant,
     TenantCommand,
 )
-
-Read = Callable[[Sequence[str]], TenantCommand]
-
-
-class Mistake(Exception):
-    """What is wrong with a line, in words."""
-
-
-def number(text: str) -> int:
-    """Read a number; it may be negative. Raises Mistake."""
-    found = line_number(text)
-    if found is None:
-        raise Mistake(f"{text} is no number")
-    return found
-
-
-def count(text: str) -> int:
-    """Read a number that is not negative. Raises Mistake."""
-    found = whole(text)
-    if found is None:
-        raise Mistake(f"{text} is no number")
-    return found
-
 
 LIMITS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "weight": ("weight", count),
@@ -56,17 +33,7 @@ LIMITS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 
 def parse_tenants(line: str) -> TenantCommand | UnknownCommand | None:
     """Say what a line asks to be done with the file of tokens; None: nothing."""
-    words = line.split()
-    noun, verb = ([word.upper() for word in words[:2]] + ["", ""])[:2]
-    if (noun, verb) not in GRAMMAR:
-        return None
-    needed_count, read = GRAMMAR[noun, verb]
-    if len(words) - 2 < needed_count:
-        return UnknownCommand(f"{noun} {verb} needs {needed_count} argument{'s' if needed_count > 1 else ''}")
-    try:
-        return read(words[2:])
-    except Mistake as error:
-        return UnknownCommand(str(error))
+    return read_line(line, GRAMMAR)
 
 
 def read_create(words: Sequence[str]) -> TenantCommand:
@@ -95,7 +62,7 @@ def pairs(words: Sequence[str]) -> Sequence[tuple[str, str]]:
     return [(name.lower(), value) for name, _, value in found]
 
 
-GRAMMAR: Final[Mapping[tuple[str, str], tuple[int, Read]]] = {
+GRAMMAR: Final[Grammar[TenantCommand]] = {
     ("TOKEN", "CREATE"): (1, read_create),
     ("TOKEN", "ROTATE"): (1, lambda words: RotateToken(words[0], words[1] if len(words) > 1 else "24h")),
     ("TOKEN", "REVOKE"): (1, lambda words: RevokeToken(words[0])),
@@ -104,7 +71,6 @@ GRAMMAR: Final[Mapping[tuple[str, str], tuple[int, Read]]] = {
     ("TENANT", "SET"): (2, lambda words: SetTenant(words[0], limits(dict(pairs(words[1:]))))),
     ("TENANT", "REMOVE"): (1, lambda words: RemoveTenant(words[0])),
 }
-"""The two words: how many arguments they need, and how these are read."""
 HELP: Final = (
     "TENANT LIST - List the tenants with what each may do",
     f"TENANT SET <tenant> <name=value ...> - Change what a tenant may do: {', '.join(LIMITS)}",
