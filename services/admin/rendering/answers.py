@@ -11,30 +11,8 @@ types are documented (web/core).
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from clusterodm.services.admin.commands.core.answers import (
-    Answer,
-    AutoscalerReport,
-    ConsoleLines,
-    Declined,
-    DoneWithNote,
-    Failed,
-    Invalid,
-    MachineCommandLine,
-    MachineListing,
-    MachinePlan,
-    NodeChoice,
-    NodeDetail,
-    NodeListing,
-    Ok,
-    RouteDetail,
-    RouteListing,
-    TaskChanged,
-    TaskDetail,
-    TaskListing,
-    Unavailable,
-    UploadDetail,
-    UsageReport,
-)
+from clusterodm.services.admin.commands.core import answers
+from clusterodm.services.admin.commands.core.answers import Answer
 from clusterodm.services.admin.rendering.columns import Listing, head_of, json_object, listing, row_under
 from clusterodm.services.admin.rendering.machines import MACHINE, STEP, autoscaler_status, machine_line
 from clusterodm.services.admin.rendering.nodes import ENTRY, TABLE, node_data, node_line
@@ -66,73 +44,73 @@ def shape(
     return kind, Shape(document, text, listing)
 
 
-def refused(answer: Declined | Invalid | Unavailable) -> Any:
+def refused(answer: answers.Declined | answers.Invalid | answers.Unavailable) -> Any:
     """Put into JSON why nothing is done."""
     return {"success": False, "error": answer.reason}
 
 
-def task_listing(answer: TaskListing) -> Listing:
+def task_listing(answer: answers.TaskListing) -> Listing:
     """Make a table of tasks, and of uploads behind them."""
     uploads = [row_under(head_of(TASK), UPLOAD, upload) for upload in answer.uploads]
     return listing(TASK, answer.tasks, "No task is like that." if answer.filtered else "There are no tasks.", uploads)
 
 
 SHAPES: Final[Mapping[type, Shape[Any]]] = dict((
-    shape(Ok, lambda _: {"success": True}, lambda _: "OK"),
-    shape(DoneWithNote, lambda it: {"success": True, "message": it.text}, lambda it: one_line(it.text)),
-    shape(Declined, refused, lambda it: one_line(f"FAIL {it.reason}") if it.told else "FAIL"),
-    shape(Invalid, refused, lambda _: "INVALID"),
-    shape(Unavailable, refused, lambda it: one_line(it.reason)),
-    shape(TaskChanged, lambda it: {"success": False, "error": it.error} if it.error else {"success": True}),
-    shape(Failed, lambda it: {"error": it.error}),
+    shape(answers.Ok, lambda _: {"success": True}, lambda _: "OK"),
+    shape(answers.DoneWithNote, lambda it: {"success": True, "message": it.text}, lambda it: one_line(it.text)),
+    shape(answers.Declined, refused, lambda it: one_line(f"FAIL {it.reason}") if it.told else "FAIL"),
+    shape(answers.Invalid, refused, lambda _: "INVALID"),
+    shape(answers.Unavailable, refused, lambda it: one_line(it.reason)),
+    shape(answers.TaskChanged, lambda it: {"success": False, "error": it.error} if it.error else {"success": True}),
+    shape(answers.Failed, lambda it: {"error": it.error}),
     shape(
-        NodeListing,
+        answers.NodeListing,
         lambda it: [json_object(ENTRY, node) for node in it.nodes],
         lambda it: "".join(node_line(node.number, node) + END for node in it.nodes),
         lambda it: listing(TABLE, it.nodes, "There are no nodes."),
     ),
-    shape(NodeDetail, lambda it: node_data(it.node)),
+    shape(answers.NodeDetail, lambda it: node_data(it.node)),
     shape(
-        NodeChoice,
+        answers.NodeChoice,
         lambda it: None if it.node is None else json_object(ENTRY, it.node),
         lambda it: "No best node available" if it.node is None else node_line(1, it.node),
         lambda it: None if it.node is None else listing(TABLE, [it.node], ""),
     ),
     shape(
-        RouteListing,
+        answers.RouteListing,
         lambda it: {route.task: route_data(route) for route in it.routes},
         None,
         lambda it: listing(ROUTE, it.routes, "There are no routes."),
     ),
-    shape(RouteDetail, lambda it: route_data(it.route)),
+    shape(answers.RouteDetail, lambda it: route_data(it.route)),
     shape(
-        TaskListing,
+        answers.TaskListing,
         lambda it: [*(json_object(TASK, each) for each in it.tasks), *(json_object(UPLOAD, each) for each in it.uploads)],
         None,
         task_listing,
     ),
-    shape(TaskDetail, task_data),
-    shape(UploadDetail, lambda it: json_object(UPLOAD, it.upload)),
+    shape(answers.TaskDetail, task_data),
+    shape(answers.UploadDetail, lambda it: json_object(UPLOAD, it.upload)),
     shape(
-        ConsoleLines,
+        answers.ConsoleLines,
         lambda it: list(it.lines),
         lambda it: END.join(printable(line.replace("\n", " ")) for line in it.lines),
     ),
-    shape(MachineCommandLine, lambda it: {"command": it.command}, lambda it: one_line(it.command)),
+    shape(answers.MachineCommandLine, lambda it: {"command": it.command}, lambda it: one_line(it.command)),
     shape(
-        MachinePlan,
+        answers.MachinePlan,
         lambda it: [json_object(STEP, step) for step in it.steps],
         lambda it: END.join(one_line(str(step)) for step in it.steps) or "nothing is to be done",
     ),
     shape(
-        MachineListing,
+        answers.MachineListing,
         lambda it: [json_object(MACHINE, view) for view in it.machines],
         lambda it: "".join(machine_line(view) + END for view in it.machines),
         lambda it: listing(MACHINE, it.machines, "There are no machines."),
     ),
-    shape(AutoscalerReport, lambda it: autoscaler_status(it.status)),
+    shape(answers.AutoscalerReport, lambda it: autoscaler_status(it.status)),
     shape(
-        UsageReport,
+        answers.UsageReport,
         lambda it: {"usage": [usage_data(row) for row in it.rows], "total": json_object(FIGURES, it.total)},
         lambda it: usage_csv(it.rows).removesuffix(END),
         lambda it: usage_listing(it.rows, it.total),
@@ -166,7 +144,13 @@ def sentence(answer: Answer) -> str:
 def failure_reason(answer: Answer) -> str:
     """Write why a command came to nothing; empty when it did not."""
     match answer:
-        case Declined(reason) | Invalid(reason) | Unavailable(reason) | Failed(reason) | TaskChanged(reason):
+        case (
+            answers.Declined(reason)
+            | answers.Invalid(reason)
+            | answers.Unavailable(reason)
+            | answers.Failed(reason)
+            | answers.TaskChanged(reason)
+        ):
             return one_line(reason)
         case _:
             return ""
@@ -175,11 +159,11 @@ def failure_reason(answer: Answer) -> str:
 def exit_code(answer: Answer) -> int:
     """Say how a program ends that got this answer: 0 yes, 1 no, 3 nobody answered."""
     match answer:
-        case Unavailable():
+        case answers.Unavailable():
             return 3
-        case Declined() | Invalid() | Failed() | NodeChoice(None):
+        case answers.Declined() | answers.Invalid() | answers.Failed() | answers.NodeChoice(None):
             return 1
-        case TaskChanged(error):
+        case answers.TaskChanged(error):
             return 1 if error else 0
         case _:
             return 0

@@ -24,19 +24,8 @@ from clusterodm.libs.common.messages.machines import (
 )
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.telemetry.lazy_log import log
-from clusterodm.services.admin.commands.core import commands
-from clusterodm.services.admin.commands.core.answers import (
-    Answer,
-    AutoscalerReport,
-    ConsoleLines,
-    Declined,
-    DoneWithNote,
-    Invalid,
-    MachineCommandLine,
-    MachineListing,
-    MachinePlan,
-    Ok,
-)
+from clusterodm.services.admin.commands.core import answers, commands
+from clusterodm.services.admin.commands.core.answers import Answer
 from clusterodm.services.admin.commands.handlers.queries import refusal_of
 
 if TYPE_CHECKING:
@@ -50,27 +39,27 @@ async def view_machine_command(bus: "Bus", command: commands.ViewMachineCommand)
     """ASR VIEWCMD."""
     wanted = ViewCommand(images_count=command.images_count)
     try:
-        return MachineCommandLine((await bus.request(VIEW_COMMAND, wanted)).command)
+        return answers.MachineCommandLine((await bus.request(VIEW_COMMAND, wanted)).command)
     except Refused as error:
-        return Invalid(error.message)
+        return answers.Invalid(error.message)
 
 
 async def plan_machines(bus: "Bus", command: commands.PlanMachinesCommand) -> Answer:
     """Say what would be done."""
     try:
-        return MachinePlan((await bus.request(PLAN_MACHINES, PlanMachines(demand=command.demand))).steps)
+        return answers.MachinePlan((await bus.request(PLAN_MACHINES, PlanMachines(demand=command.demand))).steps)
     except Refused as error:
-        return Invalid(error.message)
+        return answers.Invalid(error.message)
 
 
 async def list_machines(bus: "Bus", _command: commands.ListMachinesCommand) -> Answer:
     """ASR LIST."""
-    return MachineListing((await bus.request(LIST_MACHINES, ListMachines())).machines)
+    return answers.MachineListing((await bus.request(LIST_MACHINES, ListMachines())).machines)
 
 
 async def show_autoscaler(bus: "Bus", _command: commands.ShowAutoscalerCommand) -> Answer:
     """ASR STATUS."""
-    return AutoscalerReport(await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
+    return answers.AutoscalerReport(await bus.request(GET_AUTOSCALER_STATUS, GetAutoscalerStatus()))
 
 
 async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -> Answer:
@@ -78,24 +67,26 @@ async def destroy_machine(bus: "Bus", command: commands.DestroyMachineCommand) -
     views = (await bus.request(LIST_MACHINES, ListMachines())).machines
     found = meant(views, command.number, command.machine)
     if found is None or command.name not in {"", found}:
-        return Declined(none_of(views, command.machine or command.name or f"with number {command.number}"), told=True)
+        return answers.Declined(
+            none_of(views, command.machine or command.name or f"with number {command.number}"), told=True
+        )
     try:
         view = await bus.request(DESTROY_MACHINE, DestroyMachine(machine=found))
     except (NotFound, Refused) as error:
-        return Declined(error.message, told=True)
+        return answers.Declined(error.message, told=True)
     log.info("machine.destroy_requested", machine=found)
-    return DoneWithNote(view.told) if view.told else Ok()
+    return answers.DoneWithNote(view.told) if view.told else answers.Ok()
 
 
 async def show_boot_log(bus: "Bus", command: commands.ShowBootLogCommand) -> Answer:
     """ASR OUTPUT."""
     found = command.machine or await machine_of(bus, command.number, None)
     if found is None:
-        return Invalid("there is no such machine")
+        return answers.Invalid("there is no such machine")
     try:
-        return ConsoleLines((await boot_log(bus, found, command.from_line)).lines)
+        return answers.ConsoleLines((await boot_log(bus, found, command.from_line)).lines)
     except Refused as error:
-        return Invalid(error.message)
+        return answers.Invalid(error.message)
 
 
 async def boot_log(bus: "Bus", machine: MachineId, from_line: int) -> BootLogLines:
@@ -127,7 +118,7 @@ async def pause_autoscaler(bus: "Bus", command: commands.PauseAutoscalerCommand)
     if refusal := await refusal_of(bus.request(PAUSE_AUTOSCALER, wanted), Refused):
         return refusal
     log.info("autoscaler.pause_requested", reason=command.reason)
-    return Ok()
+    return answers.Ok()
 
 
 async def resume_autoscaler(bus: "Bus", _command: commands.ResumeAutoscalerCommand) -> Answer:
@@ -135,4 +126,4 @@ async def resume_autoscaler(bus: "Bus", _command: commands.ResumeAutoscalerComma
     if refusal := await refusal_of(bus.request(RESUME_AUTOSCALER, ResumeAutoscaler()), Refused):
         return refusal
     log.info("autoscaler.resume_requested")
-    return Ok()
+    return answers.Ok()

@@ -29,19 +29,8 @@ from clusterodm.libs.common.model.nodes import reserved_for
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.roles import Role, acting, refusal
-from clusterodm.services.admin.commands.core import commands
-from clusterodm.services.admin.commands.core.answers import (
-    Answer,
-    Declined,
-    Invalid,
-    NodeChoice,
-    NodeDetail,
-    NodeListing,
-    Ok,
-    meant,
-    name_of,
-    numbered,
-)
+from clusterodm.services.admin.commands.core import answers, commands
+from clusterodm.services.admin.commands.core.answers import Answer
 from clusterodm.services.admin.commands.core.commands import NodeAct
 from clusterodm.services.admin.commands.handlers.queries import nodes_of, refusal_of
 
@@ -74,9 +63,9 @@ async def add_node(bus: "Bus", command: commands.AddNodeCommand) -> Answer:
     except BusFailed:
         raise
     except ClusterError as error:
-        return Declined(error.message)
-    log.info("node.add_requested", node=name_of(node), node_id=node.id)
-    return Ok()
+        return answers.Declined(error.message)
+    log.info("node.add_requested", node=answers.name_of(node), node_id=node.id)
+    return answers.Ok()
 
 
 async def changed(
@@ -85,13 +74,13 @@ async def changed(
     request: Request[Message, Any],
     message: Callable[[NodeId], Message],
     objection: Callable[[NodeView], str] = lambda _: "",
-) -> NodeView | Declined:
+) -> NodeView | answers.Declined:
     """Find the node that a command is about, and let it be changed: that node, or why not. `objection`: why whoever acts may not change that one."""
-    node = meant(await nodes_of(bus), command)
+    node = answers.meant(await nodes_of(bus), command)
     if node is None:
-        return Declined("there is no such node")
+        return answers.Declined("there is no such node")
     if denied := objection(node):
-        return Declined(denied, told=True)
+        return answers.Declined(denied, told=True)
     return await refusal_of(bus.request(request, message(node.id))) or node
 
 
@@ -99,19 +88,19 @@ async def change_node(bus: "Bus", command: commands.ChangeNodeCommand) -> Answer
     """NODE DEL, LOCK, UNLOCK."""
     request, kind = NODE_REQUESTS[command.act]
     node = await changed(bus, command, request, lambda node: kind(node=node))
-    if isinstance(node, Declined):
+    if isinstance(node, answers.Declined):
         return node
-    log.info("node.change_requested", act=command.act.value, node=name_of(node), node_id=node.id)
-    return Ok()
+    log.info("node.change_requested", act=command.act.value, node=answers.name_of(node), node_id=node.id)
+    return answers.Ok()
 
 
 async def drain_node(bus: "Bus", command: commands.DrainNodeCommand) -> Answer:
     """NODE DRAIN."""
     node = await changed(bus, command, DRAIN_NODE, lambda node: DrainNode(node=node, deadline_s=command.deadline_s))
-    if isinstance(node, Declined):
+    if isinstance(node, answers.Declined):
         return node
-    log.info("node.drain_requested", node=name_of(node), node_id=node.id, deadline_s=command.deadline_s)
-    return Ok()
+    log.info("node.drain_requested", node=answers.name_of(node), node_id=node.id, deadline_s=command.deadline_s)
+    return answers.Ok()
 
 
 async def label_node(bus: "Bus", command: commands.LabelNodeCommand) -> Answer:
@@ -123,30 +112,30 @@ async def label_node(bus: "Bus", command: commands.LabelNodeCommand) -> Answer:
 
     message = lambda node: LabelNode(node=node, labels=command.labels)  # noqa: E731 what is asked
     node = await changed(bus, command, LABEL_NODE, message, objection)
-    if isinstance(node, Declined):
+    if isinstance(node, answers.Declined):
         return node
-    log.info("node.label_requested", node=name_of(node), node_id=node.id, labels=command.labels)
-    return Ok()
+    log.info("node.label_requested", node=answers.name_of(node), node_id=node.id, labels=command.labels)
+    return answers.Ok()
 
 
 async def show_node(bus: "Bus", command: commands.ShowNodeCommand) -> Answer:
     """NODE INFO."""
-    node = numbered(await nodes_of(bus), command.number)
-    return Invalid("there is no such node") if node is None else NodeDetail(node)
+    node = answers.numbered(await nodes_of(bus), command.number)
+    return answers.Invalid("there is no such node") if node is None else answers.NodeDetail(node)
 
 
 async def list_nodes(bus: "Bus", _command: commands.ListNodesCommand) -> Answer:
     """NODE LIST."""
-    return NodeListing(await nodes_of(bus))
+    return answers.NodeListing(await nodes_of(bus))
 
 
 async def update_nodes(bus: "Bus", _command: commands.UpdateNodesCommand) -> Answer:
     """NODE UPDATE."""
     await bus.request(UPDATE_NODES, UpdateNodes())
-    return Ok()
+    return answers.Ok()
 
 
 async def best_node(bus: "Bus", command: commands.BestNodeCommand) -> Answer:
     """NODE BEST."""
     found = await bus.request(BEST_NODE, BestNode(images_count=command.images_count))
-    return NodeChoice(found.node)
+    return answers.NodeChoice(found.node)

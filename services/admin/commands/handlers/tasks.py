@@ -21,23 +21,8 @@ from clusterodm.libs.common.messages.tasks import (
 )
 from clusterodm.libs.common.messages.usage import GET_USAGE, GetUsage, UsageRow
 from clusterodm.libs.common.telemetry.lazy_log import log
-from clusterodm.services.admin.commands.core import commands
-from clusterodm.services.admin.commands.core.answers import (
-    Answer,
-    ConsoleLines,
-    Failed,
-    Invalid,
-    Route,
-    RouteDetail,
-    RouteListing,
-    TaskChanged,
-    TaskDetail,
-    TaskListing,
-    UploadDetail,
-    UsageReport,
-    numbered,
-    route_of,
-)
+from clusterodm.services.admin.commands.core import answers, commands
+from clusterodm.services.admin.commands.core.answers import Answer
 from clusterodm.services.admin.commands.core.commands import TaskAct
 from clusterodm.services.admin.commands.handlers.queries import nodes_of, task_and_node, tasks_of, upload_of
 
@@ -56,29 +41,31 @@ TASK_REQUESTS: Final[dict[TaskAct, Request[TaskRef, Any]]] = {
 async def list_routes(bus: "Bus", command: commands.ListRoutesCommand) -> Answer:
     """ROUTE LIST."""
     nodes = await nodes_of(bus)
-    node = numbered(nodes, command.number)
+    node = answers.numbered(nodes, command.number)
     if command.number is not None and node is None:
-        return Invalid("there is no such node")
+        return answers.Invalid("there is no such node")
     tokens = {each.id for each in nodes if each.has_token}
     found = [summary async for summary in tasks_of(bus, node) if summary.node is not None]
-    return RouteListing(tuple(route_of(task, tokens) for task in found))
+    return answers.RouteListing(tuple(answers.route_of(task, tokens) for task in found))
 
 
 async def show_route(bus: "Bus", command: commands.ShowRouteCommand) -> Answer:
     """ROUTE INFO."""
     task, node = await task_and_node(bus, command.task)
     if task.attempt is None or node is None:
-        return Invalid("the task has been sent to no node that the cluster knows")
+        return answers.Invalid("the task has been sent to no node that the cluster knows")
     seen_ms = task.known.seen_at_ms if task.known else task.committed_at_ms
-    return RouteDetail(Route(task.id, node.hostname, node.port, node.has_token, bool(task.owner), seen_ms))
+    return answers.RouteDetail(
+        answers.Route(task.id, node.hostname, node.port, node.has_token, bool(task.owner), seen_ms)
+    )
 
 
 async def list_tasks(bus: "Bus", command: commands.ListTasksCommand) -> Answer:
     """TASK LIST."""
-    node = None if command.number is None else numbered(await nodes_of(bus), command.number)
+    node = None if command.number is None else answers.numbered(await nodes_of(bus), command.number)
     if command.number is not None and node is None:
-        return Invalid("there is no such node")
-    return TaskListing(tuple([summary async for summary in tasks_of(bus, node)]))
+        return answers.Invalid("there is no such node")
+    return answers.TaskListing(tuple([summary async for summary in tasks_of(bus, node)]))
 
 
 async def show_task(bus: "Bus", command: commands.ShowTaskCommand) -> Answer:
@@ -87,19 +74,19 @@ async def show_task(bus: "Bus", command: commands.ShowTaskCommand) -> Answer:
         found = await bus.request(DESCRIBE_TASK, TaskRef(task=command.task))
     except NotFound:
         if upload := await upload_of(bus, command.task):
-            return UploadDetail(upload)
+            return answers.UploadDetail(upload)
         raise
-    return TaskDetail(found.task, found.summary.node_name, found.summary.expected)
+    return answers.TaskDetail(found.task, found.summary.node_name, found.summary.expected)
 
 
 async def show_console(bus: "Bus", command: commands.ShowConsoleCommand) -> Answer:
     """TASK OUTPUT."""
     wanted = ReadConsole(task=command.task, from_line=command.from_line)
     try:
-        return ConsoleLines((await bus.request(READ_CONSOLE, wanted)).lines)
+        return answers.ConsoleLines((await bus.request(READ_CONSOLE, wanted)).lines)
     except NotFound:
         if await upload_of(bus, command.task):
-            return ConsoleLines(())  # it begins with the commit
+            return answers.ConsoleLines(())  # it begins with the commit
         raise
 
 
@@ -113,9 +100,9 @@ async def change_task(bus: "Bus", command: commands.ChangeTaskCommand) -> Answer
     except (NotFound, BusFailed):
         raise
     except ClusterError as error:
-        return TaskChanged(error.message)
+        return answers.TaskChanged(error.message)
     log.info("task.change_requested", act=command.act.value, task=command.task)
-    return TaskChanged()
+    return answers.TaskChanged()
 
 
 async def prioritize_task(bus: "Bus", command: commands.PrioritizeTaskCommand) -> Answer:
@@ -125,9 +112,9 @@ async def prioritize_task(bus: "Bus", command: commands.PrioritizeTaskCommand) -
     except (NotFound, BusFailed):
         raise
     except ClusterError as error:
-        return TaskChanged(error.message)
+        return answers.TaskChanged(error.message)
     log.info("task.priority_requested", task=command.task, priority=command.priority)
-    return TaskChanged()
+    return answers.TaskChanged()
 
 
 async def show_usage(bus: "Bus", command: commands.ShowUsageCommand) -> Answer:
@@ -139,6 +126,6 @@ async def show_usage(bus: "Bus", command: commands.ShowUsageCommand) -> Answer:
             page = await bus.request(GET_USAGE, asked)
             rows += page.rows
             if not page.rows or len(rows) >= page.total_count:
-                return UsageReport(tuple(rows), page.total)
+                return answers.UsageReport(tuple(rows), page.total)
     except Refused as error:
-        return Failed(error.message)
+        return answers.Failed(error.message)
