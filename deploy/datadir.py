@@ -22,8 +22,8 @@ from typing import Any, Final
 
 from clusterodm.deploy.ancestors import ROOT, user_name, weaknesses
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.process.files import close, keep_private, mend
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from clusterodm.libs.common.process.private_files import close, keep_private, mend
 from clusterodm.libs.common.tenancy import TOKENS_FILE
 
 LOCK_FILE: Final = "up.lock"

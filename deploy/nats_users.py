@@ -21,13 +21,11 @@ from typing import Any, Final
 
 from clusterodm.libs.common.bus.layout import BUCKETS, KEEPER, PRIVATE, SNAPSHOTS
 from clusterodm.libs.common.messages import (
-    auth,
     boot_logs,
     buckets,
     demand,
     from_url,
     health,
-    logs,
     machines,
     nodes,
     operators,
@@ -88,7 +86,7 @@ RIGHTS: Final[dict[str, Rights]] = {
             *(placement.REPORT_INPUTS_GONE, placement.REPORT_INPUTS_LOST, tasks.GET_TASK, tasks.CONFIRM_TASKS),
             *(tasks.LIST_TASK_IDS, tasks.READ_CONSOLE, tasks.CANCEL_TASK, tasks.REMOVE_TASK, tasks.RESTART_TASK),
             *(nodes.FIND_UI_NODE, machines.FIND_RESULT, machines.REPORT_BOOT_FAILURE, boot_logs.REPORT_BOOT_OUTPUT),
-            *(health.SCHEDULER_HEALTH, auth.CHECK_TOKEN, tenants.SET_TENANTS, from_url.CLAIM_TASK),
+            *(health.SCHEDULER_HEALTH, tenants.CHECK_TOKEN, tenants.SET_TENANTS, from_url.CLAIM_TASK),
         ),
         publishes=(placement.FINISH_REPORTED,),
         subscribes=(placement.PLACEMENT_POSSIBLE,),
@@ -150,7 +148,7 @@ RIGHTS: Final[dict[str, Rights]] = {
         reads=(buckets.PROXIES, buckets.PROGRESS, buckets.SPOOLS),
         writes=(buckets.SAMPLES,),
         reads_events=True,
-        publishes=(operators.OPERATOR_ACTED, logs.LOG_LEVEL_SET),
+        publishes=(operators.OPERATOR_ACTED, operators.LOG_LEVEL_SET),
         subscribes=(health.STANDBY_REPORTED,),
     ),
 }
@@ -217,7 +215,7 @@ def subscribed(service: str, rights: Rights) -> Iterator[str]:
     yield from (each.subject for each in rights.subscribes)
     yield from (f"{PREFIX}.event.{noun}.*" for noun in rights.subscribes_to)
     if rights.serves:
-        yield from (each.subject for each in (health.LEADER_ANSWERS, logs.LOG_LEVEL_SET))
+        yield from (each.subject for each in (health.LEADER_ANSWERS, operators.LOG_LEVEL_SET))
     if rights.reads_events:
         yield EVENTS_SUBJECTS
     if rights.leads:

@@ -3,12 +3,17 @@
 It is what the cluster did until the present attempt began to run, then the console of the node, then, once the task has ended, what the
 cluster did since. Lines are counted over all of it, from 0; a negative number asks for the last lines. While an attempt runs nothing is
 added before the node's lines, so a reader that asks from where it stopped gets each line once.
+
+What programs and machines write on a terminal becomes lines that can be shown to people.
 """
 
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from clusterodm.libs.common.model.tasks import Attempt, LastKnown, Task, TaskState, told_count
+
+ESCAPES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class OwnLines(NamedTuple):
@@ -55,3 +60,14 @@ def kept_lines(known: LastKnown | None, node_from: int) -> tuple[str, ...]:
         return known.console_tail[node_from:]
     first = known.console_count - len(known.console_tail)
     return known.console_tail[max(0, node_from - first) :]
+
+
+def without_escapes(text: str) -> str:
+    """Leave out what only steers a terminal: colours, places."""
+    return ESCAPES.sub("", text)
+
+
+def printable_line(line: str) -> str:
+    """Make a line of output printable: of one that was written over again and again, as progress is, the last that was written."""
+    shown = line.rstrip("\r").rpartition("\r")[2].replace("\t", "    ")
+    return "".join(letter for letter in shown if letter.isprintable())

@@ -11,10 +11,8 @@ import structlog
 from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.health.port import health_listener
-from clusterodm.libs.common.health.standby import reported_as_standby
-from clusterodm.libs.common.health.vitals import measured, metrics_listener
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, reported_as_standby
+from clusterodm.libs.common.health.vitals import health_listener, measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from clusterodm.libs.common.nodeodm.client import NodeClient

@@ -20,11 +20,9 @@ from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.clocks import Clock, read
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
-from clusterodm.libs.common.health.port import health_listener
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, reported_as_standby
 from clusterodm.libs.common.health.settings_in_force import settings_handler
-from clusterodm.libs.common.health.standby import reported_as_standby
-from clusterodm.libs.common.health.vitals import measured, metrics_listener
+from clusterodm.libs.common.health.vitals import health_listener, measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import (
     CONSOLES,
     ENDED,

@@ -29,9 +29,9 @@ AGED: Final = "the times of a machine are restated by the autoscaler before a pl
 COMPARED: Final = {
     "libs/common/tenancy.py::valid_count": "tokens expire at a time of the wall clock, as tenant_of says",
     "libs/common/tenancy.py::tenant_of": "an expiry is a date that an operator has set: it means the calendar",
-    "services/admin/tenants/core.py::successor": "the same",
+    "services/admin/tenants/core/file.py::successor": "the same",
     "services/admin/web/core/tenant_views.py::token_row": "what the file says of a token is shown, and decides nothing",
-    "services/admin/tenants/core.py::rows": "the same, shown to people",
+    "services/admin/tenants/core/commands.py::rows": "the same, shown to people",
     "services/admin/watching/handlers.py::known_spools": "shown to people: a proxy that was not heard of for a minute",
     "services/admin/web/core/attention.py::of_tasks": "shown to people: what failed within a day",
     "services/admin/web/core/services.py::proxy_view": "shown to people, at least 0",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.messages.auth import CHECK_TOKEN, CheckToken, TokenChecked
+from clusterodm.libs.common.messages.tenants import CHECK_TOKEN, CheckToken, TokenChecked
 from clusterodm.libs.common.tenancy import shown
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.tenants.adapters.http_authority import LIGHTNING_INFO, HttpAuthority

@@ -52,7 +52,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM as EVENTS
 from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
-from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
+from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable, monotonic_s
 from clusterodm.libs.common.process.loops import background

@@ -4,24 +4,33 @@
     ready   alive, all it needs is there (its facts), none of its loops fails, and every service that it needs has answered lately
 
 A service that is not alive is to be started again; one that is not ready may become so by itself. Other services are asked over the
-bus again and again: one that is frozen or hangs is seen like one that is gone, because it does not answer.
+bus again and again: one that is frozen or hangs is seen like one that is gone, because it does not answer. One that waits to lead answers nobody, and
+says by itself how it is.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import msgspec
 
+from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError
-from clusterodm.libs.common.messages.health import HealthReport, ReportHealth, ServiceSeen
+from clusterodm.libs.common.messages.health import (
+    STANDBY_REPORTED,
+    HealthReport,
+    ReportHealth,
+    ServiceSeen,
+    StandbyReported,
+)
 from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.libs.common.ports import Bus, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, monotonic_s
-from clusterodm.libs.common.process.loops import Loops, running_loops
+from clusterodm.libs.common.process.loops import Loops, background, every, running_loops
 from clusterodm.libs.common.version import VERSION
 
 CHECK_EVERY_S: Final = 5.0
@@ -33,6 +42,7 @@ PAGES: Final = {"/healthz": "alive", "/readyz": "ok"}
 
 Facts = Callable[[], Mapping[str, bool]]
 HealthRequest = Request[ReportHealth, HealthReport]
+REPORT_EVERY_S: Final = 5.0
 
 
 class NeededServices:
@@ -177,3 +187,21 @@ def without_errors(report: HealthReport) -> HealthReport:
         loops=tuple(msgspec.structs.replace(loop, error="") for loop in report.loops),
         services={name: msgspec.structs.replace(seen, error="") for name, seen in report.services.items()},
     )
+
+
+@asynccontextmanager
+async def reported_as_standby(bus: Bus, health: Health) -> AsyncIterator[None]:
+    """Say every few seconds how this process is while it does not lead, as long as the context is open."""
+    instance = InstanceId(f"{socket.gethostname()}-{new_id()[:8]}")
+    name = "report as standby"
+    async with background(lambda: every(REPORT_EVERY_S, lambda: report_standby(bus, health, instance), name), name):
+        yield
+
+
+async def report_standby(bus: Bus, health: Health, instance: InstanceId) -> None:
+    """Say it once; a leader is asked instead, and while NATS is away nobody hears it."""
+    leads = health.term is not None and health.term.valid
+    if leads or not bus.connected:
+        return
+    said = StandbyReported(instance=instance, since_ms=health.waits_since_ms, health=await health.measured())
+    await bus.publish(STANDBY_REPORTED, said)

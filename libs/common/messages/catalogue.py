@@ -1,7 +1,6 @@
 """All of them by name: for what is about every message, as its documents, rights on the bus and tests are."""
 
 from clusterodm.libs.common.messages import (
-    auth,
     boot_logs,
     buckets,
     demand,
@@ -9,7 +8,6 @@ from clusterodm.libs.common.messages import (
     from_url,
     health,
     kinds,
-    logs,
     machines,
     nodes,
     operators,
@@ -21,7 +19,6 @@ from clusterodm.libs.common.messages import (
 )
 
 MODULES = (
-    auth,
     kinds,
     buckets,
     health,
@@ -37,7 +34,6 @@ MODULES = (
     usage,
     overview,
     operators,
-    logs,
 )
 
 

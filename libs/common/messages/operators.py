@@ -1,9 +1,11 @@
-"""Operators: what they have done, for whoever keeps account of it."""
+"""Operators: what they have done, for whoever keeps account of it, and what they tell all processes of their logs."""
 
-from typing import Final
+from typing import Final, Literal
 
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.model.values import Frozen
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class OperatorActed(Frozen, frozen=True, kw_only=True):
@@ -28,3 +30,14 @@ class OperatorActed(Frozen, frozen=True, kw_only=True):
 
 
 OPERATOR_ACTED: Final = Event("operator.acted", OperatorActed)
+
+
+class LogLevelSet(Frozen, frozen=True, kw_only=True):
+    """From now on lines of this level and above are logged by every process of a service, until it is restarted."""
+
+    level: LogLevel
+    service: str = ""
+    """Empty: all of them."""
+
+
+LOG_LEVEL_SET: Final = Event("log.level_set", LogLevelSet)

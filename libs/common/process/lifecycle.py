@@ -26,8 +26,8 @@ import structlog
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusDenied, ClusterError, Refused
+from clusterodm.libs.common.process.files import keep_private
 from clusterodm.libs.common.process.memory import settle
-from clusterodm.libs.common.process.private_files import keep_private
 from clusterodm.libs.common.process.wall_clock import monotonic_s as monotonic_s  # noqa: PLC0414 most take it from here
 from clusterodm.libs.common.process.wall_clock import now_ms as now_ms  # noqa: PLC0414 same
 

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.fields import REQUIRED, Setting, SettingsError, flag
+from clusterodm.libs.common.settings.grammar import LEFT_WIDTH, columns, wrapped
 from clusterodm.libs.common.settings.readers import choices_of, plain_kind
-from clusterodm.libs.common.settings.wording import LEFT_WIDTH, columns, wrapped
 
 NARROWEST: Final = 60
 WIDEST: Final = 110

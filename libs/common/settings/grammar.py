@@ -1,4 +1,4 @@
-"""The grammar of the command line: argparse, which takes no abbreviations, repeats no values, and names what was probably meant.
+"""The grammar of the command line: argparse, which takes no abbreviations, repeats no values, and names what was probably meant; and two columns of help.
 
 A flag that is not known may have been meant for a secret, and argparse would take its value for the next word and repeat it in
 what it says of that. So flags are looked at before anything is read.
@@ -10,12 +10,13 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-from clusterodm.libs.common.settings.wording import hint
-
 CHOICE: Final = r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)"
 """What argparse says; read when it does."""
 UNRECOGNIZED: Final = "unrecognized arguments: "
 NO_MORE_FLAGS: Final = "--"
+NEGATION: Final = "no-"
+LEFT_WIDTH: Final = 30
+"""Where the second column begins."""
 
 
 class Grammar(argparse.ArgumentParser):
@@ -85,3 +86,34 @@ def unknown_flag(flag: str, known: set[str]) -> str:
     """Say that a flag is not known, and which one was probably meant."""
     names = sorted(each.removeprefix("--") for each in known if each.startswith("--"))
     return f"unknown flag {flag}{hint(flag.lstrip('-'), names, '--')}"
+
+
+def hint(given: str, known: Collection[str], before: str = "") -> str:
+    """Name what was probably meant; empty: nothing is near."""
+    import difflib  # only mistakes need it
+
+    bare = given.removeprefix(NEGATION)
+    near = difflib.get_close_matches(bare, known, n=1)
+    return f" (did you mean {before + given.removesuffix(bare) + near[0]!r}?)" if near else ""
+
+
+def columns(left: str, right: str, width: int, at: int = LEFT_WIDTH) -> Iterator[str]:
+    """Write two columns; what is too long for the first has a line of its own."""
+    lines = wrapped(right, width - at - 2) or [""]
+    begin = f"  {left}"
+    if len(begin) > at:
+        yield begin
+        begin = ""
+    yield f"{begin:<{at}}  {lines[0]}".rstrip()
+    yield from (f"{'':<{at}}  {line}" for line in lines[1:])
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a text into lines at its spaces."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
-from clusterodm.libs.common.settings.wording import NEGATION, hint
+from clusterodm.libs.common.settings.grammar import NEGATION, hint
 from clusterodm.libs.common.untrusted import read_json
 
 ORIGINAL_KEYS: Final = frozenset(

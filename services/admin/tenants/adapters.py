@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.process.regular_files import read_regular
+from clusterodm.libs.common.process.files import read_regular
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, TokensFile, read_tokens
 
 PRIVATE: Final = 0o600

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.console import printable_line, without_escapes
 from clusterodm.libs.common.messages.boot_logs import BootLog, BootLogLines
 from clusterodm.libs.common.model.machines import Machine, MachineState
-from clusterodm.libs.common.printable import printable_line, without_escapes
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.boot_lines import LINES_COUNT, UnkeptLines
 from clusterodm.services.autoscaler.orders import masked

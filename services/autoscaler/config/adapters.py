@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.process.regular_files import read_regular
+from clusterodm.libs.common.process.files import read_regular
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import Outside, SettingsReader

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from clusterodm.libs.common.console import printable_line, without_escapes
 from clusterodm.libs.common.model.machines import Machine
-from clusterodm.libs.common.printable import printable_line, without_escapes
 from clusterodm.services.proxy.cluster.core import wanted
 
 

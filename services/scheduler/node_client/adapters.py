@@ -9,8 +9,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
-from clusterodm.libs.common.model.figures import percent, whole_ms
-from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue, percent, whole_ms
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused
 from clusterodm.services.scheduler.leadership import Leadership

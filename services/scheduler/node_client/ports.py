@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clusterodm.libs.common.errors import ClusterError
-from clusterodm.libs.common.model.figures import whole_count
-from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
+from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue, whole_count
 from clusterodm.libs.common.model.tasks import StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId
 

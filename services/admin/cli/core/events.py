@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from clusterodm.libs.common.messages import health, logs, machines, nodes, operators, placement, tasks
+from clusterodm.libs.common.messages import health, machines, nodes, operators, placement, tasks
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.ports import StoredEvent
-from clusterodm.libs.common.settings.wording import hint
+from clusterodm.libs.common.settings.grammar import hint
 from clusterodm.services.admin.cli.core.tables import GAP, broken
 from clusterodm.services.admin.rendering.text import one_line
 
@@ -21,7 +21,7 @@ LEAST: Final = 4
 """Characters of the beginning of an id that are enough."""
 KINDS: Final = tuple(
     each.name
-    for module in (tasks, nodes, machines, operators, logs, placement, health)
+    for module in (tasks, nodes, machines, operators, placement, health)
     for each in vars(module).values()
     if isinstance(each, Event)
 )

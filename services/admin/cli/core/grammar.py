@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from clusterodm.libs.common.settings.grammar import Grammar
-from clusterodm.libs.common.settings.wording import columns, hint, wrapped
+from clusterodm.libs.common.settings.grammar import Grammar, columns, hint, wrapped
 from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
 from clusterodm.services.admin.cli.core.reading import READERS
 from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, flags_of_all

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from clusterodm.libs.common.settings.wording import hint
+from clusterodm.libs.common.settings.grammar import hint
 from clusterodm.services.admin.cli.core.words import STATES
 from clusterodm.services.admin.commands.core import command_numbers
 

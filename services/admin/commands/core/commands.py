@@ -7,8 +7,8 @@ exist.
 from enum import StrEnum
 from typing import Final, get_args
 
-from clusterodm.libs.common.messages.logs import LogLevel
 from clusterodm.libs.common.messages.machines import ImaginedTasks
+from clusterodm.libs.common.messages.operators import LogLevel
 from clusterodm.libs.common.messages.usage import GetUsage
 from clusterodm.libs.common.model.values import Frozen, MachineId, NodeId, TaskId
 from clusterodm.services.admin.commands.core.command_numbers import NO_NUMBER

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Unreadable
-from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
-from clusterodm.libs.common.messages.operators import OPERATOR_ACTED, OperatorActed
+from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, OPERATOR_ACTED, LogLevelSet, OperatorActed
 from clusterodm.libs.common.process.wall_clock import now_ms
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.roles import Principal, acting, refusal

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clusterodm.libs.common.health.health import PAGES, Health
-from clusterodm.libs.common.health.port import health_app
+from clusterodm.libs.common.health.vitals import health_app
 from clusterodm.libs.common.hosts import plain_address
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from clusterodm.libs.common.hosts import bare
-from clusterodm.libs.common.messages.logs import LogLevel
+from clusterodm.libs.common.messages.operators import LogLevel
 from clusterodm.libs.common.model.nodes import labels_of
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.ports import Bus

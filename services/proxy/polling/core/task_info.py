@@ -33,7 +33,7 @@ from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.console import OwnLines, own_lines
 from clusterodm.libs.common.model.cluster import ClusterSummary
-from clusterodm.libs.common.model.figures import percent, whole_count, whole_ms
+from clusterodm.libs.common.model.nodes import percent, whole_count, whole_ms
 from clusterodm.libs.common.model.tasks import StatusCode, Task, TaskState
 from clusterodm.services.proxy.exchange.nodeodm_api import API_VERSION
 

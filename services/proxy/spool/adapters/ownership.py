@@ -12,7 +12,7 @@ import structlog
 
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.values import InstanceId
-from clusterodm.libs.common.process.private_files import make_private
+from clusterodm.libs.common.process.files import make_private
 from clusterodm.services.proxy.errors import SpoolLocked
 from clusterodm.services.proxy.spool.adapters.disk import INCARNATIONS, write_durably
 

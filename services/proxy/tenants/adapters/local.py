@@ -18,8 +18,8 @@ import structlog
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.process.files import read_regular
 from clusterodm.libs.common.process.loops import background, every
-from clusterodm.libs.common.process.regular_files import read_regular
 from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, ShownToken, Tenant, TokenBook, read_tokens, shown
 from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO

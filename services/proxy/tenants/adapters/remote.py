@@ -23,7 +23,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import ClusterError, Refused
-from clusterodm.libs.common.messages.auth import CHECK_TOKEN, CheckToken
+from clusterodm.libs.common.messages.tenants import CHECK_TOKEN, CheckToken
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.tenancy import ShownToken, Tenant, mistake_in_tenant

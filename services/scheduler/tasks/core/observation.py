@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.model.figures import percent, whole_ms
+from clusterodm.libs.common.model.nodes import percent, whole_ms
 from clusterodm.libs.common.model.tasks import Attempt, LastKnown, StatusCode
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.node_client.ports import ObservedTask

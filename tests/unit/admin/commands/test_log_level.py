@@ -2,8 +2,7 @@
 
 import pytest
 
-from clusterodm.libs.common.messages.logs import LOG_LEVEL_SET, LogLevelSet
-from clusterodm.libs.common.messages.operators import OPERATOR_ACTED, OperatorActed
+from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, OPERATOR_ACTED, LogLevelSet, OperatorActed
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.commands.core.answers import Ok, Unavailable

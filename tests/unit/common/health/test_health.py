@@ -5,7 +5,7 @@ from typing import Any
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health.health import Health, NeededServices
-from clusterodm.libs.common.health.port import answered
+from clusterodm.libs.common.health.vitals import answered
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth
 from clusterodm.libs.common.process.loops import LoopPolicy, Loops, background, every, watched
 from clusterodm.libs.common.testing.clock import FakeClock

@@ -1,7 +1,6 @@
 """A process that waits to lead is heard of, as long as it waits."""
 
-from clusterodm.libs.common.health.health import Health
-from clusterodm.libs.common.health.standby import report_standby
+from clusterodm.libs.common.health.health import Health, report_standby
 from clusterodm.libs.common.messages.health import STANDBY_REPORTED, StandbyReported
 from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus, MemoryTerm

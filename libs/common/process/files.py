@@ -1,19 +1,28 @@
-"""Files that nobody but this user may read, whatever the umask: clients' photos, their tokens and webhooks, the cluster's secrets.
+"""Files that nobody but this user may read, whatever the umask: clients' photos, their tokens and webhooks, the cluster's secrets; and files that are read again.
 
 `keep_private` is the first thing that a process does, so that whatever it, or a program that it starts, makes is private. `mend` is for
 what an earlier version, or a copy, has left open. It walks a directory only when the directory itself is open to others:
 behind one that is not, nothing can be reached. What belongs to another user, or is a symbolic link, stays as it is.
+
+`read_regular` is for files that are read again while a process runs, whatever stands at their path by then: a pipe, a device or a directory holds up nobody.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from clusterodm.libs.common.errors import Refused
+
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 """What group and others may."""
 UMASK: Final = 0o077
+FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""A pipe that nobody writes to opens at once, and a terminal does not become ours."""
+NOTHING_BEHIND: Final = errno.ENXIO
+"""What is said of a socket, and of a device without a driver."""
 
 
 def keep_private() -> None:
@@ -60,3 +69,30 @@ def closable(status: os.stat_result) -> bool:
     kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
     shared = kind == stat.S_IFDIR and mode & stat.S_ISVTX
     return kind in {stat.S_IFDIR, stat.S_IFREG} and bool(mode & OTHERS) and status.st_uid == os.geteuid() and not shared
+
+
+def read_regular(path: Path, limit_bytes: int) -> bytes:
+    """Read a file, and no more of it than one byte beyond the limit. Raises OSError, and Refused when it is no regular file."""
+    with os.fdopen(opened(path), "rb") as file:
+        return file.read(limit_bytes + 1)
+
+
+def opened(path: Path) -> int:
+    """Open it, without waiting for anybody. Raises OSError and Refused."""
+    try:
+        descriptor = os.open(path, FLAGS)
+    except OSError as error:
+        if error.errno == NOTHING_BEHIND:
+            raise not_regular() from None
+        raise
+    except ValueError:  # a NUL in its name
+        raise Refused("no file has such a name") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise not_regular()
+    return descriptor
+
+
+def not_regular() -> Refused:
+    """Say what is wrong with it."""
+    return Refused("it is no regular file")
