@@ -77,10 +77,6 @@ class Printer:
         self._waiting_bytes = 0
         self._left_out_count = 0
 
-    def __repr__(self) -> str:
-        """Show what waits."""
-        return f"Printer({self._waiting_bytes} bytes wait, {self._left_out_count} lines left out)"
-
     def fileno(self) -> int:
         """Name the descriptor to wait for."""
         return self._descriptor

@@ -45,10 +45,6 @@ class Probe:
         self._next_at: Instant | None = None
         self._settled = False
 
-    def __repr__(self) -> str:
-        """Show whom it asks."""
-        return f"Probe({self._address}, {'asking' if self._asking else 'idle'})"
-
     def tick(self, now: Instant) -> None:
         """Ask when it is time; leave a question that has got no answer in time."""
         if self._next_at is not None and now < self._next_at:

@@ -116,10 +116,6 @@ class Supervision:
         self._stopping = False
         self._ticked_at = now
 
-    def __repr__(self) -> str:
-        """Show where each process is."""
-        return f"Supervision({', '.join(f'{name} {unit.phase.name.lower()}' for name, unit in self.units.items())})"
-
     @property
     def over(self) -> bool:
         """Whether nothing runs any more and nothing will."""

@@ -32,31 +32,24 @@ if TYPE_CHECKING:
 
         def __init__(self, seconds: float) -> None:
             """Make one, for tests."""
-            ...
 
         def __add__(self, seconds: float) -> "Instant":
             """Count on."""
-            ...
 
         def __sub__(self, earlier: "Instant") -> float:
             """Say how many seconds lie between."""
-            ...
 
         def __lt__(self, other: "Instant") -> bool:
             """Whether it is earlier."""
-            ...
 
         def __le__(self, other: "Instant") -> bool:
             """Whether it is not later."""
-            ...
 
         def __gt__(self, other: "Instant") -> bool:
             """Whether it is later."""
-            ...
 
         def __ge__(self, other: "Instant") -> bool:
             """Whether it is not earlier."""
-            ...
 
 else:
     Instant = float
@@ -133,11 +126,9 @@ class Clock(Protocol):
 
     def wall_ms(self) -> WallMs:
         """Say what time it is: milliseconds since 1970 UTC."""
-        ...
 
     def instant(self) -> Instant:
         """Say where the monotonic clock is."""
-        ...
 
 
 def read(clock: Clock) -> Now:

@@ -81,11 +81,9 @@ class Watch(Protocol[Value]):
 
     def __aiter__(self) -> Self:
         """Iterate over the steps, for ever."""
-        ...
 
     async def __anext__(self) -> Step[Value]:
         """Wait for the next step."""
-        ...
 
 
 class Bucket(Protocol[Value]):
@@ -96,38 +94,30 @@ class Bucket(Protocol[Value]):
 
     async def get(self, key: str) -> Entry[Value] | None:
         """Read one key as the last write left it. Raises Unreadable."""
-        ...
 
     async def load(self) -> Loaded[Value]:
         """Read everything."""
-        ...
 
     def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
         """Read everything, a page at a time, so that nothing else waits for long; what this version cannot read is left out."""
-        ...
 
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist; the new revision. Raises Conflict."""
-        ...
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`; the new revision. Raises Conflict."""
-        ...
 
     async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds; the new revision. It goes by itself after `ttl_s`, without a trace."""
-        ...
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key; nothing happens when it does not exist. With a revision: only if it is still there, else Conflict.
 
         What NATS keeps of it for those who watch goes by itself after some minutes.
         """
-        ...
 
     async def forget_deleted(self) -> int:
         """Remove what deletions by older versions have left for ever; how many there were."""
-        ...
 
     def watch(self) -> AbstractAsyncContextManager[Watch[Value]]:
         """Yield all present values, then None once, then every change, for ever (also across restarts of NATS).
@@ -135,11 +125,9 @@ class Bucket(Protocol[Value]):
         After an interruption what has changed comes again, without another None; what was deleted meanwhile comes as
         a change to None.
         """
-        ...
 
     def watch_revisions(self) -> AbstractAsyncContextManager[AsyncIterator[Seen]]:
         """Yield everything present and every change, deletions too, for ever; no values are read."""
-        ...
 
 
 class Objects(Protocol):
@@ -147,15 +135,12 @@ class Objects(Protocol):
 
     async def put(self, key: str, content: bytes) -> None:
         """Write a key whatever it holds."""
-        ...
 
     async def get(self, key: str) -> bytes | None:
         """Read a key."""
-        ...
 
     async def delete(self, key: str) -> None:
         """Remove a key; nothing happens when it does not exist."""
-        ...
 
 
 class Term(Protocol):
@@ -167,11 +152,9 @@ class Term(Protocol):
     @property
     def valid(self) -> bool:
         """Whether the holder may decide at this moment; to be asked before each decision."""
-        ...
 
     async def over(self) -> None:
         """Wait until the term has ended."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -203,32 +186,26 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool:
         """Whether NATS is there, as far as is known at this moment."""
-        ...
 
     @property
     def away_s(self) -> float:
         """How long NATS is known to be away: from when that was noticed until the last try to reach it failed. 0: it is there."""
-        ...
 
     @property
     def connections_count(self) -> int:
         """How many connections to NATS there have been: behind another one the store may be another, too."""
-        ...
 
     @property
     def servers_count(self) -> int:
         """How many servers of NATS there may be: those that were named, and those they have told of."""
-        ...
 
     async def ping_s(self) -> float:
         """Ask NATS for a sign of life; how long that took, seconds. Raises BusFailed."""
-        ...
 
     async def request(
         self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
     ) -> Reply:
         """Ask the owner. Raises what its handler raised, or BusFailed."""
-        ...
 
     def serve(
         self, service: str, handlers: Mapping[Request[Any, Any], Handler], *, term: Term | None = None
@@ -239,25 +216,20 @@ class Bus(Protocol):
         by the one whose term is valid: a leader that is frozen swallows nothing of what its successor should answer,
         and is silent when it wakes up. A term that ended while a request was worked on leaves it without an answer.
         """
-        ...
 
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event. Never raises for a bus that is away: events are for information."""
-        ...
 
     def subscribe(
         self, event: Event[Payload], handler: Callable[[Payload], Awaitable[None]]
     ) -> AbstractAsyncContextManager[None]:
         """Call `handler` for every event told while the context is open, one at a time."""
-        ...
 
     async def stored_events(self, after: int, most_count: int) -> StoredEvents:
         """Read the last events of their stream that follow a sequence, at most so many. Raises BusFailed."""
-        ...
 
     async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
         """Replace the last value. Raises BusFailed."""
-        ...
 
     def watch_snapshot(
         self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
@@ -266,20 +238,15 @@ class Bus(Protocol):
 
         They come in the order in which NATS took them, whatever times they say: none that is older than the one before.
         """
-        ...
 
     async def bucket(self, name: BucketName[Value]) -> Bucket[Value]:
         """Open a bucket, creating it if need be."""
-        ...
 
     async def objects(self, name: ObjectsName, ttl_s: float) -> Objects:
         """Open a store of large things, creating it if need be; each thing goes `ttl_s` after it was written."""
-        ...
 
     def lead(self, name: str, holder: str, ttl_s: int = 5) -> AbstractAsyncContextManager[Term]:
         """Wait until the lease is free, hold it while the context is open, and free it at the end."""
-        ...
 
     async def led(self, name: str) -> bool:
         """Whether somebody holds a lease. Raises BusFailed."""
-        ...

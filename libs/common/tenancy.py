@@ -153,10 +153,6 @@ class TokenBook:
         self.tenants = {tenant.name: tenant for tenant in file.tenants}
         self._tokens = {token.sha256: (token, self.tenants[token.tenant]) for token in file.tokens}
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"TokenBook({len(self._tokens)} tokens of {len(self.tenants)} tenants)"
-
     def __len__(self) -> int:
         """How many tokens."""
         return len(self._tokens)

@@ -62,10 +62,6 @@ class NeededServices:
         self._heard_at: dict[str, Instant] = {}
         self._errors: dict[str, str] = {}
 
-    def __repr__(self) -> str:
-        """Show who has answered lately."""
-        return f"NeededServices({ {name: seen.ok for name, seen in self.seen().items()} })"
-
     async def check(self) -> None:
         """Ask each of them how it is."""
         for name, request in self._requests.items():

@@ -62,10 +62,6 @@ class Pool:
         """The one used last at the end."""
         self._room = asyncio.Semaphore(limit_count)
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"Pool({self._name} idle={len(self._idle)} at_work={self._at_work_count})"
-
     @property
     def unused(self) -> bool:
         """Whether nothing is open."""
@@ -199,10 +195,6 @@ class Client:
         self._alarm: asyncio.TimerHandle | None = None
         """One for all that are idle: it costs nothing per request, nor per pool."""
         self._context: ssl.SSLContext | None = None
-
-    def __repr__(self) -> str:
-        """Show how many pools there are."""
-        return f"Client(pools={len(self._pools)})"
 
     async def __aenter__(self) -> Self:
         """Nothing is opened before it is needed."""

@@ -85,10 +85,6 @@ class RequestCycle:
         self.is_wanted = False
         """The application has begun to receive the body."""
 
-    def __repr__(self) -> str:
-        """Show how far it is."""
-        return f"Cycle(started={self.started} complete={self.complete} gone={self.disconnected})"
-
     async def run(self, app: App, scope: Scope) -> None:
         """Let the application answer; one that does not is answered for."""
         try:

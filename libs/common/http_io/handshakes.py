@@ -46,16 +46,11 @@ def handshakes_of(limits: ServerLimits) -> Connections:
 class Handshake:
     """One connection on which TLS has not begun, or is not agreed on."""
 
-    def __init__(self, opened: socket.socket, until_s: float) -> None:
+    def __init__(self, until_s: float) -> None:
         self.loop = asyncio.get_running_loop()
         self.until_s = until_s
         self.work: asyncio.Task[None] | None = None
         """None: it is over."""
-        self._opened = opened
-
-    def __repr__(self) -> str:
-        """Show which socket."""
-        return f"Handshake({self._opened.fileno()})"
 
     def expire(self, now_s: float) -> None:
         """Be cut: its time is up."""
@@ -90,10 +85,6 @@ class TlsListener:
         self._state = state
         self._open: set[Handshake] = set()
         self._resting: asyncio.TimerHandle | None = None
-
-    def __repr__(self) -> str:
-        """Show how many handshakes are under way."""
-        return f"TlsListener({len(self._open)})"
 
     def start(self, backlog: int) -> None:
         """Listen."""
@@ -135,7 +126,7 @@ class TlsListener:
         """Count it, and let TLS begin; close one too many."""
         opened.setblocking(False)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        handshake = Handshake(opened, self._loop.time() + self._head_s)
+        handshake = Handshake(self._loop.time() + self._head_s)
         if not all(each.admits(handshake, address) for each in self._all):
             self._over(handshake)
             opened.close()

@@ -31,39 +31,30 @@ class CycleConnection(Protocol):
     @property
     def lines(self) -> Sequence[Header]:
         """The lines of every head."""
-        ...
 
     @property
     def full(self) -> bool:
         """Whether the client is behind with reading."""
-        ...
 
     @property
     def socket_number(self) -> int | None:
         """The descriptor of a connection without TLS."""
-        ...
 
     def over(self, cycle: "RequestCycle", *, keeps: bool) -> None:
         """Hear that an answer is complete."""
-        ...
 
     def wanted(self) -> None:
         """Hear that more of the body is wanted."""
-        ...
 
     def lend_body(self, cycle: "RequestCycle") -> LentSocket | None:
         """Stop reading, when the rest of this request's body is what the socket holds next."""
-        ...
 
     def skip_body(self, count_bytes: int) -> None:
         """Go on reading where somebody else has stopped."""
-        ...
 
     @contextmanager
     def unread(self) -> Iterator[None]:
         """Read nothing while the context is open."""
-        ...
 
     async def drained(self) -> None:
         """Wait until the client has caught up with reading, or has gone."""
-        ...

@@ -63,11 +63,6 @@ class Link(asyncio.BufferedProtocol):
         self.usual_body: bytes | None = None
         """The body of an answer with status 200 that was taken as a whole; then there is no head."""
 
-    def __repr__(self) -> str:
-        """Show the whole state in one line."""
-        state = "lost" if self.lost else "idle" if self.complete else "body" if self.head else "head"
-        return f"Link({self.name} {state} queued={len(self._pieces)})"
-
     # --- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

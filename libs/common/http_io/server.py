@@ -112,10 +112,6 @@ class Connection(asyncio.BufferedProtocol):
         self._writers: set[asyncio.Future[None]] | None = None
         """Who waits for the client to read."""
 
-    def __repr__(self) -> str:
-        """Show what it does; no bytes, there may be a token in them."""
-        return f"Connection({self._core or ('answering' if self._plain else 'silent')} held={self._held})"
-
     # --- what the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -37,10 +37,6 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._leaving = asyncio.Event()
 
-    def __repr__(self) -> str:
-        """Show whether it serves."""
-        return f"Server({'leaving' if self.should_exit else 'started' if self.started else 'new'})"
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""

@@ -48,7 +48,6 @@ class EarlyRequest(Protocol):
     @property
     def keeps(self) -> bool:
         """The connection goes on afterwards."""
-        ...
 
 
 Read = TypeVar("Read", bound=EarlyRequest)
@@ -65,18 +64,15 @@ class EarlyAnswers(Protocol[Read]):
 
     def read(self, data: bytes) -> Read | None:
         """Read a whole request; None: it is not plain."""
-        ...
 
     def count(self, plain: Read, seconds: float, received_bytes: int, sent_bytes: int) -> None:
         """Hear that an answer is out, and how long that took."""
-        ...
 
     def answer(self, plain: Read, take: Any) -> Coroutine[Any, Any, None] | None:
         """Call `take` with JSON, at once or later; with None when it is to go the usual way.
 
         What is returned is to be awaited by somebody, so that the answer comes.
         """
-        ...
 
 
 class TrackedConnection(Protocol):
@@ -87,11 +83,9 @@ class TrackedConnection(Protocol):
 
     def expire(self, now_s: float) -> None:
         """Hear that its time is up."""
-        ...
 
     def give_way(self) -> None:
         """Hear that its place is another's."""
-        ...
 
 
 class Connections:
@@ -133,10 +127,6 @@ class Connections:
         self._lines_of: Sequence[Header] | None = None
         self._heads = (b"", b"")
         self._refusals, self._crowds, self._floods = Seldom(), Seldom(), Seldom()
-
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"Connections({len(self.present)} of {self._limit_count})"
 
     def admits(self, connection: TrackedConnection, address: str = "") -> bool:
         """Look after a connection; False: it is one too many. Clients try again, a status might end their wait."""

@@ -50,10 +50,6 @@ class Calls:
     def __init__(self) -> None:
         self._client = Client(CONNECTIONS_PER_NODE_COUNT, KEPT_S)
 
-    def __repr__(self) -> str:
-        """Show how much is kept."""
-        return f"Calls({self._client!r})"
-
     async def __aenter__(self) -> Self:
         """Nothing to open yet."""
         await self._client.__aenter__()

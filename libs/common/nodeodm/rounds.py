@@ -51,10 +51,6 @@ class Round:
         self._over: asyncio.Future[None] = loop.create_future()
         self._others = asyncio.TaskGroup()
 
-    def __repr__(self) -> str:
-        """Show how many are to be heard."""
-        return f"Round(under_way={len(self._under_way)})"
-
     async def run(self, questions: Iterable[Question]) -> None:
         """Ask and wait."""
         async with self._others:

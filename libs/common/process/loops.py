@@ -88,10 +88,6 @@ class Loop:
         self._failures_count = 0
         self._error = ""
 
-    def __repr__(self) -> str:
-        """Show how it is."""
-        return f"Loop({self.report()})"
-
     def began(self) -> None:
         """Note that it begins, perhaps again."""
         self._round_at = self._clock.instant()
@@ -148,10 +144,6 @@ class Loops:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._running: list[Loop] = []
-
-    def __repr__(self) -> str:
-        """Show how many, and whether all are well."""
-        return f"Loops({len(self._running)} {'alive' if self.alive else 'not alive'})"
 
     @property
     def alive(self) -> bool:

@@ -94,10 +94,6 @@ class Trimmer:
         self._unused_bytes = 0
         """What was not in use after the last trim, or less since."""
 
-    def __repr__(self) -> str:
-        """Show what it compares with."""
-        return f"Trimmer(smallest={self._smallest_bytes >> 20} MiB unused={self._unused_bytes >> 20} MiB)"
-
     async def trim(self) -> None:
         """Trim when much is resident that is not in use. In a thread: it may take milliseconds, and so does asking malloc."""
         now_bytes = resident_bytes()

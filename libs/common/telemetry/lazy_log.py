@@ -13,10 +13,6 @@ class LazyLogger:
         self.only_errors = False
         """A program of a moment says what went wrong by its answer: lines below `error` are dropped, and nothing is loaded for them."""
 
-    def __repr__(self) -> str:
-        """Show that it is one."""
-        return "LazyLogger()"
-
     def __getattr__(self, name: str) -> Any:
         """Find a method: `info`, `warning` and so on."""
         if self.only_errors and name in BELOW_ERROR:

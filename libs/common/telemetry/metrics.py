@@ -99,10 +99,6 @@ class Buckets:
         """How many lay within each limit and above the one before; the last: above all."""
         self.total = 0.0
 
-    def __repr__(self) -> str:
-        """Show how many, and their sum."""
-        return f"Buckets({sum(self.counts)} observations, {self.total:g})"
-
     def observe(self, value: float, trace_id: int = 0) -> None:
         """Take a value in. `trace_id`: of which trace (`tracing.exemplar_of`); 0: of none."""
         place = bisect_left(self._limits, value)
@@ -250,10 +246,6 @@ class OneScrape:
 
     def __init__(self, families: Sequence[Any]) -> None:
         self._families = families
-
-    def __repr__(self) -> str:
-        """Show how many metrics."""
-        return f"OneScrape({len(self._families)})"
 
     def collect(self) -> Sequence[Any]:
         """Hand them out."""

@@ -97,10 +97,6 @@ class Quiet:
         self._endpoint = hide(endpoint)
         self._lines = Seldom(LINE_EVERY_S)
 
-    def __repr__(self) -> str:
-        """Show where to."""
-        return f"Quiet({self._endpoint})"
-
     def export(self, spans: Sequence[Any]) -> Any:
         """Send some. In a thread of the SDK."""
         from opentelemetry.sdk.trace.export import SpanExportResult
@@ -135,10 +131,6 @@ class Converter:
         self._resource = resource
         self._scope = InstrumentationScope("clusterodm", VERSION)
         self._kinds = {"internal": Kinds.INTERNAL, "server": Kinds.SERVER}
-
-    def __repr__(self) -> str:
-        """Show what for."""
-        return f"Converter({self._resource.attributes.get('service.name')})"
 
     def __call__(self, span: TraceSpan) -> Any:
         """Make one."""

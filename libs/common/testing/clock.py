@@ -10,10 +10,6 @@ class FakeClock:
         self._wall_ms = wall_ms
         self._instant_s = instant_s
 
-    def __repr__(self) -> str:
-        """Show both."""
-        return f"FakeClock(wall_ms={self._wall_ms} instant_s={self._instant_s:g})"
-
     def wall_ms(self) -> WallMs:
         """Say what time it is."""
         return WallMs(self._wall_ms)

@@ -37,10 +37,6 @@ class MemoryBucket(Generic[Value]):
         self._revision = 0
         self._watchers: set[asyncio.Queue[Step[Value]]] = set()
 
-    def __repr__(self) -> str:
-        """Show its name and size."""
-        return f"MemoryBucket({self._name.name} {len(self._entries)} keys)"
-
     async def get(self, key: str) -> Entry[Value] | None:
         """Read one key."""
         self._bus.require_connection()
@@ -198,10 +194,6 @@ class MemoryObjects:
     def __init__(self, bus: "MemoryBus") -> None:
         self._bus = bus
         self._contents: dict[str, bytes] = {}
-
-    def __repr__(self) -> str:
-        """Show its size."""
-        return f"MemoryObjects({len(self._contents)} keys)"
 
     async def put(self, key: str, content: bytes) -> None:
         """Write a key."""

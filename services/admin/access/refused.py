@@ -33,10 +33,6 @@ class ReportedRefusals:
     def __init__(self) -> None:
         self._visitors: OrderedDict[tuple[str, str], ReportedVisitor] = OrderedDict()
 
-    def __repr__(self) -> str:
-        """Count visitors."""
-        return f"ReportedRefusals({len(self._visitors)})"
-
     def is_new(self, principal: Principal, act: str, target: str, now: Instant) -> bool:
         """Judge whether a refusal is to be told, and note that it is."""
         who = (principal.user, account_of(principal.address))

@@ -45,10 +45,6 @@ class WebSessions:
         self._longest_s = longest_s
         self._sessions: OrderedDict[str, WebSession] = OrderedDict()
 
-    def __repr__(self) -> str:
-        """Count them."""
-        return f"WebSessions({len(self._sessions)})"
-
     def begin(self, session_id: str, form_token: str, user: str, role: Role, now: Instant) -> WebSession:
         """Begin a session under a fresh id."""
         self._sessions[digest(session_id)] = made = WebSession(user, role, now, now, form_token)

@@ -42,11 +42,9 @@ class IdentityProvider(Protocol):
 
     async def begin(self, state: str, nonce: str, verifier: str) -> str:
         """Say where a browser is to be sent."""
-        ...
 
     async def finish(self, code: str, nonce: str, verifier: str) -> Mapping[str, Any]:
         """Exchange what the browser has brought back; the claims of a token that was checked."""
-        ...
 
 
 class Begun(NamedTuple):

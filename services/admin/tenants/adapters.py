@@ -82,10 +82,6 @@ class TokensFileStore:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __repr__(self) -> str:
-        """Show where it is."""
-        return f"TokensFileStore({self._path})"
-
     async def read(self) -> TokensFile:
         """Read all of it."""
         return await asyncio.to_thread(read_file, self._path)

@@ -43,11 +43,9 @@ class TokensStore(Protocol):
 
     async def read(self) -> TokensFile:
         """Read all of it; it holds no secret."""
-        ...
 
     async def change(self, change: Change[Made]) -> Made:
         """Replace it by what `change` makes of it, with nobody else changing it meanwhile; what was made besides."""
-        ...
 
 
 class TenantActs:
@@ -56,10 +54,6 @@ class TenantActs:
     def __init__(self, bus: Bus, store: TokensStore | None) -> None:
         self._bus = bus
         self._store = store
-
-    def __repr__(self) -> str:
-        """Show where tokens are kept."""
-        return f"TenantActs({self._store!r})"
 
     @property
     def has_file(self) -> bool:

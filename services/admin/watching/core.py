@@ -131,10 +131,6 @@ class SampleHistory:
         self._times_s = array("d")
         self._values: dict[str, array[float]] = {}
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"SampleHistory({len(self._times_s)})"
-
     def __len__(self) -> int:
         """Count them."""
         return len(self._times_s)

@@ -58,10 +58,6 @@ class EventLog:
         self._reached = 0
         self._one_at_a_time = asyncio.Lock()
 
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"EventLog({len(self.events)} up to {self._reached})"
-
     async def read(self) -> None:
         """Take in what is new. Raises BusFailed."""
         async with self._one_at_a_time:
@@ -91,10 +87,6 @@ class Standbys:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heard: dict[str, tuple[Instant, StandbyReported]] = {}
-
-    def __repr__(self) -> str:
-        """Show how many there are."""
-        return f"Standbys({len(self._heard)})"
 
     async def hear(self, reported: StandbyReported) -> None:
         """Take in what one says; those that say nothing any more, or are too many, go."""
@@ -134,10 +126,6 @@ class Watched:
         self._spools_before: list[SpoolReport] = []
         self._loading = asyncio.Lock()
         self._autoscaler_silent = False
-
-    def __repr__(self) -> str:
-        """Show what is known."""
-        return f"Watched(uploads={len(self.uploads.values)} {self._history!r})"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -63,10 +63,6 @@ class Views:
     def __init__(self) -> None:
         self.types: dict[str, Any] = {}
 
-    def __repr__(self) -> str:
-        """Show how many."""
-        return f"Views({len(self.types)})"
-
     def described(self, answer: Any, *problems: int, body: Any = None) -> dict[str, Any]:
         """Say for a route what it answers, what may be wrong, and what it takes."""
         responses: dict[int | str, Any] = {200: self._content(answer, "Done, or found"), 401: NOT_SIGNED_IN}

@@ -118,10 +118,6 @@ class LazyApplication:
         self._app: ASGIApp | None = None
         self._loading = asyncio.Lock()
 
-    def __repr__(self) -> str:
-        """Show whether anybody has asked."""
-        return f"LazyApplication({'loaded' if self._app else 'not loaded'})"
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let it be answered."""
         if scope["type"] == "http" and scope["path"] in PAGES and scope["method"] in {"GET", "HEAD"}:

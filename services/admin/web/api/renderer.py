@@ -65,10 +65,6 @@ class Renderer:
         self._pages = pages
         self._templates = templates()
 
-    def __repr__(self) -> str:
-        """Show where the templates are."""
-        return f"Renderer({HERE / 'templates'})"
-
     def page(self, request: Request, template: str, code: int = 200, **values: Any) -> Response:
         """Render a page, or its live part."""
         now_ms = self._pages.clock.wall_ms()

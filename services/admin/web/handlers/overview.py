@@ -55,10 +55,6 @@ class OverviewHandler:
         self._health = health
         self._settings = settings
 
-    def __repr__(self) -> str:
-        """Show what is followed."""
-        return f"OverviewHandler({self._watched!r})"
-
     async def overview(self) -> OverviewView:
         """Show the cluster at a glance."""
         overview, status = await asyncio.gather(self._watched.overview(), self._watched.autoscaler())

@@ -61,10 +61,6 @@ class ClusterReader:
         self._bus = bus
         self.watched = watched
 
-    def __repr__(self) -> str:
-        """Show what is followed."""
-        return f"ClusterReader({self.watched!r})"
-
     # --- tasks ------------------------------------------------------------------------------------------------------
 
     async def tasks(self, wanted: Wanted, node: str = "", since_ms: int = 0, owner: str = "") -> TasksPage:

@@ -38,10 +38,6 @@ class TenantHandler:
         self._acts = acts
         self._clock = clock
 
-    def __repr__(self) -> str:
-        """Show where tokens are kept."""
-        return f"TenantHandler({self._acts!r})"
-
     async def tenants(self, wanted: Wanted) -> TenantsPage:
         """List tenants."""
         rows = await self._rows() if self._acts.has_file else []
