@@ -16,7 +16,7 @@ EXIT_INTERRUPTED: Final = 128 + 2
 """As shells say it of SIGINT."""
 
 ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api.program"
-TOKEN_WORDS: Final = "clusterodm.services.admin.tokens.api.words"  # noqa: S105 a module
+TOKEN_WORDS: Final = "clusterodm.services.admin.tokens.words"  # noqa: S105 a module
 WITH_NOUN: Final = frozenset((ADMIN_WORDS, TOKEN_WORDS))
 """Modules that carry out several words, and are told which."""
 ASR_WORDS: Final = "clusterodm.services.autoscaler.asr_words"

@@ -16,9 +16,8 @@ from types import FrameType
 from typing import Final, Self
 
 from clusterodm.deploy.children import Child, Recipe, fork
-from clusterodm.deploy.notifications import Notifications
+from clusterodm.deploy.liveness import Notifications, Probe, ProbeAnswer
 from clusterodm.deploy.output import SYSTEM, Lines, Printer
-from clusterodm.deploy.probing import Probe, ProbeAnswer
 from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.supervision import Action, Say, Send, Start, Supervision
 from clusterodm.libs.common.clocks import Instant

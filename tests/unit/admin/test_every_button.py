@@ -29,7 +29,7 @@ from clusterodm.services.admin.tenants.adapters import TokensFileStore, read_fil
 from clusterodm.services.admin.tenants.core.commands import CreateToken
 from clusterodm.services.admin.tenants.core.file import carried_out
 from clusterodm.services.admin.tenants.handlers import TenantActs
-from clusterodm.services.admin.tokens.api.words import main as token_words
+from clusterodm.services.admin.tokens.words import main as token_words
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task

@@ -2,7 +2,7 @@
 
 Words and flags are in the script itself, so that a TAB costs nothing. Nodes, tasks and machines are asked of the cluster, a second at
 most, and what they are called is printed by `clusterodm completion --values KIND`. What the words about the file of tokens do is read in
-tokens/api/grammar.py, and a test compares both.
+tokens/grammar.py, and a test compares both.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -14,8 +14,8 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TokenBook, digest_of, read_tokens, shown
 from clusterodm.services.admin.cli.core.completion import FILE_NOUNS, flags_of
 from clusterodm.services.admin.tenants.core.file import duration_ms, size_bytes
-from clusterodm.services.admin.tokens.api.grammar import parser
-from clusterodm.services.admin.tokens.api.words import main
+from clusterodm.services.admin.tokens.grammar import parser
+from clusterodm.services.admin.tokens.words import main
 
 
 class Words:

@@ -30,7 +30,7 @@ from clusterodm.services.admin.tenants.core.file import (
     with_tenant,
     without_tenant,
 )
-from clusterodm.services.admin.tokens.api.grammar import parser
+from clusterodm.services.admin.tokens.grammar import parser
 
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1

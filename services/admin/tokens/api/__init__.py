@@ -1,1 +1,0 @@
-"""The words `token` and `tenant`: their grammar, and what each does."""
