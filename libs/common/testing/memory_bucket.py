@@ -10,15 +10,7 @@ import msgspec
 from clusterodm.libs.common.errors import Conflict, Unreadable
 from clusterodm.libs.common.merging import merged
 from clusterodm.libs.common.messages.kinds import BucketName
-from clusterodm.libs.common.ports import (
-    Change,
-    Entry,
-    Loaded,
-    Reset,
-    Seen,
-    Step,
-    Unread,
-)
+from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.testing.memory_bus import MemoryBus

@@ -17,12 +17,7 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.kinds import Announcement, BucketName, Event, ObjectsName, Request, Snapshot
-from clusterodm.libs.common.ports import (
-    Handler,
-    StoredEvent,
-    StoredEvents,
-    Term,
-)
+from clusterodm.libs.common.ports import Handler, StoredEvent, StoredEvents, Term
 from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.common.testing.faults import Faults
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket, MemoryObjects, endless

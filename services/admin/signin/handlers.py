@@ -18,15 +18,7 @@ from clusterodm.services.admin.access.roles import ROLES, Principal, Role
 from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
-from clusterodm.services.admin.signin.core import (
-    SignInFailed,
-    WebSession,
-    WebSessions,
-    digest,
-    equal,
-    role_of,
-    user_of,
-)
+from clusterodm.services.admin.signin.core import SignInFailed, WebSession, WebSessions, digest, equal, role_of, user_of
 
 PENDING_COUNT: Final = 1000
 PENDING_S: Final = 600.0

@@ -2,13 +2,11 @@
 
 import argparse
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
-from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import SEARCH_TASKS, SearchTasks, TaskOrder, TaskSummary
@@ -27,7 +25,7 @@ from clusterodm.services.admin.commands.core.answers import (
     numbered,
 )
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.commands.handlers.queries import nodes_of
+from clusterodm.services.admin.commands.handlers.queries import nodes_of, uploads
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus
@@ -92,7 +90,9 @@ async def search(bus: "Bus", given: argparse.Namespace) -> Answer:
     filtered = bool(node or given.state or given.owner or given.since is not None or given.limit == 0)
     uploads = [] if node or UPLOADING not in (given.state or UPLOADING) else await uploads_of(bus, wanted)
     if given.sort or given.order:
-        tasks = () if given.state and not wanted.states else await sorted_summaries(bus, wanted, given)
+        order, descending = TaskOrder(given.sort or TaskOrder.COMMITTED), given.order != "asc"
+        none = given.state and not wanted.states
+        tasks = () if none else await sorted_summaries(bus, wanted, given.limit, order, descending=descending)
         room = len(uploads) if given.limit is None else max(0, given.limit - len(tasks))
         return TaskListing(tasks, tuple(uploads[len(uploads) - room :] if room < len(uploads) else uploads), filtered)
     if given.limit is not None:
@@ -120,14 +120,20 @@ async def summaries(bus: "Bus", wanted: SearchTasks) -> AsyncIterator[TaskSummar
         wanted = replace(wanted, since_ms=last_ms + (last_ms == wanted.since_ms))
 
 
-async def sorted_summaries(bus: "Bus", wanted: SearchTasks, given: argparse.Namespace) -> tuple[TaskSummary, ...]:
-    """Ask for tasks, page by page, as the scheduler sorts them; each once, whatever comes or goes meanwhile."""
-    sort, descending = TaskOrder(given.sort or TaskOrder.COMMITTED), given.order != "asc"
+async def sorted_summaries(
+    bus: "Bus",
+    wanted: SearchTasks,
+    count: int | None,
+    order: TaskOrder = TaskOrder.COMMITTED,
+    *,
+    descending: bool = True,
+) -> tuple[TaskSummary, ...]:
+    """Ask for tasks, page by page, as the scheduler sorts them; each once, whatever comes or goes meanwhile. `count`: no more than so many."""
     found: dict[TaskId, TaskSummary] = {}
     offset_count = 0
-    while given.limit is None or len(found) < given.limit:
-        room_count = PAGE_COUNT if given.limit is None else min(PAGE_COUNT, given.limit - len(found))
-        asked = replace(wanted, order=sort, descending=descending, offset_count=offset_count, limit_count=room_count)
+    while count is None or len(found) < count:
+        room_count = PAGE_COUNT if count is None else min(PAGE_COUNT, count - len(found))
+        asked = replace(wanted, order=order, descending=descending, offset_count=offset_count, limit_count=room_count)
         page = await bus.request(SEARCH_TASKS, asked)
         found |= {each.id: each for each in page.tasks if each.id not in found}
         offset_count += len(page.tasks)
@@ -138,22 +144,12 @@ async def sorted_summaries(bus: "Bus", wanted: SearchTasks, given: argparse.Name
 
 async def last_summaries(bus: "Bus", wanted: SearchTasks, count: int) -> tuple[TaskSummary, ...]:
     """Ask for the newest tasks, the newest last."""
-    found: list[TaskSummary] = []
-    while len(found) < count:
-        asked = replace(wanted, offset_count=len(found), limit_count=min(count - len(found), PAGE_COUNT))
-        page = await bus.request(SEARCH_TASKS, asked)
-        found += page.tasks
-        if not page.tasks or len(found) >= page.total_count:
-            break
-    return tuple(reversed({each.id: each for each in found}.values()))
+    return (await sorted_summaries(bus, wanted, count))[::-1]
 
 
 async def uploads_of(bus: "Bus", wanted: SearchTasks) -> list[UploadProgress]:
-    """List the uploads in progress, the newest last; none where nobody has made their bucket, as in a cluster of an earlier version."""
-    found: list[UploadProgress] = []
-    with suppress(BusFailed):
-        async for page in (await bus.bucket(PROGRESS)).pages():
-            found += [entry.value for entry in page]
+    """List the uploads in progress, the newest last."""
+    found = [each async for each in uploads(bus)]
     fitting = [each for each in found if wanted.owner in {None, each.owner} and each.created_at_ms >= wanted.since_ms]
     return sorted(fitting, key=lambda each: each.created_at_ms)
 

@@ -14,13 +14,7 @@ from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.roles import Principal, acting, refusal
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of, without_role
-from clusterodm.services.admin.commands.core.answers import (
-    Answer,
-    Failed,
-    Invalid,
-    Ok,
-    Unavailable,
-)
+from clusterodm.services.admin.commands.core.answers import Answer, Failed, Invalid, Ok, Unavailable
 from clusterodm.services.admin.commands.handlers import machines, nodes, tasks
 from clusterodm.services.admin.metrics import COMMANDS, label_of
 

@@ -6,24 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.buckets import PROGRESS
-from clusterodm.libs.common.messages.nodes import (
-    LIST_NODES,
-    ListNodes,
-    NodeView,
-)
+from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeView
 from clusterodm.libs.common.messages.overview import UploadProgress
-from clusterodm.libs.common.messages.tasks import (
-    GET_TASK,
-    LIST_TASKS,
-    ListTasks,
-    TaskRef,
-    TaskSummary,
-)
+from clusterodm.libs.common.messages.tasks import GET_TASK, LIST_TASKS, ListTasks, TaskRef, TaskSummary
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import TaskId
-from clusterodm.services.admin.commands.core.answers import (
-    Declined,
-)
+from clusterodm.services.admin.commands.core.answers import Declined
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
@@ -57,14 +45,18 @@ async def tasks_of(bus: "Bus", node: NodeView | None) -> AsyncIterator[TaskSumma
         after = page.tasks[-1].id
 
 
-async def upload_of(bus: "Bus", task: TaskId) -> UploadProgress | None:
-    """Find an upload in progress; None: there is none, or nobody has made their bucket, as in a cluster of an earlier version."""
+async def uploads(bus: "Bus") -> AsyncIterator[UploadProgress]:
+    """Ask for all uploads in progress; there are none where nobody has made their bucket, as in a cluster of an earlier version."""
     with suppress(BusFailed):
         async for page in (await bus.bucket(PROGRESS)).pages():
             for entry in page:
-                if entry.value.task == task:
-                    return entry.value
-    return None
+                yield entry.value
+
+
+async def upload_of(bus: "Bus", task: TaskId) -> UploadProgress | None:
+    """Find an upload in progress; None: there is none."""
+    found = [each async for each in uploads(bus) if each.task == task]
+    return found[0] if found else None
 
 
 async def task_and_node(bus: "Bus", task_id: TaskId) -> tuple[Task, NodeView | None]:

@@ -9,11 +9,7 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.values import Frozen
-from clusterodm.libs.common.tenancy import (
-    IssuedToken,
-    Tenant,
-    TokensFile,
-)
+from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile
 
 
 class CreateToken(Frozen, frozen=True):

@@ -12,14 +12,7 @@ from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.model.nodes import labels_of, mistake_in_labels
 from clusterodm.libs.common.model.values import Owner
-from clusterodm.libs.common.tenancy import (
-    LEAST_TOKEN_LENGTH,
-    IssuedToken,
-    Tenant,
-    TokensFile,
-    digest_of,
-    mistakes_in,
-)
+from clusterodm.libs.common.tenancy import LEAST_TOKEN_LENGTH, IssuedToken, Tenant, TokensFile, digest_of, mistakes_in
 from clusterodm.services.admin.tenants.core.commands import (
     CreateToken,
     RemoveTenant,

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines, MachineView
-from clusterodm.libs.common.messages.nodes import LIST_NODES, ListNodes, NodeView
 from clusterodm.libs.common.messages.tasks import (
     DESCRIBE_TASK,
     READ_CONSOLE,
@@ -27,6 +26,7 @@ from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.admin.commands.core.answers import UPLOADING
 from clusterodm.services.admin.commands.handlers.machines import boot_log
+from clusterodm.services.admin.commands.handlers.queries import nodes_of
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.core.cluster_views import EventRow, event_row, event_texts
 from clusterodm.services.admin.web.core.machine_views import (
@@ -133,18 +133,15 @@ class ClusterReader:
 
     async def nodes(self, wanted: Wanted) -> ListPage[NodeRow]:
         """List nodes."""
-        rows = map(node_row, await self._nodes())
+        rows = map(node_row, await nodes_of(self._bus))
         return listed(rows, wanted, node_texts, NODE_SORTS, lambda row: row.state)
 
     async def node(self, node: str) -> NodeRow:
         """Show a node. Raises NotFound."""
-        found = next((each for each in await self._nodes() if each.id == NodeId(node)), None)
+        found = next((each for each in await nodes_of(self._bus) if each.id == NodeId(node)), None)
         if found is None:
             raise NotFound("there is no such node")
         return node_row(found)
-
-    async def _nodes(self) -> tuple[NodeView, ...]:
-        return (await self._bus.request(LIST_NODES, ListNodes())).nodes
 
     async def machines(self, wanted: Wanted, *, ended: bool = False) -> ListPage[MachineRow]:
         """List machines."""
