@@ -71,8 +71,8 @@ async def test_a_bucket_that_nobody_has_read_can_be_written_at_once(bus: NatsBus
 async def test_what_is_made_again_is_said_once_whoever_asks_for_it_at_the_same_time(nats_server: NatsServer):
     async with connect(nats_server.url, "maker") as bus:
         await bus.lay_out()
-        await loses_its_store(bus, nats_server)
-        with structlog.testing.capture_logs() as lines:
+        with structlog.testing.capture_logs() as lines:  # whoever connects again asks for it too, by itself
+            await loses_its_store(bus, nats_server)
             await asyncio.gather(bus.keep_laid_out(), bus.keep_laid_out())
         made = [line["stream"] for line in lines if line["event"] == "stream.recreated"]
         assert "KV_tasks" in made
