@@ -140,6 +140,9 @@ def age_ms(machine: Machine, now_ms: WallMs) -> int:
     return 0 if machine.never_was else used_ms(machine, now_ms)
 
 
+# --- its bill --------------------------------------------------------------------------------------------------------
+
+
 def used_ms(machine: Machine, now_ms: WallMs | int) -> int:
     """Say how long a machine has been used: from the call of its provider until that has taken its removal, or, where that is not known, it has ended."""
     if machine.called_at_ms is None:

@@ -224,6 +224,9 @@ def unused(limits: ScalingLimits, seen: PlanInput, machine: Machine, *, never_ne
     return MachineDecision(machine.id, reason, NodeCheck.ANSWER)
 
 
+# --- the warm pool ---------------------------------------------------------------------------------------------------
+
+
 def open_now(window: WarmPool, now_ms: WallMs) -> bool:
     """Whether a window is open. One that ends before it begins goes over midnight and belongs to the day it began."""
     day, minute = divmod(now_ms // MINUTE_MS, MINUTES_PER_DAY)

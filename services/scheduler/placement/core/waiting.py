@@ -153,6 +153,9 @@ class WaitReasons:
         return known[kind]
 
 
+# --- why no node has room --------------------------------------------------------------------------------------------
+
+
 def why_not(nodes: Sequence[NodeState], need: Need, confined_to: frozenset[str] = frozenset()) -> str:
     """Say why no node has room for such a task now. `confined_to`: only nodes with these labels are its owner's."""
     if not nodes:
