@@ -1,6 +1,6 @@
 """What a provider of your own is written with: docs/providers.md.
 
-    class Provider:            # a clusterodm.providers.Vendor, and by `read` and `make` its own VendorKind
+    class Provider(Vendor):    # by `read` and `make` its own VendorKind
         ...
 
     [project.entry-points."clusterodm.providers"]

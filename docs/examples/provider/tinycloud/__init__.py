@@ -14,6 +14,7 @@ from clusterodm.providers import (
     ProviderMachine,
     Secret,
     Trouble,
+    Vendor,
     VendorContext,
     labels,
     user_data,
@@ -37,7 +38,7 @@ class Settings:
     tags: tuple[str, ...]
 
 
-class Provider:
+class Provider(Vendor):
     """An account at Tinycloud."""
 
     trial = "tinycloud.trial:trial"
@@ -57,14 +58,9 @@ class Provider:
         headers = {"Authorization": Secret(f"Bearer {settings.token.reveal()}")}
         self._rest = RestClient("tinycloud", settings.endpoint, judge=judge, headers=headers, timeout_s=answer_s)
 
-    async def __aenter__(self) -> Self:
-        """Open nothing: connections are made when needed."""
-        return self
-
     async def __aexit__(self, *error: object) -> None:
         """Close the connections."""
-        del error
-        await self._rest.__aexit__(None, None, None)
+        await self._rest.__aexit__(*error)
 
     async def check(self) -> None:
         """Ask for something that needs the key."""
@@ -86,11 +82,6 @@ class Provider:
         """Create one. `creates=True`: when no answer comes, it may be there all the same."""
         answer = await self._rest.call("POST", "/machines", body=self._body(order), creates=True)
         return machine_of(answer.content)
-
-    async def resume(self, order: Order, found: ProviderMachine) -> ProviderMachine:
-        """Do nothing more: creating is one call."""
-        del order
-        return found
 
     async def remove(self, found: ProviderMachine) -> None:
         """Delete it; one that is not there is deleted already."""
