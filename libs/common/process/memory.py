@@ -14,7 +14,7 @@ import ctypes
 import gc
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 YOUNG_COUNT: Final = 20_000
 OLDER_COUNTS: Final = (20, 50)
@@ -71,44 +71,67 @@ class MallocFigures(ctypes.Structure):
     )
 
 
-def used_bytes(library: Any) -> int:
-    """Say how much of what malloc holds is in use; 0 where it does not say (glibc before 2.33)."""
+class HeapFigures(NamedTuple):
+    """What of a process is in memory, and what malloc knows of it."""
+
+    resident_bytes: int
+    used_bytes: int
+    free_bytes: int
+    """What malloc keeps for later, also where it has given the pages back."""
+
+    @property
+    def beside_bytes(self) -> int:
+        """What is resident and not in use as far as malloc knows: what it could give back, and what Python's own allocator has."""
+        return self.resident_bytes - self.used_bytes
+
+
+def figures(library: Any) -> HeapFigures:
+    """Ask for them; where malloc does not say (glibc before 2.33), all might be free."""
+    resident = resident_bytes()
     if not hasattr(library, "mallinfo2"):
-        return 0
+        return HeapFigures(resident, 0, resident)
     library.mallinfo2.restype = MallocFigures
-    figures = library.mallinfo2()
-    return int(figures.uordblks + figures.hblkhd)
+    said = library.mallinfo2()
+    return HeapFigures(resident, int(said.uordblks + said.hblkhd), int(said.fordblks))
+
+
+def is_worth_it(now: HeapFigures, free_bytes: int, beside_bytes: int) -> bool:
+    """Whether a trim would give back much. Beside it: what was free, and what was resident beside what is used, after the last one, or less since.
+
+    What malloc has freed since then is resident for certain; so is, where the sum of what is free stays, what has become resident beside what is used. Python's
+    own allocator is in that, too: it may grow without anything to give back, and hides by shrinking what malloc has freed.
+    """
+    if now.free_bytes <= MUCH_BYTES:
+        return False
+    return now.free_bytes > free_bytes + MUCH_BYTES or now.beside_bytes > beside_bytes + MUCH_BYTES
 
 
 class Trimmer:
-    """Gives memory back after bursts.
-
-    What has been freed is seen by what is resident and not in use: a burst may go on for minutes and be freed when it has long been
-    the usual size of the process, and what is in use cannot be given back.
-    """
+    """Gives memory back after bursts, which may go on for minutes, and be freed when they have long been the usual size of the process."""
 
     def __init__(self) -> None:
         self._library = glibc()
         self._smallest_bytes = 0
         """What was resident when that was the least, since the first trim, which gives back what starting up has freed."""
-        self._unused_bytes = 0
-        """What was not in use after the last trim, or less since."""
+        self._free_bytes = self._beside_bytes = 0
+        """See `is_worth_it`."""
 
     async def trim(self) -> None:
-        """Trim when much is resident that is not in use. In a thread: it may take milliseconds, and so does asking malloc."""
+        """Trim when much would be given back. In a thread: it may take milliseconds, and so does asking malloc."""
         now_bytes = resident_bytes()
         if self._library is None or now_bytes <= self._smallest_bytes + MUCH_BYTES:
             self._smallest_bytes = min(self._smallest_bytes, now_bytes)
-            self._unused_bytes = min(self._unused_bytes, now_bytes)
+            self._beside_bytes = min(self._beside_bytes, now_bytes)
         else:
             await asyncio.to_thread(self._trim, self._library)
 
     def _trim(self, library: Any) -> None:
-        unused_bytes = resident_bytes() - used_bytes(library)
-        if unused_bytes > self._unused_bytes + MUCH_BYTES:
-            library.malloc_trim(0)
-            now_bytes = resident_bytes()
-            self._smallest_bytes = min(self._smallest_bytes or now_bytes, now_bytes)
-            self._unused_bytes = now_bytes - used_bytes(library)
-        else:
-            self._unused_bytes = min(self._unused_bytes, unused_bytes)
+        now = figures(library)
+        if not is_worth_it(now, self._free_bytes, self._beside_bytes):
+            self._free_bytes = min(self._free_bytes, now.free_bytes)
+            self._beside_bytes = min(self._beside_bytes, now.beside_bytes)
+            return
+        library.malloc_trim(0)
+        left = figures(library)
+        self._smallest_bytes = min(self._smallest_bytes or left.resident_bytes, left.resident_bytes)
+        self._free_bytes, self._beside_bytes = left.free_bytes, left.beside_bytes
