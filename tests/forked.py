@@ -10,6 +10,7 @@ fork each costs some milliseconds. Each of the processes that pytest runs side b
 started by its first test that needs it and ends with it.
 """
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -62,9 +63,10 @@ class ForkedProcess:
         return code
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send it a signal, unless it has ended: the server of forks knows that before it can be read here."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it with SIGKILL."""
