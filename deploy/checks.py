@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from clusterodm.libs.common.errors import Refused
@@ -77,9 +76,7 @@ class HeldPorts:
         """Nothing to open."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give all of them back."""
         for holder in self._held:
             holder.close()

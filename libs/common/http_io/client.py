@@ -24,7 +24,6 @@ the target.
 import asyncio
 import ssl
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Self
 
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
@@ -175,9 +174,7 @@ class PendingRequest:
         self._link = await self._pool.take(self._asked, self._timeouts)
         return self._link
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Give the connection back, or close it when the answer is not complete."""
         if self._link is not None:
             self._pool.give_back(self._link)
@@ -200,9 +197,7 @@ class Client:
         """Nothing is opened before it is needed."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close what is idle."""
         if self._alarm is not None:
             self._alarm.cancel()

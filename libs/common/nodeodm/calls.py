@@ -11,7 +11,6 @@ For what is small and goes to very many nodes: probes, polls, actions. A call co
 
 import asyncio
 from functools import lru_cache
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from clusterodm.libs.common.errors import NodeUnreachable
@@ -55,11 +54,9 @@ class Calls:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *left: object) -> None:
         """Close every connection that is kept."""
-        await self._client.__aexit__(kind, error, trace)
+        await self._client.__aexit__(*left)
 
     async def get(self, node: Node, target: str, limit_s: float, *, limit_bytes: int = LIMIT_BYTES) -> CallAnswer:
         """Ask something that may be asked twice. `target`: path and query."""

@@ -9,7 +9,6 @@ API: NodeODM 2.2, docs/index.adoc there. https://github.com/OpenDroneMap/NodeODM
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -88,11 +87,9 @@ class NodeClient:
         await self._calls.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *left: object) -> None:
         """Close every connection."""
-        await self._calls.__aexit__(kind, error, trace)
+        await self._calls.__aexit__(*left)
 
     async def info(self, node: Node, timeout_s: float | None = None) -> NodeInfo:
         """Ask `GET /info`."""

@@ -19,7 +19,6 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import structlog
@@ -272,9 +271,7 @@ class TaskLimiter:
         """Nothing to open."""
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Let them finish for the grace time, then cancel what is left until it has ended."""
         self._leaves = True
         if self._at_work and self._grace_s:
