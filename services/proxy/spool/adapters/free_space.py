@@ -5,13 +5,15 @@ the last one is counted here; what others write meanwhile is what the reserve is
 """
 
 import math
-import shutil
+import os
 from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.clocks import Clock, Instant
 
 ASK_AGAIN_S: Final = 0.1
+FILES_RESERVE_COUNT: Final = 1024
+"""Files that must fit beside those of uploads: each note of a task is one, and empty files take no bytes."""
 
 
 class FreeSpace:
@@ -24,13 +26,13 @@ class FreeSpace:
         self._left_bytes = 0
 
     def left_bytes(self) -> int:
-        """Say what is left, as far as it is known; -1 where the spool is gone. Raises OSError."""
+        """Say what is left, as far as it is known; -1 where no file fits, or the spool is gone. Raises OSError."""
         return self._left_bytes if self._clock.instant() - self._asked < ASK_AGAIN_S else self.present_bytes()
 
     def present_bytes(self) -> int:
-        """Ask the disk what is left; -1 where the spool is gone: `require_there` ends this proxy. Raises OSError."""
+        """Ask the disk what is left; -1 where no file fits, or the spool is gone: `require_there` ends this proxy. Raises OSError."""
         try:
-            self._left_bytes = shutil.disk_usage(self._root).free
+            self._left_bytes = free_bytes(os.statvfs(self._root))
         except FileNotFoundError:
             self._left_bytes = -1
         self._asked = self._clock.instant()
@@ -39,3 +41,10 @@ class FreeSpace:
     def taken(self, count_bytes: int) -> None:
         """Hear of so many bytes that have come."""
         self._left_bytes -= count_bytes
+
+
+def free_bytes(said: os.statvfs_result) -> int:
+    """Say what a disk has left; -1 where it has hardly any inode left. Some file systems count none (`f_files` 0)."""
+    if said.f_files and said.f_favail < FILES_RESERVE_COUNT:
+        return -1
+    return said.f_bavail * said.f_frsize

@@ -1,12 +1,13 @@
 """spool/adapters/free_space.py: how often the disk is asked, and what is counted in between."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from clusterodm.libs.common.testing.clock import FakeClock
-from clusterodm.services.proxy.spool.adapters.free_space import ASK_AGAIN_S, FreeSpace
+from clusterodm.services.proxy.spool.adapters.free_space import ASK_AGAIN_S, FILES_RESERVE_COUNT, FreeSpace, free_bytes
 
 
 @pytest.fixture
@@ -43,3 +44,16 @@ def test_who_asks_the_disk_itself_is_not_told_what_it_said_before(space: FreeSpa
 
 def test_a_spool_that_is_gone_has_no_room_at_all(space: FreeSpace) -> None:
     assert space.left_bytes() == space.present_bytes() == -1
+
+
+@pytest.mark.parametrize(
+    ("files_count", "left_count", "left_bytes"),
+    [
+        pytest.param(10_000, FILES_RESERVE_COUNT, 4096 * 50, id="enough of both"),
+        pytest.param(10_000, FILES_RESERVE_COUNT - 1, -1, id="room for bytes alone"),
+        pytest.param(0, 0, 4096 * 50, id="one that counts no files"),
+    ],
+)
+def test_a_disk_on_which_no_more_files_fit_is_full(files_count: int, left_count: int, left_bytes: int) -> None:
+    said = os.statvfs_result((4096, 4096, 100, 60, 50, files_count, left_count, left_count, 0, 255))
+    assert free_bytes(said) == left_bytes
