@@ -1,5 +1,6 @@
 """A spool in memory: held to the same promises as the one on disk by tests/contract/test_spool.py."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from clusterodm.services.proxy.spool.core.upload import (
     is_image,
     safe_name,
 )
+from clusterodm.services.proxy.spool.ports import Stored
 
 
 class MemoryPart:
@@ -183,13 +185,37 @@ class MemorySpool:
             yield receipt
             if entry.manifest or self.entries.get(task) is not entry:
                 raise NotFound(NO_SUCH_UPLOAD)
-            receipt.publish(entry.files)
-            entry.arrived_bytes += sum(file.size_bytes for file in receipt.published)
-            entry.arrived_count += len(receipt.published)
-            self.received_bytes += sum(file.size_bytes for file in receipt.published)
+            self._publish(entry, receipt)
         finally:
             entry.receiving_count -= 1
             entry.active = self._clock.instant()
+
+    def store(self, task: TaskId, files: Sequence[tuple[str, bytes]], expected_bytes: int, ended: Stored) -> None:
+        entry = self._entry(task)
+        if entry.manifest:
+            raise NotFound(NO_SUCH_UPLOAD)
+        self.require_room(expected_bytes)
+        receipt = MemoryReceipt(self)
+        for name, content in files:
+            receipt.keep(name, content)
+        entry.receiving_count += 1
+        asyncio.get_running_loop().call_soon(self._stored, entry, receipt, ended)
+
+    def _stored(self, entry: MemoryEntry, receipt: MemoryReceipt, ended: Stored) -> None:
+        entry.receiving_count -= 1
+        entry.active = self._clock.instant()
+        if self.entries.get(entry.draft.task) is not entry:
+            ended(None)
+            return
+        self._publish(entry, receipt)
+        ended(receipt.published)
+
+    def _publish(self, entry: MemoryEntry, receipt: MemoryReceipt) -> None:
+        receipt.publish(entry.files)
+        published_bytes = sum(file.size_bytes for file in receipt.published)
+        entry.arrived_bytes += published_bytes
+        entry.arrived_count += len(receipt.published)
+        self.received_bytes += published_bytes
 
     async def manifest(self, task: TaskId) -> Manifest:
         entry = self._entry(task)

@@ -49,6 +49,7 @@ from clusterodm.services.proxy.peers.api import open_peers
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
 from clusterodm.services.proxy.server.opening import open_router
+from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.upload import StoredFile
@@ -198,7 +199,7 @@ class NothingForwards:
         del task
         return None
 
-    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+    def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         """Remember them."""
         self.files += [(task, file.name) for file in files]
 
@@ -215,6 +216,7 @@ class ProxyUnderTest:
     root: Path
     forwarding: NothingForwards
     commits: Commits
+    app: Router
 
     def leftovers(self) -> list[str]:
         """List what the spool directory holds of uploads: every file and directory of a task."""
@@ -369,7 +371,9 @@ async def running_proxy(
         await health.needed.check()
         app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health, checker)
         async with served(app, ports, limits(chosen)):
-            yield ProxyUnderTest(ports[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits)
+            yield ProxyUnderTest(
+                ports[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits, app
+            )
 
 
 @asynccontextmanager

@@ -211,7 +211,7 @@ class FakeForwarding:
         del task
         return self.ahead
 
-    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+    def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
         del task
         self.came += [file.name for file in files]
 

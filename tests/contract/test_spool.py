@@ -1,6 +1,6 @@
 """What any spool promises: the one on disk, and the one in memory that unit tests use."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.history import History
-from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark
+from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, StoredFile
 from tests.memory_spool import MemorySpool
+from tests.waiting import until
 
 TASK = TaskId("11111111-2222-4333-8444-555555555555")
 OTHER = TaskId("22222222-2222-4333-8444-555555555555")
@@ -145,6 +146,55 @@ async def test_a_file_that_is_given_as_a_whole_is_a_file_like_others(spool: AnyS
     with pytest.raises(ZeroDivisionError):
         await break_off(spool, keeps=True)
     assert names(await spool.manifest(TASK)) == ["a.jpg", "a_.jpg", "b.jpg"]
+
+
+class Heard:
+    """What became of a request that was handed over as a whole. Implements ports.Stored."""
+
+    def __init__(self) -> None:
+        self.published: list[list[str] | None] = []
+
+    def __call__(self, published: Sequence[StoredFile] | None) -> None:
+        self.published.append(None if published is None else [file.name for file in published])
+
+
+async def test_a_request_that_is_given_as_a_whole_is_one_like_others(spool: AnySpool) -> None:
+    await spool.create(draft())
+    heard = Heard()
+    spool.store(TASK, [("a.jpg", b"1"), ("b.txt", b"22")], 100, heard)
+    assert heard.published == [], "later"
+    found = spool.find(TASK)
+    assert found is not None
+    assert found.receiving
+    await until(lambda: len(heard.published) == 1)
+    spool.store(TASK, [("a.jpg", b"1")], 100, heard)
+    await until(lambda: len(heard.published) == 2)
+    spool.store(TASK, [("dir/a.jpg", b"333")], 100, heard)
+    await until(lambda: len(heard.published) == 3)
+
+    assert heard.published == [["a.jpg", "b.txt"], ["a.jpg"], ["a_.jpg"]]
+    assert names(await spool.manifest(TASK)) == ["a.jpg", "a_.jpg", "b.txt"]
+    found = spool.find(TASK)
+    assert found is not None
+    assert (found.arrived_bytes, found.arrived_count, found.stored_bytes, found.images_count) == (7, 4, 6, 2)
+    assert (spool.received_bytes, found.receiving) == (7, False)
+
+
+async def test_a_request_that_cannot_be_taken_as_a_whole_is_refused_at_once_and_leaves_nothing(spool: AnySpool) -> None:
+    heard = Heard()
+    with pytest.raises(NotFound):
+        spool.store(TASK, [("a.jpg", b"1")], 1, heard)
+    await spool.create(draft())
+    with pytest.raises(Refused, match="control characters"):
+        spool.store(TASK, [("a.jpg", b"1"), ("b\0.jpg", b"1")], 2, heard)
+    found = spool.find(TASK)
+    assert found is not None
+    assert (found.receiving, names(await spool.manifest(TASK))) == (False, [])
+    await send(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, 7)
+    with pytest.raises(NotFound):
+        spool.store(TASK, [("b.jpg", b"1")], 1, heard)
+    assert heard.published == []
 
 
 async def test_the_same_file_is_kept_once_and_another_of_its_name_too(spool: AnySpool) -> None:

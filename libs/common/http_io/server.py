@@ -1,11 +1,11 @@
 """The server's connections: the shell around clusterodm.libs.http1.server. One protocol class, for uvicorn's public `http=` setting.
 
-    socket ─▶ Connection ─▶ EarlyAnswers (plain polls, from their bytes)     ─▶ answer
+    socket ─▶ Connection ─▶ EarlyAnswers (plain ones, from their bytes)      ─▶ answer
                         └─▶ ServerSide (all of HTTP) ─▶ Cycle ─▶ ASGI    ─▶ answer
 
-Most connections of clients carry one poll and nothing else (PyODM opens one for each), and for that a parser, a cycle and a task
-cost several times what the answer does. So a request is shown to the fast path first, as its bytes; what it does not take goes
-the usual way, which knows all of HTTP. It is an answer's turn when the one before it is out, on either way.
+Most connections of clients carry one poll and nothing else (PyODM opens one for each), and for that a parser, a cycle and a task cost several times what the
+answer does; they cost a small photo as much as its disk. So a request is shown to the fast paths first, as its bytes; what they do not take goes the usual way, which
+knows all of HTTP, and so does, a moment later, a request whose body does not come. It is an answer's turn when the one before it is out, on either way.
 
 Reading stops while any of four reasons holds: something has come before its turn; the application is behind with a body; the
 socket is lent; the client does not read what it is answered. Then a connection holds one read of its client at most.
@@ -18,7 +18,7 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from uvicorn.server import ServerState
 
@@ -46,6 +46,8 @@ FIRST_READ_BYTES: Final = 16 * 1024
 """Of a hundred uploads that begin at the same moment, no more than their heads is held."""
 CROWD_READ_BYTES: Final = 2048
 """Of the same among more than MANY_COUNT connections. A poll is shorter."""
+BODY_S: Final = 0.5
+"""For the body of a plain request; then the usual way waits for it."""
 BODY_HIGH_WATER_BYTES: Final = SMALL_BYTES - 1
 """A piece that fills a read is taken by the application before the next is read."""
 EARLY, BEHIND, LENT, FULL = 1, 2, 4, 8
@@ -61,8 +63,8 @@ class Connection(asyncio.BufferedProtocol):
     """Shared by all: what has been read is taken out before the next read."""
 
     __slots__ = (
-        "_app", "_asked_s", "_core", "_cycle", "_data", "_early", "_held", "_keeps_more", "_leaving", "_made", "_owed", "_plain", "_scope", "_shared", "_state",
-        "_unsent_bytes", "_writers", "full", "loop", "transport", "until_s",
+        "_app", "_asked_s", "_body", "_core", "_cycle", "_data", "_early", "_fast", "_held", "_keeps_more", "_leaving", "_made", "_open", "_owed", "_plain",
+        "_scope", "_shared", "_state", "_unsent_bytes", "_writers", "full", "loop", "transport", "until_s",
     )  # fmt: skip
 
     def __init__(
@@ -86,10 +88,14 @@ class Connection(asyncio.BufferedProtocol):
         """To be called when there is a connection: its handshake is over."""
         self._app = app
         self._state = server_state
+        self._open: set[Any] = server_state.connections  # uvicorn has types of its own for them
+        self._fast: EarlyAnswers[Any] | None = None  # who answers the plain request that is under way
         self._plain: EarlyRequest | None = None
-        """The plain request whose answer is under way."""
+        """What that has read; None: none is under way."""
+        self._body: bytearray | None = None
+        """What has come of it while the rest of its body is to come."""
         self._data = b""
-        """Its bytes."""
+        """All of it."""
         self._asked_s = 0.0
         """When it came."""
         self._early = b""
@@ -116,36 +122,39 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the first request its time; close one connection too many."""
-        self.transport = cast("asyncio.Transport", transport)
+        self.transport = transport  # type: ignore[assignment] # what is listened on is a stream
         if self._made is not None:
             self._made()
-        if not self._shared.admits(self, self._origin):
+        if not self._shared.admits(self, self._origin if self._shared.counts_addresses else ""):
             self.transport.abort()
             return
         self.until_s = self.loop.time() + self._shared.limits.head_s
-        self._state.connections.add(cast("Any", self))
+        self._open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be gone; an answer that still comes finds nobody."""
         del exc
         self._shared.forget(self)
-        self._state.connections.discard(cast("Any", self))
+        self._open.discard(self)
+        self._early = b""
+        if self._body is not None:
+            self._hand_on(self._body)
         if self._core is not None:
             self.SPACE.readers_count -= 1
-        self._plain, self._early = None, b""
         self._let_go()
         self._let_write()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Say where to read to."""
         del sizehint
-        if self._core is not None:
+        if self._core is not None or self._body is not None:
             return self.SPACE.view()
         return self.FIRST if len(self._shared.present) <= MANY_COUNT else self.CROWDED
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has been read."""
-        self._hear(bytes(self.FIRST[:nbytes]) if self._core is None else self.SPACE.taken(nbytes))
+        first = self._core is None and self._body is None
+        self._hear(bytes(self.FIRST[:nbytes]) if first else self.SPACE.taken(nbytes))
 
     def pause_writing(self) -> None:
         """Take no more requests from who does not read the answers."""
@@ -177,6 +186,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def expire(self, now_s: float) -> None:
         """Be aborted, unless the client goes on reading what it was sent; one that has read all of it is told that this was the end."""
+        if self._body is not None:
+            self._hand_on(self._body)
+            return
         unsent_bytes = self.transport.get_write_buffer_size()
         if not unsent_bytes and self._lingers and not self.transport.is_closing():
             self._close()
@@ -200,47 +212,77 @@ class Connection(asyncio.BufferedProtocol):
 
     def _hear(self, data: bytes) -> None:
         """Answer one request at a time."""
-        if self._plain is not None:
+        if self._body is not None:
+            self._body += data
+            self._answer_whole(self._body)
+        elif self._plain is not None:
             self._early += data
             self._hold(EARLY)
             self._keep(len(self._early), is_unsaid=False)
-            return
-        fast = self._shared.fast
-        if fast is not None and (self._core is None or self._core.state is ServerSideState.IDLE):
-            plain = fast.read(data)
-            if plain is not None:
-                self._answer_plain(fast, plain, data)
-                return
-        self._feed(data)
+        elif not ((self._core is None or self._core.state is ServerSideState.IDLE) and self._begin_plain(data)):
+            self._feed(data)
 
-    def _answer_plain(self, fast: EarlyAnswers[Any], plain: EarlyRequest, data: bytes) -> None:
-        self._plain, self._data, self._asked_s = plain, data, perf_counter()
-        self._shared.begins(self)
-        self.until_s = NEVER_S
-        work = fast.answer(plain, self._take)
-        if work is not None:
+    def _begin_plain(self, data: bytes) -> bool:
+        """Answer a plain request, if this is one."""
+        for fast in self._shared.fast:
+            if (plain := fast.read(data)) is not None:
+                self._fast, self._plain, self._asked_s = fast, plain, perf_counter()
+                self._shared.begins(self)
+                self._answer_whole(data)
+                return True
+        return False
+
+    def _answer_whole(self, data: bytes | bytearray) -> None:
+        """Answer a plain request once all of it has come."""
+        fast, plain = self._fast, self._plain
+        size_bytes = plain.size_bytes if plain else 0
+        if len(data) < size_bytes:
+            if self._body is None:
+                self._body, self.until_s = bytearray(data), self.loop.time() + BODY_S
+            return
+        if len(data) > size_bytes:
+            self._early = bytes(data[size_bytes:])
+            self._hold(EARLY)
+            self._keep(len(self._early), is_unsaid=False)
+        self._body, self._data, self.until_s = None, bytes(data[:size_bytes]), NEVER_S
+        if fast is not None and (work := fast.answer(plain, self._data, self._take)):
             self._spawn(work)
 
-    def _take(self, content: bytes | None) -> None:
-        """Send the answer to a plain request."""
-        plain, data, early = self._plain, self._data, self._early
-        self._plain, self._data, self._early = None, b"", b""
+    def _hand_on(self, came: bytearray) -> None:
+        """Let all of HTTP see a plain request whose body is still to come."""
+        if self._fast is not None:
+            self._fast.forget(self._plain)
+        self._fast = self._plain = self._body = None
+        self._feed(bytes(came))
+
+    def _take(self, content: bytes | None, behind: Coroutine[Any, Any, None] | None = None) -> None:
+        """Send the answer to a plain request. One whose client has gone is counted all the same: it was carried out."""
+        if behind is not None:
+            self._spawn(behind)
+        fast, plain, data, early = self._fast, self._plain, self._data, self._early
+        self._fast = self._plain = None
+        self._data = self._early = b""
         self._keep(0, is_unsaid=False)
         self._release(EARLY)
-        if plain is None or self.transport.is_closing():
+        gone = self.transport.is_closing()
+        if content is None or fast is None or plain is None:
+            if not gone:
+                self._feed(data + early)
             return
-        if content is None:
-            self.transport.abort() if self._leaving else self._feed(data + early)
-            return
-        keeps = plain.keeps and not self._leaving
-        head = self._shared.head(self._state.default_headers, keeps=keeps)
-        self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
-        self._shared.count(plain, self._asked_s, len(content))
+        keeps, seconds = plain.keeps and not self._leaving, perf_counter() - self._asked_s
+        if not gone:
+            head = self._shared.head(self._state.default_headers, keeps=keeps)
+            self.transport.write(b"%s%d\r\n\r\n%s" % (head, len(content), content))
+        fast.count(plain, seconds, len(content))
         if self._shared.is_logged:
-            self._shared.log_plain(self._origin, data, len(content), self._asked_s)
-        if not keeps:
+            self._shared.log_plain(self._origin, plain, data, len(content), seconds)
+        if not (gone or keeps):
             self._close()
-            return
+        elif not gone:
+            self._rest(early)
+
+    def _rest(self, early: bytes) -> None:
+        """Wait for the next request, or answer the one that has come already."""
         self._shared.rests(self)
         self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
         if self._core is not None:

@@ -17,7 +17,6 @@ without a word, and whatever else needs a file fails too; here it is one line of
 import asyncio
 import resource
 from collections.abc import Callable, Coroutine, Sequence
-from time import perf_counter
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
@@ -49,30 +48,48 @@ class EarlyRequest(Protocol):
     def keeps(self) -> bool:
         """The connection goes on afterwards."""
 
+    @property
+    def size_bytes(self) -> int:
+        """Of all of it: its head, and the body that the head announces."""
+
+    @property
+    def account(self) -> str:
+        """For whom it speaks, as the access log says it; empty: nobody has a name."""
+
 
 Read = TypeVar("Read", bound=EarlyRequest)
 
 
 Heard = Callable[[str, bytes], None]
 """Called with the address that a request came from, and its target."""
-AnsweredPlainly = Callable[[str, bytes, int, float], None]
-"""Called with the address of a plain request, its bytes, how many bytes answered it, and after how many seconds."""
+AnsweredPlainly = Callable[[str, EarlyRequest, bytes, int, float], None]
+"""Called with the address of a plain request, what was read, its bytes, how many bytes answered it, and after how many seconds."""
+
+
+class Take(Protocol):
+    """Takes the answer to a plain request, at once or later."""
+
+    def __call__(self, content: bytes | None, behind: Coroutine[Any, Any, None] | None = None) -> None:
+        """Take JSON; None: it is to go the usual way. `behind` is to be awaited by somebody, and the answer does not wait for it."""
 
 
 class EarlyAnswers(Protocol[Read]):
     """Answers requests that are nothing but plain."""
 
     def read(self, data: bytes) -> Read | None:
-        """Read a whole request; None: it is not plain."""
+        """Read a request from what has come first of it, its whole head at least; None: it is not plain."""
 
-    def count(self, plain: Read, seconds: float, received_bytes: int, sent_bytes: int) -> None:
-        """Hear that an answer is out, and how long that took."""
-
-    def answer(self, plain: Read, take: Any) -> Coroutine[Any, Any, None] | None:
-        """Call `take` with JSON, at once or later; with None when it is to go the usual way.
+    def answer(self, plain: Read, data: bytes, take: Take) -> Coroutine[Any, Any, None] | None:
+        """Answer a request of which all has come: `data`.
 
         What is returned is to be awaited by somebody, so that the answer comes.
         """
+
+    def forget(self, plain: Read) -> None:
+        """Hear that a request which has been read goes the usual way: the rest of it does not come."""
+
+    def count(self, plain: Read, seconds: float, sent_bytes: int) -> None:
+        """Hear that an answer is out, and how long that took."""
 
 
 class TrackedConnection(Protocol):
@@ -95,7 +112,7 @@ class Connections:
         self,
         limits: ServerLimits,
         connections_count: int,
-        fast: EarlyAnswers[Any] | None = None,
+        fast: Sequence[EarlyAnswers[Any]] = (),
         heard: Heard | None = None,
         silent_per_address_count: int | None = None,
         silent_s: float = SILENT_S,
@@ -104,6 +121,7 @@ class Connections:
     ) -> None:
         self.limits = limits
         self.fast = fast
+        """Each is shown a request, before all of HTTP sees it."""
         self.heard = heard
         self.is_logged = heard is not None or answered_plainly is not None
         """Whether somebody writes a line about each request."""
@@ -128,6 +146,11 @@ class Connections:
         self._heads = (b"", b"")
         self._refusals, self._crowds, self._floods = Seldom(), Seldom(), Seldom()
 
+    @property
+    def counts_addresses(self) -> bool:
+        """Whether `admits` wants to know where a connection comes from: each that is asked is a call of the system."""
+        return self._silent_limit_count is not None
+
     def admits(self, connection: TrackedConnection, address: str = "") -> bool:
         """Look after a connection; False: it is one too many. Clients try again, a status might end their wait."""
         account = "" if self._silent_limit_count is None else account_of(address)
@@ -151,17 +174,12 @@ class Connections:
         self._silent.pop(connection, None)
         self._resting.pop(connection, None)
 
-    def count(self, plain: EarlyRequest, asked_s: float, sent_bytes: int) -> None:
-        """Take note that a plain request, which came at `asked_s` (perf_counter), has its answer."""
-        if self.fast is not None:
-            self.fast.count(plain, perf_counter() - asked_s, 0, sent_bytes)
-
-    def log_plain(self, origin: str, data: bytes, sent_bytes: int, asked_s: float) -> None:
-        """Have a line written about a plain request, which came at `asked_s` (perf_counter), and is answered."""
+    def log_plain(self, origin: str, plain: EarlyRequest, data: bytes, sent_bytes: int, seconds: float) -> None:
+        """Have a line written about a plain request, which is answered."""
         if self.heard is not None:
             self.heard(origin, data.split(b" ", 2)[1])
         if self._answered_plainly is not None:
-            self._answered_plainly(origin, data, sent_bytes, perf_counter() - asked_s)
+            self._answered_plainly(origin, plain, data, sent_bytes, seconds)
 
     def rests(self, connection: TrackedConnection) -> None:
         """Take note that a connection waits for its next request."""

@@ -5,6 +5,7 @@ LongBodies     memory for bodies that are read as a whole, and the loop's time f
 """
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,34 +20,58 @@ TOGETHER_BYTES: Final = 16 * 1024 * 1024
 
 
 class UploadLimiter:
-    """Takes so many uploads at once: `async with limiter`."""
+    """Takes so many uploads at once: `async with limiter`, or `enter` and `leave`."""
 
     def __init__(self, limit_count: int, wait_s: float) -> None:
-        self._semaphore = asyncio.Semaphore(limit_count)
+        self._limit_count = limit_count
         self._wait_s = wait_s
+        self._turns: deque[asyncio.Future[None]] = deque()
+        """Of those who wait, the first in front."""
         self.taken_count = self.waiting_count = 0
+
+    def __repr__(self) -> str:
+        """Show how many there are."""
+        return f"UploadLimiter({self.taken_count} of {self._limit_count}, {self.waiting_count} wait)"
+
+    def enter(self) -> bool:
+        """Be one of them from now on, where there is room at once."""
+        if self.taken_count >= self._limit_count:
+            return False
+        self.taken_count += 1
+        return True
+
+    def leave(self) -> None:
+        """Make room for the next one."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)  # it has the place: nobody comes between
+                return
+        self.taken_count -= 1
 
     async def __aenter__(self) -> None:
         """Be one of them while the context is open. Raises ServerBusy."""
-        if self._semaphore.locked():
+        if not self.enter():
             await self._wait()
-        else:
-            await self._semaphore.acquire()
-        self.taken_count += 1
 
     async def __aexit__(self, *_: object) -> None:
         """Make room for the next one."""
-        self.taken_count -= 1
-        self._semaphore.release()
+        self.leave()
 
     async def _wait(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
         self.waiting_count += 1
         try:
             async with asyncio.timeout(self._wait_s):
-                await self._semaphore.acquire()
-        except TimeoutError:
-            UPLOADS_REFUSED.inc()
-            raise ServerBusy(BUSY) from None
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # its turn came at the same moment
+                self.leave()
+            if isinstance(error, TimeoutError):
+                UPLOADS_REFUSED.inc()
+                raise ServerBusy(BUSY) from None
+            raise
         finally:
             self.waiting_count -= 1
 

@@ -25,21 +25,24 @@ from enum import Enum, auto
 from typing import Final
 
 from clusterodm.services.proxy.errors import MalformedBody
-from clusterodm.services.proxy.exchange.part_heads import USUAL, PartHead, parameters_of, read_head, usual_head
+from clusterodm.services.proxy.exchange.part_heads import PartHead, parameters_of, read_head, usual_head
+from clusterodm.services.proxy.exchange.whole_files import (
+    BLANK_LINE,
+    PART_HEADER_LIMIT_BYTES,
+    USUAL_LINES,
+    WholeFile,
+    usual_files,
+)
 
 FIELD_LIMIT_BYTES: Final = 1024 * 1024
 """The longest value of one field; a longer one is an error, never cut."""
 FIELDS_LIMIT_BYTES: Final = 4 * FIELD_LIMIT_BYTES
 """All fields of one request together."""
 FIELDS_LIMIT_COUNT: Final = 1000
-PART_HEADER_LIMIT_BYTES: Final = 16 * 1024
 BOUNDARY_LIMIT_BYTES: Final = 256
 """RFC 2046 ends at 70; busboy takes any."""
 PADDING: Final = re.compile(rb"[ \t]*")
 LINE_LIMIT_BYTES: Final = 256
-BLANK_LINE: Final = b"\r\n\r\n"
-USUAL_LINES: Final = re.compile(rb"\r\n" + USUAL.pattern + BLANK_LINE)
-"""All that stands between a delimiter and a file, as most clients write it: read in one step."""
 MALFORMED: Final = "Malformed multipart data"
 
 
@@ -69,15 +72,6 @@ class FileChunk:
 @dataclass(frozen=True, slots=True)
 class FileEnds:
     """The file is complete."""
-
-
-@dataclass(slots=True)
-class WholeFile:
-    """A part that is a file, all of it."""
-
-    field: str
-    filename: str
-    data: bytes
 
 
 MultipartEvent = FormField | FileBegins | FileChunk | FileEnds | WholeFile
@@ -199,14 +193,11 @@ class MultipartReader:
         return end + len(self.delimiter)
 
     def _end_line(self, data: bytes, start: int) -> int | None:
+        if self._whole and (behind := usual_files(data, start, self.delimiter, self._events)) > start:
+            return behind
         usual = USUAL_LINES.match(data, start)
         if usual is not None and usual.end() - start <= PART_HEADER_LIMIT_BYTES:
-            head = usual_head(usual[1], usual[2])
-            end = data.find(self.delimiter, usual.end() - 2) if self._whole and head.filename else -1
-            if end >= 0:
-                self._events.append(WholeFile(head.name, head.filename or "", data[usual.end() : end]))
-                return end + len(self.delimiter)
-            self._begin_part(head)
+            self._begin_part(usual_head(usual[1], usual[2]))
             self._at = ReaderState.START
             return usual.end() - 2
         if data.startswith(b"--", start):

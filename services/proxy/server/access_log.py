@@ -24,6 +24,7 @@ import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.http_io.sharing import EarlyRequest
 from clusterodm.libs.common.telemetry.log import HIDDEN, hide
 
 LIMIT_BYTES: Final = 100 * 1024 * 1024
@@ -97,9 +98,9 @@ class AccessLog:
         written_as = combined if self.form == "combined" else as_json
         self._write(written_as(request, self._now_ms()))
 
-    def answered_plainly(self, address: str, head: bytes, sent_bytes: int, seconds: float) -> None:
+    def answered_plainly(self, address: str, plain: EarlyRequest, data: bytes, sent_bytes: int, seconds: float) -> None:
         """Write about a request that was answered from its bytes (libs/common/http_io/sharing)."""
-        self.answered(read(address, head, sent_bytes, seconds))
+        self.answered(read(address, data, sent_bytes, seconds, plain.account))
 
     def close(self) -> None:
         """Close it."""
@@ -144,9 +145,10 @@ def opened(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, MODE)
 
 
-def read(address: str, head: bytes, sent_bytes: int, seconds: float) -> AnsweredRequest:
+def read(address: str, data: bytes, sent_bytes: int, seconds: float, tenant: str = "") -> AnsweredRequest:
     """Read a plain request that was answered well."""
-    request, *lines = head.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    head, _, body = data.partition(b"\r\n\r\n")
+    request, *lines = head.split(b"\r\n")
     method, target, version = request.split(b" ", 2)
     named = {name.lower(): value.strip() for name, _, value in (each.partition(b":") for each in lines)}
     return AnsweredRequest(
@@ -156,10 +158,11 @@ def read(address: str, head: bytes, sent_bytes: int, seconds: float) -> Answered
         version=version.decode().removeprefix("HTTP/"),
         status=OK,
         sent_bytes=sent_bytes,
-        received_bytes=0,
+        received_bytes=len(body),
         seconds=seconds,
         referer=named.get(b"referer", b""),
         agent=named.get(b"user-agent", b""),
+        tenant=tenant,
     )
 
 

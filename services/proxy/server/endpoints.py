@@ -9,6 +9,7 @@ from clusterodm.services.proxy.results.api import is_download
 INFO: Final = "/info"
 TASK_INFO: Final = "/task/{uuid}/info"
 TASK_OUTPUT: Final = "/task/{uuid}/output"
+UPLOAD: Final = "/task/new/upload/{uuid}"
 DOWNLOAD: Final = "/task/{uuid}/download/{asset}"
 PAGE: Final = "page"
 OTHER: Final = "other"

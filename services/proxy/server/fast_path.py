@@ -10,34 +10,32 @@ import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+from clusterodm.libs.common.http_io.sharing import Take
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.tenancy import ShownToken, shown
 from clusterodm.services.proxy.exchange.request import OK, parameters
+from clusterodm.services.proxy.peers.handlers import MARK
 from clusterodm.services.proxy.polling.core.task_info import line_number
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll, PollCoalescer
 from clusterodm.services.proxy.server.endpoints import INFO, TASK_INFO, TASK_OUTPUT
 from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 
+LINES: Final = rb"((?:[\w-]+:[\t -~]*\r\n)*)\r\n"
+NOT_PLAIN: Final = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"origin", b"te", b"trailer", MARK))
+"""Lines that say that there is more to it."""
 HEAD: Final = re.compile(
-    rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n"
-    rb"((?:[\w-]+:[\t -~]*\r\n)*)\r\n"
+    rb"GET (?:/info|/task/(\w+-\w+-\w+-\w+-\w+)/(info|output))(?:\?([\w=&%.~+-]*))? HTTP/1\.1\r\n" + LINES
 )
 """A whole request without a body, of visible ASCII."""
-NOT_PLAIN: Final = frozenset(
-    (b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"origin", b"te", b"trailer")
-)
-"""Lines that say that there is more to it."""
 KEEPS: Final = {b"keep-alive": True, b"close": False}
 HOST: Final = re.compile(rb"[\w.:\[\]-]+")
 BEGINNING: Final = b"GET "
 HEAD_LIMIT_BYTES: Final = 2048
 REMEMBERED_COUNT: Final = 2048
 PLAIN_PARAMETERS: Final = frozenset(("token", "with_output", "line"))
-
-Take = Callable[[bytes | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,8 @@ class PlainPoll:
     token: ShownToken
     keeps: bool
     """The connection goes on afterwards."""
+    size_bytes: int
+    account: ClassVar[str] = ""
 
 
 class PollFastPath:
@@ -65,11 +65,9 @@ class PollFastPath:
         """Read a request; None: it is not plain. What cannot be is not remembered: it may be the beginning of a photo."""
         return self._remembered(data) if len(data) <= HEAD_LIMIT_BYTES and data.startswith(BEGINNING) else None
 
-    def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
-        """Call `take` with the answer's content, at once or later; with None when it is to go the usual way.
-
-        What is returned is to be awaited by somebody, so that the answer comes.
-        """
+    def answer(self, plain: PlainPoll, data: bytes, take: Take) -> Coroutine[Any, Any, None] | None:
+        """Answer one."""
+        del data  # all of it has been read
         tenant = self._checker.known(plain.token)  # what has been read is remembered, that its token counts is not
         if tenant is None:
             take(None)
@@ -79,30 +77,34 @@ class PollFastPath:
             return None
         return self._polls.answer(plain.poll, tenant.account, take)
 
-    def count(self, plain: PlainPoll, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+    def forget(self, plain: PlainPoll) -> None:
+        """Hear that one goes the usual way: nothing is kept of it."""
+
+    def count(self, plain: PlainPoll, seconds: float, sent_bytes: int) -> None:
         """Count an answer that is out."""
         poll = plain.poll
         meter = self._info if poll is None else self._output if poll.output else self._task_info
-        meter.count(OK, seconds, received_bytes, sent_bytes)
+        meter.count(OK, seconds, 0, sent_bytes)
 
     def _read(self, data: bytes) -> PlainPoll | None:
         found = HEAD.fullmatch(data)
-        keeps = keeps_connection(found[4]) if found else None
-        if found is None or keeps is None:
+        plain = plain_lines(found[4]) if found else None
+        if found is None or plain is None or b"content-length" in plain[0]:
             return None
         given = parameters(found[3] or b"")
         if not given.keys() <= PLAIN_PARAMETERS or any(len(values) > 1 for values in given.values()):
             return None
-        return PlainPoll(poll_of(found[1], found[2], given), shown(given.get("token", [""])[0]), keeps)
+        return PlainPoll(poll_of(found[1], found[2], given), shown(given.get("token", [""])[0]), plain[1], len(data))
 
 
-def keeps_connection(lines: bytes) -> bool | None:
-    """Say whether a connection goes on behind a request with these header lines; None: they are not plain."""
-    named = [line.partition(b":") for line in lines.lower().splitlines()]
-    headers = {name: value.strip() for name, _, value in named}
-    if len(headers) < len(named) or headers.keys() & NOT_PLAIN or not HOST.fullmatch(headers.get(b"host", b"")):
+def plain_lines(lines: bytes) -> tuple[dict[bytes, bytes], bool] | None:
+    """Read the lines of a head, and whether the connection goes on behind its request; None: they are not plain."""
+    named = [line.partition(b":") for line in lines.splitlines()]
+    headers = {name.lower(): value.strip() for name, _, value in named}
+    if len(headers) < len(named) or not NOT_PLAIN.isdisjoint(headers) or not HOST.fullmatch(headers.get(b"host", b"")):
         return None
-    return KEEPS.get(headers.get(b"connection", b"keep-alive"))
+    keeps = KEEPS.get(headers.get(b"connection", b"keep-alive").lower())
+    return None if keeps is None else (headers, keeps)
 
 
 def poll_of(task: bytes | None, action: bytes | None, given: dict[str, list[str]]) -> Poll | None:

@@ -121,7 +121,7 @@ async def served(
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
     heard = access.heard if access and access.form == "plain" else None
     answered = access.answered_plainly if access and heard is None else None
-    shared = Connections(kept_to, limits.connections_count, app.fast_path, heard, answered_plainly=answered)
+    shared = Connections(kept_to, limits.connections_count, app.fast, heard, answered_plainly=answered)
     handshakes = handshakes_of(kept_to)
     servers = [server_of(app, port, shared, handshakes, limits.stop_s) for port in ports]
     ended, cut_revoked = asyncio.Event(), app.long_requests.cut_revoked

@@ -1,7 +1,8 @@
 """Puts together whatever answers requests: the stories' routes, the fast path and the limits before them."""
 
-from typing import Final
+from typing import Any, Final
 
+from clusterodm.libs.common.http_io.sharing import EarlyAnswers
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.actions import open_actions
@@ -15,6 +16,7 @@ from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.results.api import open_results
 from clusterodm.services.proxy.server.access_log import AccessLog
 from clusterodm.services.proxy.server.fast_path import PollFastPath
+from clusterodm.services.proxy.server.fast_uploads import UploadFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.server.router import Router, Stories
@@ -70,8 +72,10 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
         health=health,
     )
     meter = RequestMeter()
-    fast_path = PollFastPath(polling.polls, checker, meter)
     limiter = UploadLimiter(settings.uploads_at_once_count, settings.uploads_wait_s)
     bounds = BodyLimits(settings.upload_min_rate_bytes_per_s, settings.upload_limit_mb * MEGABYTE)
     answered = access.answered if access and access.form != "plain" else None
-    return Router(stories, fast_path, limiter, bounds, checker, meter, answered, trace_of)
+    fast: list[EarlyAnswers[Any]] = [PollFastPath(polling.polls, checker, meter)]
+    if trace_of is None:  # with traces an upload has a span, which is the router's
+        fast.append(UploadFastPath(uploads.whole, limiter, bounds, checker, meter))
+    return Router(stories, fast, limiter, bounds, checker, meter, answered, trace_of)

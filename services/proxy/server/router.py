@@ -10,7 +10,7 @@ NodeODM's words, which its page shows.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import structlog
 
 from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.http_io.scope import Receive, Scope, Send
+from clusterodm.libs.common.http_io.sharing import EarlyAnswers
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.telemetry.request_context import cause, new_cause, tenant
@@ -39,7 +40,6 @@ from clusterodm.services.proxy.polling.api import PollRoutes
 from clusterodm.services.proxy.results.api import ResultRoutes, is_download
 from clusterodm.services.proxy.server.access_log import Answered, AnsweredRequest
 from clusterodm.services.proxy.server.endpoints import endpoint_of
-from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
 from clusterodm.services.proxy.server.refusals import TASK, apologise, preflight, put_off, refuse, unknown
@@ -92,7 +92,7 @@ class Router:
     def __init__(  # noqa: PLR0913, PLR0917 everything that a request meets
         self,
         stories: Stories,
-        fast_path: PollFastPath,
+        fast: Sequence[EarlyAnswers[Any]],
         limiter: UploadLimiter,
         bounds: BodyLimits,
         checker: TokenChecker,
@@ -103,8 +103,8 @@ class Router:
         self._trace_of = trace_of
         self._meter = meter or RequestMeter()
         self._answered = answered
-        self.fast_path = fast_path
-        """What answers before a request comes here."""
+        self.fast = fast
+        """Who answers before a request comes here."""
         self._stories = stories
         self.limiter = limiter
         self._bounds = bounds

@@ -23,6 +23,13 @@ from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile
 
 
+class Stored(Protocol):
+    """Hears, once, what became of an upload request that was handed over as a whole."""
+
+    def __call__(self, published: Sequence[StoredFile] | None) -> None:
+        """Take the names under which its files are kept; None: that failed, and nothing of it is promised."""
+
+
 class Part(Protocol):
     """One file of an upload request, not yet complete."""
 
@@ -82,6 +89,12 @@ class Spool(Protocol):
         """Take one upload request; leave without error to publish, with one (or cancelled) to discard.
 
         `expected_bytes` is the length of its body as far as known. SpoolFull where that does not fit. NotFound on entering when there is no open upload, and on leaving when it was committed meanwhile.
+        """
+
+    def store(self, task: TaskId, files: Sequence[tuple[str, bytes]], expected_bytes: int, ended: Stored) -> None:
+        """Take one upload request all of whose files have come, names and contents; `ended` is called later, from the loop.
+
+        Raises as `receive` on entering and as `Receipt.keep`; then `ended` is not called, and nothing is kept.
         """
 
     async def manifest(self, task: TaskId) -> Manifest:

@@ -31,18 +31,20 @@ from clusterodm.services.proxy.exchange.multipart import (
     FormField,
     MultipartEvent,
     MultipartReader,
-    WholeFile,
     boundary_of,
 )
 from clusterodm.services.proxy.exchange.nodeodm_api import NO_FILES, UUID_AT_END, no_uuid, status_of, words_of
 from clusterodm.services.proxy.exchange.request import RequestContext, caller_of, text
+from clusterodm.services.proxy.exchange.whole_files import WholeFile
 from clusterodm.services.proxy.spool.ports import Part, Receipt, Spool
 from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.handlers.create import Check, Commits, UploadPolicy, Uploads
+from clusterodm.services.proxy.uploads.handlers.whole import WholeUploads
 from clusterodm.services.proxy.uploads.ports import Forwarding
 
 IMAGES: Final = "images"
 """The one field name under which NodeODM takes files."""
+SUCCESS: Final = b'{"success":true}'
 WRITE_LIMIT_BYTES: Final = 256 * 1024
 FILL_FROM_BYTES: Final = 64 * 1024
 """With less to come a thread is not worth it."""
@@ -60,8 +62,12 @@ log = structlog.get_logger()
 class UploadRoutes:
     """Answers what begins under `/task/new`."""
 
-    def __init__(self, uploads: Uploads, commits: Commits, *, public_address: str, stall_s: float) -> None:
+    def __init__(
+        self, uploads: Uploads, whole: WholeUploads, commits: Commits, *, public_address: str, stall_s: float
+    ) -> None:
         self._uploads = uploads
+        self.whole = whole
+        """Takes what needs no more than its bytes."""
         self._commits = commits
         self._public_address = public_address
         self._stall_s = stall_s
@@ -88,7 +94,7 @@ class UploadRoutes:
             await exchange.drain_after(error)
             await exchange.refuse(words_of(error), status_of(error))
             return
-        await exchange.json({"success": True})
+        await exchange.json(SUCCESS)
 
     async def _take_upload(self, exchange: RequestContext) -> None:
         async def read(receipt: Receipt, check: Check) -> None:
@@ -150,7 +156,8 @@ def open_uploads(  # noqa: PLR0913, PLR0917 what it needs of the world, by name
     """Put together how tasks come in."""
     uploads = Uploads(spool, cluster, forwarding, policy, now_ms=now_ms, fresh_id=fresh_id)
     commits = Commits(spool, bus, cluster, forwarding, policy, now_ms=now_ms, checker=checker)
-    return Uploading(commits, UploadRoutes(uploads, commits, public_address=public_address, stall_s=stall_s))
+    whole = WholeUploads(spool, cluster, forwarding)
+    return Uploading(commits, UploadRoutes(uploads, whole, commits, public_address=public_address, stall_s=stall_s))
 
 
 def task_of(exchange: RequestContext) -> TaskId:
@@ -208,7 +215,11 @@ class UploadReader:
         """Do what a piece of the body says."""
         self._copy_bytes = max(0, self._copy_bytes - len(chunk))
         for event in self._reader.feed(chunk):
-            await self._take(event)
+            if isinstance(event, WholeFile):
+                require_images(event.field)
+                self._receipt.keep(event.filename, event.data)
+            else:
+                await self._take(event)
 
     def may_fill(self) -> bool:
         """Whether a file goes on that may take its bytes by itself."""
@@ -229,9 +240,6 @@ class UploadReader:
     async def _take(self, event: MultipartEvent) -> None:
         """Do what an event says."""
         match event:
-            case WholeFile(field, filename, data):
-                require_images(field)
-                self._receipt.keep(filename, data)
             case FileChunk(data):
                 self._came_bytes += len(data)
                 self._write(data)

@@ -1,7 +1,7 @@
 """What uploads need of the world: somebody who takes over what was committed."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import TaskId
@@ -17,5 +17,5 @@ class Forwarding(Protocol):
     async def staged_of(self, task: TaskId) -> StagedFiles | None:
         """Say with what an attempt of a committed task could go on; None: nothing of use went ahead."""
 
-    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
-        """Take note that files of an open upload are complete."""
+    def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> Coroutine[Any, Any, None] | None:
+        """Take note that files of an open upload are complete. What is returned is to be awaited by somebody."""

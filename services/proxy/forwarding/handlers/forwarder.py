@@ -21,10 +21,10 @@ known to the node alone. A graceful stop reports the attempts that it cuts off b
 """
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -157,9 +157,9 @@ class Forwarder:
             committed_at_ms = record.task.committed_at_ms if record else 0
             await self._spool.remember(task, History(committed_at_ms=committed_at_ms))
 
-    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
+    def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> Coroutine[Any, Any, None] | None:
         """Take note of files that may go ahead."""
-        await self._stage_in.arrived(task, files)
+        return self._stage_in.arrived(task, files)
 
     async def staged_of(self, task: TaskId) -> StagedFiles | None:
         """Say with what an attempt of a committed task could go on."""

@@ -16,9 +16,9 @@ attempt may commit, so nothing that runs is ever removed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -118,15 +118,15 @@ class UploadStageIn:
 
     # --- the HTTP side ---------------------------------------------------------------------------------------------
 
-    async def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> None:
-        """Take note of files that are complete."""
-        pending, held = self._pending.get(task), self._spool.find(task)
-        if pending is not None:
+    def arrived(self, task: TaskId, files: Sequence[StoredFile]) -> Coroutine[Any, Any, None] | None:
+        """Take note of files that are complete. What is returned is to be awaited: then sending ahead begins."""
+        if (pending := self._pending.get(task)) is not None:
             pending.add((file.name, file.size_bytes) for file in files)
             if transfer := self._transfers.get(task):
                 transfer.resume()
-        elif self._from_bytes is not None and held and held.arrived_bytes >= self._from_bytes:
-            await self._start(task)
+            return None
+        held = self._spool.find(task) if self._from_bytes is not None else None
+        return self._start(task) if held and held.arrived_bytes >= (self._from_bytes or 0) else None
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
@@ -179,9 +179,10 @@ class UploadStageIn:
 
     # --- one upload ------------------------------------------------------------------------------------------------
 
-    async def _start(self, task: TaskId) -> None:
+    def _start(self, task: TaskId) -> Coroutine[Any, Any, None]:
+        """Look after an upload from now on; what is returned is to be awaited."""
         self._pending[task] = PendingFiles()
-        await self._limiter.start(self._see_through(task, self._pending[task]), name=f"ahead {task}")
+        return self._limiter.start(self._see_through(task, self._pending[task]), name=f"ahead {task}")
 
     async def _see_through(self, task: TaskId, pending: PendingFiles) -> None:
         """See an upload through until it is placed, gone, or has cost enough."""

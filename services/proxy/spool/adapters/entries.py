@@ -78,6 +78,17 @@ class SpoolEntry:
         """How many of its files count as images."""
         return self.manifest.images_count if self.manifest else self.open_images_count
 
+    def begin_publishing(self) -> None:
+        """Let no commit come between."""
+        self.publishing_count += 1
+        self.quiet.clear()
+
+    def end_publishing(self) -> None:
+        """Let commits go on that wait for it."""
+        self.publishing_count -= 1
+        if not self.publishing_count:
+            self.quiet.set()
+
     def add(self, files: Iterable[StoredFile]) -> None:
         """Count files that are new among those of an open upload."""
         for file in files:

@@ -53,6 +53,10 @@ Together = Callable[[Sequence[Item]], dict[Item, Exception]]
 """Makes several durable in a thread; those that failed, with the reason."""
 
 
+Ended = Callable[[Exception | None], object]
+"""Called from the loop: None, or why it failed."""
+
+
 class Publisher(Generic[Item]):
     """A lane: makes requests, or batches of their files, durable, a group at a time."""
 
@@ -60,8 +64,8 @@ class Publisher(Generic[Item]):
         self._threads = threads
         self._together = together
         self._groups_count = groups_count
-        self._waiting: dict[Item, asyncio.Future[None]] = {}
-        """And who waits for each."""
+        self._waiting: dict[Item, Ended] = {}
+        """And who is told of the end of each."""
         self._working_count = 0
 
     def __repr__(self) -> str:
@@ -70,9 +74,8 @@ class Publisher(Generic[Item]):
 
     async def publish(self, item: Item) -> None:
         """Publish one, with others. Cancelled, however often, it ends the work first, if it has begun: half done it would surprise the next one."""
-        done = self._waiting[item] = asyncio.get_running_loop().create_future()
-        if self._working_count < self._groups_count:
-            self._begin()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.start(item, partial(finish, done))
         try:
             await asyncio.shield(done)
         except asyncio.CancelledError:
@@ -81,8 +84,14 @@ class Publisher(Generic[Item]):
                 done.exception()
             raise
 
+    def start(self, item: Item, ended: Ended) -> None:
+        """Publish one, with others, and tell of its end."""
+        self._waiting[item] = ended
+        if self._working_count < self._groups_count:
+            self._begin()
+
     def _begin(self) -> None:
-        group: dict[Item, asyncio.Future[None]] = {}
+        group: dict[Item, Ended] = {}
         files_count = 0
         while self._waiting and files_count < GROUP_FILES_COUNT:
             item = next(iter(self._waiting))
@@ -91,7 +100,7 @@ class Publisher(Generic[Item]):
         self._working_count += 1
         self._threads.submit(self._work, asyncio.get_running_loop(), group)
 
-    def _work(self, loop: asyncio.AbstractEventLoop, group: "dict[Item, asyncio.Future[None]]") -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, group: dict[Item, Ended]) -> None:
         """Publish a group. Runs in a thread."""
         try:
             failed = self._together(tuple(group))
@@ -99,15 +108,21 @@ class Publisher(Generic[Item]):
             failed = dict.fromkeys(group, error)
         loop.call_soon_threadsafe(self._end, group, failed)
 
-    def _end(self, group: "dict[Item, asyncio.Future[None]]", failed: dict[Item, Exception]) -> None:
+    def _end(self, group: dict[Item, Ended], failed: dict[Item, Exception]) -> None:
         self._working_count -= 1
-        for item, done in group.items():
-            if trouble := failed.get(item):
-                done.set_exception(trouble)
-            else:
-                done.set_result(None)
         if self._waiting:
             self._begin()
+        loop = asyncio.get_running_loop()
+        for item, ended in group.items():
+            loop.call_soon(ended, failed.get(item))  # each by itself: what goes wrong there is no other's
+
+
+def finish(done: asyncio.Future[None], error: Exception | None) -> None:
+    """Tell who awaits the end."""
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
 
 
 class PublishingLanes:
@@ -128,17 +143,26 @@ class PublishingLanes:
 
     async def publish(self, receipt: DiskReceipt) -> None:
         """Publish a request. Raises SpoolFull, OSError."""
+        await self._lane_of(receipt).publish(receipt)
+
+    def start(self, receipt: DiskReceipt, ended: Ended) -> None:
+        """Publish a request, and tell of its end."""
+        self._lane_of(receipt).start(receipt, ended)
+
+    def _lane_of(self, receipt: DiskReceipt) -> Publisher[DiskReceipt]:
         size_bytes = receipt.size_bytes
         if size_bytes > LARGE_BYTES:
-            await Publisher(self._threads, publish_together).publish(receipt)
-        elif size_bytes <= SMALL_BYTES and receipt.files_count <= FEW_COUNT:
-            await self._few.publish(receipt)
-        else:
-            await self._many.publish(receipt)
+            return Publisher(self._threads, publish_together)
+        return self._few if size_bytes <= SMALL_BYTES and receipt.files_count <= FEW_COUNT else self._many
 
-    async def discard(self, receipt: DiskReceipt) -> None:
+    def discard_soon(self, left: Sequence[disk.PartFile]) -> None:
+        """Remove the few files of a short request; nobody waits for it."""
+        if left:
+            self._threads.submit(discard_all, left)
+
+    async def discard(self, left: Sequence[disk.PartFile]) -> None:
         """Remove what a request has brought and is not published, some at a time: others work in these threads too. Cancelled, it removes all of it first."""
-        left, cancelled = receipt.let_go(), None
+        cancelled = None
         for start in range(0, len(left), REMOVED_COUNT):
             try:
                 await in_thread(self._threads, partial(discard_all, left[start : start + REMOVED_COUNT]))

@@ -129,6 +129,9 @@ class DiskReceipt:
         self._kept_bytes = 0
         self._kept: list[WholePart] = []
         """Those that are in memory."""
+        self._whole_bytes = 0
+        self._written: list[DiskPart] = []
+        """Those that did not come as a whole, or found no room in memory."""
         self.parts: list[DiskPart | WholePart] = []
         self.published: list[StoredFile] = []
         self.added: list[StoredFile] = []
@@ -151,6 +154,7 @@ class DiskReceipt:
         self._check_free_space()
         if self._kept_room.take(len(content)):
             self._kept_bytes += len(content)
+            self._whole_bytes += len(content)
             part = WholePart(self._fresh_path(), name, content, self._write)
             self.parts.append(part)
             self._kept.append(part)
@@ -174,6 +178,7 @@ class DiskReceipt:
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)
+        self._written.append(part)
         return part
 
     def _fresh_path(self) -> str:
@@ -190,7 +195,7 @@ class DiskReceipt:
     @property
     def size_bytes(self) -> int:
         """All of them together."""
-        return sum(part.size_bytes for part in self.parts)
+        return self._whole_bytes + sum([part.size_bytes for part in self._written])
 
     @property
     def arriving_bytes(self) -> int:
@@ -201,7 +206,7 @@ class DiskReceipt:
 
     def link(self) -> None:
         """Make all files appear. Runs in a thread, once they are on the disk."""
-        if not all(part.closed for part in self.parts):
+        if not all(part.closed for part in self._written):
             raise ValueError("a part of this request is not complete")
         folder = self.files_folder
         self.published = [self._link(part, folder) for part in self.parts]
@@ -217,5 +222,5 @@ class DiskReceipt:
         """Give back what was taken for it; those of its files that were not published and are still to be removed."""
         self._kept_room.give_back(self._kept_bytes)
         self._kept_bytes = 0
-        parts, self.parts, self._kept = self.parts, [], []
+        parts, self.parts, self._kept, self._written, self._whole_bytes = self.parts, [], [], [], 0
         return [] if self.published else [part for part in parts if part.is_stored]

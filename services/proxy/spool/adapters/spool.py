@@ -1,4 +1,4 @@
-"""The spool: uploads on disk, from init until the task has ended. Implements ports.Spool over `directory`, `receipt`, `announcements`.
+"""The spool: uploads on disk, from init until the task has ended. Implements ports.Spool over `closing`, `receipt`, `publishing`.
 
 What is in memory changes only after the disk has: a crash at any point leaves an open upload, a committed one, or none.
 
@@ -6,16 +6,15 @@ What is in memory changes only after the disk has: a crash at any point leaves a
       ▲                 │ the disk failed                        (also from open)
       └─────────────────┘
 
-Uploads run side by side. Only publishing and closing exclude each other: once `closing` is set nothing more is published,
-and commit waits for what is just being published, so the manifest is the whole truth. A request whose file comes too late
-hears that the task no longer exists; its file was never in the dataset.
+Uploads run side by side; only publishing and closing exclude each other (closing.py).
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,13 +29,13 @@ from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk, ownership
-from clusterodm.services.proxy.spool.adapters.announcements import UploadAnnouncements
-from clusterodm.services.proxy.spool.adapters.directory import SpoolDirectory
+from clusterodm.services.proxy.spool.adapters.closing import ClosingDirectory
 from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry, arriving_bytes
 from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
 from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
-from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, manifest_of
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft
+from clusterodm.services.proxy.spool.ports import Stored
 
 THREADS_COUNT: Final = 16
 """They wait for the disk more than they work."""
@@ -46,7 +45,7 @@ RESERVE_BYTES: Final = 64 << 20
 """Uploads stop before the disk is full: commits and logs need room too."""
 
 
-class DiskSpool(SpoolDirectory):
+class DiskSpool(ClosingDirectory):
     """The spool in one directory; made by `open_spool`."""
 
     def __init__(  # noqa: PLR0913 the world it stands in has this many parts
@@ -60,12 +59,11 @@ class DiskSpool(SpoolDirectory):
         reserve_bytes: int = RESERVE_BYTES,
         write: disk.Write = os.write,
     ) -> None:
-        super().__init__(root, threads, clock or SystemClock(), reserve_bytes)
+        super().__init__(root, threads, clock or SystemClock(), reserve_bytes, uploads, url)
         self._write = write
         self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
         self._lanes = PublishingLanes(threads)
         self._kept_room = KeptRoom()
-        self._announcements = UploadAnnouncements(uploads, self._instance, url)
         self._expected_bytes = 0
         """What the requests under way have announced."""
         self._received_bytes = 0
@@ -116,6 +114,25 @@ class DiskSpool(SpoolDirectory):
         """Take one upload request."""
         return Reception(self, task, expected_bytes)
 
+    def store(self, task: TaskId, files: Iterable[tuple[str, bytes]], expected_bytes: int, ended: Stored) -> None:
+        """Take one upload request, all of whose files have come."""
+        entry, receipt = self.begin_receiving(task, expected_bytes)
+        try:
+            for filename, content in files:
+                receipt.keep(filename, content)
+        except BaseException:
+            self._lanes.discard_soon(self.end_receiving(entry, receipt, expected_bytes))
+            raise
+        entry.begin_publishing()
+        self._lanes.start(receipt, partial(self._stored, entry, receipt, expected_bytes, ended))
+
+    def _stored(
+        self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int, ended: Stored, error: Exception | None
+    ) -> None:
+        self._end_publishing(entry, receipt, well=error is None)
+        self._lanes.discard_soon(self.end_receiving(entry, receipt, expected_bytes))
+        ended(receipt.published if error is None else None)
+
     def begin_receiving(self, task: TaskId, expected_bytes: int) -> tuple[SpoolEntry, DiskReceipt]:
         """Make the receipt of a request. Raises NotFound, SpoolFull."""
         entry = self._entry(task)
@@ -131,8 +148,8 @@ class DiskSpool(SpoolDirectory):
         entry.receipts.add(receipt)
         return entry, receipt
 
-    async def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> None:
-        """Be done with a request; what it has brought and is not published goes."""
+    def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> Sequence[disk.PartFile]:
+        """Be done with a request; what it has brought, is not published, and is to be removed."""
         if receipt in entry.receipts:  # nothing of it was published
             self._received_bytes += receipt.arriving_bytes
         entry.receipts.discard(receipt)
@@ -140,7 +157,11 @@ class DiskSpool(SpoolDirectory):
         self._expected_bytes -= expected_bytes
         entry.receiving_count -= 1
         entry.active = self._clock.instant()
-        await self._lanes.discard(receipt)
+        return receipt.let_go()
+
+    async def remove(self, left: Sequence[disk.PartFile]) -> None:
+        """Remove files that were not published."""
+        await self._lanes.discard(left)
 
     @property
     def received_bytes(self) -> int:
@@ -151,97 +172,24 @@ class DiskSpool(SpoolDirectory):
         """Let the files of a request appear, durable. Raises NotFound, SpoolFull, OSError."""
         if not entry.takes_files:
             raise NotFound(NO_SUCH_UPLOAD)
-        entry.publishing_count += 1
-        entry.quiet.clear()
+        entry.begin_publishing()
+        well = False
         try:
             await self._lanes.publish(receipt)
+            well = True
+        finally:
+            self._end_publishing(entry, receipt, well=well)
+
+    def _end_publishing(self, entry: SpoolEntry, receipt: DiskReceipt, *, well: bool) -> None:
+        if well:
             entry.receipts.discard(receipt)
-            published_bytes = sum(file.size_bytes for file in receipt.published)
+            published_bytes = receipt.size_bytes
             entry.arrived_bytes += published_bytes
             self._received_bytes += published_bytes
             entry.arrived_count += len(receipt.published)
-        finally:
-            entry.add(receipt.added)
-            self._index.count(entry)
-            entry.publishing_count -= 1
-            if not entry.publishing_count:
-                entry.quiet.set()
-
-    # --- commit ----------------------------------------------------------------------------------------------------
-
-    async def manifest(self, task: TaskId) -> Manifest:
-        """List what is there now."""
-        try:
-            known = self._entry(task).manifest
-            return known or manifest_of(await self._run(disk.list_files, self._root / task / disk.FILES), None)
-        except FileNotFoundError:
-            raise NotFound(NO_SUCH_UPLOAD) from None
-
-    async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
-        """Close the upload for ever."""
-        entry = self._entry(task)
-        async with entry.lock:
-            if entry.gone:
-                raise NotFound(NO_SUCH_UPLOAD)
-            if entry.manifest is None:
-                entry.manifest = await self._close(entry, at_ms, check)
-                self._index.put(entry)
-            return entry.manifest
-
-    async def _close(self, entry: SpoolEntry, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest:
-        entry.closing = True
-        try:
-            await entry.quiet.wait()
-            made = await self._run(self._write_manifest, entry.draft, at_ms, check)
-            if isinstance(made, Refused):
-                await self._take_out(entry)
-                raise made
-        except FileNotFoundError:
-            raise NotFound(NO_SUCH_UPLOAD) from None
-        finally:
-            entry.closing = False
-        return made
-
-    def _write_manifest(self, draft: Draft, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest | Refused:
-        """List the files and close the upload, in a thread, all in one go; or say why it cannot be a task. Raises SpoolFull: then it stays."""
-        manifest = manifest_of(disk.list_files(self._root / draft.task / disk.FILES), at_ms)
-        try:
-            require_files(draft, manifest)
-            if check:
-                check(manifest)
-        except Refused as refused:
-            return refused
-        self._notes_room.write(self._file(draft.task, disk.MANIFEST), msgspec.json.encode(manifest))
-        return manifest
-
-    # --- afterwards ------------------------------------------------------------------------------------------------
-
-    async def discard(self, task: TaskId) -> None:
-        """Remove everything of a task."""
-        entry = self._entries.get(task)
-        if entry is not None and not entry.gone:
-            await self._take_out(entry)
-
-    async def _take_out(self, entry: SpoolEntry, *, announced: bool = True) -> None:
-        task = entry.draft.task
-        entry.gone = True
-        self._index.drop(entry)
-        await entry.quiet.wait()
-        aside = await self._run(disk.set_aside, self._root, task)
-        self._entries.pop(task, None)
-        await self._run(disk.remove, aside)
-        if announced:
-            await self._announcements.withdraw(task)
-
-    async def announce(self) -> list[Upload]:
-        """Make KV `uploads` say what is here and nothing else of ours; what others hold. Raises BusFailed."""
-        return await self._announcements.reconcile(
-            lambda: [entry.draft for entry in self._entries.values() if not entry.gone]
-        )
-
-    async def forget(self, lost: Upload) -> None:
-        """Remove the announcement of an upload whose proxy is gone for good. Raises BusFailed."""
-        await self._announcements.remove(lost.task)
+        entry.add(receipt.added)
+        self._index.count(entry)
+        entry.end_publishing()
 
     def close(self) -> None:
         """End the threads that move bytes."""
@@ -261,6 +209,7 @@ class Reception:
         self._expected_bytes = expected_bytes
 
     async def __aenter__(self) -> DiskReceipt:
+        """Begin."""
         self._begun = self._spool.begin_receiving(self._task, self._expected_bytes)
         return self._begun[1]
 
@@ -270,13 +219,7 @@ class Reception:
             if kind is None:
                 await self._spool.publish(*self._begun)
         finally:
-            await self._spool.end_receiving(*self._begun, self._expected_bytes)
-
-
-def require_files(draft: Draft, manifest: Manifest) -> None:
-    """Raise Refused for a task without anything to process."""
-    if not manifest.files and not draft.zip_url:
-        raise Refused("Not enough images (0 files uploaded)")
+            await self._spool.remove(self._spool.end_receiving(*self._begun, self._expected_bytes))
 
 
 @asynccontextmanager

@@ -43,8 +43,6 @@ class KeptRoom:
 class WholePart(disk.PartFile):
     """A file that is complete, and in memory until its batch or its request is written."""
 
-    closed = True
-
     __slots__ = ("_content", "_write", "name", "size_bytes")
 
     def __init__(self, path: str, name: str, content: bytes, write: disk.Write = os.write) -> None:

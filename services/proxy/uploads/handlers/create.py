@@ -135,8 +135,8 @@ class Uploads:
         self._limits.check_upload(client.tenant, task, expected_bytes)
         async with self._spool.receive(task, expected_bytes) as receipt:
             taken = await read(receipt, partial(self._limits.check_arrived, client.tenant, task))
-        if more_follow:
-            await self._forwarding.arrived(task, receipt.published)
+        if more_follow and (begins := self._forwarding.arrived(task, receipt.published)):
+            await begins
         return taken
 
     async def begin(self, client: Caller, set_uuid: str | None) -> TaskId:

@@ -5,6 +5,7 @@ import gc
 import resource
 import tracemalloc
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle, ResponseContext
 from clusterodm.libs.common.http_io.scope import App, Receive, Scope, Send
-from clusterodm.libs.common.http_io.server import Connection
-from clusterodm.libs.common.http_io.sharing import Connections, admitted_count
+from clusterodm.libs.common.http_io.server import BODY_S, Connection
+from clusterodm.libs.common.http_io.sharing import Connections, EarlyAnswers, Take, admitted_count
 from clusterodm.libs.http1.heads import HeadLimits
-from clusterodm.libs.http1.server import ServerLimits, ServerSide
-from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath, Take
+from clusterodm.libs.http1.server import NEVER_S, ServerLimits, ServerSide
+from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath
 
 INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -68,8 +69,8 @@ class SlowAnswers(PollFastPath):
         super().__init__(nobody, b"")
         self.waiting: list[Take] = []
 
-    def answer(self, plain: PlainPoll, take: Take) -> Coroutine[Any, Any, None] | None:
-        assert plain.poll is None
+    def answer(self, plain: PlainPoll, data: bytes, take: Take) -> Coroutine[Any, Any, None] | None:
+        assert (plain.poll, plain.size_bytes) == (None, len(data))
         self.waiting.append(take)
         return None
 
@@ -91,7 +92,7 @@ LIMITS = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(1000), linge
 
 
 def opened(
-    answers: SlowAnswers | None = None,
+    answers: EarlyAnswers[Any] | None = None,
     shared: Connections | None = None,
     app: App = echo,
     transport: FakeTransport | None = None,
@@ -100,7 +101,7 @@ def opened(
     state: Any = SimpleNamespace(
         connections=set(), tasks=set(), default_headers=[(b"date", b"today")], total_requests=0
     )
-    shared = shared or Connections(LIMITS, 10, answers)
+    shared = shared or Connections(LIMITS, 10, [answers] if answers else [])
     connection, transport = Connection(shared=shared, app=app, server_state=state), transport or FakeTransport()
     connection.connection_made(transport)
     return connection, transport
@@ -169,7 +170,7 @@ async def test_who_does_not_read_gets_no_second_answer() -> None:
 
 async def test_an_answer_for_who_has_left_goes_nowhere() -> None:
     answers = SlowAnswers()
-    shared = Connections(LIMITS, 10, answers)
+    shared = Connections(LIMITS, 10, [answers])
     connection, transport = opened(shared=shared)
     came(connection, INFO)
     transport.abort()
@@ -191,14 +192,173 @@ async def test_at_a_stop_an_answer_under_way_is_the_last() -> None:
     assert transport.closed
 
 
-async def test_at_a_stop_what_cannot_be_answered_begins_nowhere_else() -> None:
+async def test_at_a_stop_what_cannot_be_answered_plainly_is_answered_the_usual_way_and_is_the_last() -> None:
     answers = SlowAnswers()
     connection, transport = opened(answers)
     came(connection, INFO)
     connection.shutdown()
     answers.waiting.pop()(None)
+    await passed()
 
-    assert (transport.closed, transport.written) == (True, b"")
+    assert transport.written.endswith(b"\r\nconnection: close\r\ncontent-length: 5\r\n\r\n/info")
+    assert transport.closed
+
+
+# --- plain requests with a body ------------------------------------------------------------------------------------
+
+HEAD = b"PUT /plain HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n"
+PUT = HEAD + b"photo"
+
+
+@dataclass
+class Small:
+    """A request that was read."""
+
+    size_bytes: int = len(PUT)
+    keeps: bool = True
+    account: str = ""
+
+
+class SmallBodies:
+    """Reads PUT, and keeps who waits for an answer."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[bytes, Take]] = []
+        self.forgotten: list[Small] = []
+        self.counted: list[int] = []
+
+    def read(self, data: bytes) -> Small | None:
+        return Small() if data.startswith(HEAD) else None
+
+    def answer(self, plain: Small, data: bytes, take: Take) -> None:
+        assert plain.size_bytes == len(data)
+        self.waiting.append((data, take))
+
+    def forget(self, plain: Small) -> None:
+        self.forgotten.append(plain)
+
+    def count(self, plain: Small, seconds: float, sent_bytes: int) -> None:
+        assert plain.keeps
+        assert seconds >= 0
+        self.counted.append(sent_bytes)
+
+
+@pytest.mark.parametrize("cut", [len(HEAD), len(HEAD) + 1, len(PUT) - 1])
+async def test_the_body_of_a_plain_request_is_waited_for(cut: int) -> None:
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT[:cut])
+    assert answers.waiting == []
+
+    came(connection, PUT[cut:])
+    ((data, take),) = answers.waiting
+    take(b"{}")
+
+    assert (data, answers.counted, answers.forgotten) == (PUT, [2], [])
+    assert transport.written.endswith(b"\r\ncontent-length: 2\r\n\r\n{}")
+
+
+@pytest.mark.parametrize("cut", [0, 1, len(INFO), len(INFO) - 1])
+async def test_what_comes_behind_a_body_waits_its_turn(cut: int) -> None:
+    answers, polls = SmallBodies(), SlowAnswers()
+    connection, transport = opened(shared=Connections(LIMITS, 10, [polls, answers]))
+    came(connection, PUT[:-2])
+    came(connection, PUT[-2:] + NEXT[:cut])
+    came(connection, NEXT[cut:])
+    await passed()
+    assert (transport.written, transport.reads) == (b"", False)
+
+    answers.waiting.pop()[1](b"{}")
+    await passed()
+
+    assert transport.written.index(b"{}") < transport.written.index(b"/next")
+    assert transport.reads
+
+
+async def test_a_body_that_does_not_come_is_waited_for_the_usual_way() -> None:
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT[:-2])
+    assert connection.until_s <= connection.loop.time() + BODY_S
+    connection.expire(connection.until_s)
+    await passed()
+    assert (len(answers.forgotten), transport.closed, connection.until_s) == (1, False, NEVER_S)
+
+    came(connection, PUT[-2:])
+    await passed()
+
+    assert transport.written.endswith(b"\r\n\r\nphoto")
+    assert (answers.waiting, answers.counted) == ([], [])
+
+
+async def test_who_leaves_before_the_body_has_come_is_one_who_has_left_the_usual_way() -> None:
+    said: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del send
+        said.extend((scope["path"], (await receive())["type"]))
+
+    answers = SmallBodies()
+    readers_count = Connection.SPACE.readers_count
+    connection, transport = opened(answers, app=app)
+    came(connection, PUT[:-2])
+    transport.abort()
+    connection.connection_lost(None)
+    await passed()
+
+    assert said == ["/plain", "http.disconnect"]
+    assert (len(answers.forgotten), Connection.SPACE.readers_count) == (1, readers_count)
+
+
+async def test_what_is_carried_out_is_counted_also_when_its_client_has_left() -> None:
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT)
+    transport.abort()
+    connection.connection_lost(None)
+    answers.waiting.pop()[1](b"{}")
+
+    assert (transport.written, answers.counted) == (b"", [2])
+
+
+async def test_a_plain_request_that_is_not_answered_plainly_goes_the_usual_way_with_what_is_behind_it() -> None:
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT + NEXT)
+    answers.waiting.pop()[1](None)
+    await passed()
+
+    assert transport.written.index(b"photo") < transport.written.index(b"/next")
+    assert answers.counted == []
+
+
+async def test_what_goes_on_behind_an_answer_is_awaited() -> None:
+    done: list[str] = []
+
+    async def behind() -> None:
+        done.append("behind")
+
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT)
+    answers.waiting.pop()[1](b"{}", behind())
+    assert (transport.written[-2:], done) == (b"{}", [])
+
+    await passed()
+    assert done == ["behind"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["its answer is under way", "its body is to come"])
+async def test_at_a_stop_a_plain_request_with_a_body_is_the_last(whole: bool) -> None:
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT if whole else PUT[:-1])
+    connection.shutdown()
+    came(connection, b"" if whole else PUT[-1:])
+    answers.waiting.pop()[1](b"{}")
+
+    assert b"\r\nconnection: close\r\n" in transport.written
+    assert transport.closed
 
 
 async def test_a_silent_connection_is_closed_at_a_stop() -> None:
@@ -220,7 +380,7 @@ async def test_one_connection_too_many_is_closed_at_once() -> None:
 
 
 async def test_a_silent_flood_shuts_nobody_out() -> None:
-    shared = Connections(LIMITS, 3, SlowAnswers())
+    shared = Connections(LIMITS, 3, [SlowAnswers()])
     flood = [opened(shared=shared)[1] for _ in range(9)]
     asking, working = opened(shared=shared)
     came(asking, NEXT)
@@ -290,7 +450,7 @@ async def test_heads_of_requests_under_way_stay_and_who_wants_more_than_there_is
 
 async def test_what_comes_before_its_turn_has_the_same_room() -> None:
     answers = SlowAnswers()
-    shared = Connections(ROOMY, 10, answers, room_bytes=20_000)
+    shared = Connections(ROOMY, 10, [answers], room_bytes=20_000)
     early = [opened(shared=shared) for _ in range(3)]
     for connection, _ in early:
         came(connection, INFO)
@@ -345,7 +505,7 @@ async def test_a_body_that_comes_in_bits_takes_no_more_than_its_bytes() -> None:
 async def test_where_few_are_expected_who_waits_between_two_requests_gives_way_after_the_silent_ones(
     answers: SlowAnswers | None,
 ) -> None:
-    shared = Connections(LIMITS, 2, answers, silent_per_address_count=2)
+    shared = Connections(LIMITS, 2, [answers] if answers else [], silent_per_address_count=2)
     resting, first = opened(shared=shared)
     came(resting, INFO if answers else NEXT)
     if answers:
@@ -636,7 +796,7 @@ async def test_whoever_misses_the_time_is_aborted_unless_it_reads() -> None:
 async def test_each_request_is_heard_of_once_on_either_way() -> None:
     heard: list[tuple[str, bytes]] = []
     answers = SlowAnswers()
-    connection, _ = opened(shared=Connections(LIMITS, 10, answers, lambda *said: heard.append(said)))
+    connection, _ = opened(shared=Connections(LIMITS, 10, [answers], lambda *said: heard.append(said)))
     came(connection, b"GET /info?token=1 HTTP/1.1\r\nhost: a\r\n\r\n")
     came(connection, b"GET /info HTTP/1.1\r\nhost: a\r\n\r\n")
     answers.waiting[0](b"{}")

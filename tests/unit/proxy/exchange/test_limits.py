@@ -12,7 +12,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
 from clusterodm.libs.common.model.nodes import NodeOption
 from clusterodm.services.proxy.errors import ServerBusy
-from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, BodyLimits, LongBodies
+from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, BodyLimits, LongBodies, UploadLimiter
 from clusterodm.services.proxy.exchange.part_heads import read_head
 from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.options.check import check_options
@@ -85,6 +85,60 @@ def test_long_bodies_have_so_much_room_together_and_short_ones_always() -> None:
     bodies.gone(2 * SHORT_BYTES)
     bodies.gone(2 * SHORT_BYTES)
     bodies.grown(0, 4 * SHORT_BYTES)
+
+
+async def turns() -> None:
+    """Let tasks go on."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_place_among_the_uploads_is_taken_at_once_or_waited_for() -> None:
+    limiter, order = UploadLimiter(2, wait_s=10), []
+
+    async def upload(name: str) -> None:
+        async with limiter:
+            order.append(name)
+
+    assert [limiter.enter() for _ in range(3)] == [True, True, False]
+    async with asyncio.TaskGroup() as group:
+        for name in "abc":
+            group.create_task(upload(name))
+        await turns()
+        assert (order, limiter.waiting_count) == ([], 3)
+        limiter.leave()
+        assert not limiter.enter(), "the place is that of the first who waits"
+    assert (order, limiter.taken_count, limiter.waiting_count) == (["a", "b", "c"], 1, 0)
+    limiter.leave()
+    assert limiter.taken_count == 0
+
+
+async def test_who_has_waited_for_too_long_is_told_to_come_again() -> None:
+    limiter = UploadLimiter(1, wait_s=0.01)
+    assert limiter.enter()
+    with pytest.raises(ServerBusy):
+        await limiter.__aenter__()
+    limiter.leave()
+    assert limiter.enter()
+    assert (limiter.taken_count, limiter.waiting_count) == (1, 0)
+
+
+@pytest.mark.parametrize("leaves_first", [True, False], ids=["at the same moment", "before its turn"])
+async def test_the_place_of_who_waits_and_is_cut_off_is_the_next_ones(leaves_first: bool) -> None:
+    limiter = UploadLimiter(1, wait_s=10)
+    assert limiter.enter()
+    async with asyncio.TaskGroup() as group:
+        first, second = (group.create_task(limiter.__aenter__()) for _ in range(2))
+        await turns()
+        if leaves_first:
+            limiter.leave()
+            first.cancel()
+        else:
+            first.cancel()
+            await turns()
+            limiter.leave()
+    assert (first.cancelled(), second.cancelled()) == (True, False)
+    assert (limiter.taken_count, limiter.waiting_count) == (1, 0)
 
 
 async def test_others_are_answered_between_two_long_bodies() -> None:

@@ -16,10 +16,10 @@ from clusterodm.services.proxy.exchange.multipart import (
     FormField,
     MultipartEvent,
     MultipartReader,
-    WholeFile,
     boundary_of,
 )
 from clusterodm.services.proxy.exchange.part_heads import PartHead, read_head, read_lines
+from clusterodm.services.proxy.exchange.whole_files import WholeFile, whole_files
 
 BOUNDARY = b"x-boundary"
 
@@ -108,6 +108,54 @@ def test_a_file_that_comes_at_once_is_one_event() -> None:
     assert MultipartReader(BOUNDARY, whole=True).feed(body(('name="images"; filename="p.jpg"', b"pixels"))) == [
         WholeFile("images", "p.jpg", b"pixels")
     ]
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                b"--x-boundary\r\n", b"\r\n--x-boundary\r\n", b"\r\n--x-boundary--\r\n", b"\r\n--x-boundary--", b"--x-boundary",
+                b'Content-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n',
+                b'Content-Disposition: form-data; name="images"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n',
+                b'Content-Disposition: form-data; name="b"; filename=""\r\n\r\n', b'Content-Disposition: form-data; name="b"\r\n\r\n',
+                b"\r\n", b"--", b"pixels", b"",
+            ]
+        ),
+        st.binary(max_size=4),
+    ),
+    max_size=10,
+)  # fmt: skip
+
+
+@given(PIECES)
+def test_what_is_read_as_a_whole_is_what_the_reader_reads(pieces: list[bytes]) -> None:
+    data = b"".join(pieces)
+    files = whole_files(b"head" + data, 4, BOUNDARY)
+    if files is None:
+        return
+
+    reader = MultipartReader(BOUNDARY, whole=True)
+    assert reader.feed(data) == files
+    reader.finish()
+
+
+def test_a_body_of_plain_files_is_read_as_a_whole_and_no_other() -> None:
+    head = b'Content-Disposition: form-data; name="%s"; filename="%s"\r\nContent-Type: image/jpeg\r\n\r\n'
+    one, other = head % (b"images", b"a.jpg") + b"1", head % (b"other", b"b.jpg")
+    whole = b"--x-boundary\r\n%s\r\n--x-boundary\r\n%s\r\n--x-boundary--" % (one, other)
+    expected = [WholeFile("images", "a.jpg", b"1"), WholeFile("other", "b.jpg", b"")]
+
+    assert whole_files(whole, 0, BOUNDARY) == whole_files(whole + b"\r\n", 0, BOUNDARY) == expected
+    for data in (
+        b"",
+        whole[2:],
+        whole[:-1],
+        whole + b"\r\nx",
+        b"\r\n" + whole,
+        b"--x-boundary--\r\n",
+        body(('name="a"', b"1")),
+    ):
+        assert whole_files(data, 0, BOUNDARY) is None
 
 
 @given(cut=st.integers(0, 130))

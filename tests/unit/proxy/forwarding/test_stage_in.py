@@ -50,7 +50,8 @@ async def sends(world: World, forwarder: Forwarder, files: Sequence[tuple[str, b
             part = await receipt.open(name)
             part.write(content)
             part.close()
-    await forwarder.arrived(task, receipt.published)
+    if begins := forwarder.arrived(task, receipt.published):
+        await begins
 
 
 async def commits(world: World, forwarder: Forwarder, task: TaskId = TASK) -> None:
@@ -101,6 +102,18 @@ async def test_the_scheduler_is_asked_again_and_again_with_the_images_so_far(wor
         "some options ask for a graphics card"
     )
     assert (first.node, first.images_count, second.node) == (None, 2, NODE.id)
+
+
+async def test_requests_that_end_in_the_same_moment_begin_one_transfer(world: World) -> None:
+    async with world.proxy(ahead_from_bytes=1) as forwarder:
+        await begins(world)
+        async with world.spool.receive(TASK) as receipt:
+            receipt.keep("a.jpg", b"1" * 9)
+        first, second = (forwarder.arrived(TASK, receipt.published) for _ in range(2))
+        assert first is not None
+        assert second is None
+        await first
+        await until(lambda: len(world.nodes.sent) == 1)
 
 
 async def test_an_upload_that_is_too_small_is_left_alone(world: World) -> None:

@@ -155,6 +155,18 @@ def test_a_plain_request_is_read_from_its_bytes():
     )
 
 
+def test_of_an_upload_that_is_read_from_its_bytes_the_body_is_counted_and_its_tenant_named():
+    data = b"POST /task/new/upload/1?token=s3cret HTTP/1.1\r\nHost: x\r\n\r\n--b\r\n\r\nphoto"
+    assert read("192.0.2.7", data, 7, 0.5, "acme") == answered(
+        method="POST",
+        target=b"/task/new/upload/1?token=s3cret",
+        sent_bytes=7,
+        received_bytes=12,
+        seconds=0.5,
+        tenant="acme",
+    )
+
+
 @pytest.mark.parametrize(("form", "begin"), [("combined", "192.0.2.7 - "), ("json", "{")])
 def test_the_file_is_in_the_form_that_was_asked_for(tmp_path: Path, form: Any, begin: str):
     path = tmp_path / "access.log"

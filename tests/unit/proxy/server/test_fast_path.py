@@ -42,7 +42,8 @@ def about(line: int | None, *, output: bool = False) -> Poll:
     ],
 )
 def test_plain_polls_are_read(target: str, question: Poll | None) -> None:
-    assert read(f"GET {target} HTTP/1.1\r\n{HOST}\r\n") == PlainPoll(question, shown(""), keeps=True)
+    request = f"GET {target} HTTP/1.1\r\n{HOST}\r\n"
+    assert read(request) == PlainPoll(question, shown(""), keeps=True, size_bytes=len(request))
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def test_whether_a_connection_goes_on_is_read(lines: str, keeps: bool) -> None:
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}content-length: 0\r\n\r\n", id="a length"),
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n", id="a body"),
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}expect: 100-continue\r\n\r\n", id="an expectation"),
+        pytest.param(f"GET /info HTTP/1.1\r\n{HOST}clusterodm-passed-on: x\r\n\r\n", id="one that was passed on"),
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}origin: http://a\r\n\r\n", id="an origin"),
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}connection: upgrade\r\n\r\n", id="another connection"),
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}connection: close\r\nconnection: close\r\n\r\n", id="a line twice"),
@@ -111,7 +113,7 @@ def test_a_wrong_token_is_refused_elsewhere(query: str, token: str, is_read: boo
     assert tenant is None or tenant.account == owner_of(token or "mine")
     if tenant is None:
         answers: list[bytes | None] = []
-        assert fast.answer(plain, answers.append) is None
+        assert fast.answer(plain, b"", lambda content, _=None: answers.append(content)) is None
         assert answers == [None]
 
 

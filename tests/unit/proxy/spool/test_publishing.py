@@ -47,7 +47,7 @@ async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b
 
 async def removed(receipt: DiskReceipt) -> None:
     with ThreadPoolExecutor(1) as threads:
-        await PublishingLanes(threads).discard(receipt)
+        await PublishingLanes(threads).discard(receipt.let_go())
 
 
 def stored(root: Path, task: str = "t") -> list[str]:
@@ -199,7 +199,7 @@ async def test_what_a_cut_request_has_brought_is_removed_by_a_thread_some_at_a_t
     with ThreadPoolExecutor(1) as threads:
         threads.submit(gate.wait, 10)
         async with asyncio.TaskGroup() as group:
-            removing = group.create_task(PublishingLanes(threads).discard(request))
+            removing = group.create_task(PublishingLanes(threads).discard(request.let_go()))
             await asyncio.sleep(0)
             assert len(list(parts.iterdir())) == 2 * REMOVED_COUNT + 1
             removing.cancel()
