@@ -25,7 +25,7 @@ from clusterodm.services.autoscaler.providers.handlers import Snapshots
 from tests.asr_files import DIGITALOCEAN, SCALEWAY
 
 NAME = "clusterodm-nodeodm"
-POLL_POLICY = PollPolicy(poll_s=0.01, off_s=0.2, snapshot_s=5.0)
+POLL_POLICY = PollPolicy(poll_s=0.01, off_s=0.2, snapshot_s=60.0)
 CLOUDS: dict[str, tuple[Any, str, str, str]] = {
     "digitalocean": (DigitalOceanVendor, "accessToken", "ams3", "s-1vcpu-1gb"),
     "hetzner": (HetznerVendor, "apiToken", "fsn1", "cx23"),
