@@ -53,6 +53,16 @@ def hidden(results: Results) -> float | None:
     return waited / whole if waited is not None and whole else None
 
 
+def dearest(case: str, metric: str) -> Read:
+    """Read a figure of ours, the largest of all ways in which it was measured."""
+
+    def read(results: Results) -> float | None:
+        measured = results.get(case)
+        return max((each[metric] for each in measured.medians.values()), default=None) if measured else None
+
+    return read
+
+
 def worst(case: str) -> Read:
     """Read the largest of all metrics of ours."""
 
@@ -125,7 +135,7 @@ TARGETS = (
     Target(
         "answer to a commit, 64 at once, p99", "1,000 nodes, one hung", 20, own("commits", "p99 of 64"), "ms", digits=1
     ),
-    Target("a small task until it runs", "all services, CPU", 5, own("started-tasks", "CPU"), "ms", digits=1),
+    Target("a small task until it runs", "all services, CPU", 5, dearest("started-tasks", "CPU"), "ms", digits=1),
     Target("transfer left after the commit", "size ÷ link speed", 0.1, hidden),
     Target(
         "placements, decisions alone", "1,000 nodes", 500, own("core-placements", "rate"), "/s", at_least=True, digits=0

@@ -32,9 +32,9 @@ WINDOW_S = 20.0
 SETTLE_S = 12.0
 """Longer than it takes until every task has been looked at once."""
 SMALL_COUNT = 300
-STARTED_COUNT = 100
-"""Few, so that looking at those that run already costs little beside."""
-WARM_COUNT = 50
+CLIENTS_COUNT = 16
+STARTED_COUNT = 10 * CLIENTS_COUNT
+WARM_COUNT = 3 * CLIENTS_COUNT
 """Tasks before those that count: with the first ones come modules, connections and threads."""
 RUNNING_COUNT = 1_000
 SETTLED_S = 0.1
@@ -122,42 +122,57 @@ class StartedTasks(Case[Bare]):
 
     name = "started-tasks"
     sentence = (
-        "What a small task costs proxy, scheduler and nats-server together from its init until its node has taken it, with slots for all; "
-        f"{STARTED_COUNT} of them, one client after the other."
+        "What a small task costs proxy, scheduler and nats-server together from its init until its node has taken it, with slots for all: "
+        f"{STARTED_COUNT} of them, by one client after the other (each part of the system falls asleep between two of its steps, and wakes with cold caches), "
+        f"and by {CLIENTS_COUNT} at once. The ids are the cluster's, as PyODM has them unless told otherwise; those that run are not looked at meanwhile, "
+        "which `running-tasks` measures."
     )
-    metrics = (Metric("CPU", "ms/task", 2), Metric("proxy", "ms/task", 2), Metric("scheduler", "ms/task", 2))
+    metrics = (
+        Metric("CPU", "ms/task", 2),
+        Metric("proxy", "ms/task", 2),
+        Metric("scheduler", "ms/task", 2),
+        Metric("nats-server", "ms/task", 2),
+    )
     stage = Bare
     rounds_limit_count = 2
     warms_up = False
 
     async def contenders(self) -> Sequence[Contender]:
-        """Only ours."""
+        """Ours, by how busy it is."""
         self._number = 0
-        return [Contender("clusterodm", "takes in, stores, places, sends, commits", self.measure)]
+        return [
+            Contender("one after the other", "takes in, stores, places, sends, commits", partial(self.measure, 1)),
+            Contender(f"{CLIENTS_COUNT} at once", "the same", partial(self.measure, CLIENTS_COUNT)),
+        ]
 
-    async def measure(self) -> dict[str, float]:
+    async def measure(self, clients_count: int) -> dict[str, float]:
         """Commit tasks and wait until all run."""
         self._number += 1
         slots_count = (WARM_COUNT + STARTED_COUNT) // NODES_COUNT + 1
         with stub(addresses_count=NODES_COUNT, slots_count=slots_count, size_mb=1) as port:
             folder = self.on.folder / f"started{self._number}"
-            running = Cluster(folder, services=SERVICES, log_level="info", probe_every_s=5)
+            running = Cluster(folder, services=SERVICES, log_level="info", probe_every_s=5, poll_first_s=READ_S)
             await write_active(running.nats, port, NODES_COUNT, [])
             async with running:
                 await until(lambda: all_online(running.bus), timeout_s=READ_S, what="the nodes to be online")
-                await self._start(running, port, WARM_COUNT, WARM_COUNT)
+                load = partial(self._start, running, port, clients_count)
+                await load(WARM_COUNT, WARM_COUNT)
                 await until(lambda: asyncio.to_thread(is_settled, running), timeout_s=READ_S, what="calm")
-                before_s = {name: cpu_s([running.pid(name)]) for name in SERVICES}
-                all_s = cpu_s(processes_of(running))
-                await self._start(running, port, STARTED_COUNT, WARM_COUNT + STARTED_COUNT)
-                used_s = {name: cpu_s([running.pid(name)]) - before_s[name] for name in SERVICES}
-                used_s["CPU"] = cpu_s(processes_of(running)) - all_s
-                return {name: used / STARTED_COUNT * 1000 for name, used in used_s.items()}
+                before_s = used_s(running)
+                await load(STARTED_COUNT, WARM_COUNT + STARTED_COUNT)
+                used = {name: (at_s - before_s[name]) / STARTED_COUNT * 1000 for name, at_s in used_s(running).items()}
+                return used | {"CPU": sum(used.values())}
 
-    async def _start(self, running: Cluster, stub_port: int, count: int, all_count: int) -> None:
-        await told_by("benchmarks.load", "commit", running.url, "--count", str(count))
+    async def _start(self, running: Cluster, stub_port: int, clients_count: int, count: int, all_count: int) -> None:
+        asked = ("--count", str(count), "--connections", str(clients_count))
+        await told_by("benchmarks.load", "commit", running.url, *asked)
         taken = partial(asyncio.to_thread, all_taken, stub_port, all_count)
         await until(taken, timeout_s=READ_S, what="all tasks to run")
+
+
+def used_s(running: Cluster) -> dict[str, float]:
+    """Say what CPU time each process has used, in seconds."""
+    return {name: cpu_s([running.pid(name)]) for name in SERVICES} | {"nats-server": cpu_s([running.nats.pid])}
 
 
 async def all_online(bus: NatsBus) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.figures import Measured, Metric, case_table, medians, percentile, replaced, section, table
 from benchmarks.programs import Broken, milliseconds
-from benchmarks.targets import TARGETS, Target, own, targets_table
+from benchmarks.targets import TARGETS, Target, dearest, own, targets_table
 
 CPU = Metric("CPU", "s/GB", 2)
 
@@ -110,6 +110,13 @@ def test_what_is_no_duration_is_not_guessed():
 )
 def test_an_aim_is_reached_on_its_own_side_only(at_least: bool, figure: float, met: bool):
     assert Target("x", "", 2, own("x", "y"), at_least=at_least).met(figure) is met
+
+
+def test_of_what_was_measured_in_several_ways_the_dearest_counts():
+    results = {"downloads": measured(calm=3.0, busy=2.0)}
+    assert dearest("downloads", "CPU")(results) == 3.0
+    assert own("downloads", "CPU")({"downloads": measured(calm=2.0, busy=3.0)}) == 2.0
+    assert dearest("downloads", "CPU")({}) is None
 
 
 def test_what_was_not_measured_is_said_and_never_counts_as_reached():
