@@ -46,6 +46,11 @@ WORDS_LENGTH: Final = 100
 """Of a version, or the name of an engine."""
 ERROR_LIMIT_BYTES: Final = 64 * 1024
 """What is longer is no error."""
+SENTENCE_LENGTH: Final = 4096
+"""Characters that are kept of what a node says of a failure: it goes into records, logs and polls."""
+OPTIONS_COUNT: Final = 1000
+OPTIONS_LENGTH: Final = 64 * 1024
+"""Characters of all names and values together."""
 
 
 class NodeRefused(NodeFailed):
@@ -222,6 +227,19 @@ def decode(said: CallAnswer, answer: type[Payload], node: Node, limit_bytes: int
         raise NodeFailed(f"{node.name} {not_json(said.content, malformed)}") from None
 
 
+def sentence(words: str) -> str:
+    """Keep of a node's words what is read by people."""
+    return words if len(words) <= SENTENCE_LENGTH else f"{words[: SENTENCE_LENGTH - 1]}…"
+
+
+def few(options: Sequence[OptionValue]) -> tuple[OptionValue, ...]:
+    """Keep the options that a node says a task has; none of so many as no task has."""
+    if len(options) > OPTIONS_COUNT:
+        return ()
+    length = sum(len(option.name) + len(str(option.value)) for option in options)
+    return tuple(options) if length <= OPTIONS_LENGTH else ()
+
+
 def origin(location: str) -> str:
     """Shorten where a redirect leads to what may be shown: it may hold a token."""
     try:
@@ -275,6 +293,6 @@ def error_of(content: bytes) -> str:
     ):  # a quarter of what reading an answer costs; who spells the word otherwise has said nothing
         return ""
     try:
-        return decode_json(content, NodeError, limit_bytes=ERROR_LIMIT_BYTES).error or ""
+        return sentence(decode_json(content, NodeError, limit_bytes=ERROR_LIMIT_BYTES).error or "")
     except Malformed:
         return ""

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue, percent, whole_ms
 from clusterodm.libs.common.model.values import NodeTaskId
-from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused
+from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused, few, sentence
 from clusterodm.services.scheduler.leadership import Leadership
 from clusterodm.services.scheduler.node_client.ports import HeardInfo, NodeApi, ObservedTask, count_of
 
@@ -89,12 +89,12 @@ class NodeODMAdapter:
         processing_time_ms = whole_ms(said.processing_time)
         return ObservedTask(
             code=said.status.code,
-            error=said.status.error_message,
+            error=sentence(said.status.error_message),
             progress=percent(said.progress),
             processing_time_ms=processing_time_ms,
-            options=tuple(said.options),
+            options=few(said.options),
             lines=tuple(said.output),
-            name=said.name or "",
+            name=sentence(said.name or ""),
             created_at_ms=said.date_created,
             images_count=count_of(said.status.code, processing_time_ms, said.images_count),
         )

@@ -28,7 +28,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
 from clusterodm.libs.common.http_io.origins import in_words as trouble_in_words
 from clusterodm.libs.common.model.nodes import Node
-from clusterodm.libs.common.nodeodm.client import NodeRefused, not_json, status_in_words
+from clusterodm.libs.common.nodeodm.client import NodeRefused, not_json, sentence, status_in_words
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
@@ -220,7 +220,7 @@ class NodeCall:
             said = not_json(content, error) if head.status == OK else status_in_words(head.status)
             raise NodeFailed(f"{self._node.name} {said}") from None
         if answer.error and head.status < SERVER_ERROR:
-            raise NodeRefused(WRONG_TOKEN if answer.error.startswith(NODEODM_WRONG_TOKEN) else answer.error)
+            raise NodeRefused(WRONG_TOKEN if answer.error.startswith(NODEODM_WRONG_TOKEN) else sentence(answer.error))
         if head.status != OK:
             raise NodeFailed(f"{self._node.name} {status_in_words(head.status)}")
         return answer
