@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
 from os import strerror
@@ -144,6 +144,7 @@ class MemorySpool:
         self.instance = InstanceId(instance)
         self.received_bytes = 0
         self.entries: dict[TaskId, MemoryEntry] = {}
+        self._owed: set[TaskId] = set()
         self.incarnation: Incarnation | None = None
         self.has_former_store = False
         self.room = True
@@ -316,12 +317,16 @@ class MemorySpool:
     async def discard(self, task: TaskId) -> None:
         if self.entries.pop(task, None) is None:
             return
-        try:
+        self._owed.add(task)
+        with suppress(BusFailed):
+            await self.withdraw_owed()
+
+    async def withdraw_owed(self) -> None:
+        for task in self._owed - self.entries.keys():
             found = await self._uploads.get(task)
             if found is not None and found.value.instance == self.instance:
                 await self._uploads.delete(task)
-        except BusFailed:
-            return
+        self._owed.clear()
 
     async def announce(self) -> list[Upload]:
         known = await self._uploads.load()

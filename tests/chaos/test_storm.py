@@ -147,7 +147,7 @@ async def nothing_is_left(place: Town) -> None:
     async def none() -> bool:
         return not await uploads.load()
 
-    await until(none, timeout_s=10, what="all notices to be taken down")
+    await until(none, timeout_s=30, what="all notices to be taken down")
 
 
 def say_figures(storm: Storm, place: Town, datasets: list[Dataset]) -> None:

@@ -86,6 +86,25 @@ async def test_an_upload_is_announced_and_gone_with_it(spool: AnySpool, bus: Mem
     await spool.discard(TASK)
 
 
+async def test_an_upload_that_goes_while_nats_is_away_is_withdrawn_when_it_is_back(
+    spool: AnySpool, bus: MemoryBus
+) -> None:
+    uploads = await bus.bucket(UPLOADS)
+    for task in (TASK, OTHER):
+        await spool.create(draft(task))
+    bus.connected = False
+    for task in (TASK, OTHER):
+        await spool.discard(task)
+    with pytest.raises(BusFailed):
+        await spool.withdraw_owed()
+    bus.connected = True
+    await spool.create(draft(OTHER))
+    await spool.withdraw_owed()
+    assert set(await uploads.load()) == {OTHER}, "who began anew under its id is announced"
+    await spool.discard(OTHER)
+    assert await uploads.load() == {}
+
+
 async def test_an_id_that_another_proxy_holds_is_refused(spool: AnySpool, bus: MemoryBus) -> None:
     notice = Upload(task=TASK, instance=InstanceId("another"), url="http://q", created_at_ms=1)
     await (await bus.bucket(UPLOADS)).create(TASK, notice)

@@ -167,6 +167,9 @@ class SweptSpool(Spool, Protocol):
     async def announce(self) -> list[Upload]:
         """Put KV `uploads` right; what the other proxies hold."""
 
+    async def withdraw_owed(self) -> None:
+        """Withdraw announcements of uploads that went while NATS was away. Raises BusFailed."""
+
     async def forget(self, lost: Upload) -> None:
         """Remove another proxy's announcement."""
 

@@ -1,7 +1,7 @@
 """KV `uploads`: which proxy holds which upload, so that any proxy can take any request. The spool writes its own entries.
 
 The spool is the truth, the bucket an announcement of it: one that could not be withdrawn, or that NATS has lost, is put
-right by `reconcile` (at the start and every now and then).
+right by `reconcile` (at the start and every now and then). One that could not be withdrawn is withdrawn seconds later.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,6 +26,8 @@ class UploadAnnouncements:
         self._url = url
         self._twice: set[TaskId] = set()
         """Held by another proxy, too: of each it has been said."""
+        self._owed: set[TaskId] = set()
+        """To be withdrawn still."""
 
     async def announce(self, draft: Draft) -> None:
         """Announce an upload; an id that another proxy holds is taken. Raises Refused, BusFailed."""
@@ -37,13 +39,24 @@ class UploadAnnouncements:
                 raise Refused(f"Invalid set-uuid: {draft.task}") from None
 
     async def withdraw(self, task: TaskId) -> None:
-        """Say that an upload is gone, as soon as NATS is there."""
+        """Say that an upload is gone, or have `withdraw_owed` say it when NATS is there."""
         try:
-            held = await self._uploads.get(task)
-            if held is not None and held.value.instance == self._instance:
-                await self._uploads.delete(task)
+            await self._withdraw(task)
         except BusFailed as error:
+            self._owed.add(task)
             log.warning("upload.still_announced", task=task, reason=error.message)
+
+    async def withdraw_owed(self, present: Callable[[TaskId], bool]) -> None:
+        """Withdraw what could not be withdrawn, unless an upload of that id is present again. Raises BusFailed."""
+        for task in list(self._owed):
+            if not present(task):
+                await self._withdraw(task)
+            self._owed.discard(task)
+
+    async def _withdraw(self, task: TaskId) -> None:
+        held = await self._uploads.get(task)
+        if held is not None and held.value.instance == self._instance:
+            await self._uploads.delete(task)
 
     async def remove(self, task: TaskId) -> None:
         """Remove an announcement, whoever made it. Raises BusFailed."""

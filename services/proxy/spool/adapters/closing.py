@@ -103,6 +103,10 @@ class ClosingDirectory(SpoolDirectory):
             lambda: [entry.draft for entry in self._entries.values() if not entry.gone]
         )
 
+    async def withdraw_owed(self) -> None:
+        """Withdraw announcements of uploads that went while NATS was away. Raises BusFailed."""
+        await self._announcements.withdraw_owed(self._entries.__contains__)
+
     async def forget(self, lost: Upload) -> None:
         """Remove the announcement of an upload whose proxy is gone for good. Raises BusFailed."""
         await self._announcements.remove(lost.task)

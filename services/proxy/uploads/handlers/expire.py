@@ -30,6 +30,8 @@ from clusterodm.services.proxy.spool.ports import SweptSpool
 log = structlog.get_logger()
 
 SWEEP_EVERY_S: Final = 300.0
+WITHDRAW_EVERY_S: Final = 2.0
+WITHDRAW: Final = "withdraw announcements"
 HOUR_S: Final = 3600.0
 LIMIT_HOURS: Final = 48.0
 """Always, as the original."""
@@ -84,5 +86,8 @@ class UploadExpiry:
 async def expiring(bus: Bus, spool: SweptSpool, stale_after_hours: float) -> AsyncIterator[None]:
     """Remove stale uploads while the context is open."""
     expiry = UploadExpiry(bus, spool, stale_after_hours)
-    async with background(lambda: every(SWEEP_EVERY_S, expiry.sweep, "sweep"), "sweep"):
+    async with (
+        background(lambda: every(SWEEP_EVERY_S, expiry.sweep, "sweep"), "sweep"),
+        background(lambda: every(WITHDRAW_EVERY_S, spool.withdraw_owed, WITHDRAW), WITHDRAW),
+    ):
         yield
