@@ -13,6 +13,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -156,7 +157,8 @@ class Losses:
 
     async def _kill_nats(self) -> str:
         killed = await until(self._nats, timeout_s=30, what="nats-server to run")
-        os.kill(killed[0], signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(killed[0], signal.SIGKILL)
         await until(lambda: self._nats() not in ([], killed), timeout_s=30, what="nats-server to be started again")
         return "nats-server: SIGKILL"
 
@@ -188,8 +190,9 @@ class Losses:
     def _send(self, name: str, number: signal.Signals) -> str:
         """Send a service a signal, if it runs at this moment."""
         for process in self._up.processes_of(name):
-            os.kill(process, number)
-            return ""
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(process, number)
+                return ""
         return " (it does not run)"
 
 

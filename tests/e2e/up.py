@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,7 +61,8 @@ class Up:
                 self.stop(signal.SIGTERM)
         finally:
             for process in self.processes():
-                os.kill(process, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(process, signal.SIGKILL)
 
     @contextmanager
     def started(self) -> Iterator[Self]:
