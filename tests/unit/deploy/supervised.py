@@ -26,6 +26,7 @@ def lives(folder: Path) -> int:
     """Give signs of life until told to stop."""
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     notify(READY)
     while not told.wait(0.1):
         notify(ALIVE)
@@ -36,6 +37,7 @@ def lives(folder: Path) -> int:
 def hangs(folder: Path) -> int:
     """Give one sign of life, and hear nothing any more."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     notify(READY)
     while True:
         time.sleep(0.05)
@@ -72,7 +74,8 @@ BEHAVIOURS = {
 
 
 def begin(folder: Path, name: str, behaviour: str) -> int:
-    """Write down who this is, and behave."""
+    """Write down who this is, and behave. A test that reads it may send SIGTERM before it is settled what that does: it waits until then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     with (folder / f"{name}.pids").open("a") as file:
         file.write(f"{os.getpid()}\n")
     return BEHAVIOURS[behaviour](folder)
@@ -85,7 +88,7 @@ def process(folder: Path, watchdog_s: float, name: str, behaviour: str) -> Proce
     silence_s = 0.0 if behaviour == "program" else watchdog_s
     return Process(
         recipe=Recipe(f"supervised {name} [{folder}]", main, {"PATH": os.environ["PATH"], "OWN": name}),
-        policy=RestartPolicy(grace_s=1.0, silence_s=silence_s),
+        policy=RestartPolicy(grace_s=3.0, silence_s=silence_s),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until_sync
+from tests.waiting import PATIENT_S, until_sync
 
 PROGRAM = Path(__file__).with_name("supervised.py")
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 class Supervised:
     """A supervisor, its output, and its processes."""
 
-    def __init__(self, folder: Path, *pairs: str, watchdog_s: float = 2.0) -> None:
+    def __init__(self, folder: Path, *pairs: str, watchdog_s: float = PATIENT_S) -> None:
         self._folder = folder
         self._log = folder / "output"
         with self._log.open("ab") as log:
@@ -69,7 +69,7 @@ Start = Callable[..., Supervised]
 def supervise(tmp_path: Path) -> Iterator[Start]:
     made: list[Supervised] = []
 
-    def start(*pairs: str, watchdog_s: float = 2.0) -> Supervised:
+    def start(*pairs: str, watchdog_s: float = PATIENT_S) -> Supervised:
         made.append(Supervised(tmp_path, *pairs, watchdog_s=watchdog_s))
         return made[-1]
 
@@ -110,7 +110,7 @@ def test_a_process_that_hangs_writes_where_and_is_replaced(supervise: Start):
 def test_a_crash_in_c_writes_where_and_is_started_again(supervise: Start):
     supervised = supervise("crashes=crashes")
     supervised.running("crashes", 2)
-    assert "Fatal Python error: Segmentation fault" in supervised.output
+    until_sync(lambda: "Fatal Python error: Segmentation fault" in supervised.output, what="where it crashed")
     assert "crashes: killed by SIGSEGV: starting it again" in supervised.output
 
 
@@ -131,7 +131,7 @@ def test_it_can_be_stopped_by_every_signal_and_whatever_its_processes_do(supervi
     os.kill(supervised.running("still"), signal.SIGSTOP)
     supervised.process.send_signal(number)
     assert supervised.process.wait(timeout=20) == 0
-    assert supervised.output.count("not finished 1 s after SIGTERM: killed") == 2
+    assert supervised.output.count("not finished 3 s after SIGTERM: killed") == 2
 
 
 def test_it_can_be_stopped_in_the_middle_of_the_start(supervise: Start):
