@@ -60,11 +60,12 @@ async def test_tasks_survive_the_death_of_a_proxy_and_of_the_leading_scheduler(u
         os.kill(proxy, signal.SIGKILL)
         # until its end the kernel gives it a share of new connections, and resets them
         await until(lambda: not Path(f"/proc/{proxy}").exists(), what="the end of the killed proxy")
-        before = terms(up)
+        before = await until(lambda: terms(up), what="the line of who leads")
         os.kill(up.service(before[-1]), signal.SIGKILL)
         last = await asyncio.to_thread(create, TASKS_COUNT - 1)
         clients.create_task(asyncio.to_thread(finish, TASKS_COUNT - 1, last))
-    assert len(terms(up)) > len(before), "the other scheduler, or the one that was started again, has taken over"
+    # the other scheduler, or the one that was started again; the line passes through `up`
+    await until(lambda: len(terms(up)) > len(before), what="somebody else to have taken over")
     until_sync(lambda: all(answers(f"{url}/healthz") for url in proxies(up)), timeout_s=45, what="both proxies")
     assert up.stop() == 0
     assert up.processes() == []

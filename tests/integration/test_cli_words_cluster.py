@@ -183,7 +183,7 @@ async def test_the_service_stops_at_once_when_told_though_sessions_are_open(worl
     assert await asyncio.to_thread(world.cluster.stop, "admin") == os.EX_OK
     world.cluster.start("admin")
     writer.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await until(lambda: answers(world), timeout_s=45, what="admin to be back")
 
 

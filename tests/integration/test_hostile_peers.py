@@ -132,7 +132,7 @@ async def test_a_head_that_drips_fails_in_its_time_however_it_is_asked_for() -> 
         with pytest.raises(NodeFailed, match="timed out"):
             await sender.count_images(peer.node, ON_NODE)
 
-    assert time.monotonic() - began_s < 3 * IN_TIME_S + 3
+    assert time.monotonic() - began_s < 3 * IN_TIME_S + 15
 
 
 async def download(proxy: ProxyUnderTest, *said: bytes) -> bytes:

@@ -172,7 +172,7 @@ async def test_a_stalled_body_is_cut_off_and_leaves_no_file(hasty: ProxyUnderTes
     before = hasty.leftovers()
     head = f"POST {path.format(task=task)} HTTP/1.1\r\nhost: x\r\ncontent-type: {MULTIPART['content-type']}\r\n"
 
-    answer = await hasty.raw(f"{head}content-length: 5000\r\n\r\n".encode() + GOOD[:-40], timeout_s=STALL_S + 5)
+    answer = await hasty.raw(f"{head}content-length: 5000\r\n\r\n".encode() + GOOD[:-40], timeout_s=STALL_S + 20)
 
     assert answer == b""
     await until(lambda: hasty.leftovers() == before)
