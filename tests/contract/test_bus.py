@@ -121,7 +121,7 @@ async def test_a_bug_in_a_handler_is_told_without_its_text(bus: Bus):
 
 
 async def test_nobody_there_is_an_error_within_the_time_limit(bus: Bus):
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         with pytest.raises(BusFailed):
             await bus.request(LIST_NODES, ListNodes(), timeout_s=0.3)
 
@@ -131,7 +131,7 @@ async def test_a_slow_owner_is_an_error_within_the_time_limit(bus: Bus):
         await asyncio.sleep(30)
         return NodeList(nodes=())
 
-    async with bus.serve("scheduler", {LIST_NODES: sleep}), asyncio.timeout(10):
+    async with bus.serve("scheduler", {LIST_NODES: sleep}), asyncio.timeout(15):
         with pytest.raises(BusFailed):
             await bus.request(LIST_NODES, ListNodes(), timeout_s=0.2)
 
@@ -147,7 +147,7 @@ async def test_a_slow_request_does_not_hold_up_the_next(bus: Bus):
     slow = PlaceTask(task=TaskId("slow"), upload_owner=InstanceId("p"))
     async with bus.serve("scheduler", {PLACE_TASK: place}), asyncio.TaskGroup() as group:
         asking = group.create_task(bus.request(PLACE_TASK, slow))
-        await bus.request(PLACE_TASK, PLACE, timeout_s=2)
+        await bus.request(PLACE_TASK, PLACE, timeout_s=15)
         assert not asking.done()
         release.set()
 
@@ -257,7 +257,7 @@ async def test_a_request_during_the_restart_of_its_owner_waits_for_it(nats_bus: 
 
     async with asyncio.TaskGroup() as group:
         sent_count = nats_bus._client.stats["out_msgs"]
-        asking = group.create_task(nats_bus.request(LIST_NODES, ListNodes(), timeout_s=5))
+        asking = group.create_task(nats_bus.request(LIST_NODES, ListNodes(), timeout_s=20))
         await until(lambda: nats_bus._client.stats["out_msgs"] >= sent_count + 2, what="it to be asked again")
         async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
             assert await asking == NodeList(nodes=())
@@ -282,7 +282,7 @@ async def test_what_was_asked_of_a_leader_that_died_is_answered_by_the_next(nats
         began_s = time.monotonic()
         async with nats_bus.serve("scheduler", {GET_TASK: answer}, term=new):
             assert isinstance(await asking, NotFound)
-        assert time.monotonic() - began_s < 3
+        assert time.monotonic() - began_s < 10, "long before its time is over"
 
 
 async def test_what_may_not_be_done_twice_is_not_asked_twice(nats_bus: Bus):
@@ -355,7 +355,7 @@ async def test_every_endpoint_shows_in_nats_micro(nats_bus: Bus, nats_url: str):
 
     async with nats_bus.serve("scheduler", {LIST_NODES: answer}):
         client = await nats.connect(nats_url)
-        info = json.loads((await client.request("$SRV.INFO.clusterodm-scheduler", b"", timeout=2)).data)
+        info = json.loads((await client.request("$SRV.INFO.clusterodm-scheduler", b"", timeout=15)).data)
         await client.close()
     assert [endpoint["subject"] for endpoint in info["endpoints"]] == ["clusterodm.scheduler.list_nodes"]
 
@@ -366,7 +366,7 @@ async def test_an_unreadable_request_is_refused(nats_bus: Bus, nats_url: str):
 
     async with nats_bus.serve("scheduler", {PLACE_TASK: place}):
         client = await nats.connect(nats_url)
-        answer = await client.request(PLACE_TASK.subject, b'{"task": 5}', timeout=2)
+        answer = await client.request(PLACE_TASK.subject, b'{"task": 5}', timeout=15)
         await client.close()
     assert answer.headers is not None
     assert answer.headers["Nats-Service-Error-Code"] == "refused"
@@ -392,4 +392,4 @@ async def test_a_bus_works_again_after_nats_was_away(nats_server: NatsServer):
         await bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("a")))
         nats_server.start()
         await until(lambda: bus.connected)
-        assert await bus.request(LIST_NODES, ListNodes(), timeout_s=5) == NodeList(nodes=())
+        assert await bus.request(LIST_NODES, ListNodes(), timeout_s=20) == NodeList(nodes=())

@@ -17,6 +17,9 @@ from clusterodm.libs.common.ports import Bus
 from tests.nats import NatsServer
 from tests.waiting import until
 
+HARDY_S = 4
+"""A time to live that no pause of a busy computer uses up."""
+
 
 @asynccontextmanager
 async def writers(bus: NatsBus) -> AsyncIterator[list[str]]:
@@ -48,7 +51,7 @@ async def has_renewed(bus: NatsBus, holder: str, times_to_live: int) -> None:
 
 
 async def test_the_first_candidate_leads_at_once(bus: Bus):
-    async with asyncio.timeout(2), bus.lead("scheduler", "one") as term:
+    async with asyncio.timeout(15), bus.lead("scheduler", "one") as term:
         assert term.valid
 
 
@@ -65,13 +68,13 @@ async def test_the_second_waits_until_the_first_has_left(bus: Bus):
             group.create_task(second())
             await has_tried(bus, "two")
             order.append("one leaves")
-        await until(lambda: len(order) == 2, timeout_s=3)
+        await until(lambda: len(order) == 2)
     assert order == ["one leaves", "two leads"]
     assert not first.valid
 
 
 async def test_leases_are_independent(bus: Bus):
-    async with asyncio.timeout(3), bus.lead("scheduler", "one") as one, bus.lead("autoscaler", "two") as two:
+    async with asyncio.timeout(15), bus.lead("scheduler", "one") as one, bus.lead("autoscaler", "two") as two:
         assert one.valid
         assert two.valid
 
@@ -86,8 +89,8 @@ async def test_whether_a_lease_is_held_is_seen_from_outside(bus: Bus):
 
 @pytest.mark.slow
 async def test_a_lease_is_kept_by_renewing_it(nats_bus: NatsBus):
-    async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
-        await has_renewed(nats_bus, "one", times_to_live=3)
+    async with nats_bus.lead("scheduler", "one", ttl_s=HARDY_S) as term:
+        await has_renewed(nats_bus, "one", times_to_live=2)
         assert term.valid
 
 
@@ -99,7 +102,7 @@ async def test_the_lease_of_a_holder_that_vanished_is_free_soon(nats_server: Nat
         await gone._client.close()
         began_s = time.monotonic()
         async with bus.lead("scheduler", "two", ttl_s=1) as term:
-            assert time.monotonic() - began_s < 4
+            assert time.monotonic() - began_s < 15
             assert term.epoch > lost.epoch
             assert not lost.valid
 
@@ -109,31 +112,31 @@ async def test_a_holder_without_nats_finds_its_term_over(nats_server: NatsServer
     async with connect(nats_server.url, "test") as bus:
         async with bus.lead("scheduler", "one", ttl_s=1) as term:
             nats_server.stop()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 await term.over()
             assert not term.valid
             nats_server.start()
             await until(lambda: bus.connected)
-        async with asyncio.timeout(5), bus.lead("scheduler", "one", ttl_s=1) as again:
+        async with asyncio.timeout(15), bus.lead("scheduler", "one", ttl_s=1) as again:
             assert again.epoch > term.epoch
 
 
 @pytest.mark.slow
 async def test_a_lease_survives_a_renewal_whose_answer_was_lost(nats_bus: NatsBus):
-    async with nats_bus.lead("scheduler", "one", ttl_s=1) as term:
+    async with nats_bus.lead("scheduler", "one", ttl_s=HARDY_S) as term:
         store = await nats_bus._js.key_value("leases")
         held = await store.get("scheduler")
         assert held.value is not None
-        await nats_bus._js.publish("$KV.leases.scheduler", held.value, msg_ttl=1)  # written, and nobody told
-        await has_renewed(nats_bus, "one", times_to_live=3)
+        await nats_bus._js.publish("$KV.leases.scheduler", held.value, msg_ttl=HARDY_S)  # written, and nobody told
+        await has_renewed(nats_bus, "one", times_to_live=2)
         assert term.valid
 
 
 @pytest.mark.slow
 async def test_a_lease_that_another_has_written_into_is_lost(nats_bus: NatsBus):
-    async with nats_bus.lead("scheduler", "one", ttl_s=3) as term:
-        await nats_bus._js.publish("$KV.leases.scheduler", b"somebody else", msg_ttl=3)
-        async with asyncio.timeout(2):
+    async with nats_bus.lead("scheduler", "one", ttl_s=9) as term:
+        await nats_bus._js.publish("$KV.leases.scheduler", b"somebody else", msg_ttl=9)
+        async with asyncio.timeout(7.5):
             await term.over()
         assert not term.valid
 
@@ -144,7 +147,7 @@ async def test_a_lease_taken_without_an_answer_is_ours_at_once(nats_bus: NatsBus
         pass
     ours = f"one {nats_bus._nonce} ttl=30 {this_process()}".encode()
     await nats_bus._js.publish("$KV.leases.scheduler", ours, msg_ttl=30)
-    async with asyncio.timeout(2), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
+    async with asyncio.timeout(15), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
         assert term.valid
 
 
@@ -157,7 +160,7 @@ async def test_a_lease_that_does_not_expire_is_taken_when_its_holder_has_been_si
     left = b"another host ttl=1 /elsewhere"  # by the wall clock of NATS, which stepped back, it has an hour to live
     written = await nats_bus._js.publish("$KV.leases.scheduler", left, msg_ttl=3600)
     began_s = time.monotonic()
-    async with asyncio.timeout(5), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
+    async with asyncio.timeout(15), nats_bus.lead("scheduler", "one", ttl_s=30) as term:
         assert time.monotonic() - began_s > 1
         assert term.epoch > written.seq
 
@@ -176,7 +179,7 @@ async def test_a_holder_that_renews_keeps_its_lease_however_short_the_time_to_li
         async with nats_bus.lead("scheduler", "patient", ttl_s=9) as term, writers(nats_bus) as seen:
             group.create_task(stand())
             await until(lambda: "patient" in seen, what="a renewal, after three times to live of the candidate")
-            assert seen.count("hasty") >= 3
+            await until(lambda: seen.count("hasty") >= 3, what="as many looks of the candidate")
             await until(lambda: "hasty" in seen[seen.index("patient") :], what="the candidate to look again")
             await has_tried(nats_bus, "hasty")
             assert term.valid
@@ -186,13 +189,13 @@ async def test_a_holder_that_renews_keeps_its_lease_however_short_the_time_to_li
 
 @pytest.mark.slow
 async def test_a_lease_that_expires_too_soon_ends_the_term_and_somebody_leads_again(nats_bus: NatsBus):
-    async with nats_bus.lead("scheduler", "one", ttl_s=3) as term:
+    async with nats_bus.lead("scheduler", "one", ttl_s=9) as term:
         store = await nats_bus._js.key_value("leases")
         await store.purge("scheduler")  # what a step forward of the wall clock of NATS does
-        async with asyncio.timeout(2.5):
+        async with asyncio.timeout(7.5):
             await term.over()
         assert not term.valid
-    async with asyncio.timeout(2), nats_bus.lead("scheduler", "one", ttl_s=3) as again:
+    async with asyncio.timeout(7.5), nats_bus.lead("scheduler", "one", ttl_s=9) as again:
         assert again.epoch > term.epoch
 
 

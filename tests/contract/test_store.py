@@ -269,7 +269,7 @@ async def test_what_is_no_key_is_never_found(nats_bus: NatsBus, key: str):
 
 async def test_a_watch_of_nothing_says_so_at_once(bucket: Bucket[Node]):
     async with bucket.watch() as changes:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             assert await anext(changes) is None
 
 
@@ -298,7 +298,7 @@ async def test_a_watch_goes_on_soon_after_a_restart_of_nats(nats_server: NatsSer
             await bucket.put("a", node(2, locked=True))
             await bucket.delete("b")
             await until(lambda: seen == {"a": node(2, locked=True), "b": None})
-            assert time.monotonic() - began_s < 5
+            assert time.monotonic() - began_s < 10
             following.cancel()
 
 
@@ -334,7 +334,7 @@ def test_a_bucket_in_memory_that_began_anew_is_told_whole():
         mirror = Mirror()
         for port in range(1, 5):
             await bucket.put(f"n-{port}", node(port))
-        async with bucket.watch() as changes, asyncio.timeout(2):
+        async with bucket.watch() as changes, asyncio.timeout(15):
             bucket.begin_anew({"n-1": node(7)})
             while mirror.values != {"n-1": node(7)}:
                 mirror.take(await anext(changes))
@@ -394,7 +394,7 @@ async def test_a_watch_that_is_written_to_all_the_time_still_says_when_all_was_t
     async with asyncio.TaskGroup() as loops:
         writing = [loops.create_task(write()) for _ in range(4)]
         for _ in range(5):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 assert len(await bucket.load()) == 199
         for each in writing:
             each.cancel()
