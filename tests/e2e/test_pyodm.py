@@ -19,17 +19,31 @@ from tests.waiting import until
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 UNKNOWN = "11111111-2222-4333-8444-555555555555"
+TASK_S = 0.3
 
 
-@pytest_asyncio.fixture(params=["", "s3cret"], ids=["without token", "with token"], scope="module", loop_scope="module")
-async def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+@pytest.fixture(params=["", "s3cret"], ids=["without token", "with token"], scope="module")
+def token(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nodes(token: str) -> AsyncIterator[tuple[NodeSimProcess, ...]]:
+    del token  # each cluster has its own
     async with (
-        NodeSimProcess(task_time_s=0.3, parallel_tasks=2) as first,
-        NodeSimProcess(task_time_s=0.3, parallel_tasks=2, token="nodetoken") as second,
-        Cluster(tmp_path_factory.mktemp("cluster"), token=request.param, keep_failed_inputs_h=0) as cluster,
+        NodeSimProcess(task_time_s=TASK_S, parallel_tasks=2) as first,
+        NodeSimProcess(task_time_s=TASK_S, parallel_tasks=2, token="nodetoken") as second,
     ):
-        await cluster.add_node(first)
-        await cluster.add_node(second)
+        yield first, second
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(
+    token: str, nodes: tuple[NodeSimProcess, ...], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Cluster]:
+    async with Cluster(tmp_path_factory.mktemp("cluster"), token=token, keep_failed_inputs_h=0) as cluster:
+        for each in nodes:
+            await cluster.add_node(each)
         await until(lambda: answers(f"{cluster.url}/options?token={cluster.token}", b"dsm"), what="the options")
         yield cluster
 
@@ -134,10 +148,16 @@ async def test_the_console_can_be_read_from_any_line(node: pyodm.Node, images: l
     assert await asyncio.to_thread(task.output, len(everything) + 5) == []
 
 
-async def test_a_finished_task_is_restarted_with_other_options(node: pyodm.Node, images: list[Path], tmp_path: Path):
+async def test_a_finished_task_is_restarted_with_other_options(
+    node: pyodm.Node, nodes: tuple[NodeSimProcess, ...], images: list[Path], tmp_path: Path
+):
     task = await run(node, images, options={"dsm": False})
+    for each in nodes:
+        each.set(task_time_s=5)
     assert await asyncio.to_thread(task.restart, {"dsm": True})
     assert (await asyncio.to_thread(task.info)).status in (TaskStatus.QUEUED, TaskStatus.RUNNING)
+    for each in nodes:
+        each.set(task_time_s=TASK_S)
     await asyncio.to_thread(lambda: task.wait_for_completion(interval=0.2))
     assert {"name": "dsm", "value": True} in (await asyncio.to_thread(task.info)).options
     archive = await asyncio.to_thread(task.download_zip, str(tmp_path / "out"))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -46,13 +47,22 @@ class Started:
         return (await self.page(path))[0] == 200
 
 
+@contextmanager
+def running(nats_url: str, log: Path) -> Iterator[Started]:
+    """Run a scheduler while the context is open."""
+    started = Started(nats_url, log)
+    try:
+        yield started
+    finally:
+        started.process.send_signal(signal.SIGCONT)
+        started.process.terminate()
+        started.process.wait(60)
+
+
 @pytest.fixture
 def scheduler(nats_url: str, tmp_path: Path) -> Iterator[Started]:
-    started = Started(nats_url, tmp_path / "log")
-    yield started
-    started.process.send_signal(signal.SIGCONT)
-    started.process.terminate()
-    started.process.wait(20)
+    with running(nats_url, tmp_path / "log") as started:
+        yield started
 
 
 async def test_a_scheduler_tells_of_each_of_its_loops(scheduler: Started):
@@ -75,12 +85,18 @@ async def test_a_scheduler_without_nats_is_alive_and_not_ready(scheduler: Starte
     await until(lambda: scheduler.is_well("/readyz"), timeout_s=30)
 
 
-async def test_a_scheduler_is_not_ready_while_nobody_leads(nats_bus: NatsBus, scheduler: Started):
-    async with nats_bus.lead("scheduler", "somebody who answers nothing"):
-        await until(lambda: scheduler.is_well("/healthz"), timeout_s=30)
-        well, said = await scheduler.page("/readyz")
-        assert (well, said["bus"], said["services"]["leader"]["ok"]) == (503, True, False)  # type: ignore[index]
-    await until(lambda: scheduler.is_well("/readyz"), timeout_s=30)
+async def test_a_scheduler_is_not_ready_while_nobody_leads(nats_bus: NatsBus, nats_url: str, tmp_path: Path):
+    async with AsyncExitStack() as stack:
+        async with nats_bus.lead("scheduler", "somebody who answers nothing"):
+            scheduler = stack.enter_context(running(nats_url, tmp_path / "log"))
+            await until(lambda: scheduler.is_well("/healthz"), timeout_s=60)
+
+            async def only_the_leader_is_missing() -> bool:
+                code, said = await scheduler.page("/readyz")
+                return code == 503 and (said["bus"], said["services"]["leader"]["ok"]) == (True, False)  # type: ignore[index]
+
+            await until(only_the_leader_is_missing)
+        await until(lambda: scheduler.is_well("/readyz"), timeout_s=60)
 
 
 async def test_a_frozen_scheduler_is_seen_by_whoever_needs_it(scheduler: Started, nats_bus: NatsBus):

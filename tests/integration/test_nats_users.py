@@ -192,7 +192,7 @@ async def test_the_operator_may_do_everything(urls: dict[str, str]) -> None:
 async def test_a_wrong_password_is_called_that(urls: dict[str, str]):
     url = re.sub(r":p\w+@", ":wrong@", urls["proxy"])
     with pytest.raises(BusFailed, match="it refuses the user or the password") as failed:
-        async with connect(url, "proxy", wait_s=1.0):
+        async with connect(url, "proxy", wait_s=3.0):
             pass
     assert "wrong@" not in str(failed.value)
 
