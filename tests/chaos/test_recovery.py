@@ -306,9 +306,15 @@ async def killed_before(scene: Scene) -> None:
     shutil.rmtree(scene.cluster.spool)
 
 
+def is_removed(folder: Path) -> bool:
+    """Remove a directory into which somebody may be writing."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
 async def removed_under_it(scene: Scene) -> None:
     """Lose the spool of a proxy that runs: it ends by itself, with a sentence."""
-    shutil.rmtree(scene.cluster.spool)
+    await until(lambda: is_removed(scene.cluster.spool), what="the directory to be gone")
     assert await until(lambda: scene.cluster.ended("proxy"), timeout_s=45, what="the proxy to end") == 1
     assert f"the spool {scene.cluster.spool} was removed while this proxy was running" in scene.cluster.log("proxy")
 

@@ -198,7 +198,7 @@ async def test_twelve_tasks_on_a_slow_and_two_fast_nodes_take_little_longer_than
 async def test_a_client_that_polls_while_the_node_is_frozen_gets_the_last_known_state(
     cluster: Cluster, http: httpx.AsyncClient, images: list[Path]
 ):
-    async with NodeSimProcess(task_time_s=3) as node:
+    async with NodeSimProcess(task_time_s=10) as node:
         await cluster.add_node(node)
         task = await upload(http, images)
         await http.post(f"/task/new/commit/{task}")

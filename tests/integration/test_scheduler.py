@@ -52,7 +52,7 @@ from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.forked import REPOSITORY, Process, started
 from tests.nats import NatsServer
-from tests.waiting import until
+from tests.waiting import PATIENT_S, until
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +166,7 @@ class Stage:
         """Read a task."""
         return (await self.bus.request(GET_TASK, TaskRef(task=task))).task
 
-    async def until_state(self, task: TaskId, state: TaskState, timeout_s: float = 15) -> Task:
+    async def until_state(self, task: TaskId, state: TaskState, timeout_s: float = PATIENT_S) -> Task:
         """Wait until a task is in a state."""
 
         async def there() -> Task | None:
@@ -253,7 +253,7 @@ async def test_a_killed_scheduler_goes_on_with_tasks_in_every_state(
 ):
     async with (
         NodeSimProcess(task_time_s=0.3, parallel_tasks=4) as node,
-        a_stage(nats_bus, nats_server, tmp_path, forward_silence_s=4, holder_silence_s=1) as stage,
+        a_stage(nats_bus, nats_server, tmp_path, forward_silence_s=8, holder_silence_s=1) as stage,
     ):
         await stage.add(node)
         done, failed, canceled = [await stage.commit() for _ in range(3)]
