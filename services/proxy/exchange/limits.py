@@ -6,6 +6,7 @@ LongBodies     memory for bodies that are read as a whole, and the loop's time f
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,11 +28,16 @@ class UploadLimiter:
         self._wait_s = wait_s
         self._turns: deque[asyncio.Future[None]] = deque()
         """Of those who wait, the first in front."""
-        self.taken_count = self.waiting_count = 0
+        self.taken_count = 0
 
     def __repr__(self) -> str:
         """Show how many there are."""
         return f"UploadLimiter({self.taken_count} of {self._limit_count}, {self.waiting_count} wait)"
+
+    @property
+    def waiting_count(self) -> int:
+        """How many wait for their turn."""
+        return len(self._turns)
 
     def enter(self) -> bool:
         """Be one of them from now on, where there is room at once."""
@@ -61,19 +67,18 @@ class UploadLimiter:
     async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.append(turn)
-        self.waiting_count += 1
         try:
             async with asyncio.timeout(self._wait_s):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # its turn came at the same moment
                 self.leave()
+            with suppress(ValueError):  # or `leave` has passed it over
+                self._turns.remove(turn)
             if isinstance(error, TimeoutError):
                 UPLOADS_REFUSED.inc()
                 raise ServerBusy(BUSY) from None
             raise
-        finally:
-            self.waiting_count -= 1
 
 
 class LongBodies:

@@ -118,6 +118,7 @@ async def test_who_has_waited_for_too_long_is_told_to_come_again() -> None:
     assert limiter.enter()
     with pytest.raises(ServerBusy):
         await limiter.__aenter__()
+    assert limiter.waiting_count == 0, "nothing is kept of who has gone, though nobody leaves"
     limiter.leave()
     assert limiter.enter()
     assert (limiter.taken_count, limiter.waiting_count) == (1, 0)
