@@ -11,7 +11,7 @@ Failures are ordered beforehand, by step: before anything is done, or after it.
 import contextlib
 import io
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -72,9 +72,12 @@ class Estate:
         if rented and rented.deleted_ms is None:
             rented.deleted_ms = self.clock.wall_ms()
 
-    def take_away(self, place: int, *, notice: bool) -> None:
-        """Take back a machine, as those do who rent spot machines, or say that it will be."""
-        here = list(self.machines.values())
+    def take_away(self, place: int, known: Collection[str], *, notice: bool) -> None:
+        """Take back a machine, as those do who rent spot machines, or say that it will be.
+
+        Of those that are known as not ended: what comes and goes behind a lost answer and a list that is late was never seen, and nobody can count it.
+        """
+        here = [found for name, found in self.machines.items() if name in known]
         if not here:
             return
         found = here[place % len(here)]
