@@ -25,9 +25,9 @@ from uvicorn.server import ServerState
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle, ResponseContext
 from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.libs.common.http_io.scope import App, Scope, connection_scope, request_scope
-from clusterodm.libs.common.http_io.sharing import JSON_TYPE, USUAL_BYTES, Connections, EarlyAnswers, EarlyRequest
+from clusterodm.libs.common.http_io.sharing import USUAL_BYTES, Connections, EarlyAnswers, EarlyRequest, refusal
 from clusterodm.libs.http1.heads import RequestHead
-from clusterodm.libs.http1.lines import STATUS_LINE, BadMessage, Header
+from clusterodm.libs.http1.lines import BadMessage, Header
 from clusterodm.libs.http1.server import (
     NEVER_S,
     BodyEnds,
@@ -81,42 +81,28 @@ class Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
         self.until_s = 0.0
         """When it is aborted, unless something happens."""
-        self.full = False
-        """The client is behind with reading."""
+        self.full = False  # the client is behind with reading
         self._shared = shared
-        self._made = made
-        """To be called when there is a connection: its handshake is over."""
+        self._made = made  # to be called when there is a connection: its handshake is over
         self._app = app
         self._state = server_state
         self._open: set[Any] = server_state.connections  # uvicorn has types of its own for them
         self._fast: EarlyAnswers[Any] | None = None  # who answers the plain request that is under way
-        self._plain: EarlyRequest | None = None
-        """What that has read; None: none is under way."""
-        self._body: bytearray | None = None
-        """What has come of it while the rest of its body is to come."""
-        self._data = b""
-        """All of it."""
-        self._asked_s = 0.0
-        """When it came."""
-        self._early = b""
-        """What has come behind it."""
-        self._core: ServerSide | None = None
-        """Made for the first request that is not plain."""
+        self._plain: EarlyRequest | None = None  # what that has read; None: none is under way
+        self._body: bytearray | None = None  # what has come of it while the rest of its body is to come
+        self._data = b""  # all of it
+        self._asked_s = 0.0  # when it came
+        self._early = b""  # what has come behind it
+        self._core: ServerSide | None = None  # made for the first request that is not plain
         self._cycle: RequestCycle | None = None
-        self._scope: Scope = {}
-        """What all scopes of this connection have in common."""
-        self._held = 0
-        """Why nothing is read."""
+        self._scope: Scope = {}  # what all scopes of this connection have in common
+        self._held = 0  # why nothing is read
         self._owed: bool | None = None
         """An answer is complete, and its successor waits until the client has read: whether the connection is kept."""
-        self._keeps_more = False
-        """It keeps more than is usual, and the others know."""
-        self._leaving = False
-        """The server stops: the answer under way is the last."""
-        self._unsent_bytes = 0
-        """What the client had not read when its time was up before."""
-        self._writers: set[asyncio.Future[None]] | None = None
-        """Who waits for the client to read."""
+        self._keeps_more = False  # it keeps more than is usual, and the others know
+        self._leaving = False  # the server stops: the answer under way is the last
+        self._unsent_bytes = 0  # what the client had not read when its time was up before
+        self._writers: set[asyncio.Future[None]] | None = None  # who waits for the client to read
 
     # --- what the event loop calls
 
@@ -125,7 +111,9 @@ class Connection(asyncio.BufferedProtocol):
         self.transport = transport  # type: ignore[assignment] # what is listened on is a stream
         if self._made is not None:
             self._made()
-        if not self._shared.admits(self, self._origin if self._shared.counts_addresses else ""):
+        if self._shared.wants_addresses:
+            self._scope = connection_scope(self.transport)
+        if not self._shared.admits(self, self._origin):
             self.transport.abort()
             return
         self.until_s = self.loop.time() + self._shared.limits.head_s
@@ -159,7 +147,7 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Take no more requests from who does not read the answers."""
         self.full = True
-        if self._core is None or self._core.state is ServerSideState.IDLE:
+        if self._plain is None and (self._core is None or self._core.state is ServerSideState.IDLE):
             self._hold(FULL)
             self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
 
@@ -173,6 +161,7 @@ class Connection(asyncio.BufferedProtocol):
             self._go_on(keeps=keeps)
         elif self._plain is None and self._early:
             early, self._early = self._early, b""
+            self._keep(0, is_unsaid=False)
             self._release(EARLY)
             self._hear(early)
 
@@ -216,9 +205,7 @@ class Connection(asyncio.BufferedProtocol):
             self._body += data
             self._answer_whole(self._body)
         elif self._plain is not None:
-            self._early += data
-            self._hold(EARLY)
-            self._keep(len(self._early), is_unsaid=False)
+            self._put_by(data)
         elif not ((self._core is None or self._core.state is ServerSideState.IDLE) and self._begin_plain(data)):
             self._feed(data)
 
@@ -241,12 +228,16 @@ class Connection(asyncio.BufferedProtocol):
                 self._body, self.until_s = bytearray(data), self.loop.time() + BODY_S
             return
         if len(data) > size_bytes:
-            self._early = bytes(data[size_bytes:])
-            self._hold(EARLY)
-            self._keep(len(self._early), is_unsaid=False)
+            self._put_by(bytes(data[size_bytes:]))
         self._body, self._data, self.until_s = None, bytes(data[:size_bytes]), NEVER_S
         if fast is not None and (work := fast.answer(plain, self._data, self._take)):
             self._spawn(work)
+
+    def _put_by(self, data: bytes) -> None:
+        """Keep what has come before its turn."""
+        self._early += data
+        self._hold(EARLY)
+        self._keep(len(self._early), is_unsaid=False)
 
     def _hand_on(self, came: bytearray) -> None:
         """Let all of HTTP see a plain request whose body is still to come."""
@@ -276,10 +267,17 @@ class Connection(asyncio.BufferedProtocol):
         fast.count(plain, seconds, len(content))
         if self._shared.is_logged:
             self._shared.log_plain(self._origin, plain, data, len(content), seconds)
-        if not (gone or keeps):
-            self._close()
-        elif not gone:
+        if not gone and keeps:
             self._rest(early)
+        elif not gone:
+            self._leave(early)
+
+    def _leave(self, early: bytes) -> None:
+        """Close behind the last answer; what lies unread in a socket that is closed might cost the client that answer."""
+        if early:
+            self._do(self._http.refused(self.loop.time()))
+        else:
+            self._close()
 
     def _rest(self, early: bytes) -> None:
         """Wait for the next request, or answer the one that has come already."""
@@ -287,19 +285,24 @@ class Connection(asyncio.BufferedProtocol):
         self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
         if self._core is not None:
             self._core.until_s = self.until_s
+        if self.full:
+            self._hold(FULL)
         if early and self.full:
-            self._early = early
-            self._hold(EARLY)
+            self._put_by(early)
         elif early:
             self._hear(early)
 
     def _feed(self, data: bytes) -> None:
         """Let all of HTTP see it."""
-        core = self._core
-        if core is None:
-            core = self._core = ServerSide(self._shared.limits, self.loop.time())
+        self._do(self._http.received(data, self.loop.time()))
+
+    @property
+    def _http(self) -> ServerSide:
+        """All of HTTP, from the first request on that needs it."""
+        if self._core is None:
+            self._core = ServerSide(self._shared.limits, self.loop.time())
             self.SPACE.readers_count += 1
-        self._do(core.received(data, self.loop.time()))
+        return self._core
 
     def _do(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -341,9 +344,9 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def _origin(self) -> str:
-        """The address of the client."""
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if peer else "-"
+        """The address of the client, where somebody wants to hear it. It is asked for at once: over TLS who has gone has none any more."""
+        client = self._scope.get("client")
+        return str(client[0]) if client else "-"
 
     def _begin(self, head: RequestHead) -> None:
         self._shared.begins(self)
@@ -371,10 +374,7 @@ class Connection(asyncio.BufferedProtocol):
         if cycle is not None and cycle.started and not cycle.complete:
             self.transport.abort()
             return
-        body = b'{"error":"%s"}' % STATUS_LINE[bad.status].split(b" ", 2)[2].strip()
-        lines = b"".join(b"%s: %s\r\n" % line for line in (*self.lines, JSON_TYPE))
-        end = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[bad.status] + lines + end + body)
+        self.transport.write(refusal(bad, self.lines))
         if self._core is not None:
             self._do(self._core.refused(self.loop.time()))
 

@@ -147,9 +147,9 @@ class Connections:
         self._refusals, self._crowds, self._floods = Seldom(), Seldom(), Seldom()
 
     @property
-    def counts_addresses(self) -> bool:
-        """Whether `admits` wants to know where a connection comes from: each that is asked is a call of the system."""
-        return self._silent_limit_count is not None
+    def wants_addresses(self) -> bool:
+        """Whether somebody wants to know where a connection comes from, `admits` or a log: each that is asked is a call of the system."""
+        return self.is_logged or self._silent_limit_count is not None
 
     def admits(self, connection: TrackedConnection, address: str = "") -> bool:
         """Look after a connection; False: it is one too many. Clients try again, a status might end their wait."""
@@ -233,9 +233,11 @@ class Connections:
         """End those that have missed their time."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
+        self._alarm = (
+            loop.call_later(self._check_every_s, self._check) if self.present else None
+        )  # whatever comes of it
         for late in [connection for connection in self.present if connection.until_s <= now_s]:
             late.expire(now_s)
-        self._alarm = loop.call_later(self._check_every_s, self._check) if self.present else None
 
     def mention(self, bad: BadMessage, now_s: float) -> None:
         """Log what was no HTTP, now and then; nothing of it is said, there may be a token in it."""
@@ -250,6 +252,13 @@ class Connections:
             self._lines_of = lines
             self._heads = (begin + b"connection: close\r\ncontent-length: ", begin + b"content-length: ")
         return self._heads[keeps]
+
+
+def refusal(bad: BadMessage, lines: Sequence[Header]) -> bytes:
+    """Write the answer to what is not served."""
+    body = b'{"error":"%s"}' % STATUS_LINE[bad.status].split(b" ", 2)[2].strip()
+    said = b"".join(b"%s: %s\r\n" % line for line in (*lines, JSON_TYPE))
+    return b"%s%sconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (STATUS_LINE[bad.status], said, len(body), body)
 
 
 def admitted_count(wanted_count: int) -> int:

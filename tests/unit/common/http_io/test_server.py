@@ -348,6 +348,108 @@ async def test_what_goes_on_behind_an_answer_is_awaited() -> None:
     assert done == ["behind"]
 
 
+CLOSING = INFO.replace(b"host: x", b"host: x\r\nconnection: close")
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["its client wants that", "at a stop"])
+async def test_an_answer_that_is_the_last_is_not_lost_by_what_has_come_behind_its_request(stops: bool) -> None:
+    answers = SlowAnswers()
+    connection, transport = opened(answers)
+    came(connection, INFO if stops else CLOSING)
+    came(connection, b"\r\n")
+    if stops:
+        connection.shutdown()
+    answers.waiting.pop()(b"{}")
+    came(connection, INFO * 3)
+
+    assert (transport.half_closed, transport.closed, transport.reads) == (True, False, True)
+    assert b"\r\nconnection: close\r\n" in transport.written
+    assert transport.written.endswith(b"{}")
+
+    connection.expire(connection.until_s)
+    assert transport.closed
+
+
+async def test_what_waits_until_an_answer_is_read_has_the_same_room() -> None:
+    answers = SlowAnswers()
+    shared = Connections(ROOMY, 10, [answers], room_bytes=20_000)
+
+    def early(connection: Connection) -> None:
+        came(connection, INFO)
+        came(connection, INFO * 400)
+
+    unread = [opened(shared=shared) for _ in range(2)]
+    for connection, _ in unread:
+        early(connection)
+        connection.pause_writing()
+        answers.waiting.pop()(b"{}")
+    another, transport = opened(shared=shared)
+    early(another)
+    assert transport.aborted
+
+    unread[0][0].connection_lost(None)
+    another, transport = opened(shared=shared)
+    early(another)
+    assert not transport.aborted
+
+
+async def test_a_body_is_waited_for_no_longer_because_answers_before_it_are_unread() -> None:
+    answers = SmallBodies()
+    connection, transport = opened(answers)
+    came(connection, PUT[:-2])
+    connection.pause_writing()
+    assert (transport.reads, connection.until_s <= connection.loop.time() + BODY_S) == (True, True)
+
+    came(connection, PUT[-2:])
+    answers.waiting.pop()[1](b"{}")
+    assert not transport.reads
+
+    connection.resume_writing()
+    assert transport.reads
+
+
+class LostTransport(FakeTransport):
+    """One whose client has no address any more once it has gone, as over TLS."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default if self.closed and name == "peername" else super().get_extra_info(name, default)
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+async def test_of_who_has_gone_before_the_answer_the_log_says_who_it_was(at_the_end: bool) -> None:
+    said: list[tuple[object, ...]] = []
+    answers = SlowAnswers()
+    shared = Connections(
+        *(LIMITS, 10, [answers]),
+        heard=None if at_the_end else lambda *line: said.append(line),
+        answered_plainly=(lambda *line: said.append(line[:1])) if at_the_end else None,
+    )
+    connection, transport = opened(shared=shared, transport=LostTransport(address="192.0.2.7"))
+    came(connection, INFO)
+    transport.abort()
+    connection.connection_lost(None)
+    answers.waiting.pop()(b"{}")
+
+    assert said == [("192.0.2.7",) if at_the_end else ("192.0.2.7", b"/info")]
+
+
+async def test_of_who_has_gone_before_its_body_the_application_hears_who_it_was() -> None:
+    said: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        said.append(scope["client"])
+
+    shared = Connections(LIMITS, 10, [SmallBodies()], heard=lambda *line: said.append(line))
+    connection, transport = opened(shared=shared, app=app, transport=LostTransport(address="192.0.2.7"))
+    came(connection, PUT[:-2])
+    transport.abort()
+    connection.connection_lost(None)
+    await passed()
+
+    assert said == [("192.0.2.7", b"/plain"), ("192.0.2.7", 1)]
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["its answer is under way", "its body is to come"])
 async def test_at_a_stop_a_plain_request_with_a_body_is_the_last(whole: bool) -> None:
     answers = SmallBodies()
