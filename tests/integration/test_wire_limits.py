@@ -18,6 +18,8 @@ TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
 BUSY = {"error": "The server is busy with other uploads, please try again."}
 TOO_LONG = {"error": "The request is longer than this server takes."}
 PART = multipart([('name="images"; filename="a.jpg"', b"x" * 1000)])
+USUAL = PART.replace(b"content-disposition", b"Content-Disposition")
+"""As most clients write it."""
 
 
 @asynccontextmanager
@@ -120,6 +122,17 @@ async def test_the_longest_head_can_be_set(tmp_path: Path) -> None:
     async with running_proxy(tmp_path / "spool", head_limit_bytes=2000) as proxy:
         assert (await proxy.ask("GET", "/info", headers={"x": "y" * 1000}))[0] == 200
         assert (await proxy.ask("GET", "/info", headers={"x": "y" * 3000}))[0] == 431
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/info"), ("POST", "/task/new/upload/{task}")])
+async def test_the_longest_head_may_be_shorter_than_what_is_read_without_a_parser(
+    tmp_path: Path, method: str, path: str
+) -> None:
+    async with running_proxy(tmp_path / "spool", head_limit_bytes=1024) as proxy:
+        target, body = path.format(task=await proxy.init()), USUAL if method == "POST" else b""
+        kind = MULTIPART if body else {}
+        assert (await proxy.ask(method, target, body, {**kind, "x": "y" * 500}))[0] == 200
+        assert (await proxy.ask(method, target, body, {**kind, "x": "y" * 1100}))[0] == 431
 
 
 async def test_no_more_of_a_head_is_kept_than_nodes_take(proxy: ProxyUnderTest) -> None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 from clusterodm.libs.common.http_io.sharing import Take
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.tenancy import ShownToken, shown
+from clusterodm.libs.http1.server import USUAL_HEADS
 from clusterodm.services.proxy.exchange.request import OK, parameters
 from clusterodm.services.proxy.peers.handlers import MARK
 from clusterodm.services.proxy.polling.core.task_info import line_number
@@ -34,6 +35,7 @@ KEEPS: Final = {b"keep-alive": True, b"close": False}
 HOST: Final = re.compile(rb"[\w.:\[\]-]+")
 BEGINNING: Final = b"GET "
 HEAD_LIMIT_BYTES: Final = 2048
+"""Where an operator takes no heads of such a length, nothing is plain (listen.py)."""
 REMEMBERED_COUNT: Final = 2048
 PLAIN_PARAMETERS: Final = frozenset(("token", "with_output", "line"))
 
@@ -101,10 +103,10 @@ def plain_lines(lines: bytes) -> tuple[dict[bytes, bytes], bool] | None:
     """Read the lines of a head, and whether the connection goes on behind its request; None: they are not plain."""
     named = [line.partition(b":") for line in lines.splitlines()]
     headers = {name.lower(): value.strip() for name, _, value in named}
-    if len(headers) < len(named) or not NOT_PLAIN.isdisjoint(headers) or not HOST.fullmatch(headers.get(b"host", b"")):
+    if not len(headers) == len(named) <= USUAL_HEADS.lines_count or not NOT_PLAIN.isdisjoint(headers):
         return None
     keeps = KEEPS.get(headers.get(b"connection", b"keep-alive").lower())
-    return None if keeps is None else (headers, keeps)
+    return (headers, keeps) if keeps is not None and HOST.fullmatch(headers.get(b"host", b"")) else None
 
 
 def poll_of(task: bytes | None, action: bytes | None, given: dict[str, list[str]]) -> Poll | None:

@@ -35,6 +35,7 @@ from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits
 from clusterodm.services.proxy.server.access_log import AccessLog
+from clusterodm.services.proxy.server.fast_path import HEAD_LIMIT_BYTES
 from clusterodm.services.proxy.server.readings import of_connections
 from clusterodm.services.proxy.server.revocation import CHECKED_EVERY_S
 from clusterodm.services.proxy.server.router import Router
@@ -121,7 +122,8 @@ async def served(
     kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
     heard = access.heard if access and access.form == "plain" else None
     answered = access.answered_plainly if access and heard is None else None
-    shared = Connections(kept_to, limits.connections_count, app.fast, heard, answered_plainly=answered)
+    fast = app.fast if limits.head_bytes >= HEAD_LIMIT_BYTES else ()
+    shared = Connections(kept_to, limits.connections_count, fast, heard, answered_plainly=answered)
     handshakes = handshakes_of(kept_to)
     servers = [server_of(app, port, shared, handshakes, limits.stop_s) for port in ports]
     ended, cut_revoked = asyncio.Event(), app.long_requests.cut_revoked

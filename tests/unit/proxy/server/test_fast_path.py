@@ -16,6 +16,8 @@ from clusterodm.services.proxy.tenants.adapters.local import EverybodyMayCome, O
 
 TASK = "aaaaaaaa-1111-4111-8111-111111111111"
 HOST = "host: x\r\n"
+SHORT_LINES = "".join(f"{number:02x}:\r\n" for number in range(256))
+"""With that of the host one more than heads may have."""
 
 
 def read(request: str, token: str = "") -> PlainPoll | None:
@@ -86,6 +88,7 @@ def test_whether_a_connection_goes_on_is_read(lines: str, keeps: bool) -> None:
         pytest.param(f"GET /info?_debugUnauthorized=1 HTTP/1.1\r\n{HOST}\r\n", id="a strange parameter"),
         pytest.param(f"GET /info?token=a&token=b HTTP/1.1\r\n{HOST}\r\n", id="two tokens"),
         pytest.param(f"GET /info HTTP/1.1\r\n{HOST}a: {'b' * 3000}\r\n\r\n", id="a long head"),
+        pytest.param(f"GET /info HTTP/1.1\r\n{HOST}{SHORT_LINES}\r\n", id="many lines"),
     ],
 )
 def test_what_is_not_plain_is_left_to_the_parser(request_: str) -> None:

@@ -99,6 +99,7 @@ def test_a_head_is_read_whatever_has_come_behind_it(came: bytes) -> None:
         pytest.param(head(KEPT + "a: b\r\n c\r\n"), id="a folded line"),
         pytest.param(head(KEPT + "a: \xe4\r\n"), id="not ASCII"),
         pytest.param(head(KEPT + f"a: {'b' * 3000}\r\n"), id="a long head"),
+        pytest.param(head(KEPT + "".join(f"{number:02x}:\r\n" for number in range(256))), id="many lines"),
         pytest.param(head("host: x\r\n"), id="no type"),
         pytest.param(head("host: x\r\ncontent-type: text/plain\r\n"), id="another type"),
         pytest.param(head("host: x\r\ncontent-type: multipart/form-data\r\n"), id="no boundary"),
