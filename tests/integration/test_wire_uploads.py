@@ -112,7 +112,7 @@ async def test_files_that_are_empty_take_room_of_what_requests_keep_together(
 
     await proxy.json("POST", f"/task/new/upload/{task}", multipart([image(content=b"")] * 300), MULTIPART)
 
-    assert kept[-1] == 300 * FILE_BYTES
+    assert kept[-1] // FILE_BYTES == 300
 
 
 @pytest.mark.parametrize(

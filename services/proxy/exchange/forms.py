@@ -9,6 +9,7 @@ import msgspec
 from clusterodm.libs.common.untrusted import Malformed, decode_any_json
 from clusterodm.services.proxy.errors import MalformedBody
 from clusterodm.services.proxy.exchange.multipart import (
+    FIELD_BYTES,
     FIELD_LIMIT_BYTES,
     FIELDS_LIMIT_COUNT,
     FileBegins,
@@ -88,7 +89,9 @@ async def read_form(exchange: RequestContext, stall_s: float, *, any_kind: bool 
         raise MalformedBody("The body is too long")
     if body and not any_kind and kind not in FORMS:
         raise unsupported(kind)
-    return read_fields(kind, body)
+    fields = read_fields(kind, body)
+    exchange.keep(len(body) + len(fields) * FIELD_BYTES)
+    return fields
 
 
 async def read_multipart_fields(exchange: RequestContext, boundary: bytes, stall_s: float) -> dict[str, str]:

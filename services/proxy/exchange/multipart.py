@@ -39,6 +39,8 @@ FIELD_LIMIT_BYTES: Final = 1024 * 1024
 FIELDS_LIMIT_BYTES: Final = 4 * FIELD_LIMIT_BYTES
 """All fields of one request together."""
 FIELDS_LIMIT_COUNT: Final = 1000
+FIELD_BYTES: Final = 160
+"""What keeping one takes beside its bytes: two texts, and a place in a table."""
 BOUNDARY_LIMIT_BYTES: Final = 256
 """RFC 2046 ends at 70; busboy takes any."""
 PADDING: Final = re.compile(rb"[ \t]*")
@@ -130,8 +132,8 @@ class MultipartReader:
 
     @property
     def kept_bytes(self) -> int:
-        """How much of the body is kept in memory: all that fields hold, and their names."""
-        return self._fields_bytes
+        """How much of the body is kept in memory: fields with their names, and what is not understood yet."""
+        return self._fields_bytes + self._fields_count * FIELD_BYTES + len(self._held)
 
     @property
     def inside_file(self) -> bool:
@@ -261,10 +263,11 @@ class MultipartReader:
             raise MalformedBody("Too much data in the fields")
 
     def _end_part(self) -> None:
-        if self._field is not None and self._part is not None:
+        if not self._file_open:  # a field, or the input of a file that was not chosen
             self._fields_count += 1
             if self._fields_count > FIELDS_LIMIT_COUNT:
                 raise MalformedBody("Too many fields")
+        if self._field is not None and self._part is not None:
             self._events.append(FormField(self._part.name, self._field.decode(self._part.charset, errors="replace")))
         elif self._file_open:
             self._events.append(FileEnds())

@@ -12,6 +12,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
 from clusterodm.libs.common.model.nodes import NodeOption
 from clusterodm.services.proxy.errors import ServerBusy
+from clusterodm.services.proxy.exchange.forms import read_form
 from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, BodyLimits, LongBodies, UploadLimiter
 from clusterodm.services.proxy.exchange.part_heads import read_head
 from clusterodm.services.proxy.exchange.request import RequestContext
@@ -206,3 +207,34 @@ async def test_nothing_is_kept_of_a_refused_body_while_the_rest_is_read_on() -> 
         await exchange.drain_after(error)
     assert (read_count, left_count) == (4, 0)
     limits.together.grown(0, 2 * SHORT_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        pytest.param(b"application/x-www-form-urlencoded", b"&".join(b"%x=" % n for n in range(800)), id="urlencoded"),
+        pytest.param(b"application/json", b'{"%s":""}' % b'":"","'.join(b"%x" % n for n in range(400)), id="JSON"),
+        pytest.param(
+            b"multipart/form-data; boundary=b",
+            b"".join(b'--b\r\nContent-Disposition: form-data; name="%x"\r\n\r\n\r\n' % n for n in range(400))
+            + b"--b--",
+            id="multipart",
+        ),
+    ],
+)
+async def test_fields_count_as_what_they_take_however_short_their_body_is(kind: bytes, body: bytes) -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: object) -> None:
+        raise AssertionError(message)
+
+    def exchange(room_bytes: int) -> RequestContext:
+        limits = BodyLimits(together=LongBodies(room_bytes))
+        headers = [(b"content-type", kind)]
+        scope = {"method": "POST", "path": "/", "headers": headers, "extensions": {REQUEST_CYCLE: ReadyCycle()}}
+        return RequestContext(scope, receive, send, limits)
+
+    assert len(await read_form(exchange(1 << 20), 1.0)) >= 400
+    with pytest.raises(ServerBusy):
+        await read_form(exchange(32 << 10), 1.0)

@@ -1,6 +1,7 @@
 """Multipart bodies, in any pieces."""
 
 import itertools
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -187,12 +188,37 @@ def test_what_follows_the_last_boundary_is_ignored() -> None:
         pytest.param([('name="a"', b"x" * (FIELD_LIMIT_BYTES + 1))], "Field value too long", id="one field"),
         pytest.param([('name="a"', b"x" * FIELD_LIMIT_BYTES)] * 5, "Too much data in the fields", id="all fields"),
         pytest.param([('name="a"', b"")] * 1001, "Too many fields", id="many fields"),
+        pytest.param([('name="images"; filename=""', b"")] * 1001, "Too many fields", id="many inputs that are empty"),
         pytest.param([(f'name="{"n" * 15_000}"', b"")] * 300, "Too much data in the fields", id="all names"),
     ],
 )
 def test_fields_have_limits(parts: list[tuple[str, bytes]], words: str) -> None:
     with pytest.raises(MalformedBody, match=words):
         read(body(*parts))
+
+
+def test_what_is_kept_of_fields_is_what_they_take_in_memory() -> None:
+    reader, fields = MultipartReader(BOUNDARY), {}
+    whole = body(*((f'name="{number}"', b"%04d" % number) for number in range(1000)))
+    tracemalloc.start()
+    try:
+        for at in range(0, len(whole), 4096):
+            for event in reader.feed(whole[at : at + 4096]):
+                assert isinstance(event, FormField)
+                fields[event.name] = event.value
+        del event
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.7 < reader.kept_bytes / taken_bytes < 1.5
+
+
+def test_what_is_not_understood_yet_is_kept_too() -> None:
+    reader = MultipartReader(BOUNDARY)
+    reader.feed(b"--x-boundary\r\nX: " + b"x" * 10_000)
+    assert reader.kept_bytes > 10_000
+    reader.feed(b'\r\nContent-Disposition: form-data; name="a"\r\n\r\n1')
+    assert reader.kept_bytes < 100
 
 
 def test_the_longest_field_is_taken() -> None:
