@@ -123,11 +123,14 @@ class MemoryReceipt:
     def publish(self, files: dict[str, bytes]) -> None:
         if not all(part.closed for part in self.parts):
             raise ValueError("a part of this request is not complete")
+        found, published = dict(files), []
         for part in self.parts:
             content = bytes(part.content)
-            name = next(name for name in candidates(part.name) if files.get(name, content) == content)
-            files[name] = content
-            self.published.append(StoredFile(name=name, size_bytes=len(content)))
+            name = next(name for name in candidates(part.name) if found.get(name, content) == content)
+            found[name] = content
+            published.append(StoredFile(name=name, size_bytes=len(content)))
+        files.update(found)
+        self.published = published
 
 
 def require_files(draft: Draft, manifest: Manifest) -> None:
@@ -205,11 +208,14 @@ class MemorySpool:
     def _stored(self, entry: MemoryEntry, receipt: MemoryReceipt, ended: Stored) -> None:
         entry.receiving_count -= 1
         entry.active = self._clock.instant()
-        if self.entries.get(entry.draft.task) is not entry:
+        try:
+            if self.entries.get(entry.draft.task) is not entry:
+                raise NotFound(NO_SUCH_UPLOAD)
+            self._publish(entry, receipt)
+        except Refused:
             ended(None)
-            return
-        self._publish(entry, receipt)
-        ended(receipt.published)
+        else:
+            ended(receipt.published)
 
     def _publish(self, entry: MemoryEntry, receipt: MemoryReceipt) -> None:
         receipt.publish(entry.files)

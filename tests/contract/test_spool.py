@@ -209,6 +209,7 @@ async def test_a_request_that_cannot_be_taken_as_a_whole_is_refused_at_once_and_
     found = spool.find(TASK)
     assert found is not None
     assert (found.receiving, names(await spool.manifest(TASK))) == (False, [])
+    assert spool.received_bytes == 0, "it comes again, the usual way"
     await send(spool, ("a.jpg", b"1"))
     await spool.commit(TASK, 7)
     with pytest.raises(NotFound):
@@ -226,6 +227,20 @@ async def test_the_same_file_is_kept_once_and_another_of_its_name_too(spool: Any
     assert (found.arrived_bytes, spool.received_bytes) == (4, 4)
     with pytest.raises(Refused, match="Invalid file name"):
         await send(spool, ("a\0.jpg", b""))
+
+
+async def test_a_request_of_which_one_file_finds_no_name_leaves_none(spool: AnySpool) -> None:
+    await spool.create(draft())
+    longest, heard = "x" * 255, Heard()
+    await send(spool, (longest, b"1"))
+    files = [("a.jpg", b"1"), ("a.jpg", b"1"), (longest, b"1"), (longest, b"2")]
+    with pytest.raises(Refused, match="longer than 255 bytes"):
+        await send(spool, *files)
+    spool.store(TASK, files, 9, heard)
+    await until(lambda: heard.published == [None])
+    found = spool.find(TASK)
+    assert found is not None
+    assert (names(await spool.manifest(TASK)), found.stored_bytes, found.arrived_count) == ([longest], 1, 1)
 
 
 async def test_what_has_come_is_counted_whatever_becomes_of_it(spool: AnySpool) -> None:

@@ -125,6 +125,7 @@ def odd(name: str, **fields: Any) -> Any:
     return case(name, is_plain=False, **fields)
 
 
+SHORT_LINES = "".join(f"{number:02x}:\r\n" for number in range(256))
 LONGEST, AROUND = 64 * 1024, len(usual(("a.jpg", b"")))
 CASES = [
     case("a photo"),
@@ -178,6 +179,7 @@ CASES = [
     odd("two boundaries", lines="content-type: multipart/form-data; boundary=a; boundary=b\r\n"),
     odd("a line twice", lines="content-type: text/plain\r\ncontent-type: multipart/form-data; boundary=----boundary\r\n"),
     odd("two lengths", is_http=False, lines=f"content-length: 4\r\ncontent-type: {MULTIPART['content-type']}\r\n"),
+    odd("more lines than a head may have", is_http=False, lines=f"content-type: {MULTIPART['content-type']}\r\n{SHORT_LINES}"),
     odd("a length that is none", is_http=False, length="x"),
     odd("a length with a sign", is_http=False, length="+10"),
     odd("a length with a zero in front", length=f"0{len(usual(('a.jpg', b'pixels')))}"),
@@ -243,7 +245,7 @@ def counted() -> dict[Any, float]:
 async def outcome(proxy: ProxyUnderTest, asked: Case, more: str = "") -> tuple[object, ...]:
     """Send a request to a task of its own; all that came of it."""
     task = await prepared(proxy, asked)
-    before, arrived = counted(), len(proxy.forwarding.files)
+    before, arrived, received_bytes = counted(), len(proxy.forwarding.files), proxy.spool.received_bytes
     with capture_logs() as lines:
         answer = await proxy.raw(asked.request(task, more))
         await until(lambda: counted() != before or not asked.is_http)
@@ -259,6 +261,7 @@ async def outcome(proxy: ProxyUnderTest, asked: Case, more: str = "") -> tuple[o
         {key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)},
         (held.arrived_bytes, held.arrived_count, held.stored_bytes, held.images_count, held.receiving),
         [name for _, name in proxy.forwarding.files[arrived:]],
+        proxy.spool.received_bytes - received_bytes,
         (proxy.app.limiter.taken_count, repr(proxy.spool._kept_room)),
     )
 

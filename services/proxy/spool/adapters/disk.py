@@ -12,8 +12,7 @@
     <root>/<task id>/ahead.json      where files went before the commit
     <root>/.<random>               a task directory being made or removed; left over by a crash, it goes at the next start
 
-A file appears under its name by `link`, which never replaces one: of any number of uploads of one name each keeps its own.
-The same content under the same name is kept once; bytes are compared only when names collide, so nothing is hashed.
+How a file gets its name is in naming.py.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.services.proxy.errors import SpoolFull
-from clusterodm.services.proxy.spool.core.upload import Mark, StoredFile, candidates
+from clusterodm.services.proxy.spool.core.upload import Mark, StoredFile
 
 log = structlog.get_logger()
 
@@ -43,7 +42,6 @@ MARK_SUFFIX: Final = ".mark"
 HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
 FILES: Final = "files"
 PARTS: Final = "parts"
-COMPARED_BYTES: Final = 1 << 20
 NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 SYNC_FILE_RANGE_WRITE: Final = 2
@@ -81,32 +79,6 @@ def write_all(write: Write, opened: int, content: bytes | bytearray | memoryview
     written = write(opened, content)
     while written < len(content):
         written += write(opened, memoryview(content)[written:])
-
-
-def publish_one(path: str, wanted: str, folder: str) -> tuple[str, bool]:
-    """Move a complete file to the first of its names that is free or that its twin has already; which that is, and whether it was free."""
-    for name in candidates(wanted):
-        is_new = True
-        try:
-            os.link(path, f"{folder}/{name}")
-        except FileExistsError:
-            if not same_content(Path(path), Path(folder, name)):
-                continue
-            is_new = False
-        os.unlink(path)  # noqa: PTH108 a Path costs more than this does
-        return name, is_new
-    raise AssertionError("there is always another name")
-
-
-def same_content(one: Path, other: Path) -> bool:
-    """Compare two files byte by byte."""
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb", buffering=0) as first, other.open("rb", buffering=0) as second:
-        while chunk := first.read(COMPARED_BYTES):
-            if second.read(COMPARED_BYTES) != chunk:
-                return False
-    return True
 
 
 def flush(path: Path | str) -> None:

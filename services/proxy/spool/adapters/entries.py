@@ -12,7 +12,7 @@ import structlog
 from clusterodm.libs.common.clocks import Instant, Now
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import Owner, TaskId
-from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters import disk, naming
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.stored import StoredBytes
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile, is_image
@@ -50,6 +50,8 @@ class SpoolEntry:
     """The requests that are open."""
     receiving_count: int = 0
     publishing_count: int = 0
+    twins: naming.TwinNames = field(default_factory=naming.TwinNames)
+    """Names that requests which are being published rely on."""
     closing: bool = False
     gone: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -87,6 +89,7 @@ class SpoolEntry:
         """Let commits go on that wait for it."""
         self.publishing_count -= 1
         if not self.publishing_count:
+            self.twins.clear()
             self.quiet.set()
 
     def add(self, files: Iterable[StoredFile]) -> None:

@@ -109,12 +109,12 @@ class Publisher(Generic[Item]):
         loop.call_soon_threadsafe(self._end, group, failed)
 
     def _end(self, group: dict[Item, Ended], failed: dict[Item, Exception]) -> None:
-        self._working_count -= 1
-        if self._waiting:
-            self._begin()
         loop = asyncio.get_running_loop()
         for item, ended in group.items():
             loop.call_soon(ended, failed.get(item))  # each by itself: what goes wrong there is no other's
+        self._working_count -= 1
+        if self._waiting:
+            self._begin()
 
 
 def finish(done: asyncio.Future[None], error: Exception | None) -> None:

@@ -8,14 +8,16 @@ thread (publishing.py).
 
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.splice.moves import SocketToFile
-from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters import disk, naming
 from clusterodm.services.proxy.spool.adapters.whole_part import BATCH_BYTES, KeptBatch, KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
 
@@ -115,6 +117,7 @@ class DiskReceipt:
         require_room: Callable[[], None],
         kept_room: KeptRoom,
         write_early: WriteEarly,
+        twins: naming.TwinNames | None = None,
     ) -> None:
         self.files_folder = f"{folder}/{disk.FILES}"
         """Where they appear."""
@@ -126,6 +129,7 @@ class DiskReceipt:
         self._require_room = require_room
         self._kept_room = kept_room
         self._write_early = write_early
+        self._twins = twins or naming.TwinNames()
         self._kept_bytes = 0
         self._kept: list[WholePart] = []
         """Those that are in memory."""
@@ -134,8 +138,8 @@ class DiskReceipt:
         """Those that did not come as a whole, or found no room in memory."""
         self.parts: list[DiskPart | WholePart] = []
         self.published: list[StoredFile] = []
-        self.added: list[StoredFile] = []
-        """Those that take room: of these no twin was there. Also when the request failed half-way."""
+        self.added: dict[str, StoredFile] = {}
+        """Those that take room: of these no twin was there. When the request has failed, those that another relies on."""
 
     @property
     def files_count(self) -> int:
@@ -208,15 +212,24 @@ class DiskReceipt:
         """Make all files appear. Runs in a thread, once they are on the disk."""
         if not all(part.closed for part in self._written):
             raise ValueError("a part of this request is not complete")
-        folder = self.files_folder
-        self.published = [self._link(part, folder) for part in self.parts]
+        try:
+            self.published = [self._link(part) for part in self.parts]
+        except BaseException:
+            free = self._twins.take_back(self.files_folder, self.added)
+            self.added = {name: file for name, file in self.added.items() if name not in free}
+            raise
 
-    def _link(self, part: DiskPart | WholePart, folder: str) -> StoredFile:
-        name, is_new = disk.publish_one(part.path, part.name, folder)
+    def _link(self, part: DiskPart | WholePart) -> StoredFile:
+        name, is_new = naming.name_one(part.path, part.name, self.files_folder, partial(self._is_twin, part.path))
         file = StoredFile(name=name, size_bytes=part.size_bytes)
         if is_new:
-            self.added.append(file)
+            self.added[name] = file
+        os.unlink(part.path)  # noqa: PTH108 a Path costs more than this does
         return file
+
+    def _is_twin(self, path: str, name: str) -> bool:
+        compare = partial(naming.same_content, Path(path), Path(self.files_folder, name))
+        return compare() if name in self.added else self._twins.is_twin(name, compare)
 
     def let_go(self) -> list[DiskPart | WholePart]:
         """Give back what was taken for it; those of its files that were not published and are still to be removed."""

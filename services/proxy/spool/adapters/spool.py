@@ -117,6 +117,9 @@ class DiskSpool(ClosingDirectory):
     def store(self, task: TaskId, files: Iterable[tuple[str, bytes]], expected_bytes: int, ended: Stored) -> None:
         """Take one upload request, all of whose files have come."""
         entry, receipt = self.begin_receiving(task, expected_bytes)
+        entry.receipts.discard(
+            receipt
+        )  # it is counted once it is published: what fails here comes again, the usual way
         try:
             for filename, content in files:
                 receipt.keep(filename, content)
@@ -142,7 +145,9 @@ class DiskSpool(ClosingDirectory):
         self._expected_bytes += expected_bytes
         folder = f"{self._root}/{task}"
         receipt = DiskReceipt(
-            folder, self._splice_threads, self._write, self._require_room, self._kept_room, self._lanes.write
+            *(folder, self._splice_threads, self._write, self._require_room, self._kept_room),
+            write_early=self._lanes.write,
+            twins=entry.twins,
         )
         entry.receiving_count += 1
         entry.receipts.add(receipt)
@@ -187,7 +192,7 @@ class DiskSpool(ClosingDirectory):
             entry.arrived_bytes += published_bytes
             self._received_bytes += published_bytes
             entry.arrived_count += len(receipt.published)
-        entry.add(receipt.added)
+        entry.add(receipt.added.values())
         self._index.count(entry)
         entry.end_publishing()
 

@@ -12,7 +12,7 @@ import pytest
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
-from clusterodm.services.proxy.spool.adapters import disk
+from clusterodm.services.proxy.spool.adapters import disk, naming
 from clusterodm.services.proxy.spool.adapters.publishing import (
     FEW_COUNT,
     REMOVED_COUNT,
@@ -21,7 +21,7 @@ from clusterodm.services.proxy.spool.adapters.publishing import (
     PublishingLanes,
     publish_together,
 )
-from clusterodm.services.proxy.spool.adapters.receipt import DiskReceipt, WriteEarly
+from clusterodm.services.proxy.spool.adapters.receipt import DiskPart, DiskReceipt, WriteEarly
 from clusterodm.services.proxy.spool.adapters.whole_part import BATCH_BYTES, KeptBatch, KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import StoredFile
 from tests.waiting import until
@@ -210,12 +210,16 @@ async def test_what_a_cut_request_has_brought_is_removed_by_a_thread_some_at_a_t
 
 
 def a_receipt(
-    root: Path, room: KeptRoom, write: disk.Write = os.write, write_early: WriteEarly = nobody
+    root: Path,
+    room: KeptRoom,
+    write: disk.Write = os.write,
+    write_early: WriteEarly = nobody,
+    twins: naming.TwinNames | None = None,
 ) -> DiskReceipt:
     folder = root / "t"
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    return DiskReceipt(str(folder), SpliceThreads(1), write, lambda: None, room, write_early)
+    return DiskReceipt(str(folder), SpliceThreads(1), write, lambda: None, room, write_early, twins)
 
 
 async def test_a_small_file_is_in_memory_until_it_is_published(tmp_path: Path) -> None:
@@ -361,3 +365,78 @@ async def test_a_batch_under_way_is_waited_for_however_often_its_request_is_canc
     await removed(receipt)
     assert (list((tmp_path / "t" / disk.PARTS).iterdir()), open_files(tmp_path)) == ([], 0)
     assert repr(room) == repr(KeptRoom())
+
+
+class FailsHalfWay(DiskReceipt):
+    """A request that meets another one, and then a disk that fails."""
+
+    meets: DiskReceipt | None = None
+
+    def _link(self, part: DiskPart | WholePart) -> StoredFile:
+        if not self.added:
+            return super()._link(part)
+        if self.meets is not None:
+            self.meets.link()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+async def test_a_request_that_fails_half_way_takes_back_what_has_its_name(tmp_path: Path) -> None:
+    receipt = a_receipt(tmp_path, KeptRoom())
+    receipt.__class__ = FailsHalfWay
+    for name in ("a.jpg", "b.jpg"):
+        receipt.keep(name, b"photo")
+    assert [type(trouble) for trouble in publish_together([receipt]).values()] == [OSError]
+    await removed(receipt)
+    assert (stored(tmp_path), receipt.added, receipt.published) == ([], {}, [])
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+
+
+@pytest.mark.parametrize(("content", "stays"), [(b"photo", ["a.jpg"]), (b"other", ["a_.jpg"])])
+async def test_what_another_request_has_found_to_be_its_twin_is_not_taken_back(
+    tmp_path: Path, content: bytes, stays: list[str]
+) -> None:
+    twins = naming.TwinNames()
+    receipt, other = (a_receipt(tmp_path, KeptRoom(), twins=twins) for _ in range(2))
+    other.keep("a.jpg", content)
+    for part in other.parts:
+        part.reopen()
+    failing = receipt
+    failing.__class__ = FailsHalfWay
+    failing.meets = other  # type: ignore[attr-defined] # by its class
+    for name in ("a.jpg", "b.jpg"):
+        failing.keep(name, b"photo")
+    publish_together([failing])
+    assert (stored(tmp_path), list(failing.added)) == (stays, [name for name in stays if name == "a.jpg"])
+
+
+def test_a_name_that_is_taken_back_while_it_is_compared_is_free(tmp_path: Path) -> None:
+    def taken_back(name: str) -> bool:
+        (folder / name).unlink()
+        raise FileNotFoundError(name)
+
+    part, folder = tmp_path / "part", tmp_path / "files"
+    folder.mkdir()
+    for path in (part, folder / "a.jpg"):
+        path.write_bytes(b"photo")
+    assert naming.name_one(str(part), "a.jpg", str(folder), taken_back) == ("a.jpg", True)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_nothing_is_taken_back_while_another_compares_itself_with_it(tmp_path: Path, is_same: bool) -> None:
+    twins, begun, gate = naming.TwinNames(), Gate(), Gate()
+    (tmp_path / "a.jpg").write_bytes(b"photo")
+
+    def compare() -> bool:
+        begun.set()
+        gate.wait(10)
+        return is_same
+
+    with ThreadPoolExecutor(2) as threads:
+        comparing = threads.submit(twins.is_twin, "a.jpg", compare)
+        assert begun.wait(10)
+        taking = threads.submit(twins.take_back, str(tmp_path), ["a.jpg"])
+        assert twins.take_back(str(tmp_path), ["b.jpg"]) == set(), "of others nobody waits"
+        assert (tmp_path / "a.jpg").exists()
+        gate.set()
+        assert (comparing.result(), taking.result()) == (is_same, set() if is_same else {"a.jpg"})
+    assert (tmp_path / "a.jpg").exists() is is_same
