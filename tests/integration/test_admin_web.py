@@ -256,7 +256,46 @@ async def test_a_large_body_is_refused(web: httpx.AsyncClient):
             yield b" " * 10_000
 
     chunked = await web.post("/r/node/add", content=endless(), headers={"Content-Type": "application/json"})
-    assert chunked.status_code == 400
+    assert (chunked.status_code, chunked.json()) == (413, {"error": "The request is too large."})
+    assert (await web.get("/r/info")).status_code == 200
+
+
+@pytest.mark.timeout(60)
+async def test_a_listener_with_a_long_body_that_goes_holds_nobody_up(web: httpx.AsyncClient):
+    reader, writer = await asyncio.open_connection("127.0.0.1", web.base_url.port)
+    writer.write(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(30):
+        writer.write(b"2710\r\n" + b" " * 10_000 + b"\r\n")
+    await writer.drain()
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"retry: 2000")
+    writer.close()
+    for _ in range(20):
+        assert (await web.get("/r/info")).status_code == 200
+
+
+HEADS = (
+    "/",
+    "/nodes",
+    "/static/app.js",
+    "/r/info",
+    "/api/v1/nodes",
+    "/api/v1/events/stream",
+    "/api/v1/tasks/t1/console.txt",
+    "/nope",
+    "/healthz",
+)
+
+
+@pytest.mark.parametrize("path", HEADS)
+async def test_head_has_what_get_has_but_for_the_body(web: httpx.AsyncClient, scheduler: FakeScheduler, path: str):
+    scheduler.consoles = {"t1": ("one",)}
+    async with web.stream("GET", path) as whole, asyncio.timeout(20):
+        head = await web.head(path)
+        assert (head.status_code, head.content) == (whole.status_code, b"")
+        for name in ("Content-Type", "Content-Security-Policy", "Content-Disposition"):
+            assert head.headers.get(name) == whole.headers.get(name)
+    assert (await web.head(path)).status_code == head.status_code
 
 
 @pytest.mark.slow
@@ -280,6 +319,14 @@ class TestPassword:
             response = await web.get(path)
             assert (response.status_code, response.content) == (401, b"")
             assert response.headers["WWW-Authenticate"] == 'Basic realm="ClusterODM"'
+
+    @pytest.mark.parametrize("headers", [{"X-Requested-With": "ClusterODM"}, {"Accept": "text/event-stream"}])
+    async def test_a_page_whose_session_has_ended_makes_no_browser_ask_for_a_password(
+        self, web: httpx.AsyncClient, headers: dict[str, str]
+    ):
+        response = await web.get("/api/v1/nodes", headers=headers)
+        assert response.status_code == 401
+        assert not response.headers["WWW-Authenticate"].startswith("Basic")
 
     async def test_with_it_everything_works(self, web: httpx.AsyncClient, scheduler: FakeScheduler):
         for _ in range(3):

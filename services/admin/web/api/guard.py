@@ -5,8 +5,9 @@ What stands before it: security headers, known names, login, protection from for
 In this order: nothing of a request is read or parsed before its sender is known. Only `/healthz` and `/readyz` need no
 known name, and they and the pages of signing in no login. An ASGI middleware, so that nothing that is added to the page can forget it.
 
-A stream would go on for days after its request was judged: its sender is judged again before each piece, and there is one every few seconds (live.py).
-An answer of a length that it has said is whole or broken, and soon over: it is let through.
+A stream would go on for days after its request was judged: its sender is judged again before each piece, and there is one every few seconds (live.py;
+bounds.py). An answer of a length that it has said is whole or broken, and soon over: it is let through. HEAD is answered as GET, without its body
+(RFC 9110, 9.3.2).
 
 FastAPI with all that it brings takes twenty megabytes and, on a small machine, most of a second. A cluster that nobody visits does
 without: only this is there from the start, and health, which is asked for every few seconds and needs neither.
@@ -40,9 +41,11 @@ from clusterodm.services.admin.signin.core import SignInFailed
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.tenants.handlers import TokensStore
 from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.web.api.bounds import TOO_LARGE, StreamEnded, lasting, limited, too_long
 from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
     SAFE_METHODS,
+    by_page,
     credentials,
     has_requested_with,
     is_cross_site,
@@ -53,7 +56,6 @@ from clusterodm.services.admin.web.core.visitors import (
 log = structlog.get_logger()
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-BODY_BYTES: Final = 100 * 1024
 RETRY_AFTER_S: Final = 30
 LONGEST_COUNT: Final = 200
 SEE_OTHER: Final = 303
@@ -76,6 +78,8 @@ UNKNOWN_HOST: Final = (
     "This page is not known by that name: --admin-web-hosts names those beside its address and localhost."
 )
 CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="ClusterODM"'}
+CHALLENGE_TO_PAGES: Final = {"WWW-Authenticate": 'Session realm="ClusterODM"'}
+"""Of no kind that a browser knows: it would ask for a password by itself, in the midst of a page whose session has ended, and keep that for ever."""
 
 
 def web_app(  # noqa: PLR0913, PLR0917 what it stands on
@@ -148,6 +152,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        is_head = scope["method"] == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET"}
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -156,8 +163,9 @@ class Guard:
 
         headers = Headers(scope=scope)
         answer = await self.refusal(scope, receive, headers) or self.app
+        may_go_on = (lambda: False) if is_head else self.pages.may_go_on(headers)
         with suppress(StreamEnded):
-            await answer(scope, limited(receive), lasting(send_with_headers, self.pages.may_go_on(headers)))
+            await answer(scope, limited(scope, receive), lasting(scope, send_with_headers, may_go_on))
 
     async def refusal(self, scope: Scope, receive: Receive, headers: Headers) -> ASGIApp | None:
         """Judge a request; None lets it through."""
@@ -175,7 +183,7 @@ class Guard:
         """Let the pages of signing in answer, unless a foreign one asks."""
         if scope["method"] not in SAFE_METHODS and is_cross_site(headers):
             return self.forged(scope, headers, CROSS_SITE)
-        return await self.pages.answer(scope, limited(receive), headers, address_of(scope))
+        return await self.pages.answer(scope, receive, headers, address_of(scope))
 
     async def who(self, scope: Scope, headers: Headers) -> Principal | Response:
         """Say who asks: by a cookie, by HTTP Basic authentication, or anybody where nobody has to say so."""
@@ -183,7 +191,7 @@ class Guard:
         if not self.signins.asks_who:
             return Principal(NOBODY_ELSE.user, NOBODY_ELSE.role, "web", address)
         found = self.pages.principal_of(headers, address) or await self.basic(address, headers)
-        return found or (to_sign_in(scope) if wants_page(scope, headers) else challenge())
+        return found or (to_sign_in(scope) if wants_page(scope, headers) else challenge(headers))
 
     async def refusal_of(self, scope: Scope, headers: Headers, principal: Principal) -> Response | None:
         """Judge a request of somebody who is known; None lets it through, in that one's name."""
@@ -196,7 +204,7 @@ class Guard:
                 await self.publish_refused(scope, principal, denied)
                 return JSONResponse({"error": denied}, status_code=403)
         if too_long(headers.get("content-length", "0")):
-            return JSONResponse({"error": "The request is too large."}, status_code=413)
+            return JSONResponse({"error": TOO_LARGE}, status_code=413)
         return None
 
     async def publish_refused(self, scope: Scope, principal: Principal, reason: str) -> None:
@@ -220,13 +228,13 @@ class Guard:
         except SignInFailed:
             return Response(status_code=429, headers={"Retry-After": str(RETRY_AFTER_S)})
         if role is None:
-            return challenge()
+            return challenge(headers)
         return Principal(role.word, role, "web", address)
 
 
-def challenge() -> Response:
+def challenge(headers: Headers) -> Response:
     """Ask who it is."""
-    return Response(status_code=401, headers=CHALLENGE)
+    return Response(status_code=401, headers=CHALLENGE_TO_PAGES if by_page(headers) else CHALLENGE)
 
 
 def wants_page(scope: Scope, headers: Headers) -> bool:
@@ -252,41 +260,3 @@ def address_of(scope: Scope) -> str:
     """Say where a request comes from."""
     client: Any = scope.get("client")
     return plain_address(str(client[0])) if client else "?"
-
-
-def too_long(length: str) -> bool:
-    """Judge what a request says of the length of its body."""
-    return not length.isdigit() or int(length) > BODY_BYTES
-
-
-def limited(receive: Receive) -> Receive:
-    """Count a body that did not say its length; one that goes on for too long is cut off, which makes it bad JSON."""
-    received_bytes = 0
-
-    async def counted() -> Message:
-        nonlocal received_bytes
-        message = await receive()
-        received_bytes += len(message.get("body", b""))
-        return {"type": "http.request", "body": b"", "more_body": False} if received_bytes > BODY_BYTES else message
-
-    return counted
-
-
-class StreamEnded(Exception):
-    """Whoever listens may listen no more; the answer has been ended."""
-
-
-def lasting(send: Send, may_go_on: Callable[[], bool]) -> Send:
-    """Send a stream for as long as it may go on; raises StreamEnded into what goes on nevertheless."""
-    is_stream = False
-
-    async def judged(message: Message) -> None:
-        nonlocal is_stream
-        if message["type"] == "http.response.start":
-            is_stream = "content-length" not in Headers(raw=list(message.get("headers", ())))
-        elif is_stream and message.get("more_body") and not may_go_on():
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-            raise StreamEnded
-        await send(message)
-
-    return judged

@@ -21,6 +21,8 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 REQUESTED_WITH: Final = "x-requested-with"
 """What page and scripts send with a request that changes something."""
+OF_PAGES: Final = "ClusterODM"
+"""What our own pages say there (templates/base.html)."""
 THIS_COMPUTER: Final = "localhost"
 FOR_ADMINS: Final = tuple(
     (method, re.compile(pattern))
@@ -52,6 +54,11 @@ def is_cross_site(headers: Headers) -> bool:
 def has_requested_with(headers: Headers) -> bool:
     """Whether a request carries what no webhook, form or link can send."""
     return bool(headers.get(REQUESTED_WITH, "").strip())
+
+
+def by_page(headers: Headers) -> bool:
+    """Whether a script of one of our pages asks, or what it listens with."""
+    return headers.get(REQUESTED_WITH) == OF_PAGES or "text/event-stream" in headers.get("accept", "")
 
 
 def is_known_host(host: str, names: Collection[str]) -> bool:
