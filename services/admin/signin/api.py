@@ -12,7 +12,6 @@ by HTTPS. A form carries a token that its browser's cookie must match, so that n
 import html
 import secrets
 from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
@@ -183,12 +182,13 @@ def page(title: str, content: str, status: int) -> HTMLResponse:
 
 
 def cookie(headers: Mapping[str, str], name: str) -> str:
-    """Read a cookie; empty: there is none."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    """Read a cookie; empty: there is none.
+
+    As browsers write them: whatever stands beside it, for this computer's name is that of other programs too, and `http.cookies` reads no further than the first
+    that is not as RFC 6265 wants it.
+    """
+    pairs = (each.partition("=") for each in headers.get("cookie", "").split(";"))
+    return next((value.strip() for known, _, value in pairs if known.strip() == name), "")
 
 
 async def form_of(receive: Receive) -> Form:
