@@ -16,6 +16,7 @@ from clusterodm.libs.common.http_io.listening import listen, port_of
 from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.health import STANDBY_REPORTED, HealthReport, StandbyReported
+from clusterodm.libs.common.messages.nodes import DrainNode
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.libs.common.model.tasks import Moment, TaskState
@@ -241,10 +242,10 @@ async def test_an_operator_steers_nodes(site: str, scheduler: FakeScheduler):
         await expect(page).to_have_url(f"{site}/nodes/{scheduler.nodes[5].id}")
         await expect(page.locator("#link")).to_have_text("live")
         await page.get_by_role("button", name="Drain").click()
-        await page.get_by_label("Move what waits there").fill("60")
+        await page.get_by_label("Move what waits there").fill("")
         await page.locator("#drain-node").get_by_role("button", name="Drain").click()
         await expect(page.locator(".summary .pill").first).to_have_text("draining")
-        assert scheduler.asked[-1] is not None
+        assert [each.deadline_s for each in scheduler.asked if isinstance(each, DrainNode)] == [None]
         await page.get_by_role("button", name="Delete").click()
         await page.locator("#ask").get_by_role("button", name="Back").click()
         assert len(scheduler.nodes) == 6
@@ -394,6 +395,22 @@ async def test_the_keyboard_reaches_everything_and_keeps_its_place(site: str, sc
         await expect(button).to_have_text("Unlock")
         await expect(button).to_be_focused()
         assert scheduler.nodes[0].locked
+
+
+HIDE = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s}); document.dispatchEvent(new Event('visibilitychange'))"
+
+
+async def test_pages_that_nobody_sees_leave_a_browser_its_connections(site: str, scheduler: FakeScheduler):
+    async with a_browser() as browser, visiting(browser, site) as page:
+        windows = []
+        for _ in range(8):  # a browser has six connections to a server
+            windows.append(await page.context.new_page())
+            await windows[-1].goto("/nodes", timeout=15_000)
+            await expect(windows[-1].locator("#link")).to_have_text("live")
+            await windows[-1].evaluate(HIDE % "true")
+        scheduler.nodes[0] = replace(scheduler.nodes[0], locked=True)
+        await windows[0].evaluate(HIDE % "false")
+        await expect(windows[0].locator("table.rows tbody tr").first).to_contain_text("locked")
 
 
 async def test_a_page_whose_scheduler_is_away_says_so_and_comes_back(nats_bus: NatsBus):

@@ -1,5 +1,6 @@
 """Signing in with a real browser: by password, and at an identity provider."""
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -66,6 +67,24 @@ async def test_somebody_signs_in_by_password_and_out_again(page: Page) -> None:
     await page.get_by_role("button", name="Sign out everywhere").click()
     await page.goto("/")
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+async def test_a_page_whose_session_has_ended_leads_to_signing_in_and_back(page: Page) -> None:
+    await page.context.add_cookies([{"name": "prefs", "value": '{"of": "another program"}', "url": page.url}])
+    await page.goto("/nodes")
+    await signed_in(page)
+    await expect(page.get_by_text("127.0.0.1:4001").first).to_be_visible()
+    await expect(page.locator("#link")).to_have_text("live")
+    await page.context.clear_cookies(name="clusterodm_session")
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await signed_in(page)
+    await expect(page).to_have_url(re.compile("/nodes$"))
+
+
+async def signed_in(page: Page) -> None:
+    await page.get_by_label("User").fill("admin")
+    await page.get_by_label("Password").fill("pass")
+    await page.get_by_role("button", name="Sign in").click()
 
 
 async def test_somebody_signs_in_at_an_identity_provider(page: Page) -> None:

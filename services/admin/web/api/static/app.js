@@ -19,6 +19,7 @@ function say(text, kind) {
 }
 
 function errorOf(request) {
+  if (request.status === 401) return "You are signed out: load this page again to sign in.";
   try {
     return JSON.parse(request.responseText).error || `The server answered ${request.status}.`;
   } catch {
@@ -62,6 +63,13 @@ function showSecret(answer) {
   dialog.addEventListener("close", () => { find("#secret-text").textContent = ""; }, { once: true });
   dialog.showModal();
 }
+
+// What may be left out, and is, is not sent.
+document.addEventListener("htmx:configRequest", (event) => {
+  for (const field of event.detail.elt.querySelectorAll("[data-optional]")) {
+    if (!field.value) delete event.detail.parameters[field.name];
+  }
+});
 
 // --- asking first ----------------------------------------------------------------------------------------------------
 
@@ -155,6 +163,61 @@ document.addEventListener("htmx:afterSwap", (event) => {
   });
 });
 
+// --- a page that nobody sees does not listen ---------------------------------------------------------------------------
+// A browser has six connections to a server, and each page that listens takes one of them: with seven windows nothing would be loaded any
+// more. What has happened meanwhile is asked for when the page is seen again.
+
+class SeenSource {
+  constructor(url) {
+    this.url = url;
+    this.listeners = [];
+    this.turn = () => (document.hidden ? this.rest() : this.listen());
+    document.addEventListener("visibilitychange", this.turn);
+    this.turn();
+  }
+
+  get readyState() {
+    return this.source ? this.source.readyState : EventSource.CONNECTING;
+  }
+
+  listen() {
+    if (this.source) return;
+    this.source = new EventSource(this.url);
+    for (const [name, listener] of this.listeners) this.source.addEventListener(name, listener);
+    this.source.onopen = (event) => {
+      this.onopen?.(event);
+      if (this.rested) htmx.trigger("#live", "refresh");
+      this.rested = false;
+    };
+    this.source.onerror = (event) => {
+      if (this.readyState === EventSource.CLOSED) document.removeEventListener("visibilitychange", this.turn); // another one is made
+      this.onerror?.(event);
+    };
+  }
+
+  rest() {
+    this.source?.close();
+    this.source = null;
+    this.rested = true;
+  }
+
+  close() {
+    document.removeEventListener("visibilitychange", this.turn);
+    this.rest();
+  }
+
+  addEventListener(name, listener) {
+    this.listeners.push([name, listener]);
+    this.source?.addEventListener(name, listener);
+  }
+
+  removeEventListener(name, listener) {
+    this.listeners = this.listeners.filter((each) => each[1] !== listener);
+    this.source?.removeEventListener(name, listener);
+  }
+}
+htmx.createEventSource = (url) => new SeenSource(url);
+
 // --- is the cluster heard --------------------------------------------------------------------------------------------
 
 function link(text, kind) {
@@ -164,7 +227,19 @@ function link(text, kind) {
   pill.className = `pill ${kind}`;
 }
 document.addEventListener("htmx:sseOpen", () => link("live", "good"));
-document.addEventListener("htmx:sseError", () => link("not connected", "bad"));
+document.addEventListener("htmx:sseError", async () => {
+  link("not connected", "bad");
+  const answer = await fetch("/r/info", { headers: { "X-Requested-With": "ClusterODM" } }).catch(() => null);
+  if (answer?.status === 401) signInAgain();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.requestConfig.verb === "get" && event.detail.xhr.status === 401) signInAgain();
+});
+
+// What somebody has begun to write in a dialog is not torn away: there it is said when it is sent.
+function signInAgain() {
+  if (!isBusy()) location.reload();
+}
 document.addEventListener("htmx:sseBeforeMessage", (event) => {
   if (event.detail.type !== "away") link("live", "good");
 });

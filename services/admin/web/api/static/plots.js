@@ -100,7 +100,7 @@
   async function ask() {
     const range = document.querySelector("#ranges input:checked").value;
     try {
-      const response = await fetch(`/api/v1/samples?range=${range}`, { signal: AbortSignal.timeout(20000) });
+      const response = await fetch(`/api/v1/samples?range=${range}`, { headers: { "X-Requested-With": "ClusterODM" }, signal: AbortSignal.timeout(20000) });
       if (!response.ok) return;
       latest = await response.json();
       for (const figure of figures()) draw(figure, latest);
