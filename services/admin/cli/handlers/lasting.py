@@ -6,6 +6,7 @@ looks like is the business of whoever calls (`Show`).
 
 import argparse
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, NoReturn, TypeVar
@@ -105,18 +106,20 @@ async def follow_boot(bus: Bus, given: argparse.Namespace, show: Show, pace: Pac
 
 async def new_lines(bus: Bus, task: Task, at: int, show: Show, pace: Pace) -> int:
     """Show the lines of a console from one on, or the last ones at first; the line behind the last."""
-    lines: list[str] = []
-    begin = max(at, 0)
+    last: deque[str] = deque(maxlen=max(-at, 0))
+    reached = max(at, 0)
     while True:
-        wanted = ReadConsole(task=task.id, from_line=begin + len(lines))
-        more = (await with_retries(partial(bus.request, READ_CONSOLE, wanted), pace)).lines
-        lines += more
-        if not more:
+        wanted = ReadConsole(task=task.id, from_line=reached)
+        lines = (await with_retries(partial(bus.request, READ_CONSOLE, wanted), pace)).lines
+        reached += len(lines)
+        last.extend(lines)
+        if lines and at >= 0:
+            show(ConsoleLines(lines))
+        elif not lines:
             break
-    shown = lines[at:] if at < 0 else lines
-    if shown:
-        show(ConsoleLines(tuple(shown)))
-    return begin + len(lines)
+    if last:
+        show(ConsoleLines(tuple(last)))
+    return reached
 
 
 async def wait_for(bus: Bus, given: argparse.Namespace, show: Show, pace: Pace = USUAL) -> Answer | None:

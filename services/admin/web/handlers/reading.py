@@ -50,6 +50,8 @@ from clusterodm.services.admin.web.core.task_views import (
 from clusterodm.services.admin.web.core.tenant_views import UsageListing, usage_entry
 from clusterodm.services.admin.web.core.views import ConsoleView, ListPage, Wanted, listed
 
+PAGES_COUNT: Final = 64
+"""Answers about one console that are put together: 45 MB. A node may go on without end."""
 ORDERS: Final = {each.value: each for each in TaskOrder}
 STATES: Final = {each.value: each for each in TaskState}
 
@@ -117,17 +119,27 @@ class ClusterReader:
             return TaskView(task=upload_row(upload), upload_owner=upload.instance)
 
     async def console(self, task: str, from_line: int) -> ConsoleView:
-        """Show a console from a line on; an upload has none yet."""
+        """Show a console from a line on; an upload has none yet. Nothing follows once the task had ended before its last line was read."""
         if self.watched.uploads.get(task) is not None:
-            return ConsoleView(lines=(), from_line=from_line, next_line=from_line, ended=False)
-        lines = (await self._bus.request(READ_CONSOLE, ReadConsole(task=TaskId(task), from_line=from_line))).lines
-        described = await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task)))
-        return ConsoleView(
-            lines=lines,
-            from_line=from_line,
-            next_line=max(from_line, 0) + len(lines),
-            ended=described.task.state.ended,
-        )
+            return ConsoleView(lines=(), from_line=from_line, next_line=max(from_line, 0), ended=False)
+        ended = (await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task)))).task.state.ended
+        if from_line < 0:  # which number the last lines have, only the whole tells
+            lines = await self._whole_console(task)
+            first = max(0, len(lines) + from_line)
+            return ConsoleView(lines=tuple(lines[first:]), from_line=first, next_line=len(lines), ended=ended)
+        page = await self._console_page(task, from_line)
+        return ConsoleView(lines=page, from_line=from_line, next_line=from_line + len(page), ended=ended and not page)
+
+    async def _whole_console(self, task: str) -> list[str]:
+        lines: list[str] = []
+        for _ in range(PAGES_COUNT):
+            lines += (page := await self._console_page(task, len(lines)))
+            if not page:
+                break
+        return lines
+
+    async def _console_page(self, task: str, from_line: int) -> tuple[str, ...]:
+        return (await self._bus.request(READ_CONSOLE, ReadConsole(task=TaskId(task), from_line=from_line))).lines
 
     # --- nodes, machines --------------------------------------------------------------------------------------------
 
