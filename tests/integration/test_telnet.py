@@ -222,6 +222,12 @@ async def test_when_the_scheduler_is_away_every_command_says_so_and_the_prompt_s
     assert (await client.answer("HELP")).startswith("NODE ADD")
 
 
+async def test_a_line_with_the_sequence_of_a_key_does_nothing(client: Client, scheduler: FakeScheduler):
+    assert await client.answer("NODE DEL 12\x1b[D\x1b[D") == "INVALID\r\n"
+    assert await client.answer("\x1b[A") == "INVALID\r\n"
+    assert len(scheduler.nodes) == 2
+
+
 async def test_negotiation_is_refused_and_does_not_disturb_commands(client: Client, scheduler: FakeScheduler):
     await client.send(b"\xff\xfd\x01\xff\xfb\x18NODE\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0 LI\xff\xf1ST\r\n")
     assert await client.reader.readexactly(6) == b"\xff\xfc\x01\xff\xfe\x18"

@@ -1,6 +1,6 @@
 """How each answer is shown: one table of all of them, whichever way a command came.
 
-    telnet                  `render`: its line or lines, which scripts have read for years, or the JSON document
+    telnet                  `rendered`: its line or lines, which scripts have read for years, or the JSON document
     the command line        a table (`listing_of`) or a sentence; --json and -o yaml: the document
     the original's pages    the document (`/r/...`)
 
@@ -8,16 +8,16 @@ What is shown of a node, a task, a machine stands in the modules beside this one
 types are documented (web/core).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from clusterodm.services.admin.commands.core import answers
 from clusterodm.services.admin.commands.core.answers import Answer
-from clusterodm.services.admin.rendering.columns import Listing, head_of, json_object, listing, row_under
+from clusterodm.services.admin.rendering.columns import Json, Listing, head_of, json_object, listing, row_under
 from clusterodm.services.admin.rendering.machines import MACHINE, STEP, autoscaler_status, machine_line
 from clusterodm.services.admin.rendering.nodes import ENTRY, TABLE, node_data, node_line
 from clusterodm.services.admin.rendering.tasks import ROUTE, TASK, UPLOAD, route_data, task_data
-from clusterodm.services.admin.rendering.text import END, one_line, pretty, printable
+from clusterodm.services.admin.rendering.text import END, one_line, pretty, pretty_pieces, printable
 from clusterodm.services.admin.rendering.usage import FIGURES, usage_csv, usage_data, usage_listing
 
 Kind = TypeVar("Kind")
@@ -32,6 +32,8 @@ class Shape(NamedTuple, Generic[Kind]):
     """As telnet says it; None: the document."""
     listing: Callable[[Kind], Listing | None] | None = None
     """As a table; None: as telnet says it."""
+    pieces: Callable[[Kind], Iterator[str]] | None = None
+    """As telnet says it, where it may be long: what is worth a moment at a time, so that nobody else has to wait for all of it."""
 
 
 def shape(
@@ -39,9 +41,10 @@ def shape(
     document: Callable[[Kind], Any],
     text: Callable[[Kind], str] | None = None,
     listing: Callable[[Kind], Listing | None] | None = None,
+    pieces: Callable[[Kind], Iterator[str]] | None = None,
 ) -> tuple[type[Kind], Shape[Kind]]:
     """Say how one kind of answer is shown."""
-    return kind, Shape(document, text, listing)
+    return kind, Shape(document, text, listing, pieces)
 
 
 def refused(answer: answers.Declined | answers.Invalid | answers.Unavailable) -> Any:
@@ -53,6 +56,12 @@ def task_listing(answer: answers.TaskListing) -> Listing:
     """Make a table of tasks, and of uploads behind them."""
     uploads = [row_under(head_of(TASK), UPLOAD, upload) for upload in answer.uploads]
     return listing(TASK, answer.tasks, "No task is like that." if answer.filtered else "There are no tasks.", uploads)
+
+
+def task_objects(answer: answers.TaskListing) -> Iterator[Json]:
+    """Put tasks, and uploads behind them, into JSON."""
+    yield from (json_object(TASK, each) for each in answer.tasks)
+    yield from (json_object(UPLOAD, each) for each in answer.uploads)
 
 
 SHAPES: Final[Mapping[type, Shape[Any]]] = dict((
@@ -81,13 +90,15 @@ SHAPES: Final[Mapping[type, Shape[Any]]] = dict((
         lambda it: {route.task: route_data(route) for route in it.routes},
         None,
         lambda it: listing(ROUTE, it.routes, "There are no routes."),
+        lambda it: pretty_pieces("{}", (f"{pretty(each.task)}: {pretty(route_data(each))}" for each in it.routes)),
     ),
     shape(answers.RouteDetail, lambda it: route_data(it.route)),
     shape(
         answers.TaskListing,
-        lambda it: [*(json_object(TASK, each) for each in it.tasks), *(json_object(UPLOAD, each) for each in it.uploads)],
+        lambda it: list(task_objects(it)),
         None,
         task_listing,
+        lambda it: pretty_pieces("[]", map(pretty, task_objects(it))),
     ),
     shape(answers.TaskDetail, task_data),
     shape(answers.UploadDetail, lambda it: json_object(UPLOAD, it.upload)),
@@ -124,10 +135,19 @@ def document(answer: Answer) -> Any:
     return SHAPES[type(answer)].document(answer)
 
 
+def rendered(answer: Answer) -> Iterator[str]:
+    """Write an answer for telnet, line end included, a piece at a time."""
+    shown = SHAPES[type(answer)]
+    if shown.pieces is not None:
+        yield from shown.pieces(answer)
+    else:
+        yield pretty(document(answer)) if shown.text is None else shown.text(answer)
+    yield END
+
+
 def render(answer: Answer) -> str:
-    """Write an answer for telnet, line end included."""
-    text = SHAPES[type(answer)].text
-    return (pretty(document(answer)) if text is None else text(answer)) + END
+    """Write an answer for telnet as a whole."""
+    return "".join(rendered(answer))
 
 
 def listing_of(answer: Answer) -> Listing | None:

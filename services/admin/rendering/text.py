@@ -5,18 +5,40 @@ another order than they are in: control characters are taken out of everything, 
 of writing, are shown as JSON escapes them.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 END: Final = "\r\n"
 """How telnet's lines end; inside a JSON object they end with LF alone, as scripts expect."""
 CONTROLS: Final = (*range(0x09), *range(0x0B, 0x20), 0x7F)
 """Control characters but tab and line feed."""
-SPANS: Final = ((0x80, 0x9F), (0x61C, 0x61C), (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB))  # fmt: skip
+SPANS: Final = (
+    *(
+        (0x80, 0x9F),
+        (0xAD, 0xAD),
+        (0x61C, 0x61C),
+        (0x180E, 0x180E),
+        (0x200B, 0x200F),
+        (0x2028, 0x202E),
+        (0x2060, 0x206F),
+    ),
+    *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F)),
+)
 HIDDEN: Final = [code for first, last in SPANS for code in range(first, last + 1)]
-"""Control characters of the second set, and what is invisible and changes how the rest is shown (Unicode's UAX #9)."""
-SHOWN: Final = dict.fromkeys(CONTROLS, "") | {code: f"\\u{code:04x}" for code in HIDDEN}
+"""Control characters of the second set, and what is invisible, or changes how the rest is shown (Unicode's UAX #9); pages and their console have the same."""
+
+
+def escaped(code: int) -> str:
+    """Write a character as JSON escapes it: beyond the first 65,536 in two halves."""
+    units = chr(code).encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+SHOWN: Final = dict.fromkeys(CONTROLS, "") | {code: escaped(code) for code in HIDDEN}
 """What each of them becomes."""
 
+BATCH_COUNT: Final = 32 * 1024
+"""Characters of a long answer that are written at a time."""
 GIB: Final = 1024**3
 UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 STEP: Final = 1000
@@ -37,6 +59,28 @@ def pretty(content: Any) -> str:
     import json  # tables do without
 
     return printable(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def pretty_pieces(brackets: str, items: Iterable[str]) -> Iterator[str]:
+    """Write a list or an object as `pretty` does, an item at a time; each is pretty already, in an object with its key."""
+    opening = f"{brackets[0]}\n"
+    for item in items:
+        yield f"{opening}  " + item.replace("\n", "\n  ")
+        opening = ",\n"
+    yield f"\n{brackets[1]}" if opening[0] == "," else brackets
+
+
+def batches(pieces: Iterable[str]) -> Iterator[str]:
+    """Join small pieces to some of a size that is worth a write."""
+    waiting: list[str] = []
+    count = 0
+    for piece in pieces:
+        waiting.append(piece)
+        count += len(piece)
+        if count >= BATCH_COUNT:
+            yield "".join(waiting)
+            waiting, count = [], 0
+    yield "".join(waiting)
 
 
 def duration(ms: int) -> str:

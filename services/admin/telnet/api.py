@@ -10,7 +10,7 @@ Before the login only LOGIN and QUIT do anything. Wrong passwords are answered l
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,10 +29,10 @@ from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS, SESSIONS
-from clusterodm.services.admin.rendering.text import END
+from clusterodm.services.admin.rendering.text import END, batches
 from clusterodm.services.admin.telnet.core.admission import Admission
 from clusterodm.services.admin.telnet.core.grammar import HELP
-from clusterodm.services.admin.telnet.core.lines import Line, LineReader, Negotiation, TooLong
+from clusterodm.services.admin.telnet.core.lines import DroppedLine, Line, LineReader, Negotiation
 from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
 from clusterodm.services.admin.telnet.handlers import answer
 from clusterodm.services.admin.tenants.handlers import TenantActs, TokensStore
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 READ_BYTES: Final = 4096
 WRITE_BYTES: Final = 64 * 1024
-"""Output is handed to the socket in pieces of this size, each waiting for room."""
+"""Of output handed to the socket at a time; each waits for room."""
 WRITE_WAIT_S: Final = 60.0
 """A client that takes nothing for so long is gone."""
 CLOSE_WAIT_S: Final = 5.0
@@ -133,7 +133,7 @@ class Session:
             match item:
                 case Negotiation(answer):
                     await self._write(answer)
-                case TooLong():
+                case DroppedLine():
                     await self._send(f"INVALID{END}")
                     await self._prompt()
                 case Line(text):
@@ -155,7 +155,8 @@ class Session:
             await self._send("".join(text + END for text in (*HELP[:-1], *TENANT_HELP, HELP[-1])))
         else:
             acting.set(Principal(self._role.word, self._role, "telnet", self._address))
-            await self._send(await self._sessions.answer(line))
+            for text in batches(await self._sessions.answer(line)):
+                await self._send(text)
         if self._logged_in and word.upper() != "LOGIN":
             self._last_line = line
         return await self._prompt() if self._open else None
@@ -210,6 +211,7 @@ class Session:
 
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)
+        await asyncio.sleep(0)  # others have their turn within a long answer
         async with asyncio.timeout(WRITE_WAIT_S):
             await self._writer.drain()
 
@@ -237,7 +239,7 @@ class Sessions:
         finally:
             writer.transport.abort()
 
-    async def answer(self, line: str) -> str:
+    async def answer(self, line: str) -> Iterable[str]:
         """Carry out a line of whoever has logged in."""
         return await answer(self._bus, self._tenants, line)
 

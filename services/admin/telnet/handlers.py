@@ -1,11 +1,13 @@
 """Answers one line of a session that has logged in: what is about tenants and tokens by the file of tokens, all else over the bus."""
 
+from collections.abc import Iterable
+
 from clusterodm.libs.common.errors import ClusterError, NotFound
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.services.admin.commands.core.commands import UnknownCommand
 from clusterodm.services.admin.commands.handlers.execute import execute
-from clusterodm.services.admin.rendering.answers import render
+from clusterodm.services.admin.rendering.answers import rendered
 from clusterodm.services.admin.rendering.text import END, one_line, pretty
 from clusterodm.services.admin.telnet.core.grammar import parse
 from clusterodm.services.admin.telnet.core.tenant_words import parse_tenants
@@ -22,19 +24,19 @@ from clusterodm.services.admin.tenants.core.file import NewToken
 from clusterodm.services.admin.tenants.handlers import TenantActs
 
 
-async def answer(bus: Bus, tenants: TenantActs, line: str) -> str:
-    """Carry out a line; the text of its answer, its end included."""
+async def answer(bus: Bus, tenants: TenantActs, line: str) -> Iterable[str]:
+    """Carry out a line; the pieces of its answer, its end included."""
     command = parse_tenants(line)
     if command is None:
-        return render(await execute(bus, parse(line)))
+        return rendered(await execute(bus, parse(line)))
     if isinstance(command, UnknownCommand):
-        return f"INVALID{END}"
+        return ("INVALID", END)
     try:
-        return await about_tenants(tenants, command) + END
+        return (await about_tenants(tenants, command), END)
     except NotFound:
-        return f"INVALID{END}"
+        return ("INVALID", END)
     except ClusterError as error:
-        return f"FAIL {one_line(error.message)}{END}"
+        return (f"FAIL {one_line(error.message)}", END)
 
 
 async def about_tenants(tenants: TenantActs, command: TenantCommand) -> str:

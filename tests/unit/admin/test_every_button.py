@@ -159,7 +159,8 @@ async def by_page(world: World, button: Button) -> None:
 
 
 async def by_telnet(world: World, button: Button) -> None:
-    said = await answer(world.bus, TenantActs(world.bus, world.store), world.words(button.telnet))
+    acts = TenantActs(world.bus, world.store)
+    said = "".join(await answer(world.bus, acts, world.words(button.telnet)))
     assert not said.startswith(("INVALID", "FAIL")), said
     assert '"success": false' not in said
 

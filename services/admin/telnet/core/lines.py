@@ -8,9 +8,10 @@ Rule 2: a client that never negotiates is never bothered: we offer nothing and a
               mode and echoes by itself. DONT and WONT need no answer, and answering them could go on for ever
     RFC 860   IAC DO TIMING-MARK after an interrupt is answered too, or the client would throw away all that follows
 
-Plain clients end lines with LF, some with CR alone; all are ends of lines here. Backspace and DEL take back a character,
-as IAC EC does; other control characters are dropped. A line longer than `LONGEST_LINE_BYTES` is not cut, which could make
-another command of it, but dropped whole and reported once.
+Plain clients end lines with LF, some with CR alone; all are ends of lines here. Backspace and DEL take back a character, as IAC EC does;
+Ctrl-C and Ctrl-U take back the line, as IAC IP and IAC EL do; other control characters are dropped. A line longer than `LONGEST_LINE_BYTES` is not
+cut, which could make another command of it, but dropped whole and reported once. So is one with an escape sequence, as a key with an arrow sends it:
+whoever has gone back in a line and changed something there meant another one than its bytes are in their order.
 """
 
 from collections.abc import Iterator
@@ -25,13 +26,19 @@ class Byte(IntEnum):
     """Bytes that mean something."""
 
     NUL = 0
+    INTERRUPT = 3
+    """Ctrl-C."""
     BACKSPACE = 8
     TAB = 9
     LF = 10
     CR = 13
+    KILL = 21
+    """Ctrl-U."""
+    ESCAPE = 27
     SPACE = 32
     DELETE = 127
     SE = 240
+    INTERRUPT_PROCESS = 244
     ARE_YOU_THERE = 246
     ERASE_CHARACTER = 247
     ERASE_LINE = 248
@@ -45,6 +52,7 @@ class Byte(IntEnum):
 
 ANSWERS: Final = {Byte.DO: Byte.WONT, Byte.WILL: Byte.DONT}
 """Every option is refused."""
+ERASING: Final = frozenset({Byte.ERASE_LINE, Byte.INTERRUPT_PROCESS})
 TWO_MORE: Final = frozenset({Byte.DO, Byte.DONT, Byte.WILL, Byte.WONT})
 
 
@@ -70,8 +78,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class TooLong:
-    """A line that was dropped because of its length."""
+class DroppedLine:
+    """A line that is none: it was too long, or an escape sequence is in it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Negotiation:
     data: bytes
 
 
-Input = Line | TooLong | Negotiation
+Input = Line | DroppedLine | Negotiation
 
 
 @dataclass
@@ -135,20 +143,26 @@ class LineReader:
         """Put a byte into the line, or take one back."""
         if byte in {Byte.BACKSPACE, Byte.DELETE}:
             self.erase_character()
+        elif byte in {Byte.INTERRUPT, Byte.KILL}:
+            self.erase_line()
         elif byte == Byte.TAB:
             self.buffer.append(Byte.SPACE)
         elif byte >= Byte.SPACE:
             self.buffer.append(byte)
-        if len(self.buffer) > LONGEST_LINE_BYTES:
+        if byte == Byte.ESCAPE or len(self.buffer) > LONGEST_LINE_BYTES:
             self.dropping = True
             self.buffer.clear()
 
-    def end_line(self) -> Line | TooLong:
+    def end_line(self) -> Line | DroppedLine:
         """Finish the line."""
         text, dropped = self.buffer.decode("utf-8", "replace"), self.dropping
+        self.erase_line()
+        return DroppedLine() if dropped else Line(text)
+
+    def erase_line(self) -> None:
+        """Take back the whole line."""
         self.buffer.clear()
         self.dropping = False
-        return TooLong() if dropped else Line(text)
 
     def erase_character(self) -> None:
         """Take back a character, all bytes of its UTF-8."""
@@ -163,8 +177,8 @@ class LineReader:
             self.buffer.append(byte)
         elif byte == Byte.ERASE_CHARACTER:
             self.erase_character()
-        elif byte == Byte.ERASE_LINE:
-            self.buffer.clear()
+        elif byte in ERASING:
+            self.erase_line()
         elif byte == Byte.ARE_YOU_THERE:
             return Negotiation(b"[yes]\r\n")
         return None

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from clusterodm.libs.common.clocks import WallMs
+from clusterodm.services.admin.rendering.text import CONTROLS, HIDDEN, escaped
 from clusterodm.services.admin.web.core.task_views import ExpectedView, TaskRow
 
-HIDDEN: Final = re.compile(
-    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
+UNSEEN: Final = re.compile(f"[{''.join(map(chr, (*CONTROLS, *HIDDEN)))}]")
 """Control characters but tab and newline, marks of direction, and what has no width."""
 UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 THOUSAND: Final = 1000
@@ -28,7 +27,7 @@ def visible(value: Any) -> Any:
     """Show what hides; what is no text stays as it is."""
     if type(value) is not str:
         return value
-    return HIDDEN.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
+    return UNSEEN.sub(lambda found: escaped(ord(found.group())), value)
 
 
 def bytes_text(count: float | None) -> str:

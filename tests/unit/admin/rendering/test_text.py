@@ -2,13 +2,17 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from clusterodm.libs.common.messages.machines import PlannedStep
 from clusterodm.libs.common.model.tasks import StatusCode, TaskState
 from clusterodm.libs.common.model.values import Owner
+from clusterodm.services.admin.cli.api.session import written
 from clusterodm.services.admin.cli.core.tables import PLAIN, human, table
 from clusterodm.services.admin.commands.core.answers import (
     Answer,
@@ -30,11 +34,12 @@ from clusterodm.services.admin.commands.core.answers import (
     TaskListing,
     Unavailable,
 )
-from clusterodm.services.admin.rendering.answers import document, exit_code, render
+from clusterodm.services.admin.rendering.answers import document, exit_code, render, rendered
 from clusterodm.services.admin.rendering.columns import cells, json_object
 from clusterodm.services.admin.rendering.nodes import ENTRY
 from clusterodm.services.admin.rendering.tasks import CODES, newest
-from clusterodm.services.admin.rendering.text import duration
+from clusterodm.services.admin.rendering.text import CONTROLS, HIDDEN, duration, one_line, pretty, printable
+from clusterodm.services.admin.web.core.shown import visible
 from tests.fake_scheduler import FakeScheduler, node, task
 
 ROUTE = Route("t1", "10.0.0.1", 3000, node_has_token=True, has_owner=True, accessed_ms=5)  # type: ignore[arg-type]
@@ -241,3 +246,52 @@ def test_a_page_shows_active_tasks_first_then_the_newest():
     ]
     shown = newest([scheduler.summary(each) for each in made], 3)
     assert [each.id for each in shown] == ["new-waiting", "old-waiting", "new-done"]
+
+
+TAG = "\U000e0041"
+"""Of the invisible tags, as names may be hidden in."""
+
+
+@pytest.mark.parametrize("sign", ["\xad", "\u180e", "\ufe0f", TAG, "\u202e", "\x85"])
+def test_what_cannot_be_seen_is_seen_in_tables_in_json_and_on_pages(sign: str):
+    detail = TaskDetail(task("t1", name=f"a{sign}b"), "")
+    escape = json.dumps(sign).strip('"')
+    assert f"a{escape}b" in render(detail)
+    assert json.loads(render(detail))["name"] == f"a{sign}b"
+    assert one_line(f"a{sign}b") == f"a{escape}b" == visible(f"a{sign}b")
+
+
+def test_the_console_of_a_page_shows_the_same_as_all_else():
+    script = Path("services/admin/web/api/static/console.js").read_text(encoding="utf-8")
+    (signs,) = re.findall(r"const HIDDEN = /\[(.*)\]/gu;", script)
+    spans = re.findall(r"\\u\{?([0-9a-f]+)\}?(?:-\\u\{?([0-9a-f]+)\}?)?", signs)
+    codes = {code for first, last in spans for code in range(int(first, 16), int(last or first, 16) + 1)}
+    assert codes == {*CONTROLS, *HIDDEN}
+
+
+@pytest.mark.parametrize("one_line_each", [False, True])
+def test_yaml_steers_no_terminal_and_says_what_there_is(one_line_each: bool):
+    content = {"name": "photo\u202egpj\x85\u200b", "other": "Häuser: 1"}
+    text = written(content, "yaml", one_line_each=one_line_each)
+    assert printable(text) == text
+    assert msgspec.yaml.decode(text) == content
+    assert "Häuser" in written({"name": "Häuser"}, "yaml", one_line_each=one_line_each)
+
+
+MANY = [FakeScheduler().summary(task(f"t{number}", name='two\nlines "of" {braces}')) for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        TaskListing(tuple(MANY)),
+        TaskListing(()),
+        RouteListing(tuple(replace(ROUTE, task=each.id) for each in MANY)),
+        RouteListing(()),
+    ],
+    ids=["tasks", "no tasks", "routes", "no routes"],
+)
+def test_a_long_list_is_written_in_pieces_as_it_would_be_as_a_whole(answer: Answer):
+    pieces = list(rendered(answer))
+    assert "".join(pieces) == f"{pretty(document(answer))}\r\n"
+    assert max(map(len, pieces)) < 2_000

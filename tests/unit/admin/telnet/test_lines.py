@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from clusterodm.services.admin.telnet.core.lines import (
     LONGEST_LINE_BYTES,
     Byte,
+    DroppedLine,
     Input,
     Line,
     LineReader,
     Negotiation,
-    TooLong,
 )
 
 IAC = b"\xff"
@@ -38,7 +38,10 @@ def fed(*pieces: bytes) -> list[Input]:
         pytest.param(b"\x08\x08HELP\n", ["HELP"], id="backspace at the beginning"),
         pytest.param("aé\x7fb\n".encode(), ["ab"], id="backspace takes a whole character"),
         pytest.param("häuser\n".encode(), ["häuser"], id="UTF-8"),
-        pytest.param(b"a\x00\x01\x1b[Ab\n", ["a[Ab"], id="control characters are dropped"),
+        pytest.param(b"a\x00\x01b\n", ["ab"], id="control characters are dropped"),
+        pytest.param(b"NODE DEL 1\x03\n", [""], id="Ctrl-C takes the line back"),
+        pytest.param(b"NODE DEL 1\x15NODE LIST\n", ["NODE LIST"], id="Ctrl-U takes the line back"),
+        pytest.param(b"NODE DEL 1" + IAC + b"\xf4\n", [""], id="IAC IP takes the line back"),
         pytest.param(b"a\tb\n", ["a b"], id="a tab is a space"),
         pytest.param(b"NODE" + IAC + bytes([Byte.ERASE_LINE]) + b"HELP\n", ["HELP"], id="IAC EL"),
         pytest.param(b"HELX" + IAC + bytes([Byte.ERASE_CHARACTER]) + b"P\n", ["HELP"], id="IAC EC"),
@@ -90,7 +93,7 @@ def test_are_you_there_is_answered():
 
 
 def test_a_line_that_is_too_long_is_dropped_whole_and_reported_once():
-    assert fed(b"N" * 3 * LONGEST_LINE_BYTES, b"ODE LIST\nHELP\n") == [TooLong(), Line("HELP")]
+    assert fed(b"N" * 3 * LONGEST_LINE_BYTES, b"ODE LIST\nHELP\n") == [DroppedLine(), Line("HELP")]
 
 
 def test_the_buffer_never_grows_beyond_a_line():
@@ -105,3 +108,16 @@ def test_a_last_line_without_its_end_counts():
     assert list(wire.feed(b"HELP\nQUIT")) == [Line("HELP")]
     assert wire.finish() == Line("QUIT")
     assert wire.finish() is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b"\x1b[A", b"\x1b[D", b"\x1bOA", b"\x1b[1;5C", b"\x1b"],
+    ids=["up", "left", "up of a keypad", "by a word", "escape"],
+)
+def test_a_line_in_which_somebody_has_gone_back_is_none(key: bytes):
+    assert fed(b"NODE DEL 12", key, b"3\nHELP\n") == [DroppedLine(), Line("HELP")]
+
+
+def test_what_was_too_long_may_be_taken_back():
+    assert fed(b"x" * 2 * LONGEST_LINE_BYTES, b"\x15HELP\n") == [Line("HELP")]

@@ -4,12 +4,14 @@
 (() => {
   const PAUSE_MS = 2000;
   const MOST_LINES = 20000;
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]/g;
+  const OF_PAGES = { "X-Requested-With": "ClusterODM" };
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu; // as rendering/text.py
   const box = document.getElementById("console");
   const follow = document.getElementById("console-follow");
   const search = document.getElementById("console-search");
   const found = document.getElementById("console-found");
-  const visible = (text) => text.replace(HIDDEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  const visible = (text) => text.replace(HIDDEN, (sign) => sign.split("").map(escaped).join(""));
   let next = 0;
   let ended = false;
 
@@ -36,7 +38,7 @@
   async function look() {
     try {
       if (document.getElementById("gone")) return;
-      const response = await fetch(`${box.dataset.href}?from_line=${next}`, { signal: AbortSignal.timeout(20000) });
+      const response = await fetch(`${box.dataset.href}?from_line=${next}`, { headers: OF_PAGES, signal: AbortSignal.timeout(20000) });
       if (response.status === 404) return;
       if (response.ok) {
         const answer = await response.json();
