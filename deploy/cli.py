@@ -113,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None and not may_print_nothing(words):
         return printing.given_up(printing.CLOSED, PROG)
     sys.stdout, sys.stderr = sys.stdout or printing.to_nobody(), sys.stderr or printing.to_nobody()
+    printing.show_what_cannot_be_written(sys.stdout)
     try:
         return printed(words)
     except KeyboardInterrupt:

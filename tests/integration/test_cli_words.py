@@ -43,7 +43,9 @@ class Said:
         return json.loads(self.out)
 
 
-async def run(*words: str, stdin: str = "", program: str = PROGRAM, **environment: str) -> Said:
+async def run(
+    *words: str, stdin: str = "", program: str = PROGRAM, encoding: str = "utf-8", **environment: str
+) -> Said:
     """Run one command to its end."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program, *words),
@@ -54,7 +56,7 @@ async def run(*words: str, stdin: str = "", program: str = PROGRAM, **environmen
     )
     async with asyncio.timeout(30):
         out, err = await process.communicate(stdin.encode())
-    return Said(process.returncode or 0, out.decode(), err.decode())
+    return Said(process.returncode or 0, out.decode(encoding), err.decode(encoding))
 
 
 @pytest.fixture
@@ -185,6 +187,32 @@ async def test_help_explains_the_exit_codes(words: tuple[str, ...]):
     said = await run(*words)
     assert said.code == 0
     assert "3 the cluster does not answer" in " ".join(said.out.split())
+
+
+WHOLE_PROGRAM = "import sys; from clusterodm.deploy.cli import main; sys.exit(main(sys.argv[1:]))"
+NOT_UTF_8 = b"\xff\xe4".decode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("task", "info", NOT_UTF_8), ("node", "add", NOT_UTF_8, "3000"), ("asr", "pause", NOT_UTF_8)],
+    ids=["asks", "acts", "acts at once"],
+)
+async def test_a_word_that_is_no_utf_8_is_wrong_usage(nats_url: str, scheduler: FakeScheduler, words: tuple[str, ...]):
+    said = await run(*words, "--nats-url", nats_url)
+    assert (said.code, said.out, said.err) == (2, "", "clusterodm: a word is no UTF-8\n")
+    assert len(scheduler.nodes) == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+async def test_a_terminal_that_has_not_all_letters_gets_the_escapes_of_those(
+    nats_url: str, scheduler: FakeScheduler, encoding: str
+):
+    scheduler.tasks[1] = task("w1", TaskState.WAITING, name="Häuser 東")
+    words = ("task", "list", "--nats-url", nats_url)
+    said = await run(*words, program=WHOLE_PROGRAM, encoding=encoding, PYTHONIOENCODING=encoding)
+    assert (said.code, said.err) == (0, "")
+    assert ("Häuser \\u6771" if encoding == "latin-1" else "H\\xe4user \\u6771") in said.out
 
 
 async def test_the_cluster_is_found_by_flag_environment_and_file(

@@ -5,6 +5,7 @@ A reader that has gone (`| head`) wanted no more of it, and ends the program qui
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from typing import Final, TextIO
@@ -20,6 +21,12 @@ UNWRITABLE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EI
 def to_nobody() -> TextIO:
     """Open what takes all that is written to it."""
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 it lasts as long as the process
+
+
+def show_what_cannot_be_written(output: TextIO) -> None:
+    """Let a character that the terminal's encoding has not be written as its escape, as on standard error: an umlaut in a name is no reason to fail."""
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="backslashreplace")
 
 
 def is_of_output(error: OSError) -> bool:

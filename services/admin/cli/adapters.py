@@ -72,12 +72,27 @@ def read(path: str) -> str:
 
 
 def read_secret(path: str) -> str:
-    """Read a secret from a file or from standard input, without showing it on a terminal."""
-    if path != STANDARD_INPUT:
-        return read(path).strip()
+    """Read a secret from a file or from standard input, without showing it on a terminal. Raises Refused, also where there is none: nobody names a file for that."""
+    found = (typed("Token: ") if path == STANDARD_INPUT else read(path)).strip()
+    if not found:
+        raise Refused(f"there is no token in {'standard input' if path == STANDARD_INPUT else path}")
+    return found
+
+
+def typed(prompt: str) -> str:
+    """Read a line of standard input, without showing it on a terminal. Raises Refused where none comes (Ctrl-D), or no text."""
     import getpass  # few words ask for one, and all would wait for it
 
-    return getpass.getpass("Token: ").strip() if sys.stdin.isatty() else sys.stdin.readline().strip()
+    if sys.stdin is None:
+        raise Refused("standard input is closed")
+    try:
+        line = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()
+        line.encode()
+    except EOFError:
+        raise Refused("nothing was typed") from None
+    except UnicodeError:
+        raise Refused("what comes from standard input is no UTF-8") from None
+    return line.rstrip("\r\n")
 
 
 def is_terminal() -> bool:

@@ -17,6 +17,7 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TOKENS_FILE, OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret, tokens_of_running
+from clusterodm.services.admin.rendering.text import printable
 from clusterodm.services.admin.tenants.adapters import changing, new_secret, read_file, write_file
 from clusterodm.services.admin.tenants.core.commands import date, rows, tenant_data, tenants_data, token_data
 from clusterodm.services.admin.tenants.core.file import (
@@ -35,6 +36,7 @@ from clusterodm.services.admin.tokens.grammar import parser
 EXIT_OK: Final = 0
 EXIT_NO: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
 
 Arguments = argparse.Namespace
 Act = Callable[[Arguments], int]
@@ -52,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     except Refused as error:
         return complain(error.message, EXIT_USAGE)
     except KeyboardInterrupt:
-        return EXIT_NO
+        return EXIT_INTERRUPTED
 
 
 # --- what they do -------------------------------------------------------------------------------------------------------
@@ -240,7 +242,7 @@ def tell(text: str) -> None:
 
 def complain(text: str, code: int) -> int:
     """Say what is wrong."""
-    tell(f"clusterodm: {text}")
+    tell(f"clusterodm: {printable(text)}")
     return code
 
 

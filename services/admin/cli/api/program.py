@@ -11,12 +11,9 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from clusterodm.services.admin.cli.core.grammar import PROG, HelpRequested, WrongWord, read
-
-if TYPE_CHECKING:
-    from clusterodm.libs.common.errors import ClusterError
 
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
@@ -79,9 +76,11 @@ def carry_out(given: argparse.Namespace) -> int:
             return code
         return carry_out_in_full(given)
     except Refused as error:
-        return print_error(error, EXIT_USAGE)
+        return print_error(error.message, EXIT_USAGE)
+    except UnicodeEncodeError:  # what Python makes of such bytes among the words cannot be sent
+        return print_error("a word is no UTF-8", EXIT_USAGE)
     except BusFailed as error:
-        return print_error(error, EXIT_UNAVAILABLE)
+        return print_error(error.message, EXIT_UNAVAILABLE)
     finally:
         log.prepare, log.only_errors = None, False
         gc.enable()
@@ -115,7 +114,9 @@ def log_errors() -> None:
     configure("cli", "error", as_json=False)
 
 
-def print_error(error: "ClusterError", code: int) -> int:
-    """Say on stderr what is wrong."""
-    print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 the program's output
+def print_error(reason: str, code: int) -> int:
+    """Say on stderr what is wrong; files and services may have been written by others."""
+    from clusterodm.services.admin.rendering.text import printable
+
+    print(f"{PROG}: {printable(reason)}", file=sys.stderr)  # noqa: T201 the program's output
     return code

@@ -182,6 +182,9 @@ def written(content: Any, output: str, *, one_line_each: bool) -> str:
         import msgspec
 
         text = msgspec.yaml.encode(content).decode().removesuffix("\n")
+        text = (
+            text if printable(text) == text else pretty(content)
+        )  # which is YAML, too, and escapes what must not be shown as it is
         return f"---\n{text}" if one_line_each else text
     import json
 
@@ -220,7 +223,9 @@ async def take_over(given: argparse.Namespace) -> int:
     lines: list[str] = []
     programs = given.output in PROGRAMS
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:
-        result = await Takeover(bus, now_ms(), lines.append if programs else say).run(nodes, routes)
+        result = await Takeover(bus, now_ms(), lines.append if programs else lambda text: say(one_line(text))).run(
+            nodes, routes
+        )
     if programs:
         say(written({**result.counts(), "said": lines}, given.output, one_line_each=False))
     else:
