@@ -175,9 +175,24 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) and QUOTED.isdisjoint(value) else repr(value)
 
 
+def escaped(text: str) -> str:
+    """Write what would steer a terminal as its escape: names and paths in a line may be anybody's. Lines of a trace stay apart."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in "\n\r\t" else repr(each)[1:-1] for each in text)
+
+
 def text_renderer(*, colors: bool) -> structlog.typing.Processor:
     """Choose who writes lines for people: with colours at a terminal."""
-    return structlog.dev.ConsoleRenderer(pad_event_to=EVENT_WIDTH) if colors else text_line
+    render = structlog.dev.ConsoleRenderer(pad_event_to=EVENT_WIDTH) if colors else text_line
+
+    def rendered(logger: object, method: str, event: MutableMapping[str, Any]) -> Any:
+        for field, value in event.items():
+            if isinstance(value, str):
+                event[field] = escaped(value)
+        return render(logger, method, event)
+
+    return rendered
 
 
 def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -> None:

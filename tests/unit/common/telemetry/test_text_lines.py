@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
-from clusterodm.libs.common.telemetry.log import EVENT_WIDTH, text_line
+from clusterodm.libs.common.telemetry.log import EVENT_WIDTH, text_line, text_renderer
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,17 @@ from clusterodm.libs.common.telemetry.log import EVENT_WIDTH, text_line
 def test_a_line_is_what_the_renderer_for_terminals_writes(event: dict[str, Any]) -> None:
     expected = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=EVENT_WIDTH)(None, "info", dict(event))
     assert text_line(None, "info", dict(event)) == expected
+
+
+@pytest.mark.parametrize("colors", [False, True], ids=["into a file", "at a terminal"])
+@pytest.mark.parametrize("sign", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\u202e", "\x7f"])
+def test_nothing_that_others_wrote_steers_the_terminal_that_a_log_is_read_at(sign: str, colors: bool) -> None:
+    event = {"event": "upload.refused", "path": f"/task/{sign}", "name": f"two words {sign}", "exception": f"a\n{sign}"}
+    render = text_renderer(colors=colors)
+    without = render(None, "info", {name: text.replace(sign, "") for name, text in event.items()})
+    line = render(None, "info", dict(event))
+    assert isinstance(line, str)
+    assert isinstance(without, str)
+    assert line.count("\x1b") == without.count("\x1b")
+    assert sign not in line
+    assert "\n" in line
