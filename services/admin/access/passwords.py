@@ -92,6 +92,10 @@ def worked_out(password: str, salt: bytes, cost: Cost) -> bytes:
 
 def check(stored: str) -> None:
     """See that what is set can be compared with. Raises BadPassword, without repeating it."""
+    try:
+        stored.encode()
+    except UnicodeEncodeError:  # bytes of the environment that are none: any such one would be as good as any other
+        raise BadPassword("is no UTF-8") from None
     if not stored.startswith(MARK):
         return
     found = HASH.fullmatch(stored)

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ PRIVATE: Final = 0o600
 OTHERS_MAY_CHANGE: Final = 0o022
 TOKEN_BYTES: Final = 32
 ID_BYTES: Final = 4
+LOCK_S: Final = 10.0
+LOCK_AGAIN_S: Final = 0.05
 Made = TypeVar("Made")
 
 
@@ -35,18 +38,28 @@ def read_file(path: Path) -> TokensFile:
 
 
 @contextmanager
-def changing(path: Path) -> Iterator[None]:
-    """Let nobody else change it while the context is open. Raises Refused."""
+def changing(path: Path, wait_s: float = LOCK_S) -> Iterator[None]:
+    """Let nobody else change it while the context is open. Raises Refused, also where somebody else does for longer than `wait_s`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     except OSError as error:
         raise Refused(f"cannot change {path}: {error.strerror}") from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for(lock, path, wait_s)
         yield
     finally:
         os.close(lock)
+
+
+def wait_for(lock: int, path: Path, wait_s: float) -> None:
+    """Wait until nobody else changes a file: a change takes milliseconds. Raises Refused."""
+    for _ in range(max(1, round(wait_s / LOCK_AGAIN_S))):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(LOCK_AGAIN_S)
+    raise Refused(f"another process has been changing {path} for {wait_s:g} s: is it stopped?")
 
 
 def write_file(path: Path, content: TokensFile) -> None:

@@ -65,6 +65,12 @@ def test_a_hash_that_is_none_is_refused_at_the_start_and_not_repeated(stored: st
     check("plain")
 
 
+def test_a_password_of_bytes_that_are_no_text_is_refused_and_not_repeated() -> None:
+    with pytest.raises(BadPassword) as refused:
+        check("s3cret\udce4")  # as Python has such bytes of the environment; "s3cret?" would open what it opens
+    assert "s3cret" not in str(refused.value)
+
+
 READS = {"INFO", "LIST", "USAGE", "BEST", "STATUS", "OUTPUT", "VIEWCMD"}
 ADMINS = {("NODE", "ADD"), ("NODE", "DEL"), ("ASR", "DESTROY")}
 

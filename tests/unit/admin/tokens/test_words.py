@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
+from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.identity import owner_of
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TokenBook, digest_of, read_tokens, shown
 from clusterodm.services.admin.cli.core.completion import FILE_NOUNS, flags_of
+from clusterodm.services.admin.tenants.adapters import changing
 from clusterodm.services.admin.tenants.core.file import duration_ms, size_bytes
 from clusterodm.services.admin.tokens.grammar import parser
 from clusterodm.services.admin.tokens.words import main
@@ -238,3 +240,38 @@ def test_shells_complete_the_words_that_there_are() -> None:
         known = {verb.name: {each.name for each in flags_of(verb)} for verb in told[noun].verbs}
         there = {name: set(verb.flags()) - {"-h", "--help"} for name, verb in verbs.choices.items() if name != "usage"}
         assert known == there
+
+
+def test_ctrl_c_ends_a_word_as_shells_say_it(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(io.StringIO):
+        def readline(self, *_: Any) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    words("token", "create", "survey", "--token-file", "-", code=130)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "reason"),
+    [
+        (None, "standard input is closed"),
+        (io.StringIO(""), "there is no token in standard input"),
+        (io.StringIO("s3cret\udce4\n"), "what comes from standard input is no UTF-8"),
+    ],
+    ids=["closed", "nothing", "no UTF-8"],
+)
+def test_a_token_that_does_not_come_is_one_line(
+    words: Words, monkeypatch: pytest.MonkeyPatch, stdin: Any, reason: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    words("token", "create", "survey", "--token-file", "-", code=2)
+    assert words.errors == f"clusterodm: {reason}\n"
+    assert not words.path.exists()
+
+
+def test_who_is_stopped_in_the_middle_of_a_change_keeps_nobody_waiting_for_ever(words: Words) -> None:
+    words("token", "create", "survey")
+    stopped, waiting = changing(words.path), changing(words.path, wait_s=0.1)
+    with stopped, pytest.raises(Refused, match="another process has been changing"), waiting:
+        raise AssertionError("two change it at once")
+    words("token", "create", "survey")
