@@ -57,15 +57,37 @@ class EventLog:
         self._bus = bus
         self._reached = 0
         self._one_at_a_time = asyncio.Lock()
+        self._begun_count = self._done_count = 0
+        """Readings that have begun, and which of them has ended last."""
+        self._failed: BusFailed | None = None
+        """Why that one came to nothing."""
 
     async def read(self) -> None:
-        """Take in what is new. Raises BusFailed."""
+        """Take in what is new. Raises BusFailed.
+
+        Those who ask while one reads are answered by the next reading, all by the same: however many listen, nobody waits for more than two of them where
+        NATS is silent.
+        """
+        wanted = self._begun_count + 1
         async with self._one_at_a_time:
+            if self._done_count < wanted:
+                await self._read()
+            if self._failed is not None:
+                raise BusFailed(self._failed.message)
+
+    async def _read(self) -> None:
+        self._begun_count = reading = self._begun_count + 1
+        self._failed = None
+        try:
             found = await self._bus.stored_events(self._reached, EVENTS_COUNT)
-            if found.reached < self._reached:  # the stream began anew
-                self.events.clear()
-            self._reached = found.reached
-            self.events.extend(each for each in found.events if not each.name.startswith(HINTS))
+        except BusFailed as error:
+            self._failed, self._done_count = error, reading
+            return
+        self._done_count = reading
+        if found.reached < self._reached:  # the stream began anew
+            self.events.clear()
+        self._reached = found.reached
+        self.events.extend(each for each in found.events if not each.name.startswith(HINTS))
 
     def since(self, sequence: int) -> list[StoredEvent]:
         """List those after one, the oldest first."""

@@ -1,5 +1,6 @@
 """The pages: HTML of the same views that `/api/v1` answers with; every button calls `/api/v1`. How one is made is in renderer.py."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -96,7 +97,7 @@ def task_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
     @page("/queue")
     async def queue(request: Request, search: Text = "", page: Page = 1) -> Response:
         wanted = Wanted(search=search, page=page, per_page=PER_PAGE)
-        found, overview = await reader.queue(wanted), await pages.overviews.overview()
+        found, overview = await asyncio.gather(reader.queue(wanted), pages.overviews.overview())
         return renderer.page(request, "queue.html", tasks=found, wanted=wanted, overview=overview)
 
     @page("/tasks/{task}")
@@ -195,10 +196,8 @@ def cluster_pages(page: PageRoute, pages: Pages, renderer: Renderer) -> None:
 
     @page("/services")
     async def services(request: Request) -> Response:
-        overview = await pages.overviews.overview()
-        return renderer.page(
-            request, "services.html", services=await pages.overviews.services(), spools=overview.spools
-        )
+        overview, found = await asyncio.gather(pages.overviews.overview(), pages.overviews.services())
+        return renderer.page(request, "services.html", services=found, spools=overview.spools)
 
     @page("/settings")
     async def settings(request: Request, search: Text = "", source: States = None, page: Page = 1) -> Response:

@@ -105,10 +105,12 @@ class OverviewHandler:
 
     async def services(self) -> ServiceListing:
         """Ask all services how they are."""
-        asked = await asyncio.gather(
-            self._health_of("scheduler", SCHEDULER_HEALTH), self._health_of("autoscaler", AUTOSCALER_HEALTH)
+        *asked, overview = await asyncio.gather(
+            self._health_of("scheduler", SCHEDULER_HEALTH),
+            self._health_of("autoscaler", AUTOSCALER_HEALTH),
+            self._watched.overview(),
         )
-        overview, now_ms = await self._watched.overview(), self._clock.wall_ms()
+        now_ms = self._clock.wall_ms()
         since_ms = overview.since_ms if overview else None
         services: list[ServiceView] = []
         for name, view in asked:

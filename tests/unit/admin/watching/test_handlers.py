@@ -1,6 +1,9 @@
 """What operators watch is followed: samples survive a restart, events are read as they come, a proxy that is silent is not there."""
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health.health import Health
@@ -12,11 +15,19 @@ from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW, ClusterOverview, GetOverview, SpoolReport
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
+from clusterodm.libs.common.ports import StoredEvents
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.admin.watching.handlers import SILENT_TIMEOUT_S, STANDBYS_COUNT, TIMEOUT_S, Watched
+from clusterodm.services.admin.watching.handlers import (
+    SILENT_TIMEOUT_S,
+    STANDBYS_COUNT,
+    TIMEOUT_S,
+    EventLog,
+    Watched,
+)
 from clusterodm.services.admin.web.handlers.overview import OverviewHandler
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
+from tests.waiting import until
 
 
 async def said(_asked: GetOverview) -> ClusterOverview:
@@ -136,3 +147,56 @@ async def test_pages_do_not_wait_for_an_autoscaler_that_has_not_answered_but_sam
     assert await watched.autoscaler() is not None
     assert await watched.autoscaler() is not None
     assert bus.waited_s == [TIMEOUT_S, SILENT_TIMEOUT_S, TIMEOUT_S, SILENT_TIMEOUT_S, TIMEOUT_S]
+
+
+class SlowBus(MemoryBus):
+    """One whose stream of events is read when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings_count = 0
+        self.is_silent = False
+        self.turns = asyncio.Semaphore(0)
+
+    async def stored_events(self, after: int, most_count: int) -> StoredEvents:
+        self.readings_count += 1
+        await self.turns.acquire()
+        if self.is_silent:
+            raise BusFailed("no answer")
+        return await super().stored_events(after, most_count)
+
+
+async def outcome(events: EventLog) -> str:
+    try:
+        await events.read()
+    except BusFailed as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_however_many_listen_nobody_waits_for_more_than_two_readings(is_silent: bool):
+    bus = SlowBus()
+    bus.is_silent = is_silent
+    events = Watched(bus, FakeClock()).events
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        listening = [group.create_task(outcome(events))]
+        await until(lambda: bus.readings_count == 1)
+        listening += [group.create_task(outcome(events)) for _ in range(50)]
+        await asyncio.sleep(0)
+        for _ in range(2):
+            bus.turns.release()
+    assert bus.readings_count == 2
+    assert {each.result() for each in listening} == {"no answer" if is_silent else ""}
+
+
+async def test_one_who_gives_up_leaves_its_reading_to_the_next():
+    bus = SlowBus()
+    events = Watched(bus, FakeClock()).events
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        first = group.create_task(outcome(events))
+        await until(lambda: bus.readings_count == 1)
+        first.cancel()
+        second = group.create_task(outcome(events))
+        bus.turns.release()
+    assert (bus.readings_count, second.result()) == (2, "")
