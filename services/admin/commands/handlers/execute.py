@@ -21,6 +21,8 @@ from clusterodm.services.admin.metrics import COMMANDS, label_of
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
 
+NATS: Final = "NATS"
+
 
 async def execute(bus: "Bus", command: commands.Command) -> Answer:
     """Carry out one command if whoever acts may give it, and count it; what changes something is told to the bus."""
@@ -54,7 +56,6 @@ async def publish_act(bus: "Bus", principal: Principal, act: str, target: str, o
 
 async def answered(bus: "Bus", command: commands.Command) -> Answer:
     """Carry out one command."""
-    owner = "autoscaler" if isinstance(command, commands.AutoscalerCommand) else "scheduler"
     try:
         return await HANDLERS[type(command)](bus, command)
     except NotFound as error:
@@ -62,10 +63,18 @@ async def answered(bus: "Bus", command: commands.Command) -> Answer:
     except Unreadable as error:
         return Failed(error.message)
     except BusFailed as error:
+        owner = owner_of(command)
         log.warning("request.unanswered", owner=owner, reason=error.message)
-        return Unavailable(f"The {owner} does not answer.")
+        return Unavailable(f"{owner if owner == NATS else f'The {owner}'} does not answer.")
     except ClusterError as error:
         return Failed(error.message)
+
+
+def owner_of(command: commands.Command) -> str:
+    """Say who answers a command."""
+    if isinstance(command, commands.SetLogLevelCommand):
+        return NATS
+    return "autoscaler" if isinstance(command, commands.AutoscalerCommand) else "scheduler"
 
 
 async def unknown(_bus: "Bus", command: commands.UnknownCommand) -> Answer:

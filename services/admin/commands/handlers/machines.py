@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MOST_NAMED: Final = 5
 """Machines that an answer names."""
+LONGEST_REASON_COUNT: Final = 500
+"""Characters of a reason that are kept: every page shows it."""
 
 
 async def view_machine_command(bus: "Bus", command: commands.ViewMachineCommand) -> Answer:
@@ -114,10 +116,11 @@ def none_of(views: Sequence[MachineView], wanted: str) -> str:
 
 async def pause_autoscaler(bus: "Bus", command: commands.PauseAutoscalerCommand) -> Answer:
     """ASR PAUSE."""
-    wanted = PauseAutoscaler(reason=command.reason)
+    reason = command.reason[:LONGEST_REASON_COUNT]
+    wanted = PauseAutoscaler(reason=reason)
     if refusal := await refusal_of(bus.request(PAUSE_AUTOSCALER, wanted), Refused):
         return refusal
-    log.info("autoscaler.pause_requested", reason=command.reason)
+    log.info("autoscaler.pause_requested", reason=reason)
     return answers.Ok()
 
 

@@ -24,7 +24,7 @@ async def test_a_level_is_told_to_every_process():
 async def test_without_nats_nobody_is_told():
     bus = MemoryBus()
     bus.connected = False
-    assert isinstance(await execute(bus, SetLogLevelCommand("debug")), Unavailable)
+    assert await execute(bus, SetLogLevelCommand("debug")) == Unavailable("NATS does not answer.")
 
 
 @pytest.mark.parametrize(
