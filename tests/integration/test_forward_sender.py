@@ -398,6 +398,19 @@ async def test_a_node_counts_the_images_of_a_committed_task_and_removes_it(
         await sender.count_images(node, ATTEMPT)
 
 
+@pytest.mark.parametrize("named", ["", '"uuid":"another",'], ids=["none", "another"])
+async def test_the_images_of_another_task_are_not_counted(sender: NodeSender, named: str) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{%s"status":{"code":20},"processingTime":5,"imagesCount":3}' % named.encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+
+    async with server(say) as node:
+        with pytest.raises(NodeFailed, match="something else than NodeODM"):
+            await sender.count_images(node, ATTEMPT)
+
+
 async def test_a_file_that_is_missing_here_is_not_the_nodes_fault(sender: NodeSender, tmp_path: Path) -> None:
     async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()

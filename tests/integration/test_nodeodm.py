@@ -120,6 +120,21 @@ async def test_nonsense_is_a_failure(client: NodeClient, content: bytes, words: 
             await client.info(at(server.sockets[0].getsockname()[1]))
 
 
+@pytest.mark.parametrize("content", [b"{}", b'{"success":false}', b'{"success":"yes"}', b'{"uuid":"x"}'])
+async def test_nothing_is_done_that_a_node_does_not_say_it_has_done(client: NodeClient, content: bytes):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(content) + content)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        node = at(server.sockets[0].getsockname()[1])
+        for act in (client.cancel, client.remove, client.restart):
+            with pytest.raises(NodeFailed, match="something else than NodeODM"):
+                await act(node, NodeTaskId("x"))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="port 443 is root's")
 async def test_a_node_on_port_443_is_asked_over_tls(
     client: NodeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

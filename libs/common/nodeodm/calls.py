@@ -13,11 +13,15 @@ import asyncio
 from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
+import structlog
+
 from clusterodm.libs.common.errors import NodeUnreachable
 from clusterodm.libs.common.hosts import bracketed
 from clusterodm.libs.common.http_io.client import Client, Pool
 from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, Timeouts
 from clusterodm.libs.common.model.nodes import Node
+from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.telemetry.log import Seldom
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.lines import find
 
@@ -32,6 +36,10 @@ OK: Final = 200
 REMEMBERED_COUNT: Final = 4096
 """Nodes of which is remembered where they are and what they are asked: all of them are asked every few seconds."""
 TLS: Final = "https://"
+ANOTHER: Final = "answered about another task than it was asked about"
+STRAYS_S: Final = 60.0
+
+log = structlog.get_logger()
 
 
 class CallAnswer(NamedTuple):
@@ -119,3 +127,18 @@ def head(node: Node, method: str, target: str, connection: str) -> bytes:
     return b"%s %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: clusterodm\r\nAccept: */*\r\nConnection: %s\r\n" % (
         *(method.encode(), target.encode("ascii"), named, node.port, connection.encode()),
     )
+
+
+class Strays:
+    """Answers about another task than the one that was asked about. They count as none; the log tells of them once a minute."""
+
+    def __init__(self) -> None:
+        self._lines = Seldom(STRAYS_S)
+
+    def has(self, node: Node, asked: NodeTaskId, named: object) -> bool:
+        """Whether an answer that names a task is one of them."""
+        if named == asked:
+            return False
+        if count := self._lines.passes(asyncio.get_running_loop().time()):
+            log.warning("node.answered_amiss", node=node.id, task=asked, reason=ANOTHER, count=count)
+        return True

@@ -183,7 +183,8 @@ class NodeClient:
     async def _act(self, node: Node, path: str, form: dict[str, str], timeout_s: float | None) -> None:
         sent = urlencode(form).encode()
         said = await self._calls.post(node, target(node, path), sent, timeout_s or self._timeout_s)
-        decode(said, dict[str, Any], node)
+        if decode(said, dict[str, Any], node).get("success") is not True:
+            raise NodeFailed(f"{node.name} answered something else than NodeODM does")
 
 
 def require_possible(said: NodeInfo, node: Node) -> None:

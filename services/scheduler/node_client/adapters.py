@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue, percent, whole_ms
 from clusterodm.libs.common.model.values import NodeTaskId
+from clusterodm.libs.common.nodeodm.calls import ANOTHER, Strays
 from clusterodm.libs.common.nodeodm.client import NodeClient, NodeRefused, few, sentence
 from clusterodm.services.scheduler.leadership import Leadership
 from clusterodm.services.scheduler.node_client.ports import HeardInfo, NodeApi, ObservedTask, count_of
@@ -61,6 +62,7 @@ class NodeODMAdapter:
 
     def __init__(self, client: NodeClient) -> None:
         self._client = client
+        self._strays = Strays()
 
     async def info(self, node: Node, timeout_s: float) -> NodeInfo:
         """Ask `GET /info`."""
@@ -86,6 +88,8 @@ class NodeODMAdapter:
         said = await if_found(within(timeout_s, node, call))
         if said is None:
             return None
+        if self._strays.has(node, task, said.uuid):
+            raise NodeFailed(f"{node.name} {ANOTHER}")
         processing_time_ms = whole_ms(said.processing_time)
         return ObservedTask(
             code=said.status.code,
@@ -95,7 +99,7 @@ class NodeODMAdapter:
             options=few(said.options),
             lines=tuple(said.output),
             name=sentence(said.name or ""),
-            created_at_ms=said.date_created,
+            created_at_ms=max(0, whole_ms(said.date_created)),
             images_count=count_of(said.status.code, processing_time_ms, said.images_count),
         )
 

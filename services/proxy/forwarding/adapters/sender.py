@@ -70,7 +70,7 @@ class NodeSender:
     async def count_images(self, node: Node, attempt: NodeTaskId) -> ImagesCount:
         """`GET /task/<id>/info`. A task that is being initialised is RUNNING and has no processing time yet."""
         answer = await self._call(node, f"/task/{attempt}/info", None, method="GET")
-        require(answer.status is not None, node)
+        require(answer.uuid == attempt and answer.status is not None, node)
         initialising = answer.status == Status(StatusCode.RUNNING) and answer.processing_time < 0
         return ImagesCount(answer.images_count, settled=not initialising)
 

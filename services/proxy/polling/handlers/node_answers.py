@@ -32,6 +32,7 @@ from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, Task
 from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.nodeodm.calls import Strays
 from clusterodm.libs.common.nodeodm.client import CONSOLE_LIMIT_BYTES
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_any_json
@@ -244,6 +245,7 @@ class NodeAnswers:
         self._inquiry = inquiry
         self._confirmer = confirmer
         self._clock = clock
+        self._strays = Strays()
         self.fresh = FreshAnswers(clock, inquiry.fresh_s)
         """Whoever tells what is in there has the record confirmed before."""
 
@@ -282,7 +284,9 @@ class NodeAnswers:
         if found is None:
             return None
         node, attempt = found
-        return await self._inquiry.json(node, f"/task/{attempt.node_task_id}/{what}".encode(), query)
+        said = await self._inquiry.json(node, f"/task/{attempt.node_task_id}/{what}".encode(), query)
+        names = isinstance(said, dict) and "error" not in said
+        return None if names and self._strays.has(node, attempt.node_task_id, said.get("uuid")) else said
 
     def _where(self, task: Task) -> tuple[Node, Attempt] | None:
         attempt = attempt_on_node(task)

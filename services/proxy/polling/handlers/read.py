@@ -151,20 +151,12 @@ class Reader:
             if contradicts(task, said):
                 await self._mention(task)
             return self._from_node(task, said, from_line)
-        if from_line is None and (ended := self.info_of_ended(task)) is not None:
-            return ended
-        if from_line is not None and (kept := await self._kept_console(task, from_line)) is not None:
-            return {**known_info(task, self._now_ms()), "output": kept}
-        if task.state.ended:
-            return await self._ended_info(task, from_line)
-        return self._known_info(task, from_line)
-
-    async def _ended_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
-        """Say how an ended task stands of which nothing, or no console, was kept: its node may know more."""
-        answer = await self._answers.ask_for_info(TaskRecord(task=task, revision=0), self._line(task, from_line))
-        if answer is None or answer.info is None:
+        if not task.state.ended:
             return self._known_info(task, from_line)
-        return self._from_node(task, {**answer.info, "output": answer.lines}, from_line)
+        info = known_info(task, self._now_ms())
+        if from_line is None:
+            return info
+        return {**info, "output": await self.output_of(TaskRecord(task=task, revision=0), from_line)}
 
     def _from_node(self, task: Task, said: dict[str, Any], from_line: int | None) -> dict[str, Any]:
         info = {**(node_info(task, said) or {})}
@@ -216,8 +208,8 @@ class Reader:
         return answer.keep_encoded(from_line, msgspec.json.encode(told))
 
     def info_of_ended(self, task: Task) -> dict[str, Any] | None:
-        """Say how a task stands for ever; None: that is not certain yet."""
-        return known_info(task, self._now_ms()) if task.state.ended and task.known is not None else None
+        """Say how a task stands for ever; None: it has not ended. Whatever its node tells of it later is not about the task."""
+        return known_info(task, self._now_ms()) if task.state.ended else None
 
     async def _kept_console(self, task: Task, from_line: int) -> list[str] | None:
         """Read the console of an ended task from where it is kept; None when it is not, or cannot be read now.

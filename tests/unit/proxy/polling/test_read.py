@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NotFound
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
@@ -196,6 +197,32 @@ async def test_an_ended_task_is_answered_from_its_record(world: World) -> None:
     world.cluster.put(a_task(TaskState.COMPLETED, known=known))
     assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 40}
     assert world.nodes.asked == []
+
+
+@pytest.mark.parametrize("with_output", [None, 0], ids=["info", "info with its console"])
+@pytest.mark.parametrize("code", [20, 30, 40])
+async def test_what_a_node_tells_later_of_a_task_that_has_ended_is_not_about_it(
+    world: World, code: int, with_output: int | None
+) -> None:
+    world.cluster.put(a_task(TaskState.FAILED, error="its node is lost"))
+    words = {"status": {"code": code, "errorMessage": "mine"}, "progress": 50, "name": "another", "more": "words"}
+    world.nodes.answers = {INFO: says(of_node(**words)), OUTPUT: says(["one"])}
+    info = await world.reader.info(TASK, ANNE, with_output)
+    assert info["status"] == {"code": 30, "errorMessage": "its node is lost"}
+    assert (info["progress"], info["name"], info["processingTime"], "more" in info) == (0, "field", -1, False)
+    assert info.get("output") == (None if with_output is None else ["accepted", "one", "it has ended"])
+
+
+async def test_what_a_node_says_of_another_task_is_no_answer_and_the_log_tells_of_it_once(world: World) -> None:
+    world.cluster.put(a_task(known=LastKnown(seen_at_ms=9, code=StatusCode.RUNNING, progress=7.0)))
+    world.nodes.answers[INFO] = says(of_node(40, uuid="another"))
+    with structlog.testing.capture_logs() as lines:
+        told = [await world.reader.info(TASK, ANNE, None) for _ in range(3)]
+    assert [(each["status"], each["progress"]) for each in told] == [({"code": 20}, 7.0)] * 3
+    assert world.bus.published == []
+    assert [(line["event"], line["node"], line["task"]) for line in lines] == [
+        ("node.answered_amiss", NODE.id, "on-node")
+    ]
 
 
 @pytest.mark.parametrize("mirrored", [TaskState.WAITING, TaskState.RUNNING, TaskState.CANCELED])

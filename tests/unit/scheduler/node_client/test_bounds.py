@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import pytest
+import structlog
 
-from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.errors import NodeFailed, Refused
 from clusterodm.libs.common.model.nodes import Node, OptionValue
 from clusterodm.libs.common.model.tasks import StatusCode
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId
-from clusterodm.libs.common.nodeodm.calls import CallAnswer
+from clusterodm.libs.common.nodeodm.calls import ANOTHER, CallAnswer
 from clusterodm.libs.common.nodeodm.client import SENTENCE_LENGTH, NodeClient, NodeTask, decode
 from clusterodm.services.scheduler.node_client.adapters import NodeODMAdapter
 
@@ -65,3 +66,21 @@ async def test_a_long_refusal_is_cut() -> None:
     with pytest.raises(Refused) as refused:
         await NodeODMAdapter(cast("NodeClient", Saying(content))).observe(NODE, TASK, None, 1.0)
     assert refused.value.message == "B" * (SENTENCE_LENGTH - 1) + "…"
+
+
+async def test_an_answer_about_another_task_is_none_and_the_log_tells_of_it_once() -> None:
+    adapter = NodeODMAdapter(cast("NodeClient", Saying(b'{"uuid": "another", "status": {"code": 40}}')))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            with pytest.raises(NodeFailed, match="answered about another task"):
+                await adapter.observe(NODE, TASK, None, 1.0)
+    said = {"event": "node.answered_amiss", "node": NODE.id, "task": TASK, "reason": ANOTHER, "count": 1}
+    assert lines == [{**said, "log_level": "warning"}]
+
+
+@pytest.mark.parametrize(("date", "read_as"), [("5", 5), ("-5", 0), ("9" * 40, 0)])
+async def test_a_date_that_no_clock_says_is_none(date: str, read_as: int) -> None:
+    content = f'{{"uuid": "{TASK}", "dateCreated": {date}, "status": {{"code": 20}}}}'.encode()
+    seen = await NodeODMAdapter(cast("NodeClient", Saying(content))).observe(NODE, TASK, None, 1.0)
+    assert seen is not None
+    assert seen.created_at_ms == read_as
