@@ -13,7 +13,8 @@ owner of whom nothing is known gets no answer.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -49,6 +50,35 @@ KEPT_CONSOLE_S: Final = 5.0
 """How long all its parts may take."""
 
 
+class ListReading:
+    """Reads one owner's list for all who want it: one reading at a time."""
+
+    def __init__(self, read: Callable[[], Awaitable[bytes | BusFailed]]) -> None:
+        self._read = read
+        self._turn = asyncio.Lock()
+        self._begun_count = 0
+        self._said: bytes | BusFailed = b""
+        self._said_of = 0
+        """The number of the reading that said it."""
+        self.waiting_count = 0
+
+    async def join(self) -> bytes:
+        """Take what a reading says that begins from now on. Raises BusFailed when it says nothing."""
+        begun_before_count = self._begun_count
+        self.waiting_count += 1
+        try:
+            async with self._turn:
+                if self._said_of <= begun_before_count:
+                    self._begun_count += 1
+                    self._said, self._said_of = await self._read(), self._begun_count
+                said = self._said
+        finally:
+            self.waiting_count -= 1
+        if isinstance(said, BusFailed):
+            raise BusFailed(said.message)
+        return said
+
+
 class TaskLists:
     """Lists tasks by owner."""
 
@@ -56,6 +86,8 @@ class TaskLists:
         self._bus = bus
         self._cluster = cluster
         self._listed: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
+        self._readings: dict[Owner, ListReading] = {}
+        """Of those whose lists are read just now."""
 
     async def of(self, owner: Owner) -> list[TaskId]:
         """List an owner's committed tasks in the order of their commits. Raises BusFailed when nothing is known."""
@@ -65,6 +97,26 @@ class TaskLists:
             return self._last_known(owner)
         self._remember(owner, listed)
         return listed
+
+    async def json_of(self, owner: Owner) -> bytes:
+        """List them as JSON: an array of `{"uuid"}`. Who asks while the list is read waits for the next reading, which is one for all who wait.
+
+        A list may be megabytes long, and thousands may ask for it at once. Raises BusFailed when nothing is known.
+        """
+        if owner not in self._readings:
+            self._readings[owner] = ListReading(partial(self._read, owner))
+        reading = self._readings[owner]
+        try:
+            return await reading.join()
+        finally:
+            if not reading.waiting_count:
+                self._readings.pop(owner, None)
+
+    async def _read(self, owner: Owner) -> bytes | BusFailed:
+        try:
+            return msgspec.json.encode([{"uuid": task} for task in await self.of(owner)])
+        except BusFailed as error:
+            return error
 
     async def _request(self, owner: Owner) -> list[TaskId]:
         listed: list[TaskId] = []
@@ -110,9 +162,9 @@ class Reader:
         """List the options that tasks may have; empty when no node was ever seen."""
         return self._cluster.options()
 
-    async def tasks_of(self, owner: Owner) -> list[dict[str, str]]:
-        """List an owner's committed tasks. Raises BusFailed when nothing is known of them."""
-        return [{"uuid": task} for task in await self._lists.of(owner)]
+    async def tasks_of(self, owner: Owner) -> bytes:
+        """List an owner's committed tasks, as JSON. Raises BusFailed when nothing is known of them."""
+        return await self._lists.json_of(owner)
 
     async def info(self, task_id: TaskId, owner: Owner, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands, with its console from a line on where asked."""

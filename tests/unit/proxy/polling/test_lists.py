@@ -1,5 +1,8 @@
 """`/task/list`: as the scheduler says, or as was last known."""
 
+import asyncio
+
+import msgspec
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed
@@ -48,3 +51,36 @@ async def test_a_list_has_all_pages_and_is_remembered_for_when_nobody_can_be_ask
         assert await lists.of(ALICE) == ["a", "c", "d"]
         with pytest.raises(BusFailed):
             await lists.of(Owner("carol"))
+
+
+async def test_who_asks_while_a_list_is_read_gets_the_next_one_which_is_read_once_for_all():
+    bus, asked, gate = MemoryBus(), list[ListTaskIds](), asyncio.Event()
+
+    async def counts(question: ListTaskIds) -> TaskIds:
+        asked.append(question)
+        number = len(asked)
+        await gate.wait()
+        return TaskIds(tasks=tuple(TaskId(f"t{each}") for each in range(number)))
+
+    async with bus.serve("scheduler", {LIST_TASK_IDS: counts}), mirrored(bus) as cluster:
+        lists = TaskLists(bus, cluster)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(lists.json_of(ALICE))
+            await until(lambda: len(asked) == 1)
+            later = [group.create_task(lists.json_of(ALICE)) for _ in range(50)]
+            other = group.create_task(lists.json_of(Owner("bob")))
+            await until(lambda: len(asked) == 2)
+            gate.set()
+    assert first.result() == b'[{"uuid":"t0"}]'
+    assert len(msgspec.json.decode(other.result())) == 2
+    assert {each.result() for each in later} == {b'[{"uuid":"t0"},{"uuid":"t1"},{"uuid":"t2"}]'}
+    assert len(asked) == 3
+
+
+async def test_a_list_that_cannot_be_read_is_not_read_again_for_each_who_waits():
+    bus = MemoryBus()
+    async with mirrored(bus) as cluster:
+        bus.connected = False
+        lists = TaskLists(bus, cluster)
+        failed = await asyncio.gather(*(lists.json_of(ALICE) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in failed] == [BusFailed] * 3
