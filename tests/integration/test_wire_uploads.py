@@ -115,6 +115,20 @@ async def test_files_that_are_empty_take_room_of_what_requests_keep_together(
     assert kept[-1] // FILE_BYTES == 300
 
 
+async def test_many_uploads_of_many_tiny_files_at_the_same_moment_all_come_through(
+    proxy: ProxyUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clusterodm.services.proxy.uploads.api.FILE_BYTES", 40_000)
+    task = await proxy.init()
+    bodies = [multipart([image(f"{upload}-{number}.jpg", b"") for number in range(200)]) for upload in range(6)]
+
+    answers = await asyncio.gather(
+        *(proxy.json("POST", f"/task/new/upload/{task}", body, MULTIPART) for body in bodies)
+    )
+
+    assert answers == [(200, {"success": True})] * len(bodies)
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "name"),
     [

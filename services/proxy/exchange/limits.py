@@ -18,6 +18,8 @@ CROWDED: Final = "The server is busy with other requests, please try again."
 SHORT_BYTES: Final = 4 * 1024
 """A body that is no longer is everybody's right: forms of all clients but a few."""
 TOGETHER_BYTES: Final = 16 * 1024 * 1024
+WAIT_S: Final = 20.0
+"""For room, where an upload under way needs more of it."""
 
 
 class UploadLimiter:
@@ -86,22 +88,48 @@ class LongBodies:
 
     One client may open thousands of connections, send a megabyte on each, and stop. And what takes a tenth of a second to read takes
     minutes a thousand times in one turn of the loop: so there is one in each turn, and others are answered in between.
+
+    What is kept of an upload waits for room, and where there is none, one upload at a time goes beyond it: many that grow at once would
+    otherwise each find the room used up by the others, and none would come to its end.
     """
 
-    def __init__(self, room_bytes: int = TOGETHER_BYTES) -> None:
+    def __init__(self, room_bytes: int = TOGETHER_BYTES, wait_s: float = WAIT_S) -> None:
         self._room_bytes = room_bytes
+        self._wait_s = wait_s
         self._one_at_a_time = asyncio.Lock()
+        self._one_is_beyond = False
+        self._freed = asyncio.Event()
 
-    def grown(self, before_bytes: int, now_bytes: int) -> None:
-        """Hear that a body which is kept has grown. Raises ServerBusy."""
-        more_bytes = beyond_short(now_bytes) - beyond_short(before_bytes)
-        if more_bytes > self._room_bytes:
+    def _has_room(self, before_bytes: int, now_bytes: int) -> bool:
+        """Whether a body may grow that is kept."""
+        return beyond_short(now_bytes) - beyond_short(before_bytes) <= max(0, self._room_bytes)
+
+    def grown(self, before_bytes: int, now_bytes: int, *, is_beyond: bool = False) -> None:
+        """Hear that a body which is kept has grown. Raises ServerBusy, unless it is the one that may go beyond the room."""
+        if not (is_beyond or self._has_room(before_bytes, now_bytes)):
             raise ServerBusy(CROWDED)
-        self._room_bytes -= more_bytes
+        self._room_bytes -= beyond_short(now_bytes) - beyond_short(before_bytes)
 
-    def gone(self, kept_bytes: int) -> None:
+    async def wait_for_room(self, before_bytes: int, now_bytes: int) -> bool:
+        """Wait until a body may grow; whether it is now the one that may go beyond the room, until it is gone. Raises ServerBusy."""
+        if self._has_room(before_bytes, now_bytes):
+            return False
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while self._one_is_beyond and not self._has_room(before_bytes, now_bytes):
+                    self._freed.clear()
+                    await self._freed.wait()
+        except TimeoutError:
+            raise ServerBusy(CROWDED) from None
+        is_beyond = not self._has_room(before_bytes, now_bytes)
+        self._one_is_beyond = self._one_is_beyond or is_beyond
+        return is_beyond
+
+    def gone(self, kept_bytes: int, *, is_beyond: bool = False) -> None:
         """Hear that a body is no longer kept."""
         self._room_bytes += beyond_short(kept_bytes)
+        self._one_is_beyond = self._one_is_beyond and not is_beyond
+        self._freed.set()
 
     async def turn(self, body_bytes: int) -> None:
         """Wait until it is this body's turn to be read; a short one does not wait."""

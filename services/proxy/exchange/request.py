@@ -47,6 +47,7 @@ class RequestContext:
         "_body_begun",
         "_body_over",
         "_came_bytes",
+        "_is_beyond",
         "_kept_bytes",
         "_query",
         "_waited_s",
@@ -99,7 +100,7 @@ class RequestContext:
         self.heard_tenant: Callable[[], None] | None = None
         """Called when it is known for whom it speaks, if somebody wants to hear that."""
         self._query: dict[str, list[str]] | None = None
-        self._body_begun = self._body_over = False
+        self._body_begun = self._body_over = self._is_beyond = False
         self._kept_bytes = 0
         """Of the body, in memory."""
         self._waited_s, self._came_bytes = 0.0, 0
@@ -142,8 +143,7 @@ class RequestContext:
         """The root of our address as this client sees it."""
         if self.given_origin:
             return self.given_origin
-        host = self.header(b"host")
-        if host:
+        if host := self.header(b"host"):
             return f"{self.scope['scheme']}://{host.decode('latin-1')}"
         name, port = self.scope.get("server") or ("localhost", 80)
         return f"{self.scope['scheme']}://{name}:{port}"
@@ -236,13 +236,18 @@ class RequestContext:
 
     def keep(self, kept_bytes: int) -> None:
         """Say how much of the body is kept in memory by now. Raises ServerBusy."""
-        self.bounds.together.grown(self._kept_bytes, kept_bytes)
+        self.bounds.together.grown(self._kept_bytes, kept_bytes, is_beyond=self._is_beyond)
         self._kept_bytes = kept_bytes
+
+    async def keep_in_turn(self, kept_bytes: int) -> None:
+        """Say the same of an upload, and let it wait where there is no room for it now. Raises ServerBusy when there is none for too long."""
+        self._is_beyond = self._is_beyond or await self.bounds.together.wait_for_room(self._kept_bytes, kept_bytes)
+        self.keep(kept_bytes)
 
     def forget(self) -> None:
         """Say that nothing of it is kept any more."""
-        kept_bytes, self._kept_bytes = self._kept_bytes, 0
-        self.bounds.together.gone(kept_bytes)
+        self.bounds.together.gone(self._kept_bytes, is_beyond=self._is_beyond)
+        self._kept_bytes, self._is_beyond = 0, False
 
     async def drain_after(self, error: BaseException) -> None:
         """Let go of what has been kept of the body, and read on (`drain`): tracebacks, also of what led to an error, keep all that was being read then."""

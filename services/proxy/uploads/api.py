@@ -182,7 +182,7 @@ async def read_upload(exchange: RequestContext, receipt: Receipt, stall_s: float
     while (chunk := await exchange.upload_piece(stall_s)) is not None:
         await upload.feed(chunk)
         require_few(receipt.files_count)
-        exchange.keep(reader.kept_bytes + receipt.files_count * FILE_BYTES)
+        await exchange.keep_in_turn(reader.kept_bytes + receipt.files_count * FILE_BYTES)
         check(receipt.files_count, exchange.received_bytes)
         await receipt.hand_over()
         while upload.may_fill() and (behind := await upload.fill(exchange)) is not None:

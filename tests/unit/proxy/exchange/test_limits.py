@@ -238,3 +238,37 @@ async def test_fields_count_as_what_they_take_however_short_their_body_is(kind: 
     assert len(await read_form(exchange(1 << 20), 1.0)) >= 400
     with pytest.raises(ServerBusy):
         await read_form(exchange(32 << 10), 1.0)
+
+
+async def test_uploads_that_need_more_room_than_there_is_all_come_to_their_ends() -> None:
+    bodies, ended = LongBodies(room_bytes=4 * SHORT_BYTES, wait_s=10), []
+
+    async def upload(name: str) -> None:
+        kept_bytes, is_beyond = 0, False
+        for now_bytes in range(SHORT_BYTES, 7 * SHORT_BYTES, SHORT_BYTES):
+            is_beyond = is_beyond or await bodies.wait_for_room(kept_bytes, now_bytes)
+            bodies.grown(kept_bytes, now_bytes, is_beyond=is_beyond)
+            kept_bytes = now_bytes
+            await asyncio.sleep(0)
+        bodies.gone(kept_bytes, is_beyond=is_beyond)
+        ended.append(name)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for name in "abc":
+            group.create_task(upload(name))
+    assert sorted(ended) == ["a", "b", "c"]
+    bodies.grown(0, 5 * SHORT_BYTES)  # nothing is kept any more
+    with pytest.raises(ServerBusy):
+        bodies.grown(0, 2 * SHORT_BYTES)
+
+
+async def test_one_body_at_a_time_goes_beyond_the_room_and_others_wait_for_so_long() -> None:
+    bodies = LongBodies(room_bytes=SHORT_BYTES, wait_s=0.01)
+    assert await bodies.wait_for_room(0, 4 * SHORT_BYTES)
+    bodies.grown(0, 4 * SHORT_BYTES, is_beyond=True)
+    with pytest.raises(ServerBusy):
+        await bodies.wait_for_room(0, 2 * SHORT_BYTES)
+    bodies.grown(0, SHORT_BYTES)  # a short one is everybody's right
+    bodies.gone(4 * SHORT_BYTES, is_beyond=True)
+    assert not await bodies.wait_for_room(0, 2 * SHORT_BYTES)
+    assert await bodies.wait_for_room(0, 3 * SHORT_BYTES), "and now it is another's turn"
