@@ -147,6 +147,7 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Take no more requests from who does not read the answers."""
         self.full = True
+        self._shared.falls_behind(self, self.transport)
         if self._plain is None and (self._core is None or self._core.state is ServerSideState.IDLE):
             self._hold(FULL)
             self.until_s = self.loop.time() + self._shared.limits.keep_alive_s
@@ -154,6 +155,7 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Go on."""
         self.full = False
+        self._shared.catches_up(self)
         self._let_write()
         self._release(FULL)
         if self._owed is not None:
@@ -362,8 +364,7 @@ class Connection(asyncio.BufferedProtocol):
         self._spawn(cycle.run(self._app, scope))
 
     def _scope_of(self, head: RequestHead) -> Scope:
-        if not self._scope:
-            self._scope = connection_scope(self.transport)
+        self._scope = self._scope or connection_scope(self.transport)
         return request_scope(self._scope, head)
 
     def _refuse(self, bad: BadMessage) -> None:
@@ -478,8 +479,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             await waiter
         finally:
-            if self._writers is not None:
-                self._writers.discard(waiter)
+            (self._writers or set()).discard(waiter)
 
     def _let_write(self) -> None:
         writers, self._writers = self._writers, None

@@ -9,6 +9,7 @@ connections between two requests give way, too; working clients keep theirs, and
 
 Each connection may keep a usual head in memory. What they keep beyond that, of heads and of what comes before its turn, has one room for all of them: when it
 is used up, the connection that has been saying its head for the longest gives way, else the one that wants more.
+Small answers fit into what the kernel keeps for a connection. What clients that are behind with reading have not taken of the others has one room, too: beyond it the slowest gives way.
 
 There are never more connections than the limit of open files leaves room for. At that limit itself libuv closes new connections
 without a word, and whatever else needs a file fails too; here it is one line of the log, and only new connections fail.
@@ -17,6 +18,7 @@ without a word, and whatever else needs a file fails too; here it is one line of
 import asyncio
 import resource
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
@@ -34,6 +36,8 @@ USUAL_BYTES: Final = 4096
 """What a connection may keep of a head whatever the others do: as much as a browser's takes."""
 ROOM_BYTES: Final = 12 << 20
 """What all may keep beyond that."""
+UNREAD_ROOM_BYTES: Final = 64 << 20
+"""What all clients together may have not read yet of their answers; one may have more, where nobody else has anything."""
 SPARE_DESCRIPTORS_COUNT: Final = 256
 """For files, and for connections to nodes, peers and NATS."""
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -118,6 +122,7 @@ class Connections:
         silent_s: float = SILENT_S,
         answered_plainly: AnsweredPlainly | None = None,
         room_bytes: int = ROOM_BYTES,
+        unread_room_bytes: int = UNREAD_ROOM_BYTES,
     ) -> None:
         self.limits = limits
         self.fast = fast
@@ -136,7 +141,9 @@ class Connections:
         """Those that keep more than is usual of a head that is not complete, the oldest first, and how much more."""
         self._kept: dict[TrackedConnection, int] = {}
         """The others that keep more than is usual."""
-        self._room_bytes = room_bytes
+        self._unread: dict[TrackedConnection, tuple[asyncio.Transport, int, float]] = {}
+        """Those whose clients are behind with reading their answers, the latest last: how much had not been read, and since when."""
+        self._room_bytes, self._unread_room_bytes = room_bytes, unread_room_bytes
         self._silent_limit_count = silent_per_address_count
         self._silent_s = silent_s
         self._limit_count = admitted_count(connections_count)
@@ -189,6 +196,8 @@ class Connections:
         """Look after a connection no more."""
         self.present.discard(connection)
         self.keeps(connection, 0)
+        if self._unread:
+            self.catches_up(connection)
         self.begins(connection)
 
     def keeps(self, connection: TrackedConnection, kept_bytes: int, *, is_unsaid: bool = False) -> bool:
@@ -208,6 +217,25 @@ class Connections:
             if given is connection:
                 return False
         return more_bytes > 0
+
+    def falls_behind(self, connection: TrackedConnection, transport: asyncio.Transport) -> None:
+        """Take note that a client has not read what it was answered. Beyond the room for that, the slowest of the others gives way."""
+        self.catches_up(connection)
+        now_s, unsent_bytes = connection.loop.time(), transport.get_write_buffer_size()
+        self._unread[connection] = transport, unsent_bytes, now_s
+        self._unread_room_bytes -= unsent_bytes
+        while self._unread_room_bytes < 0 and len(self._unread) > 1:
+            slowest = min((each for each in self._unread if each is not connection), key=partial(self._pace, now_s))
+            self._close(slowest, "answers that are not read take too much memory", now_s)
+
+    def catches_up(self, connection: TrackedConnection) -> None:
+        """Take note that a client has read nearly all, or has gone."""
+        if connection in self._unread:
+            self._unread_room_bytes += self._unread.pop(connection)[1]
+
+    def _pace(self, now_s: float, connection: TrackedConnection) -> float:
+        transport, unsent_bytes, since_s = self._unread[connection]
+        return (unsent_bytes - transport.get_write_buffer_size()) / max(1.0, now_s - since_s)
 
     def _make_room(self, now_s: float) -> None:
         """Close the connection that misses its place the least, if there is one that waits."""

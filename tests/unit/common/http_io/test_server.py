@@ -565,6 +565,40 @@ async def test_what_comes_before_its_turn_has_the_same_room() -> None:
     assert not transport.aborted
 
 
+def behind(shared: Connections, unsent_bytes: int) -> tuple[Connection, FakeTransport]:
+    """Let a client connect that does not read what it is answered."""
+    connection, transport = opened(shared=shared)
+    transport.unsent_bytes = unsent_bytes
+    connection.pause_writing()
+    return connection, transport
+
+
+async def test_answers_that_are_not_read_have_one_room_and_the_slowest_gives_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shared = Connections(LIMITS, 10, unread_room_bytes=30_000)
+    clients = [behind(shared, 10_000) for _ in range(3)]
+    clients[0][1].unsent_bytes = 4_000  # it reads
+    clients.append(behind(shared, 10_000))
+    assert [transport.aborted for _, transport in clients] == [False, True, False, False]
+
+    clients[2][0].resume_writing()
+    clients[3][0].connection_lost(None)
+    clients += [behind(shared, 10_000), behind(shared, 10_000)]
+    assert [transport.aborted for _, transport in clients] == [False, True, False, False, False, False]
+    clients.append(behind(shared, 10_000))
+    assert [transport.aborted for _, transport in clients] == [False, True, False, False, True, False, False]
+    assert capsys.readouterr().out.count("connections.closed_waiting") == 1
+
+
+async def test_one_answer_may_be_longer_than_the_room_until_another_is_not_read() -> None:
+    shared = Connections(LIMITS, 10, unread_room_bytes=1_000)
+    first = behind(shared, 50_000)
+    assert not first[1].aborted
+    second = behind(shared, 2_000)
+    assert (first[1].aborted, second[1].aborted) == (True, False)
+
+
 async def test_of_a_body_that_nobody_takes_yet_one_read_is_kept() -> None:
     turn = asyncio.Event()
 
