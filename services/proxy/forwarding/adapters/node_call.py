@@ -31,6 +31,7 @@ from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.nodeodm.client import NodeRefused, not_json, sentence, status_in_words
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
+from clusterodm.libs.http1.bodies import Pieces
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from clusterodm.libs.http1.heads import ResponseHead
 from clusterodm.libs.http1.lines import BadMessage, Header, find, request_head
@@ -239,7 +240,7 @@ class Collected:
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
         self.complete = False
-        self._pieces: list[bytes] = []
+        self._pieces = Pieces()
         self._room_bytes = LIMIT_BYTES
 
     def take(self, event: Event) -> None:
@@ -248,7 +249,7 @@ class Collected:
             case Response(head):
                 self.head = head
             case ResponseData(piece):
-                self._pieces.append(piece)
+                self._pieces.add(piece)
                 self._room_bytes -= len(piece)
             case Broken(bad):
                 raise bad
@@ -259,8 +260,8 @@ class Collected:
 
     @property
     def content(self) -> bytes:
-        """Its body."""
-        return b"".join(self._pieces)
+        """Its body; taken once."""
+        return self._pieces.take()
 
 
 def whole_answer(opened: socket.socket, limit_s: float) -> tuple[ResponseHead, bytes]:

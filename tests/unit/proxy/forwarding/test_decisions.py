@@ -1,5 +1,6 @@
 """forwarding/core and the throttle: what forwarding decides and sends."""
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.retry import RetryPolicy
-from clusterodm.services.proxy.forwarding.adapters.node_call import Throttle
+from clusterodm.libs.http1.client import ResponseData
+from clusterodm.services.proxy.forwarding.adapters.node_call import Collected, Throttle
 from clusterodm.services.proxy.forwarding.core.decisions import (
     ERRED,
     UNREACHED,
@@ -202,3 +204,14 @@ def test_transfers_share_one_speed_limit() -> None:
 def test_without_a_limit_nobody_waits() -> None:
     throttle = Throttle(0)
     assert [throttle.reserve(1 << 40) for _ in range(3)] == [0.0, 0.0, 0.0]
+
+
+def test_an_answer_that_comes_in_bits_takes_no_more_than_its_bytes() -> None:
+    collected = Collected()
+    tracemalloc.start()
+    for number in range(50_000):
+        collected.take(ResponseData(b"%02d" % (number % 100)))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(collected.content) == 100_000
+    assert peak_bytes < 400_000
