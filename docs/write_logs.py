@@ -29,6 +29,9 @@ A decision is logged once, by who makes it, with ids and its `reason` as fields.
 `service`, and where it came of a request `cause`, the id that the same request has in every service, and the client's `tenant`. *exception* has a traceback. `--log-level` and
 `--log-format json` are for all services; `debug` lines show with `--debug`. Where a line is {EVENT_NAME}, it is called as what is published with it
 ([subjects.md](subjects.md) has them): `task.placed`, `node.went_offline`. [debugging.md](debugging.md) shows which lines belong together.
+
+Six lines that say the same within ten seconds are five, and the next one says how many were kept back (`repeated`). What clients, nodes or programs can cause as often as they like is marked
+`at_will`, which is not written itself: of those all lines of one name count as the same, whatever their fields.
 """
 
 
@@ -93,13 +96,13 @@ def written_in(tree: ast.Module) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def bindings(tree: ast.Module) -> dict[str, list[str]]:
-    """Find the loggers that have fields of their own: `self._log = log.bind(task=...)`."""
+    """Find the loggers that have fields of their own: `self._log = log.bind(task=...)`, `at_will = structlog.get_logger(at_will=True)`."""
     return {
         ast.unparse(node.targets[0]): fields_of(node.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Call)
-        and ast.unparse(node.value.func) in {f"{logger}.bind" for logger in LOGGERS}
+        and ast.unparse(node.value.func) in {"structlog.get_logger", *(f"{logger}.bind" for logger in LOGGERS)}
     }
 
 

@@ -89,6 +89,11 @@ def test_every_metric_is_declared_where_the_list_looks():
             id="a logger with fields",
         ),
         pytest.param(
+            "at_will = structlog.get_logger(at_will=True)\nat_will.info('upload.refused', path=it)",
+            [("upload.refused", "info", ["path", "at_will"])],
+            id="a logger of its own",
+        ),
+        pytest.param(
             "say = log.debug if it else log.warning\nsay('no answer', node=it)",
             [("no answer", "debug", ["node"]), ("no answer", "warning", ["node"])],
             id="one of two levels",

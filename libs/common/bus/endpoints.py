@@ -34,6 +34,7 @@ from clusterodm.libs.common.telemetry.tracing import (
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 OUT_OF_A_STREAM: Final = "it comes out of a stream"
 """NATS delivers what a stream holds to whatever subject a consumer names, whoever made that; the message keeps the subject it was written under."""
@@ -121,7 +122,7 @@ def decoded(name: str, data: bytes, kind: type[Payload]) -> Payload | None:
         return msgspec.json.decode(data, type=kind)
     except UNREADABLE_AS_JSON as error:
         UNREADABLE.inc(name)
-        log.warning("message.not_decoded", message=name, reason=str(error))
+        at_will.warning("message.not_decoded", message=name, reason=str(error))
         return None
 
 
@@ -178,7 +179,7 @@ async def worked_out(
     except ClusterError as error:
         return error_name(error), error.message.encode()
     except Exception:
-        log.exception("request.failed", request=request.name)
+        log.exception("request.failed", request=request.name, at_will=True)
         return "bus-failed", f"{request.owner} failed".encode()
 
 

@@ -1,7 +1,7 @@
 """Structured logs: one line per decision, ids as fields, never a token.
 
 `configure()` is called once by each main, and `set_level` whenever an operator says so. Text for people by default, JSON lines on demand.
-What was logged for a request has its id and its tenant (`with_request`). What says the same again and again is written a few times
+What was logged for a request has its id and its tenant (`with_request`). What says the same again and again, or can be caused at will, is written a few times
 (`Repetitions`). Every line passes `redact`: whatever looks like a token in a URL, or stands under a secret's name, is replaced before it is
 rendered.
 """
@@ -44,6 +44,8 @@ QUOTED: Final = frozenset(" \t=\r\n\"'")
 RULE: Final = "=" * 79
 PASSING: Final = frozenset(("timestamp", "cause"))
 """Fields in which lines differ that say the same."""
+AT_WILL: Final = "at_will"
+"""Marks the lines of a logger made by `structlog.get_logger(at_will=True)`: others can cause them as often as they like, with fields as they like."""
 Clock = Callable[[], float]
 LINES: Final = counter(
     "clusterodm_log_lines_total", "Lines of the log, those that were kept back too, by level", "level"
@@ -129,9 +131,10 @@ class Repetitions:
         return f"Repetitions({len(self._seen)})"
 
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Count a line. Raises DropEvent for one too many."""
+        """Count a line. Raises DropEvent for one too many. Of what others can cause as often as they like all lines of one name say the same."""
         LINES.inc(str(event.get("level")))
-        now, said = self._clock(), repr([event.get(name) for name in event if name not in PASSING])
+        at_will, now = event.pop(AT_WILL, False), self._clock()
+        said = str(event.get("event")) if at_will else repr([event.get(name) for name in event if name not in PASSING])
         window = self._seen.setdefault(said, [now, 0, 0])
         self._seen.move_to_end(said)
         if len(self._seen) > REMEMBERED_COUNT:

@@ -122,7 +122,7 @@ class Session:
                 return await self._reader.read(READ_BYTES)
         except TimeoutError:
             self._open = False
-            log.info("telnet.session_expired", session=repr(self))
+            log.info("telnet.session_expired", session=repr(self), at_will=True)
             await self._send(f"{END}Timed out.{END}")
             return b""
 
@@ -265,7 +265,7 @@ class Sessions:
         except OSError:
             raise
         except Exception:
-            log.exception("telnet.session_failed", session=repr(session))
+            log.exception("telnet.session_failed", session=repr(session), at_will=True)
         finally:
             self._admission.leave(session)
             del self._open[session]
@@ -273,7 +273,7 @@ class Sessions:
     def _end(self, session: Session | None) -> None:
         """End a session that has to give way."""
         if session is not None and (task := self._open.get(session)):
-            log.info("telnet.session_displaced", session=repr(session))
+            log.info("telnet.session_displaced", session=repr(session), at_will=True)
             task.cancel()
 
     async def close(self) -> None:

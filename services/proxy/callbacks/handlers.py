@@ -20,7 +20,7 @@ from clusterodm.services.proxy.callbacks.core import (
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.metrics import MACHINE_CALLS_REFUSED
 
-log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 
 class MachineCallbacks:
@@ -41,7 +41,7 @@ class MachineCallbacks:
             await self._bus.publish(FINISH_REPORTED, FinishReported(node_task_id=node_task))
         else:
             MACHINE_CALLS_REFUSED.inc("webhook")
-            log.warning("webhook.refused", node_task=node_task, machine=name, reason=decision.value)
+            at_will.warning("webhook.refused", node_task=node_task, machine=name, reason=decision.value)
         return decision
 
     async def boot_failed(self, secret: str, said: bytes) -> CallbackDecision:
@@ -73,7 +73,7 @@ class MachineCallbacks:
         machine = reporting(secret, self._cluster.machines())
         if machine is None:
             MACHINE_CALLS_REFUSED.inc("boot-log")
-            log.warning("boot_log.refused", reason=decision.value)
+            at_will.warning("boot_log.refused", reason=decision.value)
         return decision, machine if decision is CallbackDecision.WELCOME else None
 
     def wanted(self, secret: str) -> CallbackDecision:
@@ -82,7 +82,7 @@ class MachineCallbacks:
         decision = lease(secret, self._cluster.machines())
         if decision in {CallbackDecision.NAMELESS, CallbackDecision.WRONG}:
             MACHINE_CALLS_REFUSED.inc("lease")
-            log.warning("lease.refused", reason=decision.value)
+            at_will.warning("lease.refused", reason=decision.value)
         return decision
 
     def _require_knowledge(self) -> None:

@@ -44,6 +44,7 @@ from clusterodm.services.proxy.spool.core.history import Holding
 from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 HOLDING: Final = "/proxy/holding"
 MARK: Final = b"clusterodm-passed-on"
@@ -76,7 +77,7 @@ class RequestForwarding:
         try:
             answer = await self._peers.post(location.url, request)
         except UploadOwnerUnavailable:
-            log.warning("upload_owner.went_away", task=location.task, instance=location.instance, url=location.url)
+            at_will.warning("upload_owner.went_away", task=location.task, instance=location.instance, url=location.url)
             raise
         log.debug("request.forwarded", task=location.task, instance=location.instance, status=answer.status)
         return answer

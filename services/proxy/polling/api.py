@@ -26,7 +26,7 @@ from clusterodm.services.proxy.tenants.core import limited_options
 INFO: Final = "info"
 OUTPUT: Final = "output"
 
-log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 
 class PollRoutes:
@@ -48,7 +48,7 @@ class PollRoutes:
         except NotFound as error:
             await exchange.refuse(error.message)
         except BusFailed as error:
-            log.info("poll.dropped", task=task, reason=error.message)
+            at_will.info("poll.dropped", task=task, reason=error.message)
             exchange.drop()
 
     async def _poll(self, exchange: RequestContext, task: TaskId, owner: Owner, action: str) -> None:

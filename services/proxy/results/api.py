@@ -36,6 +36,7 @@ NO_HTTP: Final = f"The node {NOT_HTTP}"
 CONNECT_S: Final = 5.0
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 
 class ResultRoutes:
@@ -63,7 +64,7 @@ class ResultRoutes:
             await exchange.refuse(error.message, NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY)
         except (NodeFailed, BusFailed) as error:
             # also what is no HTTP: PyODM tries again after a closed connection, and gives up after a 502
-            log.info("download.dropped", task=task, asset=asset, reason=error.message)
+            at_will.info("download.dropped", task=task, asset=asset, reason=error.message)
             exchange.drop()
 
     async def page(self, exchange: RequestContext) -> None:
@@ -82,7 +83,7 @@ class ResultRoutes:
         except (NodeRefused, NotAnAnswer) as error:
             await exchange.refuse(NO_HTTP if isinstance(error, NotAnAnswer) else error.message, BAD_GATEWAY)
         except (NodeFailed, BusFailed) as error:
-            log.info("page.dropped", path=exchange.path, reason=error.message)
+            at_will.info("page.dropped", path=exchange.path, reason=error.message)
             exchange.drop()
 
 
@@ -130,13 +131,13 @@ async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bo
             if exchange.cycle.gone:
                 return False
     except TimeoutError:
-        log.info("relay.broken_off", path=exchange.path, reason="the client does not take it")
+        at_will.info("relay.broken_off", path=exchange.path, reason="the client does not take it")
         return False
     except NodeFailed as error:
         if exchange.cycle.gone:
             log.debug("client.disconnected", path=exchange.path)
         else:
-            log.info("relay.broken_off", path=exchange.path, reason=error.message)
+            at_will.info("relay.broken_off", path=exchange.path, reason=error.message)
         return False
     await exchange.part(b"", more=False)
     return True

@@ -49,6 +49,7 @@ from clusterodm.services.proxy.tenants.ports import TokenChecker
 from clusterodm.services.proxy.uploads.api import UploadRoutes
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 PUBLIC: Final = frozenset(
     (
@@ -144,15 +145,15 @@ class Router:
         except ClientGone:
             log.debug("client.disconnected", path=exchange.path)
         except BodyStalled:
-            log.info("request.body_stalled", path=exchange.path)
+            at_will.info("request.body_stalled", path=exchange.path)
             exchange.drop()
         except ServerBusy as error:
-            log.info("request.put_off", path=exchange.path, reason=error.message)
+            at_will.info("request.put_off", path=exchange.path, reason=error.message)
             await put_off(exchange, error)
         except asyncio.CancelledError:  # ends here: uvicorn, who cancels at the end of a stop, would log it as a crash
             await self._cut_off(exchange)
         except Exception:
-            log.exception("request.failed", method=exchange.method, path=exchange.path)
+            log.exception("request.failed", method=exchange.method, path=exchange.path, at_will=True)
             await apologise(exchange)
         finally:
             self.long_requests.end(exchange)
@@ -216,7 +217,7 @@ class Router:
                 elif not await self._stories.peers.took(exchange):
                     await self._stories.uploads.upload(exchange)
         except ServerBusy as error:
-            log.info("upload.refused", path=exchange.path, reason=error.message)
+            at_will.info("upload.refused", path=exchange.path, reason=error.message)
             await exchange.drain_after(error)
             await exchange.refuse(error.message, UNAVAILABLE)
 

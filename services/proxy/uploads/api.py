@@ -56,7 +56,7 @@ FILES_LIMIT_COUNT: Final = 25_000
 FILE_BYTES: Final = 320
 """What keeping one in mind takes: with the path of its part and its name."""
 
-log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 
 class UploadRoutes:
@@ -90,7 +90,7 @@ class UploadRoutes:
         try:
             await self._take_upload(exchange)
         except ClusterError as error:
-            log.info("upload.refused", path=exchange.path, reason=error.message)
+            at_will.info("upload.refused", path=exchange.path, reason=error.message)
             await exchange.drain_after(error)
             await exchange.refuse(words_of(error), status_of(error))
             return
@@ -110,7 +110,7 @@ class UploadRoutes:
         try:
             task = await self._take_task(exchange)
         except ClusterError as error:
-            log.info("task.refused", reason=error.message)
+            at_will.info("task.refused", reason=error.message)
             await exchange.drain_after(error)
             about_task = isinstance(error, Refused) and not isinstance(error, MalformedBody | SpoolFull | BodyTooLong)
             await exchange.refuse(words_of(error), 200 if about_task else status_of(error))

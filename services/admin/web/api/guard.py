@@ -53,7 +53,7 @@ from clusterodm.services.admin.web.core.visitors import (
     role_of_request,
 )
 
-log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 RETRY_AFTER_S: Final = 30
@@ -172,7 +172,7 @@ class Guard:
         if scope["path"] in OPEN_PATHS:
             return None
         if not is_known_host(headers.get("host", ""), self.names):
-            log.warning("request.host_refused", host=headers.get("host", "")[:100])
+            at_will.warning("request.host_refused", host=headers.get("host", "")[:100])
             return JSONResponse({"error": UNKNOWN_HOST}, status_code=421)
         if scope["path"] in PATHS:
             return await self.to_pages(scope, receive, headers)
@@ -215,7 +215,7 @@ class Guard:
 
     def forged(self, scope: Scope, headers: Headers, reason: str) -> Response:
         """Refuse what a foreign page may have sent."""
-        log.warning("request.origin_refused", path=scope["path"][:200], origin=headers.get("origin"))
+        at_will.warning("request.origin_refused", path=scope["path"][:200], origin=headers.get("origin"))
         return JSONResponse({"error": reason}, status_code=403)
 
     async def basic(self, address: str, headers: Headers) -> Principal | Response | None:

@@ -42,6 +42,7 @@ DOWNLOAD: Final = "download/"
 INVALID_ASSET: Final = "Invalid asset"
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Results:
         except ClusterError as error:
             if not node_known:
                 raise cannot(error, task, asset) from None
-            log.info("result.not_found", task=task.id, asset=asset, reason=error.message)
+            at_will.info("result.not_found", task=task.id, asset=asset, reason=error.message)
             return None
 
     async def _node_stays(self, attempt: Attempt) -> bool:

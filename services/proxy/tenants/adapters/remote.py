@@ -31,6 +31,7 @@ from clusterodm.services.proxy.errors import ServerBusy
 from clusterodm.services.proxy.exchange.nodeodm_api import AUTH_INFO
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 REMEMBERED_COUNT: Final = 10_000
 AT_ONCE_COUNT: Final = 8
@@ -122,7 +123,7 @@ class RemoteChecker:
             lasts_s = self._policy.fresh_s + self._policy.grace_s
             if entry is not None and entry.tenant is not None and now - entry.at < lasts_s:
                 return entry.tenant
-            log.warning("token.unchecked", reason=error.message)
+            at_will.warning("token.unchecked", reason=error.message)
             raise ServerBusy(CANNOT_CHECK) from None
 
     async def refresh(self) -> None:
@@ -139,10 +140,10 @@ class RemoteChecker:
         try:
             await self._authority.approve(token.text, images_count)
         except Unanswered as error:
-            log.warning("task.unapproved", reason=error.message)
+            at_will.warning("task.unapproved", reason=error.message)
             raise ServerBusy(CANNOT_CHECK) from None
         except Refused as error:
-            log.info("task.refused", reason=error.message)
+            at_will.info("task.refused", reason=error.message)
             raise
 
     async def finished(self, token: str, info: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, best
 
-log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 LARGEST_PORT: Final = 65535
 
@@ -142,7 +142,7 @@ class NodeCommands:
         if choice is None:
             return BestNodeFound(node=None)
         self._nodes.open.take_turn(choice.node)
-        log.info("node.recommended", images=request.images_count, node=choice.node.id, reason=choice.reason)
+        at_will.info("node.recommended", images=request.images_count, node=choice.node.id, reason=choice.reason)
         return BestNodeFound(node=view_of(self._nodes, choice.node))
 
     async def find_ui(self, _request: FindUiNode) -> UiNode:

@@ -40,6 +40,7 @@ from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 from clusterodm.services.scheduler.tasks.handlers.retention import GarbageCollector
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 Again = Callable[[Task, tuple[OptionValue, ...] | None, WallMs], Task]
 """How a task begins again."""
@@ -101,7 +102,7 @@ class TaskActions:
         record = await self._tasks.write(
             task.id, lambda now: canceled(now, Cleanup.NONE, self._clock.wall_ms()) if now.state is task.state else now
         )
-        log.info("task.canceled_after_end", task=task.id, was=str(task.state))
+        at_will.info("task.canceled_after_end", task=task.id, was=str(task.state))
         return record
 
     def _canceled(self, task: Task, cleanup: Cleanup, *, kept: bool) -> Task:
@@ -229,7 +230,7 @@ class TaskActions:
     def _over_again(self, task: Task) -> Again:
         if task.inputs_kept:
             return started_over
-        log.info("task.restart_ignored", task=task.id)
+        at_will.info("task.restart_ignored", task=task.id)
         raise Refused(NOT_SUPPORTED)
 
     async def _node_starts_again(self, attempt: Attempt, node: NodeState, request: RestartTask) -> bool:

@@ -39,6 +39,7 @@ from clusterodm.services.scheduler.tasks.core.observation import (
 )
 
 log = structlog.get_logger()
+at_will = structlog.get_logger(at_will=True)
 
 READ_S: Final = 3.0
 """So long is waited for what may be lost, with nobody leading."""
@@ -197,6 +198,6 @@ class ConsoleStore:
         try:
             content = await self._objects.get(task)
         except BusFailed as error:
-            log.warning("console.read_failed", task=task, error=error.message)
+            at_will.warning("console.read_failed", task=task, error=error.message)
             return None
         return None if content is None else await asyncio.to_thread(unpacked, content)

@@ -100,6 +100,20 @@ def test_lines_that_differ_in_an_id_are_not_the_same():
     assert all(writer.says(event="task.finished", task=number) for number in range(500))
 
 
+def test_lines_that_others_cause_at_will_are_the_same_whatever_their_fields():
+    writer = Writer()
+    written = [writer.says(event="upload.refused", path=f"/{number}", at_will=True) for number in range(SAME_COUNT + 9)]
+    assert written[:SAME_COUNT] == [
+        {"level": "info", "timestamp": 0.0, "event": "upload.refused", "path": f"/{number}"}
+        for number in range(SAME_COUNT)
+    ]
+    assert written[SAME_COUNT:] == [None] * 9
+    assert writer.says(event="request.put_off", path="/", at_will=True) is not None
+    writer.now = 10.0
+    again = writer.says(event="upload.refused", path="/again", at_will=True) or {}
+    assert (again["path"], again["repeated"]) == ("/again", 9)
+
+
 def test_lines_that_say_the_same_for_different_requests_are_the_same():
     writer = Writer()
     written = [writer.says(event="nats is away", cause=number) for number in range(SAME_COUNT + 2)]
