@@ -14,12 +14,15 @@ cut, which could make another command of it, but dropped whole and reported once
 whoever has gone back in a line and changed something there meant another one than its bytes are in their order.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
 LONGEST_LINE_BYTES: Final = 4096
+PLAIN: Final = re.compile(rb"[\x20-\x7e\x80-\xfe]+")
+"""What is of a line and nothing else."""
 
 
 class Byte(IntEnum):
@@ -53,6 +56,7 @@ class Byte(IntEnum):
 ANSWERS: Final = {Byte.DO: Byte.WONT, Byte.WILL: Byte.DONT}
 """Every option is refused."""
 ERASING: Final = frozenset({Byte.ERASE_LINE, Byte.INTERRUPT_PROCESS})
+IAC: Final = bytes([Byte.IAC])
 TWO_MORE: Final = frozenset({Byte.DO, Byte.DONT, Byte.WILL, Byte.WONT})
 
 
@@ -104,8 +108,14 @@ class LineReader:
 
     def feed(self, data: bytes) -> Iterator[Input]:
         """Take bytes in; yield what they complete, in order."""
-        for byte in data:
-            found = self.take(byte)
+        at = 0
+        while at < len(data):
+            if self.mode is Mode.TEXT and (run := PLAIN.match(data, at)):
+                self.extend(run.group())
+                at = run.end()
+                continue
+            found = self.take(data[at])
+            at += 1
             if found is not None:
                 yield found
 
@@ -139,6 +149,18 @@ class LineReader:
         self.add(byte)
         return None
 
+    def extend(self, run: bytes) -> None:
+        """Put bytes into the line that mean nothing but themselves: most of all, and a hundred times quicker together."""
+        self.after_cr = False
+        self.buffer += run
+        if len(self.buffer) > LONGEST_LINE_BYTES:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let the line be none, whatever of it still comes."""
+        self.buffer.clear()
+        self.dropping = True
+
     def add(self, byte: int) -> None:
         """Put a byte into the line, or take one back."""
         if byte in {Byte.BACKSPACE, Byte.DELETE}:
@@ -146,12 +168,9 @@ class LineReader:
         elif byte in {Byte.INTERRUPT, Byte.KILL}:
             self.erase_line()
         elif byte == Byte.TAB:
-            self.buffer.append(Byte.SPACE)
-        elif byte >= Byte.SPACE:
-            self.buffer.append(byte)
-        if byte == Byte.ESCAPE or len(self.buffer) > LONGEST_LINE_BYTES:
-            self.dropping = True
-            self.buffer.clear()
+            self.extend(b" ")
+        elif byte == Byte.ESCAPE:
+            self.drop()
 
     def end_line(self) -> Line | DroppedLine:
         """Finish the line."""
@@ -174,7 +193,7 @@ class LineReader:
         self.mode = Mode.OPTION if byte in TWO_MORE else Mode.BLOCK if byte == Byte.SB else Mode.TEXT
         self.verb = byte
         if byte == Byte.IAC:
-            self.buffer.append(byte)
+            self.extend(IAC)
         elif byte == Byte.ERASE_CHARACTER:
             self.erase_character()
         elif byte in ERASING:

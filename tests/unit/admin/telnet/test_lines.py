@@ -121,3 +121,10 @@ def test_a_line_in_which_somebody_has_gone_back_is_none(key: bytes):
 
 def test_what_was_too_long_may_be_taken_back():
     assert fed(b"x" * 2 * LONGEST_LINE_BYTES, b"\x15HELP\n") == [Line("HELP")]
+
+
+def test_of_bytes_that_are_sent_twice_no_more_is_kept_than_of_others():
+    wire = LineReader()
+    found = [item for _ in range(100) for item in wire.feed(IAC * 2_000)]
+    assert len(wire.buffer) <= LONGEST_LINE_BYTES
+    assert [*found, *wire.feed(b"\nHELP\n")] == [DroppedLine(), Line("HELP")]
