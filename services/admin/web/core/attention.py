@@ -71,7 +71,7 @@ def of_tasks(now_ms: WallMs, failed: TasksPage | None) -> Iterator[AttentionView
     """Name what has failed within a day."""
     for task in failed.items if failed else ():
         if now_ms - (task.ended_at_ms or 0) < LATELY_MS:
-            text = f"{task.name or task.id} failed: {task.reason or 'no reason is known'}"
+            text = f"{task.called} failed: {task.reason or 'no reason is known'}"
             yield AttentionView(severity=ERROR, text=text, link=f"/tasks/{quote(task.id, safe='')}")
 
 

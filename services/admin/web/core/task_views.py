@@ -81,6 +81,11 @@ class TaskRow(View, frozen=True, kw_only=True):
     expected: ExpectedView | None = None
     """Null: it has ended, or nothing is known yet."""
 
+    @property
+    def called(self) -> str:
+        """Call it by its name; by its id where that would leave nothing to be seen."""
+        return self.name if self.name.strip() else self.id
+
 
 class TasksPage(ListPage[TaskRow], frozen=True, kw_only=True):
     """One page of tasks."""

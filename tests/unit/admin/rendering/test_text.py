@@ -252,7 +252,7 @@ TAG = "\U000e0041"
 """Of the invisible tags, as names may be hidden in."""
 
 
-@pytest.mark.parametrize("sign", ["\xad", "\u180e", "\ufe0f", TAG, "\u202e", "\x85"])
+@pytest.mark.parametrize("sign", ["\xad", "\u3164", "\u2800", "\u180e", "\ufe0f", TAG, "\u202e", "\x85"])
 def test_what_cannot_be_seen_is_seen_in_tables_in_json_and_on_pages(sign: str):
     detail = TaskDetail(task("t1", name=f"a{sign}b"), "")
     escape = json.dumps(sign).strip('"')

@@ -1,9 +1,11 @@
-"""The list of tasks says when each should end."""
+"""The list of tasks says what each is called, and when it should end."""
 
 import re
 from typing import Any
 
 import httpx
+import pytest
+from msgspec.structs import replace
 
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.tasks import SEARCH_TASKS, SearchTasks, TaskPage, TaskSummary
@@ -34,6 +36,20 @@ async def test_when_a_task_should_end_stands_in_the_list_as_far_as_it_is_known()
         a_summary("waits", TaskState.WAITING),
         a_summary("over", TaskState.COMPLETED, expected=expected),
     )
+    page = await the_list(*tasks)
+    cells = [re.sub(r"<[^>]*>", "", each).strip() for each in CELL.findall(page)]
+    assert cells == ["in 1 min", "not known yet", NONE]
+
+
+@pytest.mark.parametrize("name", ["", "   ", "\u00a0\u3000"], ids=["none", "white space", "wide white space"])
+async def test_a_task_whose_name_leaves_nothing_to_be_seen_is_called_by_its_id(name: str):
+    page = await the_list(replace(a_summary("6f9619ff", TaskState.RUNNING), name=name))
+    assert ">6f9619ff</a>" in page
+    assert "Progress of 6f9619ff" in page
+
+
+async def the_list(*tasks: TaskSummary) -> str:
+    """The page of tasks, in front of a scheduler that has these."""
 
     async def search(_asked: SearchTasks) -> TaskPage:
         return TaskPage(tasks=tasks, total_count=len(tasks))
@@ -44,6 +60,4 @@ async def test_when_a_task_should_end_stands_in_the_list_as_far_as_it_is_known()
         bus.serve("scheduler", {SEARCH_TASKS: search}),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
-        page = (await client.get("/tasks")).text
-    cells = [re.sub(r"<[^>]*>", "", each).strip() for each in CELL.findall(page)]
-    assert cells == ["in 1 min", "not known yet", NONE]
+        return (await client.get("/tasks")).text

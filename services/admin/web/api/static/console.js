@@ -5,7 +5,7 @@
   const PAUSE_MS = 2000;
   const MOST_LINES = 20000;
   const OF_PAGES = { "X-Requested-With": "ClusterODM" };
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu; // as rendering/text.py
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu; // as rendering/text.py
   const box = document.getElementById("console");
   const follow = document.getElementById("console-follow");
   const search = document.getElementById("console-search");
