@@ -582,7 +582,9 @@ def test_actions_take_urlencoded_and_json_and_no_multipart(node: NodeUnderTest, 
 
 
 def test_a_task_can_be_canceled_restarted_and_removed(node: NodeUnderTest) -> None:
-    blocker, uuid = node.committed(), node.committed(name="restarted", dateCreated="1600000000000")
+    blocker = node.committed()
+    node.until_ready(blocker)
+    uuid = node.committed(name="restarted", dateCreated="1600000000000")
     node.until_ready(uuid)
     assert node.act("restart", uuid) == {"success": False, "error": "Task cannot be restarted"}
     assert node.act("cancel", uuid) == {"success": True}

@@ -52,6 +52,13 @@ def names(process: NodeSimProcess, uuid: str) -> list[str]:
     return [event["event"] for event in process.events(task=uuid)]
 
 
+def started(process: NodeSimProcess, client: NodeUnderTest) -> str:
+    """Commit a task and wait until it runs: of two whose files are put in place at the same time, either may be the first."""
+    uuid = client.committed()
+    until_sync(lambda: process.events("task_started", task=uuid))
+    return uuid
+
+
 # What was processed
 
 
@@ -143,8 +150,8 @@ def test_time_per_task_and_image_is_kept_and_progress_grows(start: Start) -> Non
 
 @pytest.mark.slow
 def test_a_slow_initialisation_shows_as_running_before_queued(start: Start) -> None:
-    _, client = start(init_time_s=4.0, task_time_s=60)
-    client.committed()
+    process, client = start(init_time_s=4.0, task_time_s=60)
+    started(process, client)
     uuid = client.committed()
     assert client.info(uuid)["status"] == {"code": 20}
     client.until(uuid, lambda info: info["status"] == {"code": 10})
@@ -152,7 +159,7 @@ def test_a_slow_initialisation_shows_as_running_before_queued(start: Start) -> N
 
 def test_several_tasks_run_side_by_side(start: Start) -> None:
     process, client = start(parallel_tasks=2, task_time_s=60)
-    uuids = [client.committed() for _ in range(3)]
+    uuids = [started(process, client), started(process, client), client.committed()]
     client.until(uuids[2], lambda info: info["status"]["code"] == 10)
     until_sync(lambda: len(process.events("task_started")) == 2)
     client.act("cancel", uuids[0])
@@ -164,7 +171,7 @@ def test_several_tasks_run_side_by_side(start: Start) -> None:
 
 def test_tasks_fail_as_often_as_they_are_told(start: Start) -> None:
     process, client = start(fail_next_count=1, fail_message="Not enough memory")
-    first, second = client.committed(), client.committed()
+    first, second = started(process, client), client.committed()
     assert client.until_ended(first)["status"] == {"code": 30, "errorMessage": "Not enough memory"}
     assert client.until_ended(second)["status"] == {"code": 40}
     process.set(fail_all=True, fail_message="Cannot process dataset")
