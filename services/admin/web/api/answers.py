@@ -171,9 +171,15 @@ async def body_of(request: Request, kind: type[Body]) -> Body:
     try:
         return msgspec.json.decode(content or b"{}", type=kind, strict=False)
     except msgspec.ValidationError as error:
-        raise HTTPException(422, str(error)) from None
+        raise HTTPException(422, field_first(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HTTPException(400, "The body is not JSON.") from None
+
+
+def field_first(reason: str) -> str:
+    """Say which field is wrong as queries do: by its name, and then why."""
+    why, _, place = reason.partition(" - at `$.")
+    return f"{place.removesuffix('`')}: {why}" if place else reason
 
 
 async def cluster_error(_request: Request, error: Exception) -> Response:

@@ -57,7 +57,9 @@ class OverviewHandler:
 
     async def overview(self) -> OverviewView:
         """Show the cluster at a glance."""
-        overview, status = await asyncio.gather(self._watched.overview(), self._watched.autoscaler())
+        overview, status, lately = await asyncio.gather(
+            self._watched.overview(), self._watched.autoscaler(), self._lately()
+        )
         now_ms, spools, uploads = self._clock.wall_ms(), self._watched.known_spools(), self._watched.known_uploads()
         failed = offline = None
         if overview is not None:
@@ -65,7 +67,6 @@ class OverviewHandler:
                 Wanted(states=("failed",), sort="ended", descending=True, per_page=FAILED_COUNT)
             )
             offline = await self._reader.nodes(Wanted(states=("offline",), per_page=NODES_COUNT))
-        lately = await self._lately()
         known = overview or ClusterOverview(at_ms=now_ms)
         return view_of(
             OverviewView,

@@ -161,3 +161,18 @@ async def test_head_of_a_stream_has_an_end():
     head, behind = await answered_to("HEAD", StreamingResponse(endless()))
     assert head["status"] == 200
     assert behind == [{"type": "http.response.body", "body": b"", "more_body": False}]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"hostname": "a", "port": "x"}, "port: Expected `int`, got `str`"),
+        ({"port": 3000}, "Object missing required field `hostname`"),
+    ],
+)
+async def test_what_is_wrong_with_a_field_begins_with_its_name(body: dict[str, Any], said: str):
+    bus = MemoryBus()
+    transport = httpx.ASGITransport(guarding(web_application(WebDependencies(bus, Watched(bus)))))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post("/api/v1/nodes", json=body, headers={"X-Requested-With": "tests"})
+    assert (answer.status_code, answer.json()) == (422, {"error": said})
