@@ -98,6 +98,8 @@ class Scheduler:
         """What was submitted again."""
         self.removed: set[TaskId] = set()
         """Those of which there is a tombstone."""
+        self.says_again = False
+        """Whether each attempt has begun with an earlier question."""
         self.slots_count = 1_000
         self.renewed: list[RenewAttempt] = []
         self.failed: list[ReportForwardFailed] = []
@@ -253,6 +255,7 @@ class Scheduler:
                 node_task_id=task.attempt.node_task_id,
                 revision=self.revision,
                 epoch=self.epochs[0] if self.epochs else self.epoch,
+                again=self.says_again,
             )
         return NotWaiting(state=task.state)
 

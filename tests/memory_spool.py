@@ -261,7 +261,8 @@ class MemorySpool:
     async def note_staged(self, task: TaskId, ahead: StagedFiles | None) -> None:
         self._entry(task).ahead = ahead
 
-    async def remember(self, task: TaskId, history: History) -> None:
+    async def remember(self, task: TaskId, history: History, *, durably: bool = True) -> None:
+        del durably
         self._entry(task).history = history
         await self.mark(task, Mark.SUBMITTED)
 

@@ -26,8 +26,8 @@ from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.proxy.errors import SpoolFull
-from clusterodm.services.proxy.spool.adapters.directory import NotesRoom
 from clusterodm.services.proxy.spool.adapters.disk import write_durably
+from clusterodm.services.proxy.spool.adapters.notes import NotesRoom
 from tests.chaos.clients import Dataset, Raw, decoded
 from tests.chaos.saying import say
 from tests.cluster import Cluster

@@ -351,11 +351,6 @@ async def test_a_hint_brings_the_end_of_a_task_at_once(nats_bus: NatsBus, nats_s
         await stage.add(node)
         task = await stage.commit()
         placed = await stage.forward(task)
-
-        async def looked_at() -> bool:
-            return (await stage.task(task)).known is not None
-
-        await until(looked_at, what="the look with which a task begins: the next is in ten minutes")
         await stage.http.post(f"{node.url}/task/cancel", json={"uuid": placed.node_task_id})
         await until(lambda: node.events("task_canceled"), what="the node to end it")
         await nats_bus.publish(FINISH_REPORTED, FinishReported(node_task_id=placed.node_task_id))

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.messages.buckets import UPLOADS
-from clusterodm.libs.common.messages.tasks import StagedFiles
+from clusterodm.libs.common.messages.tasks import KnownAttempt, StagedFiles
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Upload
@@ -20,7 +21,7 @@ from clusterodm.libs.common.model.values import IncarnationId, InstanceId, NodeI
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
-from clusterodm.services.proxy.spool.adapters.directory import NotesRoom
+from clusterodm.services.proxy.spool.adapters.notes import HISTORY_BYTES, NotesRoom, load_history
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark
@@ -499,6 +500,102 @@ async def test_what_was_done_with_a_task_is_kept_across_a_restart(reopen: Opener
         assert held is not None
         assert held.history == History(committed_at_ms=7)
         assert Mark.SUBMITTED in held.marks
+
+
+async def test_notes_of_a_history_are_added_to_its_file_and_a_restart_finds_the_last(
+    reopen: Opener, tmp_path: Path
+) -> None:
+    path = tmp_path / "spool" / TASK / "submitted.mark"
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+        await spool.remember(TASK, History(committed_at_ms=7))
+        file = path.stat().st_ino
+        await spool.remember(TASK, History(committed_at_ms=8))
+        await spool.remember(TASK, History(committed_at_ms=9), durably=False)
+        assert path.stat().st_ino == file
+    assert [msgspec.json.decode(line)["committed_at_ms"] for line in path.read_bytes().splitlines()] == [7, 8, 9]
+    async with reopen() as spool:
+        assert history_of(spool) == History(committed_at_ms=9)
+        await spool.remember(TASK, History(committed_at_ms=10))
+    assert len(path.read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize("last", [b"", b"{", b'{"committed_at_ms":8', b"\0\0\0\0"])
+async def test_a_note_that_was_cut_off_leaves_the_one_before_and_the_next_begins_anew(
+    reopen: Opener, tmp_path: Path, last: bytes
+) -> None:
+    path = tmp_path / "spool" / TASK / "submitted.mark"
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+        await spool.remember(TASK, History(committed_at_ms=7))
+    path.write_bytes(path.read_bytes() + last)
+    for note in (History(committed_at_ms=7), History(committed_at_ms=9)):
+        async with reopen() as spool:
+            assert history_of(spool) == note
+            await spool.remember(TASK, History(committed_at_ms=9))
+
+
+async def test_a_history_that_an_earlier_version_has_written_is_read(reopen: Opener, tmp_path: Path) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+    (tmp_path / "spool" / TASK / "submitted.mark").write_bytes(msgspec.json.encode(History(committed_at_ms=7)))
+    async with reopen() as spool:
+        assert history_of(spool) == History(committed_at_ms=7)
+
+
+async def test_a_history_does_not_grow_for_ever(spool: DiskSpool, tmp_path: Path) -> None:
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=2)
+    attempts = tuple(known_attempt(number) for number in range(20))
+    for number in range(100):
+        await spool.remember(TASK, History(committed_at_ms=number, attempts=attempts))
+    assert (tmp_path / "spool" / TASK / "submitted.mark").stat().st_size < 2 * HISTORY_BYTES
+    assert load_history(tmp_path / "spool" / TASK) == History(committed_at_ms=99, attempts=attempts)
+
+
+async def test_a_note_that_fails_half_way_leaves_the_one_before_and_the_next_is_whole(
+    spool: DiskSpool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool" / TASK
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=2)
+    await spool.remember(TASK, History(committed_at_ms=7))
+    room, spool._notes_room = spool._notes_room, HalfWrittenNotes(tmp_path / "room")
+    with pytest.raises(OSError, match="broken"):
+        await spool.remember(TASK, History(committed_at_ms=8))
+    assert (history_of(spool), load_history(folder)) == (History(committed_at_ms=7), History(committed_at_ms=7))
+    spool._notes_room = room
+    await spool.remember(TASK, History(committed_at_ms=9))
+    assert load_history(folder) == History(committed_at_ms=9)
+
+
+class HalfWrittenNotes(NotesRoom):
+    """Breaks in the middle of a line."""
+
+    def add(self, path: Path, history: History, known_bytes: int, *, durably: bool) -> int:
+        del known_bytes, durably
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode(history)[:10])
+        raise OSError("broken")
+
+
+def history_of(spool: DiskSpool) -> History | None:
+    """Say what a spool knows of the task."""
+    held = spool.find(TASK)
+    return held.history if held else None
+
+
+def known_attempt(number: int) -> KnownAttempt:
+    """Make an attempt as it is noted."""
+    return KnownAttempt(
+        number=number, node=NodeId("n"), hostname="n", port=3000, node_task_id=NodeTaskId(f"{TASK}#{number}")
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"{"], ids=["an earlier version", "broken"])

@@ -116,8 +116,11 @@ class Spool(Protocol):
     async def note_staged(self, task: TaskId, ahead: StagedFiles | None) -> None:
         """Note durably to where files go before the commit; None: nothing of that is left."""
 
-    async def remember(self, task: TaskId, history: History) -> None:
-        """Keep durably what was done with a task that the scheduler has acknowledged (Mark.SUBMITTED)."""
+    async def remember(self, task: TaskId, history: History, *, durably: bool = True) -> None:
+        """Keep what was done with a task that the scheduler has acknowledged (Mark.SUBMITTED).
+
+        Not `durably`: only a power cut soon after may take it back, so that what was kept before is the last that is known.
+        """
 
     async def give_up(self, task: TaskId) -> None:
         """Delete the files of a committed task, and keep the rest (Mark.INPUTS_GONE)."""

@@ -1,11 +1,12 @@
 """What becomes of an attempt that was placed with a proxy: by its silence, by its reports, and by what its node says.
 
     never renewed, and nothing else heard of its upload owner either ──▶ NOT_TAKEN_UP: the slot goes to somebody else
-    renewed once, and silent since                            ──▶ SUSPECT: its node is asked whether it has the task
+    it may have begun without that, and silent since          ──▶ SUSPECT: its node is asked whether it has the task
+    renewed once, and silent since                            ──▶ SUSPECT
 
-The first is quick and asks nobody, because an upload owner begins nothing before its first renewal was answered: what it never renewed, no
-node has heard of. Should it wake up after all, that renewal is refused. Upload owners of earlier versions begin at once (`renews_first`
-is not set): after their silence the node is asked.
+The first is quick and asks nobody, because an upload owner that waits for a slot begins nothing before its first renewal was answered (it says so:
+`renews_first`): what it never renewed, no node has heard of. Should it wake up after all, that renewal is refused. What it asks about by name it begins at once
+(decision 151), as upload owners of earlier versions always do: after their silence the node is asked.
 """
 
 from collections.abc import Set as AbstractSet

@@ -31,6 +31,7 @@ async def test_running_tasks_are_looked_at_whatever_the_wall_clock_does(step_s: 
     async with a_play(a=FakeNode()) as play, background(play.scheduler.tasks.tracker.run, "track"):
         await play.commits("one")
         placed = await play.starts("one")
+        play.clock.pass_s(play.settings.poll_first_s)
         await until(lambda: play.task("one").known is not None)
         play.clock.step_wall_s(step_s)
         play.node("a").finishes(placed.node_task_id)

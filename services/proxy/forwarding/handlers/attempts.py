@@ -43,6 +43,8 @@ from clusterodm.services.proxy.spool.ports import Spool
 log = structlog.get_logger()
 
 STOP_REPORT_S: Final = 1.0
+SMALL_BYTES: Final = 1 << 20
+"""It goes to a node in less time than whoever asks the node about it takes."""
 NO_INPUTS: Final = "its inputs are not kept any more"
 
 
@@ -59,7 +61,8 @@ class TaskLoop:
 async def taken_up(bus: Bus, upload_owner: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> Instant:
     """Tell the scheduler that an attempt is about to begin, until it is heard; when what it answered was asked. Raises AttemptOver.
 
-    Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
+    Nothing may go to its node before, unless the scheduler was told that it may: else who has not heard of us within seconds gives the slot to
+    somebody else, without asking the node.
     """
     message = RenewAttempt(task=task, attempt=placed.attempt, upload_owner=upload_owner, epoch=placed.epoch)
     while True:
@@ -100,8 +103,13 @@ class AttemptRunner:
         self._now_ms = now_ms
         self.leftovers = Leftovers(sender, intervals.retries.leftovers)
 
-    async def run(self, task: TaskId, placed: Placed, loop: TaskLoop) -> TaskRecord | None:
-        """Bring a task to the node that it was placed on, unless that was tried already; its record, where the node has it."""
+    async def run(
+        self, task: TaskId, placed: Placed, loop: TaskLoop, asked: Instant | None = None
+    ) -> TaskRecord | None:
+        """Bring a task to the node that it was placed on, unless that was tried already; its record, where the node has it.
+
+        `asked`: when it was asked where it goes, by a question that has told the scheduler that such attempts begin at once.
+        """
         if not placed.ahead or placed.attempt <= loop.begun:
             self._stage_in.give_up(task, f"the task is placed on {placed.node.name}")
         if why_not := self._why_not(task, placed, loop):
@@ -109,7 +117,7 @@ class AttemptRunner:
             return None
         loop.begun = placed.attempt
         try:
-            at = await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s)
+            at = await self._taken_up(task, placed, asked)
         except AttemptOver as over:
             log.info("attempt.not_begun", task=task, attempt=placed.attempt, reason=str(over))
             self._stage_in.give_up(task, str(over))
@@ -118,6 +126,12 @@ class AttemptRunner:
             await self.give_up(task, placed.attempt, why_not)
             return None
         return await self._go(task, placed, loop, at)
+
+    async def _taken_up(self, task: TaskId, placed: Placed, asked: Instant | None) -> Instant:
+        """Say when the scheduler was asked whose answer lets an attempt begin: just now, or once more. Raises AttemptOver."""
+        if asked is not None and not placed.again and monotonic_s() - asked < self._intervals.fresh_s:
+            return asked
+        return await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s)
 
     async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop, taken_up_at: Instant) -> TaskRecord | None:
         """Send it. What is cut off is reported."""
@@ -160,17 +174,25 @@ class AttemptRunner:
         """Remember an attempt before its node hears of it; why that was not possible."""
         try:
             await self._end.begun_again(task)
-            await self._spool.remember(task, begun(self._history(task), placed, self._now_ms()))
+            stage = self._first_stage(task)
+            await self._spool.remember(task, begun(self._history(task), placed, self._now_ms(), stage))
         except (ClusterError, OSError) as error:
             return f"its proxy cannot write to its disk ({error})"
         return ""
 
+    def _first_stage(self, task: TaskId) -> AttemptStage:
+        """Say what is noted of an attempt that begins. A small task comes to its commit a moment later: that is noted with its beginning, once."""
+        held = self._spool.find(task)
+        is_small = held is not None and held.size_bytes <= SMALL_BYTES
+        return AttemptStage.COMMITTING if is_small else AttemptStage.SENDING
+
     async def _note(self, task: TaskId, stage: AttemptStage) -> None:
-        """Remember how far the attempt has come. Raises StepFailed."""
+        """Remember how far the attempt has come. Raises StepFailed. That a node has taken a commit the node knows as well: the disk is not waited for."""
         history = self._history(task)
         if history.attempts and history.attempts[-1].stage is not stage:
             try:
-                await self._spool.remember(task, reached(history, stage, self._now_ms()))
+                durably = stage is not AttemptStage.COMMITTED
+                await self._spool.remember(task, reached(history, stage, self._now_ms()), durably=durably)
             except (ClusterError, OSError) as error:
                 raise StepFailed(StepDecision(reason=f"its proxy cannot write to its disk ({error})")) from None
 

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import structlog
 
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError, NotFound
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, NotWaiting, Placed, PlaceReply, Waiting
 from clusterodm.libs.common.messages.tasks import StagedFiles
@@ -188,8 +189,11 @@ class Forwarder:
 
     # --- what the scheduler says -----------------------------------------------------------------------------------
 
-    async def _answered(self, task: TaskId, answer: PlaceReply, named: bool) -> None:
-        """Do what an answer asks for; what is being done for a task is finished first, and then the question is asked again."""
+    async def _answered(self, task: TaskId, answer: PlaceReply, asked: Instant | None) -> None:
+        """Do what an answer asks for; what is being done for a task is finished first, and then the question is asked again.
+
+        `asked`: when, where it was a question about this task.
+        """
         held = self._held.get(task)
         if held is None:
             if not isinstance(answer, Placed) or self._spool.find(task) is None:
@@ -202,17 +206,17 @@ class Forwarder:
         held.cancel_timer()
         match answer:
             case Placed():
-                await self._placed(task, held, answer)
+                await self._placed(task, held, answer, asked)
             case Waiting():
-                await self._waits(task, held, named=named)
+                await self._waits(task, held, named=asked is not None)
             case NotWaiting():
                 await self._waits_not(task, held, answer)
 
-    async def _placed(self, task: TaskId, held: HeldTask, placed: Placed) -> None:
+    async def _placed(self, task: TaskId, held: HeldTask, placed: Placed, asked: Instant | None) -> None:
         self._placements.waits_no_more(task)
         held.state = TaskState.FORWARDING
         self._sending[task] = placed.attempt
-        await self._begin(task, held, partial(self._send, task, held, placed))
+        await self._begin(task, held, partial(self._send, task, held, placed, asked))
 
     async def _waits(self, task: TaskId, held: HeldTask, *, named: bool) -> None:
         held.state = TaskState.WAITING
@@ -266,9 +270,9 @@ class Forwarder:
         """Let a task run until the mirror shows something else."""
         return self._rest_s(task, held, await self._steps.watch(task))
 
-    async def _send(self, task: TaskId, held: HeldTask, placed: Placed) -> float:
+    async def _send(self, task: TaskId, held: HeldTask, placed: Placed, asked: Instant | None) -> float:
         """Send a task; where its node has it, let it run: the answer to the report says what another question would."""
-        return self._rest_s(task, held, await self._steps.send(task, held, placed))
+        return self._rest_s(task, held, await self._steps.send(task, held, placed, asked))
 
     def _rest_s(self, task: TaskId, held: HeldTask, after_s: float | None) -> float:
         return self._held.until_the_mirror_agrees_s(task, held) if after_s is None else after_s

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError, Removed
 from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import TaskRecord
@@ -187,14 +188,14 @@ class TaskSteps:
         self._ignored: dict[TaskId, InstanceId] = {}
         """Copies of tasks that other proxies hold: of each it has been said."""
 
-    async def send(self, task: TaskId, held: HeldTask, placed: Placed) -> float | None:
+    async def send(self, task: TaskId, held: HeldTask, placed: Placed, asked: Instant | None) -> float | None:
         """Go where it is placed; None: the task runs there, and is watched until the mirror shows something else."""
         if self._contradicts(task, placed):
             log.warning("placement.outdated", task=task, attempt=placed.attempt)
             after_s = await self.submit_again(task)
             return after_s if after_s == GONE else max(after_s, self._intervals.bus_retry_s)
         async with self._semaphore:
-            record = await self._attempts.run(task, placed, held)
+            record = await self._attempts.run(task, placed, held, asked)
         if record is None or record.task.state is not TaskState.RUNNING or held.woken.is_set():
             return NOW
         held.state = TaskState.RUNNING

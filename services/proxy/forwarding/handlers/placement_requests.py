@@ -3,6 +3,8 @@
     a task is committed, resumed, or the mirror shows something new ──▶ *named*: one quick question about all that have come together
     a task waits ──▶ the *open* question: answered when a slot is free for any of them, asked again at once, for as long as one waits
 
+What a quick question gets begins at once: its answer is a moment old, and says that the attempt counts. What the open one gets is renewed first, because
+it may be answered just when this proxy dies, with a slot that others wait for.
 So a task that waits costs its entry and nothing else. The open question also says that this proxy is there; it is open while
 the proxy sends as much as it may, too: how much room there is the scheduler knows from the attempts.
 
@@ -17,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.placement import (
     PLACE_TASKS,
@@ -53,7 +56,7 @@ class PlacementClient:
         intervals: ForwardingIntervals,
         sending: Callable[[], Mapping[TaskId, int]],
         staged_of: Callable[[TaskId], Awaitable[StagedFiles | None]],
-        answered: Callable[[TaskId, PlaceReply, bool], Awaitable[None]],
+        answered: Callable[[TaskId, PlaceReply, Instant | None], Awaitable[None]],
     ) -> None:
         self._bus = bus
         self._upload_owner = upload_owner
@@ -63,7 +66,7 @@ class PlacementClient:
         self._sending = sending
         self._staged_of = staged_of
         self._answered = answered
-        """Called with each task, what was said of it, and whether it was named."""
+        """Called with each task, what was said of it, and when that was asked, where it was named."""
         self._epochs = Epochs()
         self._number = 0
         self._named: dict[TaskId, None] = {}
@@ -121,13 +124,14 @@ class PlacementClient:
         if not self._named:
             self._to_name.clear()
         tasks = tuple([TaskQuery(task=task, ahead=await self._staged_of(task)) for task in names])
+        asked = monotonic_s()
         answer = await self._request(self._payload(tasks=tasks))
         if answer is None:
             await asyncio.sleep(self._intervals.bus_retry_s)
             for task in names:
                 self.name(task)
             return
-        await self._hand_on(answer, frozenset(names))
+        await self._hand_on(answer, dict.fromkeys(names, asked))
 
     async def hold_open(self) -> None:
         """Keep a question open while tasks wait, for ever."""
@@ -136,7 +140,7 @@ class PlacementClient:
             began_s = monotonic_s()
             answer = await self._request_held_open()
             if answer is not None:
-                await self._hand_on(answer, frozenset())
+                await self._hand_on(answer, {})
             if monotonic_s() - began_s < LEAST_PAUSE_S:
                 await asyncio.sleep(LEAST_PAUSE_S if answer else self._intervals.bus_retry_s)
 
@@ -168,7 +172,7 @@ class PlacementClient:
             sending=dict(self._sending()),
             tasks=tasks,
             hold_s=hold_s,
-            renews_first=True,
+            renews_first=not tasks,
         )
 
     async def _request(self, question: PlaceTasks) -> Placements | None:
@@ -185,6 +189,6 @@ class PlacementClient:
             return None
         return answer
 
-    async def _hand_on(self, answer: Placements, names: frozenset[TaskId]) -> None:
+    async def _hand_on(self, answer: Placements, asked: Mapping[TaskId, Instant]) -> None:
         for each in answer.tasks:
-            await self._answered(each.task, each.answer, each.task in names)
+            await self._answered(each.task, each.answer, asked.get(each.task))

@@ -2,21 +2,15 @@
 
 Everything that is asked often is in memory, because exactly one proxy uses a spool directory (flock). What is in memory
 changes only after the disk has.
-
-Photos leave a full disk only by being sent, and nothing is sent whose attempt could not be noted before. So a file of a fixed size
-lies in the spool (`NotesRoom`). A note that meets a full disk is written into the room of that file, which takes it back at once: a note
-replaces an earlier one of about its size.
 """
 
 import contextlib
-import os
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 import structlog
@@ -31,6 +25,7 @@ from clusterodm.services.proxy.errors import SpoolFull, SpoolLost
 from clusterodm.services.proxy.spool.adapters import disk, ownership
 from clusterodm.services.proxy.spool.adapters.entries import Index, SpoolEntry, load_entries, with_arriving
 from clusterodm.services.proxy.spool.adapters.free_space import FreeSpace
+from clusterodm.services.proxy.spool.adapters.notes import NotesRoom
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.stored import SpoolFigures
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, SpooledUpload, wanted_bytes
@@ -39,38 +34,6 @@ log = structlog.get_logger()
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
-
-NOTES_BYTES: Final = 256 << 10
-"""For one note of each of the spool's threads, with the rounding of the file system."""
-
-
-class NotesRoom:
-    """The file that keeps the room. Used by threads."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._giving = threading.Lock()
-
-    def take(self) -> None:
-        """Take the room as far as there is any."""
-        with contextlib.suppress(OSError), self._path.open("ab") as file:
-            os.posix_fallocate(file.fileno(), 0, NOTES_BYTES)
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Replace a small file in one step that a crash cannot halve, also on a full disk. Raises SpoolFull when even this is full."""
-        try:
-            disk.write_durably(path, content)
-        except SpoolFull:
-            with self._giving:
-                self._write_into_the_room(path, content)
-
-    def _write_into_the_room(self, path: Path, content: bytes) -> None:
-        with contextlib.suppress(OSError):
-            os.truncate(self._path, 0)
-        try:
-            disk.write_durably(path, content)
-        finally:
-            self.take()
 
 
 class SpoolDirectory:
@@ -181,13 +144,15 @@ class SpoolDirectory:
                 self._index.put(entry)
                 await self._run(disk.forget, self._file(task, mark + disk.MARK_SUFFIX))
 
-    async def remember(self, task: TaskId, history: History) -> None:
-        """Keep durably what was done with a task."""
+    async def remember(self, task: TaskId, history: History, *, durably: bool = True) -> None:
+        """Keep what was done with a task."""
         entry = self._entry(task)
         async with entry.lock:
             if entry.gone:
                 raise NotFound(NO_SUCH_UPLOAD)
-            await self._run(self._notes_room.write, self._file(task, disk.HISTORY), msgspec.json.encode(history))
+            path, known_bytes = self._file(task, disk.HISTORY), entry.history_bytes
+            entry.history_bytes = 0  # should this fail, nobody knows how the file ends
+            entry.history_bytes = await self._run(self._notes_room.add, path, history, known_bytes, durably=durably)
             entry.history = history
             entry.marks.add(Mark.SUBMITTED)
             self._index.put(entry)

@@ -3,12 +3,12 @@
     <root>/instance                whose spool this is, written once
     <root>/incarnations.json       the stores of records that its tasks were submitted to, the present one last
     <root>/lock                    held (flock) by the one proxy that uses it
-    <root>/room                    what small notes may take of a disk that is full (directory.py)
+    <root>/room                    what small notes may take of a disk that is full (notes.py)
     <root>/<task id>/draft.json    what init fixed
     <root>/<task id>/parts/<random>  a file that is arriving
     <root>/<task id>/files/<name>    a complete file; never changed again
     <root>/<task id>/manifest.json   committed
-    <root>/<task id>/<mark>.mark     ports.Mark; that of `submitted` holds what was done with the task since (spool/core/history.py)
+    <root>/<task id>/<mark>.mark     ports.Mark; that of `submitted` holds what was done with the task since, a line for each note (notes.py)
     <root>/<task id>/ahead.json      where files went before the commit
     <root>/.<random>               a task directory being made or removed; left over by a crash, it goes at the next start
 
@@ -146,6 +146,18 @@ def write_through(path: str, content: bytes) -> None:
     try:
         write_all(os.write, opened, content)
         os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def append(path: Path, content: bytes, *, durably: bool) -> None:
+    """Write on in a small file that is there; `durably`: wait until it is on the disk. Raises SpoolFull, OSError."""
+    opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        with full_disk_refuses():
+            write_all(os.write, opened, content)
+            if durably:
+                os.fdatasync(opened)
     finally:
         os.close(opened)
 

@@ -13,6 +13,7 @@ from clusterodm.libs.common.clocks import Instant, Now
 from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.proxy.spool.adapters import disk, naming
+from clusterodm.services.proxy.spool.adapters.notes import load_history
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.stored import StoredBytes
 from clusterodm.services.proxy.spool.core.upload import Draft, Manifest, Mark, SpooledUpload, StoredFile, is_image
@@ -41,6 +42,8 @@ class SpoolEntry:
     marks: set[Mark] = field(default_factory=set)
     ahead: StagedFiles | None = None
     history: History | None = None
+    history_bytes: int = 0
+    """How long the file of it is; 0: this run has not written it yet."""
     arrived_bytes: int = 0
     arrived_count: int = 0
     open_bytes: int = 0
@@ -204,18 +207,6 @@ def load_entry(folder: Path, now: Now) -> SpoolEntry | None:
     if Mark.INPUTS_GONE in entry.marks:
         disk.empty(folder / disk.FILES)
     return entry
-
-
-def load_history(folder: Path) -> History | None:
-    """Read what was done with a task. An earlier version has left an empty file; then the records say it, as long as they are there."""
-    try:
-        content = (folder / disk.HISTORY).read_bytes()
-        return msgspec.json.decode(content, type=History) if content else None
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        log.warning("history.not_read", folder=folder.name, reason=str(error))
-        return None
 
 
 def load_staged(folder: Path) -> StagedFiles | None:

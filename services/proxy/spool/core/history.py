@@ -38,14 +38,15 @@ class Holding(Frozen, frozen=True, kw_only=True):
     """Nothing: another proxy runs where the one was that had it. Its spool is gone from there."""
 
 
-def begun(history: History, placed: Placed, now_ms: WallMs) -> History:
-    """Note an attempt that is about to begin."""
+def begun(history: History, placed: Placed, now_ms: WallMs, stage: AttemptStage = AttemptStage.SENDING) -> History:
+    """Note an attempt that is about to begin; `stage`: how far it may have come when the next note is written."""
     attempt = KnownAttempt(
         number=placed.attempt,
         node=placed.node.id,
         hostname=placed.node.hostname,
         port=placed.node.port,
         node_task_id=placed.node_task_id,
+        stage=stage,
         started_at_ms=now_ms,
         machine=placed.node.machine,
         ahead=placed.ahead,

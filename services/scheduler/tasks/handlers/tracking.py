@@ -1,6 +1,6 @@
 """Looks at running tasks on their nodes until they end.
 
-Each running task is due at its own time: often when it is fresh, ever less as it grows old, at once when a node or a proxy hints that
+Each running task is due at its own time: first a while after its start (its node has nothing to tell before), often when it is fresh, ever less as it grows old, at once when a node or a proxy hints that
 it has finished. A node is asked about few tasks at a time, so a hung one delays only its own; one that is offline is not asked
 at all until it is back; one that is online and says nothing of use about a task for too long loses it. What a look brings is taken in
 only if the attempt is still the one that was looked at: a look that was under way while the task was restarted must not end it.
@@ -241,8 +241,7 @@ class TaskTracker:
     def _task_changed(self, before: Task | None, after: Task | None) -> None:
         if after is not None and after.state is TaskState.RUNNING:
             if before is None or before.state is not TaskState.RUNNING:
-                self._delay_queue.set(after.id, self._clock.instant())
-                self._woken.set()
+                self._delay_queue.set(after.id, self._clock.instant() + self._poll_interval.first_s)
         elif before is not None:
             self._delay_queue.discard(before.id)
             self._unregistered_since.pop(before.id, None)

@@ -113,11 +113,39 @@ async def test_a_task_canceled_just_before_its_commit_is_not_committed(world: Wo
     assert world.nodes.committed == []
 
 
-async def test_a_small_task_is_committed_on_what_was_answered_when_it_was_taken_up(world: World) -> None:
+async def test_a_small_task_that_is_placed_at_once_is_committed_on_that_answer(world: World) -> None:
     async with world.proxy(fresh_s=60.0) as forwarder:
         await world.forwarded(forwarder)
     assert world.nodes.committed == [f"{TASK}#1"]
+    assert world.scheduler.renewed == []
+    assert not any(question.renews_first for question in world.scheduler.questions if question.tasks)
+
+
+async def test_a_task_that_has_waited_is_renewed_before_its_node_hears_of_it_and_committed_on_that_answer(
+    world: World,
+) -> None:
+    world.scheduler.slots_count = 0
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        await world.adopted(forwarder)
+        await until(lambda: any(question.hold_s for question in world.scheduler.questions), what="it waits")
+        world.scheduler.slots_count = 1
+        await world.reaches(TaskState.RUNNING)
+    assert world.nodes.committed == [f"{TASK}#1"]
     assert len(world.scheduler.renewed) == 1
+    assert all(question.renews_first for question in world.scheduler.questions if question.hold_s)
+
+
+async def test_an_attempt_that_was_placed_before_is_renewed_first(world: World) -> None:
+    world.scheduler.says_again = True
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        await world.forwarded(forwarder)
+    assert len(world.scheduler.renewed) == 1
+
+
+async def test_an_answer_that_comes_late_begins_nothing_and_commits_nothing(world: World) -> None:
+    async with world.proxy(fresh_s=0.0) as forwarder:
+        await world.forwarded(forwarder)
+    assert len(world.scheduler.renewed) == 2
 
 
 async def test_a_commit_that_is_tried_again_is_confirmed_anew(world: World) -> None:
@@ -125,7 +153,7 @@ async def test_a_commit_that_is_tried_again_is_confirmed_anew(world: World) -> N
     async with world.proxy(fresh_s=60.0) as forwarder:
         await world.forwarded(forwarder)
     assert world.nodes.committed == [f"{TASK}#1"]
-    assert len(world.scheduler.renewed) == 2
+    assert len(world.scheduler.renewed) == 1
 
 
 async def test_a_small_task_of_which_there_is_news_is_confirmed_before_its_commit(world: World) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.messages.tasks import AttemptStage
 from clusterodm.libs.common.model.tasks import AttemptState, TaskState
+from clusterodm.services.proxy.forwarding.handlers.attempts import SMALL_BYTES
 from clusterodm.services.proxy.spool.core.upload import Mark
 from tests.forwarding import NODE, OTHER_NODE, TASK, World
 from tests.waiting import passed, until
@@ -140,6 +141,25 @@ async def test_a_commit_that_may_have_been_sent_is_told_before_it_is_sent(world:
 
 
 async def test_an_attempt_that_was_cut_off_before_its_commit_is_told_as_such(world: World) -> None:
+    world.files = {"a.jpg": bytes(SMALL_BYTES + 1)}
+    await cut_off(world)
+    async with world.proxy():
+        await world.reaches_again(TaskState.RUNNING)
+    assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.SENDING
+    assert world.nodes.committed == [f"{TASK}#2"]
+
+
+async def test_of_a_small_task_that_was_cut_off_its_node_is_asked(world: World) -> None:
+    await cut_off(world)
+    async with world.proxy():
+        await until(lambda: world.scheduler.adopted, what="it is submitted again")
+    assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.COMMITTING
+    assert world.scheduler.tasks[TASK].attempts[-1].state is AttemptState.UNCERTAIN
+    assert world.nodes.committed == []
+
+
+async def cut_off(world: World) -> None:
+    """Stop a proxy while it sends a file, and lose the record of its task."""
     world.nodes.gate.clear()
     async with world.proxy() as forwarder:
         await world.adopted(forwarder)
@@ -148,10 +168,6 @@ async def test_an_attempt_that_was_cut_off_before_its_commit_is_told_as_such(wor
     world.bus.connected = True
     world.scheduler.loses()
     world.nodes.gate.set()
-    async with world.proxy():
-        await world.reaches_again(TaskState.RUNNING)
-    assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.SENDING
-    assert world.nodes.committed == [f"{TASK}#2"]
 
 
 async def test_a_failed_task_whose_record_is_lost_does_not_run_again_and_its_client_is_not_told_twice(

@@ -243,6 +243,20 @@ async def test_a_hint_makes_the_task_due_at_once_and_a_false_one_does_no_harm():
         assert play.task("one").state is TaskState.RUNNING
 
 
+async def test_a_task_that_has_just_started_is_not_looked_at_before_its_node_has_something_to_tell():
+    async with a_play(a=FakeNode(slots=2)) as play, background(play.scheduler.tasks.tracker.run, "track"):
+        await asyncio.sleep(0)  # it begins with what runs already: nothing
+        await play.commits("one")
+        await play.commits("two")
+        await play.starts("one")
+        second = await play.starts("two")
+        await play.scheduler.tasks.tracker.hint(FinishReported(node_task_id=second.node_task_id))
+        await until(lambda: play.task("two").known is not None, what="a look at the one of which there is a hint")
+        assert play.task("one").known is None
+        play.clock.pass_s(play.settings.poll_first_s)
+        await until(lambda: play.task("one").known is not None, what="a look at the other one")
+
+
 async def test_a_hint_during_a_look_has_the_task_looked_at_again_at_once():
     async with a_play(a=FakeNode()) as play, background(play.scheduler.tasks.tracker.run, "track"):
         node = play.node("a")
@@ -250,6 +264,7 @@ async def test_a_hint_during_a_look_has_the_task_looked_at_again_at_once():
         await play.commits("one")
         asked_count = node.asked_count
         placed = await play.starts("one")
+        play.clock.pass_s(play.settings.poll_first_s)
         await until(lambda: node.asked_count > asked_count, what="a look that is under way")
         node.finishes(placed.node_task_id)
         await play.scheduler.tasks.tracker.hint(FinishReported(node_task_id=placed.node_task_id))
