@@ -118,6 +118,9 @@ class Delivery:
     async def send_all(self, sizes: Mapping[str, int]) -> None:
         """Send the files that are not there yet, several at once; the first failure ends all. Raises StepFailed, OSError."""
         names = deque(name for name in sending_order(sizes) if name not in self.sent)
+        if len(names) <= 1:
+            await self._send_some(names, sizes)
+            return
         failures: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
