@@ -479,6 +479,7 @@ class World:
         ahead_from_bytes: int | None = None,
         one_link: bool = False,
         fresh_s: float = 0.0,
+        renew_s: float = QUICK.renew_s,
     ) -> AsyncIterator[Forwarder]:
         """Run the proxy while the context is open; again is a restart."""
         self.scheduler.listeners.clear()
@@ -505,7 +506,7 @@ class World:
                 finisher,
                 tasks_count=tasks_count,
                 parallel_count=2,
-                intervals=replace(QUICK, fresh_s=fresh_s),
+                intervals=replace(QUICK, fresh_s=fresh_s, renew_s=renew_s),
                 inputs=inputs if until_forwarded else None,
                 stage_in=UploadStageIn(
                     self.bus,

@@ -539,6 +539,62 @@ async def test_a_note_that_was_cut_off_leaves_the_one_before_and_the_next_begins
             await spool.remember(TASK, History(committed_at_ms=9))
 
 
+async def test_wherever_a_power_cut_ends_a_history_the_last_whole_note_is_read(
+    spool: DiskSpool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool" / TASK
+    path = folder / "submitted.mark"
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=2)
+    notes = [History(committed_at_ms=number, attempts=(known_attempt(number),)) for number in range(4)]
+    ends = []
+    for note in notes:
+        await spool.remember(TASK, note)
+        ends.append(path.stat().st_size)
+    content = path.read_bytes()
+    for size in range(ends[0] - 1, len(content) + 1):
+        path.write_bytes(content[:size])
+        whole_count = sum(end - 1 <= size for end in ends)  # without its line feed a note is whole
+        assert load_history(folder) == notes[whole_count - 1]
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40 + b"\n", b"\0" * 40 + b'"}\n{"committed_at_ms":8', b"\xff\n\xff\n"])
+async def test_notes_that_a_power_cut_has_damaged_leave_the_one_before(
+    reopen: Opener, tmp_path: Path, damage: bytes
+) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+        await spool.remember(TASK, History(committed_at_ms=7))
+    with (tmp_path / "spool" / TASK / "submitted.mark").open("ab") as file:
+        file.write(damage)
+    async with reopen() as spool:
+        assert history_of(spool) == History(committed_at_ms=7)
+
+
+async def test_a_note_that_meets_a_full_disk_begins_its_file_anew(spool: DiskSpool, tmp_path: Path) -> None:
+    folder = tmp_path / "spool" / TASK
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=2)
+    await spool.remember(TASK, History(committed_at_ms=7))
+    (folder / "submitted.mark").unlink()
+    (folder / "submitted.mark").symlink_to("/dev/full")
+    await spool.remember(TASK, History(committed_at_ms=8))
+    assert not (folder / "submitted.mark").is_symlink()
+    assert load_history(folder) == History(committed_at_ms=8)
+
+
+async def test_a_history_that_somebody_has_deleted_is_begun_anew(spool: DiskSpool, tmp_path: Path) -> None:
+    folder = tmp_path / "spool" / TASK
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=2)
+    await spool.remember(TASK, History(committed_at_ms=7))
+    (folder / "submitted.mark").unlink()
+    await spool.remember(TASK, History(committed_at_ms=8))
+    assert load_history(folder) == History(committed_at_ms=8)
+
+
 async def test_a_history_that_an_earlier_version_has_written_is_read(reopen: Opener, tmp_path: Path) -> None:
     async with reopen() as spool:
         await spool.create(a_draft())

@@ -84,8 +84,8 @@ class PlaceTasks(Frozen, frozen=True, kw_only=True):
     hold_s: float = 0.0
     """How long it would wait for something to be said, seconds; at most `HOLD_S`."""
     renews_first: bool = False
-    """It renews each attempt before it begins it: a node has heard nothing of one that was never renewed. Else this question counts for a renewal,
-    and a commit may follow it by `COMMIT_WITHIN_S`."""
+    """It renews each attempt before it begins it: a node has heard nothing of one that was never renewed. Else this question counts for the first renewal
+    of what it names, and a commit may follow it by `COMMIT_WITHIN_S`."""
     number: int = 0
     """Counts the questions of a run from 1: one that comes twice (it is sent again when another scheduler leads) gets nothing new
     the second time, because nobody may listen any more. 0: from a proxy of an earlier version."""
@@ -135,7 +135,7 @@ class NotWaiting(Frozen, frozen=True, kw_only=True, tag="not-waiting"):
 
 
 COMMIT_WITHIN_S: Final = 3.0
-"""An upload owner sends the commit to the node within so long of asking RENEW_ATTEMPT (or PLACE_TASKS, where it does not renew first), or asks again: see `RenewAttempt`."""
+"""An upload owner sends the commit to the node within so long of asking RENEW_ATTEMPT (or PLACE_TASKS, where that counts for it), or asks again: see `RenewAttempt`."""
 
 
 class RenewAttempt(Frozen, frozen=True, kw_only=True):

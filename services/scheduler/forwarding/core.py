@@ -1,12 +1,12 @@
 """What becomes of an attempt that was placed with a proxy: by its silence, by its reports, and by what its node says.
 
     never renewed, and nothing else heard of its upload owner either ──▶ NOT_TAKEN_UP: the slot goes to somebody else
-    it may have begun without that, and silent since          ──▶ SUSPECT: its node is asked whether it has the task
-    renewed once, and silent since                            ──▶ SUSPECT
+    renewed once, and silent since                            ──▶ SUSPECT: its node is asked whether it has the task
 
-The first is quick and asks nobody, because an upload owner that waits for a slot begins nothing before its first renewal was answered (it says so:
-`renews_first`): what it never renewed, no node has heard of. Should it wake up after all, that renewal is refused. What it asks about by name it begins at once
-(decision 151), as upload owners of earlier versions always do: after their silence the node is asked.
+The first is quick and asks nobody, because an upload owner begins nothing before its first renewal was answered: what it never renewed, no
+node has heard of. Should it wake up after all, that renewal is refused. A question about a task by name that does not say so (`renews_first`)
+counts for the first renewal of what it gets (decision 154). What else such a question gets, and whoever asks PLACE_TASK, may be begun at once: after a silence
+the node is asked.
 """
 
 from collections.abc import Set as AbstractSet

@@ -107,9 +107,10 @@ class ForwardingAttempt:
     sent_bytes: int = 0
     """So much of it the node has, says its upload owner."""
 
-    def await_upload_owner(self, *, renews_first: bool) -> None:
-        """Note that it has just been placed: its upload owner has still to say that it is at it."""
-        self.unheard_since, self.renews_first = self.heard_at, renews_first
+    def await_upload_owner(self, *, renews_first: bool | None) -> None:
+        """Note that it has just been placed: its upload owner has still to say that it is at it. None: it has said so with its question."""
+        if renews_first is not None:
+            self.unheard_since, self.renews_first = self.heard_at, renews_first
 
     def renew(self, now: Instant, *, doubtful: bool) -> None:
         """Note that its upload owner is at it."""

@@ -3,13 +3,13 @@
     take up ──▶ begin ──▶ send (several files at once) ──▶ confirm ──▶ commit ──▶ (prove) ──▶ REPORT_FORWARDED
                   └──────────── any failure that ends the attempt ──────────────────────────▶ REPORT_FORWARD_FAILED
 
-*Take up* is the first renewal; its answer is waited for, so that a slot that was given to somebody else meanwhile costs nothing. Where the attempt was
-placed a moment ago, by a question about this task, that answer serves for it.
+*Take up* is the first renewal; its answer is waited for, so that a slot that was given to somebody else meanwhile costs nothing. Where a small task was
+placed a moment ago, by a question about it, that answer serves for it.
 Meanwhile RENEW_ATTEMPT says every few seconds that we are still at it. Refused, the attempt no longer counts (the task was
 canceled, or the scheduler gave the attempt up): sending stops at once and nothing is reported. *Confirm* is one more renewal
 that must be answered before the commit goes out, so that nothing is started on a node that nobody waits for. Before it, the
-spool notes that the commit may be on its way (of a small task with its beginning): should all records be lost, the node is asked before anything else happens. It counts for a
-short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
+spool notes that the commit may be on its way (of a small task with its beginning, and taken back where it comes to none): should all records be lost, the node is
+asked before anything else happens. It counts for a short while only: a commit that comes later than that (a frozen process, a slow connection) is not sent but confirmed anew.
 A small task comes to its commit a moment after it was taken up: that renewal, which the scheduler cannot tell from another, or that placement, is its confirmation.
 *Prove* is there only when an image may lie on the node twice (delivery.py); the scheduler knows of the doubt before the commit.
 """
@@ -68,7 +68,7 @@ TakeOver = Callable[[TaskId, Placed], Awaitable[OnNode]]
 """Says what a node has already of a task that was placed there. Raises StepFailed."""
 
 Note = Callable[[AttemptStage], Awaitable[None]]
-"""Remembers durably how far an attempt has come. Raises StepFailed where that cannot be done."""
+"""Remembers how far an attempt has come. Raises StepFailed where that cannot be done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +244,9 @@ class AttemptRun:
             forwarded = ReportForwarded(task=task, attempt=attempt, upload_owner=upload_owner, epoch=self._placed.epoch)
             return await report_until_heard(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
         self._log.warning("forwarding.failed", reason=decision.reason, uncertain=decision.commit_uncertain)
+        if not decision.commit_uncertain:
+            with suppress(StepFailed):
+                await self._note(AttemptStage.SENDING)
         failed = ReportForwardFailed(
             task=task,
             attempt=attempt,

@@ -61,8 +61,7 @@ class TaskLoop:
 async def taken_up(bus: Bus, upload_owner: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> Instant:
     """Tell the scheduler that an attempt is about to begin, until it is heard; when what it answered was asked. Raises AttemptOver.
 
-    Nothing may go to its node before, unless the scheduler was told that it may: else who has not heard of us within seconds gives the slot to
-    somebody else, without asking the node.
+    Nothing may go to its node before: who has not heard of us within seconds gives the slot to somebody else, without asking the node.
     """
     message = RenewAttempt(task=task, attempt=placed.attempt, upload_owner=upload_owner, epoch=placed.epoch)
     while True:
@@ -108,7 +107,7 @@ class AttemptRunner:
     ) -> TaskRecord | None:
         """Bring a task to the node that it was placed on, unless that was tried already; its record, where the node has it.
 
-        `asked`: when it was asked where it goes, by a question that has told the scheduler that such attempts begin at once.
+        `asked`: when it was asked where it goes, by a question about this task. For a small one that counts for the first renewal.
         """
         if not placed.ahead or placed.attempt <= loop.begun:
             self._stage_in.give_up(task, f"the task is placed on {placed.node.name}")
@@ -129,9 +128,14 @@ class AttemptRunner:
 
     async def _taken_up(self, task: TaskId, placed: Placed, asked: Instant | None) -> Instant:
         """Say when the scheduler was asked whose answer lets an attempt begin: just now, or once more. Raises AttemptOver."""
-        if asked is not None and not placed.again and monotonic_s() - asked < self._intervals.fresh_s:
-            return asked
-        return await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s)
+        if asked is None or placed.again or not self.is_small(task) or monotonic_s() - asked >= self._intervals.fresh_s:
+            return await taken_up(self._bus, self._spool.instance, task, placed, self._intervals.bus_retry_s)
+        return asked
+
+    def is_small(self, task: TaskId) -> bool:
+        """Whether it comes to its commit a moment after it was placed: then that answer counts for both, and one note. Of a task that is held it never changes."""
+        held = self._spool.find(task)
+        return held is not None and held.size_bytes <= SMALL_BYTES
 
     async def _go(self, task: TaskId, placed: Placed, loop: TaskLoop, taken_up_at: Instant) -> TaskRecord | None:
         """Send it. What is cut off is reported."""
@@ -174,24 +178,18 @@ class AttemptRunner:
         """Remember an attempt before its node hears of it; why that was not possible."""
         try:
             await self._end.begun_again(task)
-            stage = self._first_stage(task)
+            stage = AttemptStage.COMMITTING if self.is_small(task) else AttemptStage.SENDING
             await self._spool.remember(task, begun(self._history(task), placed, self._now_ms(), stage))
         except (ClusterError, OSError) as error:
             return f"its proxy cannot write to its disk ({error})"
         return ""
 
-    def _first_stage(self, task: TaskId) -> AttemptStage:
-        """Say what is noted of an attempt that begins. A small task comes to its commit a moment later: that is noted with its beginning, once."""
-        held = self._spool.find(task)
-        is_small = held is not None and held.size_bytes <= SMALL_BYTES
-        return AttemptStage.COMMITTING if is_small else AttemptStage.SENDING
-
     async def _note(self, task: TaskId, stage: AttemptStage) -> None:
-        """Remember how far the attempt has come. Raises StepFailed. That a node has taken a commit the node knows as well: the disk is not waited for."""
+        """Remember how far the attempt has come. Raises StepFailed. The disk is waited for only before a commit: of anything else its node can be asked."""
         history = self._history(task)
         if history.attempts and history.attempts[-1].stage is not stage:
             try:
-                durably = stage is not AttemptStage.COMMITTED
+                durably = stage is AttemptStage.COMMITTING
                 await self._spool.remember(task, reached(history, stage, self._now_ms()), durably=durably)
             except (ClusterError, OSError) as error:
                 raise StepFailed(StepDecision(reason=f"its proxy cannot write to its disk ({error})")) from None

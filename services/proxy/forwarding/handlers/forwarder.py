@@ -104,6 +104,7 @@ class Forwarder:
             intervals=self._intervals,
             sending=lambda: self._sending,
             staged_of=self.staged_of,
+            begins_at_once=self._attempts.is_small,
             answered=self._answered,
         )
         self._held = HeldTasks(cluster, self._intervals, self._placements.name)
@@ -147,10 +148,11 @@ class Forwarder:
     # --- the HTTP side ---------------------------------------------------------------------------------------------
 
     async def adopt(self, task: TaskId) -> None:
-        """Take over a task that the scheduler has just acknowledged."""
+        """Take over a task that the scheduler has just acknowledged. One that was placed meanwhile is at work, and noted."""
         with suppress(NotFound):
-            await self._note_commit(task)
-            await self._take_up(task)
+            if self._held.get(task) is None:
+                await self._note_commit(task)
+                await self._take_up(task)
 
     async def _note_commit(self, task: TaskId) -> None:
         held, record = self._spool.find(task), self._cluster.task(task)
@@ -216,6 +218,9 @@ class Forwarder:
         self._placements.waits_no_more(task)
         held.state = TaskState.FORWARDING
         self._sending[task] = placed.attempt
+        record = self._cluster.task(task)
+        if record is not None and (record.task.removed or record.task.state.ended):
+            asked = None  # its client was quicker than this answer
         await self._begin(task, held, partial(self._send, task, held, placed, asked))
 
     async def _waits(self, task: TaskId, held: HeldTask, *, named: bool) -> None:

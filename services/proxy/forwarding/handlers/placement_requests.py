@@ -3,8 +3,8 @@
     a task is committed, resumed, or the mirror shows something new ──▶ *named*: one quick question about all that have come together
     a task waits ──▶ the *open* question: answered when a slot is free for any of them, asked again at once, for as long as one waits
 
-What a quick question gets begins at once: its answer is a moment old, and says that the attempt counts. What the open one gets is renewed first, because
-it may be answered just when this proxy dies, with a slot that others wait for.
+What a quick question gets for a small task begins at once: its answer is a moment old, and says that the attempt counts. All else is renewed first: the open
+question may be answered just when this proxy dies, with a slot that others wait for.
 So a task that waits costs its entry and nothing else. The open question also says that this proxy is there; it is open while
 the proxy sends as much as it may, too: how much room there is the scheduler knows from the attempts.
 
@@ -56,6 +56,7 @@ class PlacementClient:
         intervals: ForwardingIntervals,
         sending: Callable[[], Mapping[TaskId, int]],
         staged_of: Callable[[TaskId], Awaitable[StagedFiles | None]],
+        begins_at_once: Callable[[TaskId], bool],
         answered: Callable[[TaskId, PlaceReply, Instant | None], Awaitable[None]],
     ) -> None:
         self._bus = bus
@@ -65,6 +66,8 @@ class PlacementClient:
         self._intervals = intervals
         self._sending = sending
         self._staged_of = staged_of
+        self._begins_at_once = begins_at_once
+        """Whether an attempt of a task begins without another renewal, where the question was about this task."""
         self._answered = answered
         """Called with each task, what was said of it, and when that was asked, where it was named."""
         self._epochs = Epochs()
@@ -172,7 +175,7 @@ class PlacementClient:
             sending=dict(self._sending()),
             tasks=tasks,
             hold_s=hold_s,
-            renews_first=not tasks,
+            renews_first=not any(self._begins_at_once(each.task) for each in tasks),
         )
 
     async def _request(self, question: PlaceTasks) -> Placements | None:

@@ -4,8 +4,8 @@ Photos leave a full disk only by being sent, and nothing is sent whose attempt c
 lies in the spool (`NotesRoom`). A note that meets a full disk is written into the room of that file, which takes it back at once: a note
 replaces an earlier one of about its size.
 
-A history grows by a line for each note: that is one call of the disk to wait for, where a file that replaces another is two. A line that was
-cut off was never waited for, and does not count. One that is long, or was written by an earlier run, is begun anew.
+A history grows by a line for each note: that is one call of the disk to wait for, where a file that replaces another is two. The last line that can
+be read counts: what a power cut has left of later ones was never waited for. A file that is long, or was written by an earlier run, is begun anew.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class NotesRoom:
         """
         line = msgspec.json.encode(history) + b"\n"
         if 0 < known_bytes < HISTORY_BYTES:
-            with contextlib.suppress(SpoolFull):  # what came to the disk of the line goes with the rest of the file
+            with contextlib.suppress(SpoolFull, FileNotFoundError):  # half a line that came to the disk goes with the rest
                 disk.append(path, line, durably=durably)
                 return known_bytes + len(line)
         self.write(path, line)
@@ -80,10 +80,12 @@ def load_history(folder: Path) -> History | None:
     except OSError as error:
         log.warning("history.not_read", folder=folder.name, reason=str(error))
         return None
-    *whole, last = content.split(b"\n")
-    for line in (last, *whole[-1:]):  # the last is empty, cut off, or all that an earlier version has written
+    for passed_count, line in enumerate(reversed(content.split(b"\n"))):
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            return msgspec.json.decode(line, type=History)
+            history = msgspec.json.decode(line, type=History)
+            if passed_count > 1:  # the first is empty, cut off, or all that an earlier version has written
+                log.warning("history.not_read", folder=folder.name, reason="its last lines are damaged")
+            return history
     if content:
         log.warning("history.not_read", folder=folder.name, reason="it is damaged")
     return None

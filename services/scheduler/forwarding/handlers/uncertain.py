@@ -1,6 +1,6 @@
 """Finds out what became of attempts that their upload owners do not report any more.
 
-An upload owner that has waited for a slot renews the attempt before it begins it. Where even that does not come, nor anything else from it, the slot goes to others at once
+An upload owner renews each attempt before it begins it, unless its question about the task counts for that. Where even that does not come, nor anything else from it, the slot goes to others at once
 (forwarding/core.py): nothing was begun, and the upload owner is refused should it come after all.
 
 An upload owner that is silent for too long later on, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
@@ -11,7 +11,7 @@ upload owner doubts (they may lie there twice, and the upload owner has not repo
 "It does not have it" counts only when the node has gone on saying so for a while (`--commit-settle-s`), counted from its
 first denial and not from the doubt: a node that was frozen or cut off finds question and commit in its mailbox together when it comes
 back. Nothing can be on its way to the mailbox any more by then: an upload owner sends a commit within `COMMIT_WITHIN_S` of having the
-attempt confirmed or placed, and is silent for longer before it is doubted.
+attempt confirmed (a question that counts for a renewal confirms, too), and is silent for longer before it is doubted.
 """
 
 from contextlib import suppress

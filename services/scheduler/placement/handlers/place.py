@@ -230,7 +230,7 @@ class PlacementLoop:
 
     async def _try_to_begin(self, made: Reservation, poll: PlacementPoll) -> PlaceReply | None:
         try:
-            return await self._begin(made, poll.ahead.get(made.task), renews_first=poll.renews_first)
+            return await self._begin(made, poll.ahead.get(made.task), renews=poll.renews_first(made.task))
         except ClusterError as error:
             log.warning("attempt.not_begun", task=made.task, node=made.node, reason=error.message)
             return None
@@ -275,18 +275,18 @@ class PlacementLoop:
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def _begin(self, made: Reservation, ahead: StagedFiles | None, *, renews_first: bool = False) -> PlaceReply:
+    async def _begin(self, made: Reservation, ahead: StagedFiles | None, *, renews: bool | None = False) -> PlaceReply:
         """Write an attempt down; its slot is reserved until that is done, or known not to have been done."""
         self._beginning.add(made.task)
         try:
-            return await self._write_down(made, ahead, renews_first=renews_first)
+            return await self._write_down(made, ahead, renews=renews)
         finally:
             self._beginning.discard(made.task)
             if made.task not in self._tasks.doubtful and self._state.reservations.made.get(made.task) is made:
                 self._state.reservations.release(made.task)
                 self._signals.capacity_freed.set()
 
-    async def _write_down(self, made: Reservation, ahead: StagedFiles | None, *, renews_first: bool) -> PlaceReply:
+    async def _write_down(self, made: Reservation, ahead: StagedFiles | None, *, renews: bool | None) -> PlaceReply:
         task = self._index.tasks[made.task]
         goes_on = ahead if ahead and fits(ahead, task, made) else None
         node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
@@ -307,7 +307,7 @@ class PlacementLoop:
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
-            self._index.forwarding[made.task].await_upload_owner(renews_first=renews_first)
+            self._index.forwarding[made.task].await_upload_owner(renews_first=renews)
             QUEUE_SECONDS.observe(waited_s(task, now_ms), got(record.task), trace_id=exemplar(record.task))
             await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:

@@ -51,7 +51,8 @@ class PlacementPoll:
         self.run = request.run
         self.places_count = request.places_count
         self.number = request.number
-        self.renews_first = request.renews_first
+        self._renews_first = request.renews_first
+        self._named = frozenset([each.task for each in request.tasks])
         self.held = request.hold_s > 0 and request.places_count > 0 and not request.tasks
         """Whether it waits until there is something to say."""
         self.reserved: list[Reservation] = []
@@ -81,6 +82,10 @@ class PlacementPoll:
         if self.reserved or self.changed or not self.held:
             return True
         return await wait_for_event(self._woken, longest_s) or bool(self.reserved or self.changed)
+
+    def renews_first(self, task: TaskId) -> bool | None:
+        """Whether its upload owner renews the attempt of a task before it begins it; None: this question was its first renewal."""
+        return None if not self._renews_first and task in self._named else self._renews_first
 
 
 class PlacementPolls:

@@ -7,10 +7,13 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NodeUnreachable, Refused
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.placement import (
+    PLACE_TASKS,
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
     REPORT_FORWARDED,
     PlacementPossible,
+    Placements,
+    PlaceTasks,
     RenewAttempt,
     ReportForwarded,
 )
@@ -19,6 +22,8 @@ from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
+from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.services.proxy.forwarding.handlers.attempts import SMALL_BYTES
 from clusterodm.services.proxy.spool.core.upload import Draft, Mark
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import passed, until
@@ -119,6 +124,50 @@ async def test_a_small_task_that_is_placed_at_once_is_committed_on_that_answer(w
     assert world.nodes.committed == [f"{TASK}#1"]
     assert world.scheduler.renewed == []
     assert not any(question.renews_first for question in world.scheduler.questions if question.tasks)
+
+
+async def test_a_larger_task_is_renewed_before_its_node_hears_of_it_and_the_scheduler_is_told_so(world: World) -> None:
+    world.files = {"a.jpg": bytes(SMALL_BYTES + 1)}
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        await world.forwarded(forwarder)
+    assert world.nodes.committed == [f"{TASK}#1"]
+    assert len(world.scheduler.renewed) == 1
+    assert all(question.renews_first for question in world.scheduler.questions if question.tasks)
+
+
+async def test_a_task_that_was_canceled_before_the_answer_came_is_not_begun(world: World) -> None:
+    async def answer_late(asked: PlaceTasks) -> Placements:
+        answer = await world.scheduler.place_tasks(asked)
+        if asked.tasks and not world.scheduler.renewed:
+            world.scheduler.change(state=TaskState.CANCELED)
+        return answer
+
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {PLACE_TASKS: answer_late}),
+        world.proxy(fresh_s=60.0) as forwarder,
+    ):
+        await world.adopted(forwarder)
+        await world.lets_go()
+    assert world.nodes.met == set()
+
+
+async def test_a_proxy_that_was_frozen_after_its_first_word_asks_again_before_it_commits(world: World) -> None:
+    fresh_s = 0.2
+    async with world.proxy(fresh_s=fresh_s, renew_s=60.0) as forwarder:
+        await world.commit()
+        world.scheduler.submit()
+
+        async def freeze(node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+            began_s = monotonic_s()
+            world.scheduler.listeners.clear()
+            world.scheduler.change(state=TaskState.CANCELED)
+            await until(lambda: monotonic_s() > began_s + fresh_s)
+
+        world.nodes.begin = freeze  # type: ignore[method-assign]
+        await forwarder.adopt(TASK)
+        await world.lets_go()
+    assert len(world.scheduler.renewed) == 1
+    assert world.nodes.committed == []
 
 
 async def test_a_task_that_has_waited_is_renewed_before_its_node_hears_of_it_and_committed_on_that_answer(

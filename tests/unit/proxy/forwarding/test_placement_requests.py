@@ -1,11 +1,14 @@
 """How a proxy asks for slots: one question for all tasks that wait, and quick ones about those it does not know about."""
 
+import asyncio
+
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.services.proxy.spool.core.history import History
 from tests.forwarding import QUICK, World
-from tests.waiting import until
+from tests.waiting import passed, until
 
 
 async def test_tasks_that_wait_share_one_question_and_cost_no_other(world: World) -> None:
@@ -81,6 +84,36 @@ async def test_a_placement_that_comes_before_the_commit_was_answered_is_taken(wo
         await forwarder.adopt(early)
         await until(lambda: world.scheduler.asked[early] == 2, what="it is looked after")
     assert len(world.nodes.committed) == 2
+
+
+async def test_a_commit_that_is_answered_late_takes_no_note_of_an_attempt_back(world: World) -> None:
+    early, disk = TaskId("task-early"), asyncio.Event()
+    noted: list[TaskId] = []
+    world.scheduler.slots_count = 0
+    async with world.proxy() as forwarder:
+        await world.adopted(forwarder)
+        await until(lambda: held_open(world), what="a question is open")
+        remember = world.spool.remember
+
+        async def wait_for_the_disk(task: TaskId, history: History, *, durably: bool = True) -> None:
+            noted.append(task)
+            await disk.wait()
+            await remember(task, history, durably=durably)
+
+        world.spool.remember = wait_for_the_disk  # type: ignore[method-assign]
+        await world.commit(early)
+        world.scheduler.submit(early)
+        world.scheduler.slots_count = 2
+        await until(lambda: early in noted, what="its attempt is noted")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(forwarder.adopt(early))
+            await passed()
+            disk.set()
+        await world.reaches(TaskState.RUNNING, early)
+        held = world.spool.find(early)
+        assert held is not None
+        assert held.history is not None
+        assert [each.number for each in held.history.attempts] == [1]
 
 
 def held_open(world: World) -> list[PlaceTasks]:

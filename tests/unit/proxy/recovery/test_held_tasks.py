@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 
 from clusterodm.libs.common.errors import NodeFailed
-from clusterodm.libs.common.messages.tasks import AttemptStage
+from clusterodm.libs.common.messages.placement import REPORT_FORWARD_FAILED, ReportForwardFailed
+from clusterodm.libs.common.messages.tasks import AttemptStage, TaskRecord
 from clusterodm.libs.common.model.tasks import AttemptState, TaskState
 from clusterodm.services.proxy.forwarding.handlers.attempts import SMALL_BYTES
 from clusterodm.services.proxy.spool.core.upload import Mark
@@ -156,6 +157,23 @@ async def test_of_a_small_task_that_was_cut_off_its_node_is_asked(world: World) 
     assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.COMMITTING
     assert world.scheduler.tasks[TASK].attempts[-1].state is AttemptState.UNCERTAIN
     assert world.nodes.committed == []
+
+
+async def test_of_a_small_task_whose_attempt_ended_before_its_commit_no_node_is_asked(world: World) -> None:
+    world.nodes.trouble("send", NodeFailed("no answer"))
+
+    async def is_full_now(asked: ReportForwardFailed) -> TaskRecord:
+        world.scheduler.slots_count = 0
+        return await world.scheduler.on_failed(asked)
+
+    async with world.bus.serve("scheduler", world.scheduler.handlers | {REPORT_FORWARD_FAILED: is_full_now}):
+        async with world.proxy() as forwarder:
+            await world.adopted(forwarder)
+            await until(lambda: world.scheduler.failed, what="the attempt is over")
+        world.scheduler.loses()
+        async with world.proxy():
+            await world.reaches_again(TaskState.WAITING)
+    assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.SENDING
 
 
 async def cut_off(world: World) -> None:

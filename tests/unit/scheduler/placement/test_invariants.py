@@ -198,8 +198,9 @@ class Life(RuleBasedStateMachine):
                 assert place(self.state.nodes.open.listed(), need_of(task), self.state.nodes.listed()) is None
 
     @precondition(lambda self: self.state.reservations.made)
-    @rule(number=pick, written=st.booleans())
-    def an_attempt_is_written_down(self, number: int, written: bool) -> None:
+    @rule(number=pick, written=st.booleans(), renews_first=st.sampled_from([True, None]))
+    def an_attempt_is_written_down(self, number: int, written: bool, renews_first: bool | None) -> None:
+        """One whose question counts for its first renewal may be with its node at once."""
         reserved = self.one(self.state.reservations.made.values(), number)
         node = self.state.nodes.get(reserved.node)
         assert node is not None
@@ -207,7 +208,9 @@ class Life(RuleBasedStateMachine):
             self.keep(
                 placed(self.state.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms)
             )
-            self.state.index.forwarding[reserved.task].await_upload_owner(renews_first=True)
+            self.state.index.forwarding[reserved.task].await_upload_owner(renews_first=renews_first)
+            if renews_first is None:
+                self.taken_up.add((reserved.task, self.state.index.tasks[reserved.task].attempts[-1].number))
         else:
             self.state.reservations.release(reserved.task)
 

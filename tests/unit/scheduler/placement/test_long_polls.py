@@ -378,6 +378,39 @@ async def test_an_answer_that_was_lost_with_a_proxy_of_an_earlier_version_keeps_
         assert play.state_of("a").ours_count == 0
 
 
+async def test_a_question_about_a_task_that_does_not_renew_first_counts_for_its_first_renewal():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.polls("one")
+        await play.passes(59)
+        assert play.task("one").attempts[-1].state is AttemptState.FORWARDING
+        await play.passes(2)
+        assert play.task("one").attempts[-1].state is AttemptState.UNCERTAIN
+        await play.sweeps()
+        await play.passes(play.settings.commit_settle_s + 1)
+        assert play.task("one").state is TaskState.WAITING
+        assert play.state_of("a").ours_count == 0
+
+
+async def test_a_question_about_a_task_that_renews_first_keeps_its_slot_for_three_seconds():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.polls("one", renews_first=True)
+        play.clock.pass_s(3.1)
+        await play.sweeps()
+        assert play.task("one").state is TaskState.WAITING
+
+
+async def test_what_else_a_question_about_a_task_is_answered_with_it_has_not_renewed():
+    async with a_play(a=FakeNode(slots=2)) as play:
+        await play.commits("one")
+        await play.commits("two")
+        assert {*await play.polls("two")} == {"one", "two"}
+        await play.passes(16)
+        states = [play.task(name).attempts[-1].state for name in ("one", "two")]
+        assert states == [AttemptState.UNCERTAIN, AttemptState.FORWARDING]
+
+
 async def test_an_attempt_that_was_renewed_may_be_silent_for_longer():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
