@@ -61,7 +61,11 @@ class Scene:
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     services = ("scheduler", "proxy")
     cluster = Cluster(tmp_path, services=services, **SETTINGS)
-    async with Relay(cluster.nats.port) as to_nats, NodeSimProcess(task_time_s=0.5) as node, Relay(node.port) as to_node:
+    async with (
+        Relay(cluster.nats.port) as to_nats,
+        NodeSimProcess(task_time_s=0.5) as node,
+        Relay(node.port) as to_node,
+    ):
         cluster.overrides.setdefault("proxy", {})["CLUSTERODM_NATS_URL"] = f"nats://127.0.0.1:{to_nats.port}"
         async with cluster, httpx.AsyncClient(base_url=cluster.url, trust_env=False, timeout=30) as http:
             await cluster.add_node(node, port=to_node.port)

@@ -64,7 +64,7 @@ class NotesRoom:
         """
         line = msgspec.json.encode(history) + b"\n"
         if 0 < known_bytes < HISTORY_BYTES:
-            with contextlib.suppress(SpoolFull, FileNotFoundError):  # half a line that came to the disk goes with the rest
+            with contextlib.suppress(SpoolFull, FileNotFoundError):  # half a line on the disk goes with the rest
                 disk.append(path, line, durably=durably)
                 return known_bytes + len(line)
         self.write(path, line)
