@@ -11,6 +11,7 @@ TESTS: Final = Path(__file__).parents[1]
 FOR_EVER_S: Final = 20
 """Whoever sleeps for so long plays somebody who hangs, and is cancelled."""
 PAUSES: Final = {
+    "chaos/test_frozen_proxy.py::test_a_task_whose_proxy_was_frozen_before_its_commit_runs_once": "for how long it is frozen",
     "chaos/test_polls_never_go_back.py::hit": "when a server is hit, by chance",
     "chaos/test_storm.py::one": "when a client comes",
     "chaos/test_two_leaders.py::client": "when a client comes",
