@@ -207,7 +207,7 @@ async def test_a_client_that_polls_while_the_node_is_frozen_gets_the_last_known_
         node.freeze()
         began_s = time.monotonic()
         assert (await info(http, task))["status"]["code"] == TaskStatus.RUNNING.value
-        assert time.monotonic() - began_s < 5, "the node says nothing until it is thawed"
+        assert time.monotonic() - began_s < 15, "the node says nothing until it is thawed"
         node.thaw()
         await completed(http, task)
 

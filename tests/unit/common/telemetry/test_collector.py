@@ -81,8 +81,8 @@ def collector(act: Act, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 def test_an_answer_that_never_comes_is_given_up_in_time(act: Act) -> None:
     began, memory_kb = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with collector(act) as url, pytest.raises(requests.RequestException):
-        bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=5)
-    assert time.monotonic() - began < 3
+        bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=60)
+    assert time.monotonic() - began < 15
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < 30_000
 
 
@@ -98,7 +98,7 @@ def test_a_handshake_that_never_ends_is_given_up_in_time(act: Act) -> None:
     began = time.monotonic()
     with collector(act) as url, pytest.raises(requests.RequestException):
         bounded_session(ANSWER_S).request("POST", url.replace("http:", "https:"), data=b"spans", timeout=ANSWER_S)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_who_gives_no_time_has_one_all_the_same() -> None:
@@ -129,7 +129,7 @@ def test_who_gives_no_time_has_one_all_the_same() -> None:
 def test_a_body_without_end_is_not_read(head: bytes) -> None:
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with collector(again_and_again(b"x" * 1_000_000, first=head)) as url:
-        response = bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=5)
+        response = bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=60)
     assert (response.status_code, response.content) == (200, b"")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_kb < 30_000
 
@@ -138,7 +138,7 @@ def test_a_redirect_leads_nowhere() -> None:
     with OTLPCollector() as elsewhere:
         moved = b"HTTP/1.1 307 Moved\r\nlocation: %s/v1/traces\r\ncontent-length: 0\r\n\r\n" % elsewhere.url.encode()
         with collector(lambda connection: connection.sendall(moved)) as url:
-            response = bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=5)
+            response = bounded_session(ANSWER_S).request("POST", url, data=b"spans", timeout=60)
     assert response.status_code == 307
     assert elsewhere.content == b""
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from clusterodm.libs.common.telemetry.otlp import QUEUE_COUNT, SPANS, STOP_S, exported
+from clusterodm.libs.common.telemetry.otlp import QUEUE_COUNT, SEND_TIMEOUT_S, SPANS, STOP_S, exported
 from clusterodm.libs.common.telemetry.tracing import SpanContext, SpanKind, Spans, TraceSpan, emit
 from tests.otlp_collector import OTLPCollector
 from tests.ports import free_port
@@ -29,13 +29,13 @@ async def test_a_span_comes_as_it_was_told():
 async def test_a_collector_that_takes_nothing_costs_neither_time_nor_memory(path: str):
     with OTLPCollector() as collector:
         url = f"{collector.url}{path}" if path else f"http://127.0.0.1:{free_port()}/v1/traces"
-        began = time.perf_counter()
         async with exported("proxy", url):
+            began_s = time.thread_time()
             for _ in range(2 * QUEUE_COUNT):
                 emit(SPAN)
-            told_s = time.perf_counter() - began
-        assert told_s < 1.5
-        assert time.perf_counter() - began < told_s + STOP_S + 1.0
+            assert time.thread_time() - began_s < 1.5, "of this thread alone, however busy others are"
+            told_s = time.monotonic()
+        assert time.monotonic() - told_s < STOP_S + SEND_TIMEOUT_S, "a batch that is tried to its end is not the last"
     assert collector.spans == []
     assert SPANS.values[("told",)] >= 2 * QUEUE_COUNT
 
