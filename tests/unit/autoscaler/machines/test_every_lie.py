@@ -52,8 +52,8 @@ REMOVAL = re.compile("delete|destroy|remove|rm|terminate|kill")
 """Steps whose failures may leave open whether, and when, a machine has gone."""
 REMOVAL_BESIDE_AN_API = re.compile(f"{REMOVAL.pattern}|named")
 """docker-machine removes alone where the API fails to name what is there; while the API's list still shows it, it is removed once more."""
-EXACT_MS = TURN_MS
-"""Where it is known when the provider took the removal: so far the clock may turn while a call is answered."""
+EXACT_MS = 3 * TURN_MS
+"""Where it is known when the provider took the removal: so far the clock may turn while calls are answered, which over HTTP a busy computer decides."""
 HONEST_COMPARISONS = 12
 LONGEST_COMPARISONS = 200
 """So soon every task has ended, whatever had to rest before."""
