@@ -573,12 +573,18 @@ async def test_notes_that_a_power_cut_has_damaged_leave_the_one_before(
         assert history_of(spool) == History(committed_at_ms=7)
 
 
-async def test_a_note_that_meets_a_full_disk_begins_its_file_anew(spool: DiskSpool, tmp_path: Path) -> None:
+async def with_a_note_that_is_gone(spool: DiskSpool, tmp_path: Path) -> Path:
+    """Commit a task and delete what was noted of it; its folder."""
     folder = tmp_path / "spool" / TASK
     await upload(spool, ("a.jpg", b"1"))
     await spool.commit(TASK, at_ms=2)
     await spool.remember(TASK, History(committed_at_ms=7))
     (folder / "submitted.mark").unlink()
+    return folder
+
+
+async def test_a_note_that_meets_a_full_disk_begins_its_file_anew(spool: DiskSpool, tmp_path: Path) -> None:
+    folder = await with_a_note_that_is_gone(spool, tmp_path)
     (folder / "submitted.mark").symlink_to("/dev/full")
     await spool.remember(TASK, History(committed_at_ms=8))
     assert not (folder / "submitted.mark").is_symlink()
@@ -586,11 +592,7 @@ async def test_a_note_that_meets_a_full_disk_begins_its_file_anew(spool: DiskSpo
 
 
 async def test_a_history_that_somebody_has_deleted_is_begun_anew(spool: DiskSpool, tmp_path: Path) -> None:
-    folder = tmp_path / "spool" / TASK
-    await upload(spool, ("a.jpg", b"1"))
-    await spool.commit(TASK, at_ms=2)
-    await spool.remember(TASK, History(committed_at_ms=7))
-    (folder / "submitted.mark").unlink()
+    folder = await with_a_note_that_is_gone(spool, tmp_path)
     await spool.remember(TASK, History(committed_at_ms=8))
     assert load_history(folder) == History(committed_at_ms=8)
 

@@ -261,9 +261,8 @@ class Connections:
         """End those that have missed their time."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        self._alarm = (
-            loop.call_later(self._check_every_s, self._check) if self.present else None
-        )  # whatever comes of it
+        # set at once, whatever comes of those that have missed it
+        self._alarm = loop.call_later(self._check_every_s, self._check) if self.present else None
         for late in [connection for connection in self.present if connection.until_s <= now_s]:
             late.expire(now_s)
 

@@ -117,9 +117,8 @@ class DiskSpool(ClosingDirectory):
     def store(self, task: TaskId, files: Iterable[tuple[str, bytes]], expected_bytes: int, ended: Stored) -> None:
         """Take one upload request, all of whose files have come."""
         entry, receipt = self.begin_receiving(task, expected_bytes)
-        entry.receipts.discard(
-            receipt
-        )  # it is counted once it is published: what fails here comes again, the usual way
+        # it is counted once it is published: what fails here comes again, the usual way
+        entry.receipts.discard(receipt)
         try:
             for filename, content in files:
                 receipt.keep(filename, content)
