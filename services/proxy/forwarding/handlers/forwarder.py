@@ -47,7 +47,7 @@ from clusterodm.services.proxy.forwarding.handlers.resubmit import Adopter, Resu
 from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from clusterodm.services.proxy.forwarding.ports import KeptInputs, Sender, TaskEnd
 from clusterodm.services.proxy.spool.core.history import History
-from clusterodm.services.proxy.spool.core.upload import StoredFile
+from clusterodm.services.proxy.spool.core.upload import Mark, StoredFile
 from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
@@ -148,11 +148,17 @@ class Forwarder:
     # --- the HTTP side ---------------------------------------------------------------------------------------------
 
     async def adopt(self, task: TaskId) -> None:
-        """Take over a task that the scheduler has just acknowledged. One that was placed meanwhile is at work, and noted."""
+        """Take over a task that the scheduler has just acknowledged, and note that.
+
+        One that was placed meanwhile is at work: what is noted of that stays. One of the last run may just be let go, because
+        the scheduler did not know it a moment ago: once the mark is there it is not, and what was let go before is taken up again.
+        """
         with suppress(NotFound):
             if self._held.get(task) is None:
                 await self._note_commit(task)
-                await self._take_up(task)
+            else:
+                await self._spool.mark(task, Mark.SUBMITTED)
+            await self._take_up(task)
 
     async def _note_commit(self, task: TaskId) -> None:
         held, record = self._spool.find(task), self._cluster.task(task)

@@ -1,8 +1,10 @@
 """Forwarding and mirrors over a bus that forgets, lags, changes the order and holds what cannot be read."""
 
+import asyncio
+
 import pytest
 
-from clusterodm.libs.common.errors import NodeFailed
+from clusterodm.libs.common.errors import NodeFailed, NotFound
 from clusterodm.libs.common.messages.buckets import TASKS
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import (
@@ -13,14 +15,15 @@ from clusterodm.libs.common.messages.placement import (
     REPORT_FORWARDED,
     PlacementPossible,
 )
-from clusterodm.libs.common.messages.tasks import GET_TASK
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.testing.faults import the_last_first
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import mirrored
+from clusterodm.services.proxy.spool.core.upload import Mark
 from tests.forwarding import FILES, TASK, World
-from tests.waiting import until
+from tests.waiting import passed, until
 
 
 @pytest.mark.parametrize("request_", [PLACE_TASKS, RENEW_ATTEMPT, REPORT_FORWARDED], ids=lambda request: request.name)
@@ -67,6 +70,45 @@ async def test_a_restarted_proxy_asks_until_somebody_knows_its_tasks(world: Worl
     world.bus.faults.lose(GET_TASK, 3)
     async with world.proxy():
         await world.reaches(TaskState.RUNNING)
+
+
+@pytest.mark.parametrize("told", ["before it is noted", "while it is noted", "after it was noted"])
+async def test_a_task_that_is_committed_while_a_restarted_proxy_hears_that_nobody_knew_it_is_sent(
+    world: World, told: str
+) -> None:
+    asked, tell = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(ref: TaskRef) -> TaskRecord:
+        known = world.scheduler.task(ref.task)
+        if known is None:
+            asked.set()
+            await tell.wait()
+            raise NotFound("no such task")
+        return known
+
+    async def mark_slowly(task: TaskId, mark: Mark) -> None:
+        if told == "while it is noted":
+            tell.set()
+            await passed()
+        await mark_at_once(task, mark)
+
+    async with world.proxy(start=False):
+        await world.commit()
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {GET_TASK: answer_late}),
+        world.proxy() as forwarder,
+    ):
+        mark_at_once = world.spool.mark
+        world.spool.mark = mark_slowly  # type: ignore[method-assign]
+        await until(asked.is_set, what="it asks about the task of its last run")
+        world.scheduler.submit()
+        if told == "before it is noted":
+            tell.set()
+            await passed()
+        await forwarder.adopt(TASK)
+        tell.set()
+        await world.reaches(TaskState.RUNNING)
+    assert len(world.nodes.committed) == 1
 
 
 async def test_hints_of_leaders_that_come_late_and_out_of_order_cost_no_placement(world: World) -> None:
