@@ -198,6 +198,27 @@ async def polled_as(raw: Raw, data: Dataset, code: int) -> bool:
     return await polled(raw, data) == code
 
 
+async def test_of_two_uploads_that_do_not_fit_together_one_is_kept_and_the_other_leaves_nothing(
+    tmp_path: Path, http: httpx.AsyncClient
+):
+    photo = os.urandom(40 * MB)
+    with small_disk(tmp_path / "data", 64 * MB) as disk:
+        async with Cluster(tmp_path, services=("scheduler", "proxy"), min_free_disk="4MB") as cluster:
+            tasks = [(await post(http, cluster, "/task/new/init")).json()["uuid"] for _ in range(2)]
+            answers = await asyncio.gather(
+                *(post(http, cluster, f"/task/new/upload/{task}", files={"images": ("a.JPG", photo)}) for task in tasks)
+            )
+            assert sorted(answer.status_code for answer in answers) == [200, 507], [each.text for each in answers]
+            won, lost = sorted(range(2), key=lambda number: answers[number].status_code)
+            say(f"one is kept, the other hears {require_refusal(answers[lost])}")
+            (kept,) = (cluster.spool / tasks[won] / "files").iterdir()
+            assert kept.read_bytes() == photo
+            await until(lambda: disk.free_bytes > 20 * MB, what="nothing of the other one to be left")
+            assert (await post(http, cluster, f"/task/new/commit/{tasks[won]}")).json() == {"uuid": tasks[won]}
+            small = {"images": ("b.JPG", photo[:MB])}
+            assert (await post(http, cluster, f"/task/new/upload/{tasks[lost]}", files=small)).status_code == 200
+
+
 def test_notes_about_what_is_there_are_written_on_a_full_disk(tmp_path: Path):
     with small_disk(tmp_path / "spool", MB) as disk, ThreadPoolExecutor(16) as threads:
         room, notes = NotesRoom(disk.folder / "room"), [disk.folder / f"{number}.mark" for number in range(16)]

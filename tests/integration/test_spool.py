@@ -779,13 +779,22 @@ async def test_a_task_discarded_without_nats_is_taken_down_later(spool: DiskSpoo
 async def test_a_request_that_does_not_fit_is_refused_before_its_body_is_read(tmp_path: Path, bus: MemoryBus) -> None:
     async with open_spool(tmp_path, await bus.bucket(UPLOADS), URL, reserve_bytes=0) as spool:
         await spool.create(a_draft())
-        half = shutil.disk_usage(tmp_path).free * 2 // 3
-        async with spool.receive(TASK, half):
-            with pytest.raises(SpoolFull):
-                async with spool.receive(TASK, half):
-                    pass
-        async with spool.receive(TASK, half):
-            pass
+        with pytest.raises(SpoolFull):
+            async with spool.receive(TASK, shutil.disk_usage(tmp_path).total + 1):
+                pass
+
+
+async def test_who_announces_most_of_the_disk_and_sends_nothing_keeps_nobody_out(
+    tmp_path: Path, bus: MemoryBus
+) -> None:
+    async with open_spool(tmp_path, await bus.bucket(UPLOADS), URL, reserve_bytes=0) as spool:
+        await spool.create(a_draft())
+        most = shutil.disk_usage(tmp_path).free * 2 // 3
+        async with spool.receive(TASK, most), spool.receive(TASK, most), spool.receive(TASK, most):
+            async with spool.receive(TASK, most) as receipt:
+                await put(receipt, "a.jpg", b"photo")
+            assert stored(spool) == {"a.jpg": b"photo"}
+        assert repr(spool._claims) == "Claims(0 claimed=0)"
 
 
 async def test_a_remark_can_be_taken_back(reopen: Opener) -> None:

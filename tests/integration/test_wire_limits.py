@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,9 @@ import pytest
 
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.services.proxy.spool.adapters.claims import Claims
+from clusterodm.services.proxy.spool.adapters.free_space import FreeSpace
 from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy, tried_task
 from tests.waiting import until
 
@@ -221,7 +225,7 @@ async def test_the_flood_limit_never_harms_an_upload_that_is_there(tmp_path: Pat
 async def test_a_disk_with_too_little_room_is_a_clear_answer_early(tmp_path: Path) -> None:
     async with running_proxy(tmp_path / "spool") as proxy:
         task = await proxy.init()
-        proxy.spool._reserve_bytes = 1 << 60
+        proxy.spool._free_space.reserve_bytes = 1 << 60
         words = {"error": "There is no room for uploads on this server at present. Please try again later."}
 
         assert await proxy.form("/task/new/init") == (507, words)
@@ -229,6 +233,59 @@ async def test_a_disk_with_too_little_room_is_a_clear_answer_early(tmp_path: Pat
         assert await proxy.json("POST", f"/task/new/upload/{task}", PART, MULTIPART) == (507, words)
         assert (await proxy.json("GET", "/healthz"))[1]["disk"] is False
 
-        proxy.spool._reserve_bytes = 0
+        proxy.spool._free_space.reserve_bytes = 0
         assert await accepted(proxy, task)
         assert (await proxy.json("GET", "/healthz"))[1]["ok"] is True
+
+
+async def test_who_announces_most_of_the_disk_and_drips_keeps_no_other_upload_out(tmp_path: Path) -> None:
+    async with running_proxy(tmp_path / "spool") as proxy:
+        dripping, honest = [await proxy.init() for _ in range(2)]
+        usage = shutil.disk_usage(tmp_path)
+        head = f"POST /task/new/upload/{dripping} HTTP/1.1\r\nhost: x\r\ncontent-type: {MULTIPART['content-type']}\r\n"
+        writers = [(await asyncio.open_connection("127.0.0.1", proxy.port))[1] for _ in range(3)]
+        for writer in writers:
+            writer.write(f"{head}content-length: {usage.free * 2 // 3}\r\n\r\n".encode() + PART[:500])
+        await until(lambda: "Claims(3 " in repr(proxy.spool._claims), what="all of them to be under way")
+        for part in (PART, USUAL):
+            assert await proxy.json("POST", f"/task/new/upload/{honest}", part, MULTIPART) == (200, {"success": True})
+        too_long = f"{head}expect: 100-continue\r\ncontent-length: {usage.total + 1}\r\n\r\n"
+        assert parse(await proxy.raw(too_long.encode()))[0] == 507, "what the disk can never hold is refused at once"
+        for writer in writers:
+            writer.transport.abort()
+        await until(lambda: repr(proxy.spool._claims) == "Claims(0 claimed=0)", what="their room to be free again")
+
+
+class SmallDisk(FreeSpace):
+    """A disk that the spool has for itself."""
+
+    def __init__(self, root: Path, size_bytes: int) -> None:
+        super().__init__(root, SystemClock(), reserve_bytes=0)
+        self._files = root
+        self._size_bytes = size_bytes
+
+    def left_bytes(self) -> int:
+        return self.present_bytes()
+
+    def present_bytes(self) -> int:
+        return self._size_bytes - sum(path.stat().st_size for path in self._files.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("size_mb", "statuses"),
+    [pytest.param(45, [200, 200], id="both fit"), pytest.param(60, [200, 507], id="only one fits")],
+)
+async def test_of_two_large_uploads_at_once_all_that_fit_are_taken(
+    tmp_path: Path, size_mb: int, statuses: list[int]
+) -> None:
+    async with running_proxy(tmp_path / "spool") as proxy:
+        proxy.spool._claims = Claims(SmallDisk(proxy.root, 100 << 20), SystemClock())
+        tasks = [await proxy.init() for _ in range(2)]
+        photo = bytes(size_mb << 20)
+        answers = await asyncio.gather(*(proxy.upload(task, ("a.jpg", photo)) for task in tasks))
+        assert sorted(status for status, _ in answers) == statuses
+        for task, (status, _) in zip(tasks, answers, strict=True):
+            manifest = await proxy.spool.manifest(TaskId(task))
+            assert [file.size_bytes for file in manifest.files] == ([len(photo)] if status == 200 else [])
+        assert not [name for name in proxy.leftovers() if "/parts/" in name]
+        assert repr(proxy.spool._claims) == "Claims(0 claimed=0)"

@@ -231,8 +231,10 @@ class UploadReader:
             if lent is None or lent.left_bytes < FILL_FROM_BYTES:
                 return None
             expected_bytes = lent.left_bytes
-            behind = await self._open_part().fill(lent, self._reader.delimiter)
-            exchange.beside_bytes += expected_bytes - lent.left_bytes
+            try:
+                behind = await self._open_part().fill(lent, self._reader.delimiter)
+            finally:
+                exchange.beside_bytes += expected_bytes - lent.left_bytes
             if lent.slow:
                 self._copy_bytes = AGAIN_BYTES
             return behind

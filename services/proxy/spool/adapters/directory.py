@@ -43,9 +43,8 @@ class SpoolDirectory:
         self._root = root
         self._threads = threads
         self._clock = clock
-        self._reserve_bytes = reserve_bytes
         self._notes_room = NotesRoom(root / disk.ROOM)
-        self._free_space = FreeSpace(root, clock)
+        self._free_space = FreeSpace(root, clock, reserve_bytes)
         ownership.require_links(root)
         self._identity = ownership.identity(root)
         self._instance = ownership.instance_id(root)
@@ -182,14 +181,9 @@ class SpoolDirectory:
         if not self.has_room():
             raise SpoolFull(disk.NO_ROOM)
 
-    def _require_room_for(self, expected_bytes: int) -> None:
-        """Raise SpoolFull where a request does not fit."""
-        if self._free_space.left_bytes() - expected_bytes < self._reserve_bytes:
-            raise SpoolFull(disk.NO_ROOM)
-
     def has_room(self) -> bool:
         """Say whether more fits; the disk itself is asked."""
-        return self._free_space.present_bytes() >= self._reserve_bytes
+        return self._free_space.present_bytes() >= 0
 
     def figures(self) -> SpoolFigures:
         """Say how full it is."""
@@ -204,7 +198,7 @@ class SpoolDirectory:
             unsubmitted_count=len(self._index.unsubmitted),
             free_bytes=free_bytes,
             size_bytes=size_bytes,
-            reserve_bytes=self._reserve_bytes,
+            reserve_bytes=self._free_space.reserve_bytes,
         )
 
     async def require_there(self) -> None:
@@ -218,7 +212,7 @@ class SpoolDirectory:
 
     def wanted_bytes(self) -> int:
         """Say how much should be freed."""
-        return wanted_bytes(shutil.disk_usage(self._root).free, self._reserve_bytes)
+        return wanted_bytes(shutil.disk_usage(self._root).free, self._free_space.reserve_bytes)
 
     async def remove_orphans(self, idle_s: float) -> None:
         """Remove directories that hold no readable draft, were never committed, and have been untouched for so long."""

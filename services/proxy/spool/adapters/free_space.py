@@ -1,4 +1,4 @@
-"""How much room there is on the disk of the spool, as small requests ask: the disk itself is asked ten times a second at most.
+"""How much room there is on the disk of the spool for uploads, as small requests ask: the disk itself is asked ten times a second at most.
 
 Each question gives the interpreter away to the threads that work for the disk, which costs a small file more than reading its head does. What has come since
 the last one is counted here; what others write meanwhile is what the reserve is for. A file that grows asks the disk itself, for each megabyte.
@@ -17,26 +17,30 @@ FILES_RESERVE_COUNT: Final = 1024
 
 
 class FreeSpace:
-    """What the disk said, less what has come since."""
+    """What the disk said, less the reserve and what has come since."""
 
-    def __init__(self, root: Path, clock: Clock) -> None:
+    def __init__(self, root: Path, clock: Clock, reserve_bytes: int) -> None:
         self._root = root
         self._clock = clock
+        self.reserve_bytes = reserve_bytes
+        """What uploads leave free."""
         self._asked = Instant(-math.inf)
         self._left_bytes = 0
 
     def left_bytes(self) -> int:
-        """Say what is left, as far as it is known; -1 where no file fits, or the spool is gone. Raises OSError."""
-        return self._left_bytes if self._clock.instant() - self._asked < ASK_AGAIN_S else self.present_bytes()
+        """Say what is left for uploads, as far as it is known; below 0 where no file fits, or the spool is gone. Raises OSError."""
+        if self._clock.instant() - self._asked < ASK_AGAIN_S:
+            return self._left_bytes - self.reserve_bytes
+        return self.present_bytes()
 
     def present_bytes(self) -> int:
-        """Ask the disk what is left; -1 where no file fits, or the spool is gone: `require_there` ends this proxy. Raises OSError."""
+        """Ask the disk what is left for uploads; below 0 where no file fits, or the spool is gone: `require_there` ends this proxy. Raises OSError."""
         try:
             self._left_bytes = free_bytes(os.statvfs(self._root))
         except FileNotFoundError:
             self._left_bytes = -1
         self._asked = self._clock.instant()
-        return self._left_bytes
+        return self._left_bytes - self.reserve_bytes
 
     def taken(self, count_bytes: int) -> None:
         """Hear of so many bytes that have come."""

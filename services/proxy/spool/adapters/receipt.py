@@ -11,20 +11,19 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final
 
 from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.http_io.lending import LentSocket
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.splice.moves import SocketToFile
 from clusterodm.services.proxy.spool.adapters import disk, naming
+from clusterodm.services.proxy.spool.adapters.claims import Claim
 from clusterodm.services.proxy.spool.adapters.whole_part import BATCH_BYTES, KeptBatch, KeptRoom, WholePart
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, StoredFile, safe_name
 
 NUMBERS = count()
 """Of files that are arriving: one proxy uses a spool, and what a crash has left of them goes at its start."""
 
-ROOM_EVERY_BYTES: Final = 1 << 20
 WriteEarly = Callable[[KeptBatch], Awaitable[None]]
 """Writes and syncs files of a request that goes on. Raises NotFound, SpoolFull, OSError."""
 
@@ -32,11 +31,12 @@ WriteEarly = Callable[[KeptBatch], Awaitable[None]]
 class DiskPart(disk.PartFile):
     """A file that is arriving. Implements ports.Part."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 what it needs of its request and of the spool
         self,
         path: str,
         name: str,
         splice_threads: SpliceThreads,
+        claim: Claim,
         write: disk.Write = os.write,
         *,
         stays_open: bool = False,
@@ -49,6 +49,7 @@ class DiskPart(disk.PartFile):
         """Whether it is complete."""
         self._stays_open = stays_open
         self._splice_threads = splice_threads
+        self._claim = claim
         self._write = write
         with disk.full_disk_refuses():
             self._file = disk.create(path)
@@ -57,6 +58,7 @@ class DiskPart(disk.PartFile):
         """Append a chunk."""
         if self._file is None or self.closed:
             raise ValueError("this part is complete")
+        self._claim.take(len(chunk))
         try:
             disk.write_all(self._write, self._file, chunk)
             self.size_bytes += len(chunk)
@@ -64,19 +66,22 @@ class DiskPart(disk.PartFile):
             raise disk.refusal_of(error) from None
 
     async def fill(self, lent: LentSocket, delimiter: bytes) -> bytes | None:
-        """Append what a socket brings, up to a delimiter."""
-        if self._file is None or not self._splice_threads.free:
+        """Append what a socket brings, up to a delimiter, or to the end of what this request may take without another question."""
+        count_bytes = min(lent.left_bytes, self._claim.left_bytes)
+        if self._file is None or not self._splice_threads.free or not count_bytes:
             return None
-        move = SocketToFile(
-            lent.descriptor, self._file, os.lseek(self._file, 0, os.SEEK_CUR), lent.left_bytes, delimiter
-        )
+        at = os.lseek(self._file, 0, os.SEEK_CUR)
+        move = SocketToFile(lent.descriptor, self._file, at, count_bytes, delimiter)
+        self._claim.moving = self
         try:
             with disk.full_disk_refuses():
                 await self._splice_threads.run(move)
         finally:
+            self._claim.moving = None
             lent.left_bytes -= move.drawn_bytes
             lent.slow = move.gave_up
         self.size_bytes = os.lseek(self._file, move.end, os.SEEK_SET)
+        self._claim.take(move.end - at)
         return move.rest
 
     def close(self) -> None:
@@ -114,7 +119,7 @@ class DiskReceipt:
         folder: str,
         splice_threads: SpliceThreads,
         write: disk.Write,
-        require_room: Callable[[], None],
+        claim: Claim,
         kept_room: KeptRoom,
         write_early: WriteEarly,
         twins: naming.TwinNames | None = None,
@@ -122,11 +127,10 @@ class DiskReceipt:
         self.files_folder = f"{folder}/{disk.FILES}"
         """Where they appear."""
         self._folder = folder
-        self._unchecked_bytes = 0
-        """Whoever makes it has just looked for room."""
         self._splice_threads = splice_threads
         self._write = write
-        self._require_room = require_room
+        self.claim = claim
+        """What it may take of the disk."""
         self._kept_room = kept_room
         self._write_early = write_early
         self._twins = twins or naming.TwinNames()
@@ -148,16 +152,14 @@ class DiskReceipt:
 
     async def open(self, filename: str) -> DiskPart:
         """Begin a file."""
-        name = safe_name(filename)
-        self._check_free_space()
-        return self._begin(name)
+        return self._begin(safe_name(filename))
 
     def keep(self, filename: str, content: bytes) -> None:
         """Take a small file, all of it."""
         name = safe_name(filename)
-        self._check_free_space()
         if self._kept_room.take(len(content)):
             self._kept_bytes += len(content)
+            self.claim.take(len(content))
             self._whole_bytes += len(content)
             part = WholePart(self._fresh_path(), name, content, self._write)
             self.parts.append(part)
@@ -178,7 +180,9 @@ class DiskReceipt:
 
     def _begin(self, name: str) -> DiskPart:
         try:
-            part = DiskPart(self._fresh_path(), name, self._splice_threads, self._write, stays_open=not self.parts)
+            part = DiskPart(
+                *(self._fresh_path(), name, self._splice_threads, self.claim, self._write), stays_open=not self.parts
+            )
         except FileNotFoundError:
             raise NotFound(NO_SUCH_UPLOAD) from None
         self.parts.append(part)
@@ -187,14 +191,6 @@ class DiskReceipt:
 
     def _fresh_path(self) -> str:
         return f"{self._folder}/{disk.PARTS}/{next(NUMBERS):x}"
-
-    def _check_free_space(self) -> None:
-        """Raise SpoolFull before the disk is full; asked now and then, as files come."""
-        if self.parts:
-            self._unchecked_bytes += self.parts[-1].size_bytes
-        if self._unchecked_bytes >= ROOM_EVERY_BYTES:
-            self._unchecked_bytes = 0
-            self._require_room()
 
     @property
     def size_bytes(self) -> int:

@@ -29,6 +29,7 @@ from clusterodm.libs.common.ports import Bucket
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk, ownership
+from clusterodm.services.proxy.spool.adapters.claims import Claims
 from clusterodm.services.proxy.spool.adapters.closing import ClosingDirectory
 from clusterodm.services.proxy.spool.adapters.entries import SpoolEntry, arriving_bytes
 from clusterodm.services.proxy.spool.adapters.publishing import PublishingLanes
@@ -64,8 +65,7 @@ class DiskSpool(ClosingDirectory):
         self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
         self._lanes = PublishingLanes(threads)
         self._kept_room = KeptRoom()
-        self._expected_bytes = 0
-        """What the requests under way have announced."""
+        self._claims = Claims(self._free_space, self._clock)
         self._received_bytes = 0
         """What has come by requests that are over, or whose files are there."""
 
@@ -123,16 +123,14 @@ class DiskSpool(ClosingDirectory):
             for filename, content in files:
                 receipt.keep(filename, content)
         except BaseException:
-            self._lanes.discard_soon(self.end_receiving(entry, receipt, expected_bytes))
+            self._lanes.discard_soon(self.end_receiving(entry, receipt))
             raise
         entry.begin_publishing()
-        self._lanes.start(receipt, partial(self._stored, entry, receipt, expected_bytes, ended))
+        self._lanes.start(receipt, partial(self._stored, entry, receipt, ended))
 
-    def _stored(
-        self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int, ended: Stored, error: Exception | None
-    ) -> None:
+    def _stored(self, entry: SpoolEntry, receipt: DiskReceipt, ended: Stored, error: Exception | None) -> None:
         self._end_publishing(entry, receipt, well=error is None)
-        self._lanes.discard_soon(self.end_receiving(entry, receipt, expected_bytes))
+        self._lanes.discard_soon(self.end_receiving(entry, receipt))
         ended(receipt.published if error is None else None)
 
     def begin_receiving(self, task: TaskId, expected_bytes: int) -> tuple[SpoolEntry, DiskReceipt]:
@@ -140,11 +138,9 @@ class DiskSpool(ClosingDirectory):
         entry = self._entry(task)
         if not entry.takes_files:
             raise NotFound(NO_SUCH_UPLOAD)
-        self._require_room_for(self._expected_bytes + expected_bytes)
-        self._expected_bytes += expected_bytes
-        folder = f"{self._root}/{task}"
+        folder, claim = f"{self._root}/{task}", self._claims.begin(expected_bytes)
         receipt = DiskReceipt(
-            *(folder, self._splice_threads, self._write, self._require_room, self._kept_room),
+            *(folder, self._splice_threads, self._write, claim, self._kept_room),
             write_early=self._lanes.write,
             twins=entry.twins,
         )
@@ -152,13 +148,12 @@ class DiskSpool(ClosingDirectory):
         entry.receipts.add(receipt)
         return entry, receipt
 
-    def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt, expected_bytes: int) -> Sequence[disk.PartFile]:
+    def end_receiving(self, entry: SpoolEntry, receipt: DiskReceipt) -> Sequence[disk.PartFile]:
         """Be done with a request; what it has brought, is not published, and is to be removed."""
         if receipt in entry.receipts:  # nothing of it was published
             self._received_bytes += receipt.arriving_bytes
         entry.receipts.discard(receipt)
-        self._free_space.taken(receipt.size_bytes)
-        self._expected_bytes -= expected_bytes
+        self._claims.end(receipt.claim)
         entry.receiving_count -= 1
         entry.active = self._clock.instant()
         return receipt.let_go()
@@ -223,7 +218,7 @@ class Reception:
             if kind is None:
                 await self._spool.publish(*self._begun)
         finally:
-            await self._spool.remove(self._spool.end_receiving(*self._begun, self._expected_bytes))
+            await self._spool.remove(self._spool.end_receiving(*self._begun))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def space(tmp_path: Path, clock: FakeClock) -> FreeSpace:
-    return FreeSpace(tmp_path / "spool", clock)
+    return FreeSpace(tmp_path / "spool", clock, 0)
 
 
 def test_what_has_come_is_counted_until_the_disk_is_asked_again(

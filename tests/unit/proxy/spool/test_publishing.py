@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.services.proxy.errors import SpoolFull
 from clusterodm.services.proxy.splice.kernel_pipes import SpliceThreads
 from clusterodm.services.proxy.spool.adapters import disk, naming
+from clusterodm.services.proxy.spool.adapters.claims import Claim, Claims
+from clusterodm.services.proxy.spool.adapters.free_space import FreeSpace
 from clusterodm.services.proxy.spool.adapters.publishing import (
     FEW_COUNT,
     REMOVED_COUNT,
@@ -33,11 +36,16 @@ async def nobody(batch: KeptBatch) -> None:
     raise AssertionError(f"{batch} is too little to be written early")
 
 
+def a_claim(root: Path) -> Claim:
+    clock = FakeClock()
+    return Claims(FreeSpace(root, clock, reserve_bytes=0), clock).begin(0)
+
+
 async def a_request(root: Path, *names: str, task: str = "t", content: bytes = b"photo") -> DiskReceipt:
     folder = root / task
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    receipt = DiskReceipt(str(folder), SpliceThreads(1), os.write, lambda: None, KeptRoom(), nobody)
+    receipt = DiskReceipt(str(folder), SpliceThreads(1), os.write, a_claim(root), KeptRoom(), nobody)
     for name in names:
         part = await receipt.open(name)
         part.write(content)
@@ -219,7 +227,7 @@ def a_receipt(
     folder = root / "t"
     for each in (disk.PARTS, disk.FILES):
         (folder / each).mkdir(parents=True, exist_ok=True)
-    return DiskReceipt(str(folder), SpliceThreads(1), write, lambda: None, room, write_early, twins)
+    return DiskReceipt(str(folder), SpliceThreads(1), write, a_claim(root), room, write_early, twins)
 
 
 async def test_a_small_file_is_in_memory_until_it_is_published(tmp_path: Path) -> None:
