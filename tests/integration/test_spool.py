@@ -332,6 +332,45 @@ async def test_a_commit_that_finds_no_room_for_its_manifest_leaves_the_upload_op
     assert [file.name for file in (await spool.commit(TASK, 2)).files] == ["a.jpg", "b.jpg"]
 
 
+class NotesRoomWithoutSync(NotesRoom):
+    """Gives a note its name and then fails, as where a directory does not get onto the disk."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        super().write(path, content)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+async def test_a_commit_whose_manifest_does_not_get_onto_the_disk_leaves_the_upload_open(
+    reopen: Opener, tmp_path: Path
+) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        spool._notes_room = NotesRoomWithoutSync(tmp_path / "room")
+        with pytest.raises(OSError, match="Input/output error"):
+            await spool.commit(TASK, 1)
+    async with reopen() as spool:
+        await upload(spool, ("b.jpg", b"2"))
+        assert [file.name for file in (await spool.commit(TASK, 2)).files] == ["a.jpg", "b.jpg"]
+
+
+async def test_what_failed_uploads_take_back_is_not_counted_any_more(spool: DiskSpool) -> None:
+    (entry, giver), (_, twin) = requests = [spool.begin_receiving(TASK, 0) for _ in range(2)]
+    for _, receipt in requests:
+        receipt.keep("a.jpg", b"photo")
+        receipt.parts[0].reopen()
+        receipt.link()
+        entry.begin_publishing()
+    counted = list[int]()
+    for _, receipt in requests:
+        receipt.take_back()
+        spool._end_publishing(entry, receipt, well=False)
+        counted.append(spool.stored_bytes(Owner("")))
+        await spool.remove(spool.end_receiving(entry, receipt))
+    assert (giver.added.keys(), counted) == ({"a.jpg"}, [5, 0]), "the other one relied on it until it failed, too"
+    assert (twin.freed, stored(spool), leftovers(spool)) == (list(giver.added.values()), {}, [])
+
+
 async def test_a_commit_says_what_is_there(spool: DiskSpool) -> None:
     await upload(spool, ("b.jpg", b"22"), ("a.jpg", b"1"), ("gcp.txt", b"333"), ("seed.zip", b"4444"))
     manifest = await spool.commit(TASK, at_ms=99)

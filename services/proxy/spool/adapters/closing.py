@@ -67,7 +67,7 @@ class ClosingDirectory(SpoolDirectory):
         return made
 
     def _write_manifest(self, draft: Draft, at_ms: int, check: Callable[[Manifest], None] | None) -> Manifest | Refused:
-        """List the files and close the upload, in a thread, all in one go; or say why it cannot be a task. Raises SpoolFull: then it stays."""
+        """List the files and close the upload, in a thread, all in one go; or say why it cannot be a task. Raises SpoolFull, OSError: then it stays open."""
         manifest = manifest_of(disk.list_files(self._root / draft.task / disk.FILES), at_ms)
         try:
             require_files(draft, manifest)
@@ -75,7 +75,12 @@ class ClosingDirectory(SpoolDirectory):
                 check(manifest)
         except Refused as refused:
             return refused
-        self._notes_room.write(self._file(draft.task, disk.MANIFEST), msgspec.json.encode(manifest))
+        path = self._file(draft.task, disk.MANIFEST)
+        try:
+            self._notes_room.write(path, msgspec.json.encode(manifest))
+        except BaseException:  # it may have its name all the same, and the next start would take the upload for closed
+            path.unlink(missing_ok=True)
+            raise
         return manifest
 
     # --- afterwards ------------------------------------------------------------------------------------------------

@@ -101,6 +101,12 @@ class SpoolEntry:
             self.open_bytes += file.size_bytes
             self.open_images_count += is_image(file.name)
 
+    def subtract(self, files: Iterable[StoredFile]) -> None:
+        """Count files no longer that were taken back later than they were counted."""
+        for file in files:
+            self.open_bytes -= file.size_bytes
+            self.open_images_count -= is_image(file.name)
+
     @property
     def held(self) -> SpooledUpload:
         """Show it to the loops behind the spool."""

@@ -3,19 +3,19 @@
 A file appears under its name by `link`, which never replaces one: of any number of uploads of one name each keeps its own.
 The same content under the same name is kept once; bytes are compared only when names collide, so nothing is hashed.
 
-A request that fails half-way takes back the names that it has given, but for those under which another request has found a twin: that has removed its own file, and
-relies on this one.
+A request that fails takes back the names that it has given, but for those under which another request has found a twin: that has removed its own file, and
+relies on this one. The last one that does so takes such a name back should it fail, too.
 """
 
 import contextlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from clusterodm.services.proxy.spool.core.upload import candidates
+from clusterodm.services.proxy.spool.core.upload import StoredFile, candidates
 
 COMPARED_BYTES: Final = 1 << 20
 
@@ -24,14 +24,17 @@ class TwinNames:
     """Names of an upload under which requests have found twins of their files: whoever has just given such a name leaves it. Used by threads."""
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self._relied_on: Counter[str] = Counter()
+        """By how many files that went because of each."""
+        self._left: dict[str, StoredFile] = {}
+        """Their givers have failed."""
         self._compared: Counter[str] = Counter()
         """With how many files each is being compared."""
         self._changed = threading.Condition()
 
     def __repr__(self) -> str:
         """Show how many there are."""
-        return f"TwinNames({len(self._names)})"
+        return f"TwinNames({len(self._relied_on)})"
 
     def is_twin(self, name: str, compare: Callable[[], bool]) -> bool:
         """Compare a file with the one of a name; from then on a twin may be relied on. Raises what `compare` raises."""
@@ -43,19 +46,28 @@ class TwinNames:
         finally:
             with self._changed:
                 self._compared -= Counter((name,))
-                self._names.update((name,) if is_same else ())
+                self._relied_on.update((name,) if is_same else ())
                 self._changed.notify_all()
         return is_same
 
     def clear(self) -> None:
         """Forget them: nothing is being published."""
-        self._names.clear()
+        self._relied_on.clear()
+        self._left.clear()
 
-    def take_back(self, folder: str, names: Collection[str]) -> set[str]:
-        """Remove files that have just got these names, but for those that others rely on; the names that are free again."""
+    def take_back(
+        self, folder: str, given: Mapping[str, StoredFile], relied_on: Sequence[str] = ()
+    ) -> dict[str, StoredFile]:
+        """Take back the names that a request which fails has given, and rely on others' for it no longer; which are free again, other requests' among them.
+
+        A name that somebody relies on stays until the last of these has failed, too. `relied_on` has one for each file.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._compared.keys().isdisjoint(names))
-            return {name for name in names if name not in self._names and removed(f"{folder}/{name}")}
+            self._changed.wait_for(lambda: self._compared.keys().isdisjoint((*self._left, *given)))
+            self._relied_on -= Counter(relied_on)
+            self._left |= given
+            gone = [name for name in self._left if name not in self._relied_on and removed(f"{folder}/{name}")]
+            return {name: self._left.pop(name) for name in gone}
 
 
 def removed(path: str) -> bool:

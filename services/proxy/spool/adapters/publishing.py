@@ -6,7 +6,8 @@
     link         each request's files under their names
     sync         each directory once, however many requests of the group have put names there
 
-A request is answered when all of that is done for it, as if it were alone; what fails for one (no room, no such directory) fails for it alone.
+A request is answered when all of that is done for it, as if it were alone; what fails for one (no room, no such directory) fails for it alone, and leaves
+no name: a directory that does not get onto the disk gives back those of its requests.
 
 A request of many small files does not keep them all until its end: what has come so far is written and synced in batches while the rest arrives
 (`write_together`), for as many requests at once as have some; such a batch has its bytes on the disk, and names only with its request.
@@ -183,6 +184,8 @@ def publish_together(receipts: Sequence[DiskReceipt]) -> dict[DiskReceipt, Excep
     for folder, ours in folders.items():
         if not attempt(partial(disk.flush, folder), ours[0], failed):
             failed.update(dict.fromkeys(ours, failed[ours[0]]))
+            for receipt in ours:
+                attempt(receipt.take_back, receipt, failed)
     return failed
 
 

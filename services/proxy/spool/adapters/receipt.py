@@ -144,6 +144,10 @@ class DiskReceipt:
         self.published: list[StoredFile] = []
         self.added: dict[str, StoredFile] = {}
         """Those that take room: of these no twin was there. When the request has failed, those that another relies on."""
+        self.freed: list[StoredFile] = []
+        """When it has failed: those that another had left because of it, and that are gone now."""
+        self._relied_on: list[str] = []
+        """Names under which its files were there already, by others."""
 
     @property
     def files_count(self) -> int:
@@ -211,9 +215,15 @@ class DiskReceipt:
         try:
             self.published = [self._link(part) for part in self.parts]
         except BaseException:
-            free = self._twins.take_back(self.files_folder, self.added)
-            self.added = {name: file for name, file in self.added.items() if name not in free}
+            self.take_back()
             raise
+
+    def take_back(self) -> None:
+        """Undo `link`: it has failed, or its directory does not get onto the disk. Runs in a thread."""
+        gone = self._twins.take_back(self.files_folder, self.added, self._relied_on)
+        self.freed = [file for name, file in gone.items() if name not in self.added]
+        self.added = {name: file for name, file in self.added.items() if name not in gone}
+        self.published = []
 
     def _link(self, part: DiskPart | WholePart) -> StoredFile:
         name, is_new = naming.name_one(part.path, part.name, self.files_folder, partial(self._is_twin, part.path))
@@ -225,7 +235,11 @@ class DiskReceipt:
 
     def _is_twin(self, path: str, name: str) -> bool:
         compare = partial(naming.same_content, Path(path), Path(self.files_folder, name))
-        return compare() if name in self.added else self._twins.is_twin(name, compare)
+        if name in self.added:
+            return compare()
+        is_twin = self._twins.is_twin(name, compare)
+        self._relied_on += [name] if is_twin else []
+        return is_twin
 
     def let_go(self) -> list[DiskPart | WholePart]:
         """Give back what was taken for it; those of its files that were not published and are still to be removed."""

@@ -187,6 +187,7 @@ class DiskSpool(ClosingDirectory):
             self._received_bytes += published_bytes
             entry.arrived_count += len(receipt.published)
         entry.add(receipt.added.values())
+        entry.subtract(receipt.freed)
         self._index.count(entry)
         entry.end_publishing()
 

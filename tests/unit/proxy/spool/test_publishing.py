@@ -431,7 +431,7 @@ def test_a_name_that_is_taken_back_while_it_is_compared_is_free(tmp_path: Path) 
 
 @pytest.mark.parametrize("is_same", [True, False])
 def test_nothing_is_taken_back_while_another_compares_itself_with_it(tmp_path: Path, is_same: bool) -> None:
-    twins, begun, gate = naming.TwinNames(), Gate(), Gate()
+    twins, begun, gate, given = naming.TwinNames(), Gate(), Gate(), StoredFile(name="a.jpg", size_bytes=5)
     (tmp_path / "a.jpg").write_bytes(b"photo")
 
     def compare() -> bool:
@@ -442,9 +442,74 @@ def test_nothing_is_taken_back_while_another_compares_itself_with_it(tmp_path: P
     with ThreadPoolExecutor(2) as threads:
         comparing = threads.submit(twins.is_twin, "a.jpg", compare)
         assert begun.wait(10)
-        taking = threads.submit(twins.take_back, str(tmp_path), ["a.jpg"])
-        assert twins.take_back(str(tmp_path), ["b.jpg"]) == set(), "of others nobody waits"
+        taking = threads.submit(twins.take_back, str(tmp_path), {"a.jpg": given})
+        other = StoredFile(name="b.jpg", size_bytes=5)
+        assert twins.take_back(str(tmp_path), {"b.jpg": other}) == {}, "of others nobody waits"
         assert (tmp_path / "a.jpg").exists()
         gate.set()
-        assert (comparing.result(), taking.result()) == (is_same, set() if is_same else {"a.jpg"})
+        assert (comparing.result(), taking.result()) == (is_same, {} if is_same else {"a.jpg": given})
     assert (tmp_path / "a.jpg").exists() is is_same
+
+
+class LosesItsDirectory(DiskReceipt):
+    """A request whose directory does not get onto the disk once the last of its group has its names; it is there again when names are taken back."""
+
+    is_last = False
+
+    def link(self) -> None:
+        super().link()
+        if self.is_last:
+            Path(self.files_folder).rename(f"{self.files_folder}.away")
+
+    def take_back(self) -> None:
+        away = Path(f"{self.files_folder}.away")
+        if away.exists():
+            away.rename(self.files_folder)
+        super().take_back()
+
+
+async def test_a_directory_that_does_not_get_onto_the_disk_keeps_no_name_of_its_requests(tmp_path: Path) -> None:
+    before, good = await a_request(tmp_path, "before.jpg"), await a_request(tmp_path, "a.jpg", task="u")
+    assert publish_together([before]) == {}
+    twins, photo = naming.TwinNames(), StoredFile(name="a.jpg", size_bytes=5)
+    giver, alone, twin = requests = [a_receipt(tmp_path, KeptRoom(), twins=twins) for _ in range(3)]
+    for request, name in zip(requests, ("a.jpg", "b.jpg", "a.jpg"), strict=True):
+        request.keep(name, b"photo")
+        request.__class__ = LosesItsDirectory
+    twin.is_last = True  # type: ignore[attr-defined] # by its class
+    failed = publish_together([*requests, good])
+    assert [type(failed[request]) for request in requests] == [FileNotFoundError] * 3
+    assert good not in failed
+    assert (stored(tmp_path), stored(tmp_path, "u")) == (["before.jpg"], ["a.jpg"])
+    assert [request.published for request in requests] == [[], [], []]
+    assert (giver.added, giver.freed) == ({"a.jpg": photo}, []), "what relied on it took it back"
+    assert (alone.added, alone.freed) == ({}, [])
+    assert (twin.added, twin.freed) == ({}, [photo])
+    for request in requests:
+        await removed(request)
+    assert list((tmp_path / "t" / disk.PARTS).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fail", "stays"),
+    [
+        pytest.param((0, 1, 2), False, id="all, the giver first"),
+        pytest.param((2, 1, 0), False, id="all, the giver last"),
+        pytest.param((0, 1), True, id="all but one that relies on it"),
+        pytest.param((1, 2), True, id="those that rely on it"),
+    ],
+)
+async def test_a_name_goes_with_the_last_of_those_that_rely_on_it(
+    tmp_path: Path, fail: tuple[int, ...], stays: bool
+) -> None:
+    twins = naming.TwinNames()
+    requests = [a_receipt(tmp_path, KeptRoom(), twins=twins) for _ in range(3)]
+    for request in requests:
+        request.keep("a.jpg", b"photo")
+        request.keep("a.jpg", b"photo")
+    assert publish_together(requests) == {}
+    for number in fail:
+        requests[number].take_back()
+    assert stored(tmp_path) == ["a.jpg"] * stays
+    counted = sum(len(request.added) - len(request.freed) for request in requests)
+    assert counted == stays
