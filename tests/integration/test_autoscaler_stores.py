@@ -1,6 +1,5 @@
 """A store is lost: machines that were rented before are used again or destroyed, with real processes and a real nats-server."""
 
-import asyncio
 import json
 import shutil
 import sys
@@ -12,15 +11,17 @@ from typing import Any
 
 import pyodm
 import pytest
-from pyodm.types import TaskStatus
 
 from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.core import Identities, Identity
 from tests import machine_programs
 from tests.cluster import Cluster
 from tests.datasets import make_images
+from tests.recorded import recorded_task
 from tests.rented import create, finish, machines_of
 from tests.waiting import until
 
@@ -137,9 +138,10 @@ def programs(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 async def running(cluster: Cluster, task: pyodm.api.Task) -> str:
-    """Give the machine on which a task runs; empty: on none."""
+    """Give the machine on which a task runs, and is not still being sent to; empty: on none."""
+    record = await recorded_task(cluster.bus, TaskId(task.uuid))
     found = [each.id for each in await machines_of(cluster) if task.uuid in each.tasks]
-    return found[0] if found and (await asyncio.to_thread(task.info)).status is TaskStatus.RUNNING else ""
+    return found[0] if found and record and record.state is TaskState.RUNNING else ""
 
 
 async def test_after_the_loss_of_the_nats_store_a_task_goes_on_where_it_ran_though_the_list_tells_no_size(

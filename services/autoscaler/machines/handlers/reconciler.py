@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 KEPT_MS: Final = DAY_MS + 3_600_000
 """Records of machines that have ended serve the daily budget."""
+AGAIN_S: Final = 1.0
+"""Between two tries of the first comparison: what it does not find may be rented a second time."""
 NOTICE_CHECK_S: Final = 15.0
 """Amazon says two minutes before that it takes a spot instance away; a new attempt is to begin in that time."""
 
@@ -67,7 +69,7 @@ class Reconciler:
         clock: Clock,
         compared: asyncio.Event,
     ) -> None:
-        """Take what is compared; `compared` is set when that was done or could not be: what is there is known by then."""
+        """Take what is compared; `compared` is set when that was done, or a provider did not answer: what can be known of what is there is known by then."""
         self._configuration = configuration
         self._providers = providers
         self._store = store
@@ -85,15 +87,23 @@ class Reconciler:
         """By provider, those that have ended and that the last list showed, and a look by name did not."""
 
     async def check(self) -> None:
-        """Compare once. A provider that does not answer is asked again the next time."""
+        """Compare once; the first time until the bus answers. A provider that does not answer is asked again the next time."""
+        possible = await self._could_compare()
+        while not (possible or self._compared.is_set()):
+            await asyncio.sleep(AGAIN_S)
+            possible = await self._could_compare()
+        self._compared.set()
+        await self._forget_old()
+
+    async def _could_compare(self) -> bool:
+        """Compare, and say whether that was possible."""
         try:
             await self._store.reload()
             await self._compare()
-        except (ProviderFailed, BusFailed, Conflict) as error:
+        except (BusFailed, Conflict) as error:
             log.warning("machines.not_compared", reason=error.message)
-        finally:
-            self._compared.set()
-        await self._forget_old()
+            return False
+        return True
 
     async def _compare(self) -> None:
         await self._identity.learn_from(self._tasks.machines() | await self._scheduler.machines())

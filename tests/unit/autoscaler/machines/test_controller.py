@@ -1,10 +1,11 @@
 """Machines come and go with the demand, whatever fails and whenever the autoscaler dies."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
-from clusterodm.libs.common.errors import NotFound, Refused, Trouble
+from clusterodm.libs.common.errors import BusFailed, NotFound, Refused, Trouble
 from clusterodm.libs.common.messages.machines import (
     DestroyMachine,
     GetAutoscalerStatus,
@@ -17,6 +18,8 @@ from clusterodm.libs.common.messages.machines import (
 from clusterodm.libs.common.model.machines import MachineState
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.machinesim.cloud import Cloud
+from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
+from clusterodm.services.autoscaler.machines.handlers import reconciler
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
 from clusterodm.services.autoscaler.orders import ProviderMachine
 from clusterodm.services.autoscaler.providers.core.catalogue import CheckOutcome, FileFindings
@@ -138,6 +141,26 @@ async def test_a_machine_of_ours_that_nobody_knows_is_destroyed():
         await world.turn(BOOT_TURNS)
         assert world.cloud.destroyed == [ours]
         assert any(name == "machine.leaked" for name, _ in world.bus.published)
+
+
+async def test_what_is_there_is_looked_for_until_the_bus_answers(monkeypatch: pytest.MonkeyPatch):
+    async with World() as world:
+        ours = f"clusterodm-{world.autoscaler.identity.facts.cluster_id}-9-leaked"
+        world.cloud.leak(ours)
+        learn_from, failures = ClusterIdentity.learn_from, [BusFailed("NATS elects"), BusFailed("NATS elects")]
+
+        async def fail_first(identity: ClusterIdentity, names: Iterable[MachineId]) -> None:
+            if failures:
+                raise failures.pop()
+            await learn_from(identity, names)
+
+        monkeypatch.setattr(ClusterIdentity, "learn_from", fail_first)
+        monkeypatch.setattr(reconciler, "AGAIN_S", 0.01)
+        await world.restart()
+        assert [machine.id for machine in world.machines()] == [ours]
+        failures.append(BusFailed("NATS is away"))
+        await world.reconciler.check()
+        assert not failures, "later it is left to the next comparison"
 
 
 async def test_a_machine_that_reappears_is_destroyed_again():
