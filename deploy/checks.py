@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.hosts import LOOPBACK
 
 Listener = tuple[str, str, int]
 """The flag that names it, the address, the port; port 0: it is off."""
@@ -49,7 +50,7 @@ def why_not(host: str, port: int) -> str:
     return ""
 
 
-def free_port(preferred: int = 0, host: str = "127.0.0.1") -> int:
+def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:
     """Find a port that is free at this moment; the preferred one when it is, else one that stays free while nobody listens there."""
     if preferred and not why_not(host, preferred):
         return preferred
@@ -85,7 +86,7 @@ class HeldPorts:
         """Find a port of loopback that is free, the preferred one when it is, and hold it."""
         while True:
             port, preferred = free_port(preferred), 0
-            if self.hold("127.0.0.1", port):
+            if self.hold(LOOPBACK, port):
                 return port
 
     def hold_all(self, listeners: Iterable[Listener]) -> None:

@@ -25,10 +25,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_NO_PROGRAM
+
 PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
-EXIT_FAILED: Final = 1
-EXIT_NO_PROGRAM: Final = 127
 STDIN, STDOUT, STDERR = 0, 1, 2
 FIRST_OTHER: Final = 3
 HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)

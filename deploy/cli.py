@@ -7,13 +7,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import Final, cast
 
+from clusterodm.libs.common.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from clusterodm.libs.common.process import printing
+from clusterodm.libs.common.secret import HIDDEN
 
 PROG: Final = "clusterodm"
-EXIT_OK: Final = 0
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 128 + 2
-"""As shells say it of SIGINT."""
 
 ADMIN_WORDS: Final = "clusterodm.services.admin.cli.api.program"
 TOKEN_WORDS: Final = "clusterodm.services.admin.tokens.words"  # noqa: S105 a module
@@ -104,7 +102,6 @@ SECRET_FLAGS: Final = frozenset(
         *("--nats-url", "--node"),
     )
 )
-HIDDEN: Final = "***"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

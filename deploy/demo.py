@@ -8,8 +8,8 @@ from typing import Final
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.datadir import write_private, writing
 from clusterodm.deploy.plan import NodeAddress
+from clusterodm.libs.common.hosts import LOOPBACK
 
-HOST: Final = "127.0.0.1"
 IMAGE_TIME_S: Final = 0.05
 
 
@@ -31,7 +31,7 @@ def flags(folder: Path, chosen: Sequence[int], task_time_s: float) -> dict[str, 
     """Make what each node is told, by its name."""
     return {
         f"node-{number}": [
-            f"--host={HOST}",
+            f"--host={LOOPBACK}",
             f"--port={port}",
             f"--name=node-{number}",
             f"--data-dir={folder.absolute() / f'node-{number}'}",
@@ -44,4 +44,4 @@ def flags(folder: Path, chosen: Sequence[int], task_time_s: float) -> dict[str, 
 
 def addresses(chosen: Sequence[int]) -> list[NodeAddress]:
     """Name the nodes as the scheduler knows them."""
-    return [NodeAddress(HOST, port) for port in chosen]
+    return [NodeAddress(LOOPBACK, port) for port in chosen]

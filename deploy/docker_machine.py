@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clusterodm.libs.common.exit_codes import EXIT_USAGE
 from clusterodm.libs.common.errors import Refused
 
-EXIT_USAGE: Final = 2
 PROGRAM: Final = re.compile(r"docker-machine(-driver-[a-z0-9]+)?")
 PUBLISHED: Final = re.compile(rf"({PROGRAM.pattern})([-_.].*)?")
 """As releases call them: docker-machine-Linux-x86_64, docker-machine-driver-hetzner_2.0.1_linux_amd64.tar.gz."""

@@ -11,8 +11,10 @@ from typing import Final
 
 from clusterodm.deploy.plan import GreetingPlan, NodeAddress, shown
 from clusterodm.deploy.probe import answers, listens
+from clusterodm.libs.common.exit_codes import EXIT_FAILED
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
+from clusterodm.libs.common.hosts import LOOPBACK
 from clusterodm.libs.common.hosts import shown as address
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
@@ -23,14 +25,13 @@ from clusterodm.libs.common.messages.nodes import (
     NodeRef,
     NodeView,
 )
-from clusterodm.libs.common.process.lifecycle import EXIT_FAILED, monotonic_s, until_signalled
+from clusterodm.libs.common.process.lifecycle import monotonic_s, until_signalled
 from clusterodm.libs.common.process.watchdog import with_watchdog
 from clusterodm.libs.common.telemetry.log import configure
 
 READY_S: Final = 60.0
 ONLINE_S: Final = 5.0
 """How long to wait for the nodes of this start to be seen online before the summary says how many are."""
-LOOPBACK: Final = "127.0.0.1"
 POLL_S: Final = 0.05
 AGAIN_S: Final = 2.0
 

@@ -15,8 +15,8 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Final
 
 from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.hosts import LOOPBACK
 
-HOST: Final = "127.0.0.1"
 FIRST_EVERY_S: Final = 0.01
 """How often somebody who is starting is asked."""
 EVERY_S: Final = 5.0
@@ -49,8 +49,8 @@ class Probe:
 
     def __init__(self, selector: BaseSelector, port: int, path: str, answered: Answered) -> None:
         self._selector = selector
-        self._address = (HOST, port)
-        self._request = f"GET {path} HTTP/1.0\r\nHost: {HOST}\r\n\r\n".encode()
+        self._address = (LOOPBACK, port)
+        self._request = f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}\r\n\r\n".encode()
         self._answered = answered
         self._asking: socket.socket | None = None
         self._content = b""

@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.deploy import checks, datadir, demo, instances, nats
 from clusterodm.deploy.children import Recipe
 from clusterodm.deploy.output import SYSTEM, as_object, to_stdout
@@ -30,8 +31,6 @@ from clusterodm.deploy.supervisor import Process, Supervisor
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 MARGIN_S: Final = 5.0
 """A service is given so much longer to stop than it takes by its settings."""
 NODE_GRACE_S: Final = 5.0

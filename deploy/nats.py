@@ -24,8 +24,8 @@ from clusterodm.deploy.children import Recipe, program
 from clusterodm.deploy.datadir import write_private, writing
 from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.supervisor import Process
+from clusterodm.libs.common.hosts import LOOPBACK
 
-HOST: Final = "127.0.0.1"
 OPERATOR: Final = "operator"
 INTEGRATION: Final = "integration"
 USERS: Final = (OPERATOR, "proxy", "scheduler", "autoscaler", "admin", INTEGRATION)
@@ -60,7 +60,7 @@ def process(folder: Path, choose_port: Callable[[int], int], watchdog_s: float) 
         health=(health_port, HEALTH_PATH),
         unwell=partial(unwell, folder),
     )
-    return made, {user: f"nats://{user}:{password}@{HOST}:{port}" for user, password in passwords.items()}
+    return made, {user: f"nats://{user}:{password}@{LOOPBACK}:{port}" for user, password in passwords.items()}
 
 
 def password_of(token: str, user: str) -> str:
@@ -116,8 +116,8 @@ def configuration(folder: Path, port: int, health_port: int) -> str:
     write_private(folder / "port", str(port))
     return f"""\
 server_name: clusterodm
-listen: "{HOST}:{port}"
-http: "{HOST}:{health_port}"
+listen: "{LOOPBACK}:{port}"
+http: "{LOOPBACK}:{health_port}"
 max_payload: {MAX_PAYLOAD_BYTES}
 logfile: {json.dumps(str(folder / "server.log"))}
 logfile_size_limit: 10MB

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from clusterodm.libs.common.hosts import bracketed
+from clusterodm.libs.common.hosts import LOOPBACK, bracketed
 
 
 class NodeAddress(msgspec.Struct, frozen=True):
@@ -22,11 +22,11 @@ class GreetingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     nats_url: str
     scheme: str
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     """Where this computer reaches the address for clients."""
     port: int
     secure_port: int = 0
-    admin_host: str = "127.0.0.1"
+    admin_host: str = LOOPBACK
     admin_cli_port: int = 0
     admin_web_port: int = 0
     with_token: bool = False
@@ -48,9 +48,9 @@ class GreetingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def reachable(bind: str) -> str:
     """Name the address at which this computer reaches a service that listens on `bind`."""
-    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104 nothing is bound here
+    return {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}.get(bind, bind)  # noqa: S104 nothing is bound here
 
 
 def shown(host: str) -> str:
     """Write a host as it stands in a URL for the user."""
-    return "localhost" if host in {"127.0.0.1", "::1"} else bracketed(host)
+    return "localhost" if host in {LOOPBACK, "::1"} else bracketed(host)

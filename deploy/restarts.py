@@ -4,9 +4,8 @@ import signal
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-EXIT_USAGE: Final = 2
-EXIT_REFUSED: Final = 78
-"""A service could not begin with what it was given (libs/common/process/lifecycle.py). Later it is worth a try: it had worked."""
+from clusterodm.libs.common.exit_codes import EXIT_REFUSED, EXIT_USAGE
+
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 SETTLED_S: Final = 10.0
@@ -41,7 +40,7 @@ class ProcessEnd(NamedTuple):
 
     def final(self, policy: RestartPolicy) -> bool:
         """Whether starting it again would be of no use."""
-        soon = self.ran_s < SETTLED_S or self.code == EXIT_REFUSED
+        soon = self.ran_s < SETTLED_S or self.code == EXIT_REFUSED  # which later is worth a try: it had worked
         return (policy.own and self.code == EXIT_USAGE) or (self.first and self.code >= 0 and soon)
 
     def __str__(self) -> str:

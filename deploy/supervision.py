@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from clusterodm.deploy.restarts import EXIT_USAGE, SETTLED_S, ProcessEnd, RestartPolicy, pause_s
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
+from clusterodm.deploy.restarts import SETTLED_S, ProcessEnd, RestartPolicy, pause_s
 from clusterodm.libs.common.clocks import Instant
 
-EXIT_FAILED: Final = 1
 ABORT_S: Final = 3.0
 """So long may a hung process take to write where it hangs."""
 WAITING_S: Final = 30.0

@@ -7,6 +7,8 @@ from typing import Final
 LONGEST_COUNT: Final = 253
 LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 FORMS: Final = "a host is a name such as node-1.example.org, or an address such as 192.168.1.20 or fd00::20"
+LOOPBACK: Final = "127.0.0.1"
+LARGEST_PORT: Final = 65535
 
 
 def is_host(text: str) -> bool:

@@ -28,7 +28,7 @@ import msgspec
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import Frozen, Owner
+from clusterodm.libs.common.model.values import NOBODY, Frozen, Owner
 
 USUAL_MS: Final = 12_000
 """Milliseconds per image while nothing is known: ODM with default options on a few cores."""
@@ -57,7 +57,6 @@ LOW, LIKELY, HIGH = 0.1, 0.5, 0.9
 NORMAL_HIGH: Final = 1.2816
 """Where `HIGH` of a normal distribution lies, in standard deviations."""
 
-NOBODY: Final = Owner("")
 LEFT_OUT: Final = {"name", "max-concurrency"}
 """Options that say nothing of how long a task takes: its name, and what the machine decides."""
 

@@ -21,7 +21,7 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.model.nodes import mistake_in_labels
-from clusterodm.libs.common.model.values import Frozen, Owner
+from clusterodm.libs.common.model.values import NOBODY, Frozen, Owner
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -29,6 +29,8 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 LIKE_A_DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 """How owners are called where nobody has a name: no tenant may be called so."""
+OWNER_LENGTH: Final = 32
+"""How long those are, in hexadecimal digits: 128 bits, far beyond chance."""
 TOKENS_FILE: Final = "tokens.json"
 """Its name in a data directory, where no other is given."""
 FILE_LIMIT_BYTES: Final = 16 << 20
@@ -36,8 +38,6 @@ TOKENS_COUNT: Final = 100_000
 HIGHEST_WEIGHT: Final = 1_000
 HIGHEST_PRIORITY: Final = 10
 LEAST_TOKEN_LENGTH: Final = 16
-OWNER_LENGTH: Final = 32
-"""Hexadecimal digits: 128 bits, far beyond chance."""
 
 
 class OptionRange(Frozen, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,7 +133,7 @@ class ShownToken(NamedTuple):
     @property
     def owner(self) -> Owner:
         """The owner without a name behind it."""
-        return Owner(self.sha256[:OWNER_LENGTH]) if self.text else Owner("")
+        return Owner(self.sha256[:OWNER_LENGTH]) if self.text else NOBODY
 
 
 def shown(text: str) -> ShownToken:
@@ -163,13 +163,13 @@ class TokenBook:
 
     def tenant_of(self, token: ShownToken, now_ms: WallMs) -> Tenant | None:
         """Say for whom a token speaks; None: for nobody, or not any more. One lookup and one comparison, whatever comes of it."""
-        found, tenant = self._tokens.get(token.sha256, NOBODY)
+        found, tenant = self._tokens.get(token.sha256, NO_TOKEN)
         same = hmac.compare_digest(found.sha256, token.sha256)
         in_time = found.expires_at_ms is None or now_ms < found.expires_at_ms
         return tenant if same and in_time and tenant.name else None
 
 
-NOBODY: Final = (IssuedToken(id="", tenant="", sha256="0" * 64), Tenant())
+NO_TOKEN: Final = (IssuedToken(id="", tenant="", sha256="0" * 64), Tenant())
 
 
 def read_tokens(content: bytes) -> TokensFile:

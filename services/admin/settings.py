@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from clusterodm.libs.common.hosts import LOOPBACK
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.fields import Field, different_ports
 from clusterodm.libs.common.settings.settings import MetricsSettings
@@ -10,7 +11,6 @@ from clusterodm.services.admin.access.passwords import check as check_password
 from clusterodm.services.admin.access.roles import Role, role_rules
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 with a password: operators reach the original over the network too
-LOOPBACK: Final = "127.0.0.1"
 
 
 def checked_password(given: Secret | None) -> None:

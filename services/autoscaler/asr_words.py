@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.errors import ProviderFailed, Refused
 from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.libs.common.model.values import MachineId
@@ -36,8 +37,6 @@ from clusterodm.services.autoscaler.providers.handlers import Snapshots
 from clusterodm.services.autoscaler.providers.ports import SnapshotVendor
 from clusterodm.services.autoscaler.results.adapters import S3Storage, StorageSilent
 
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
 ONLINE_LIMIT_S: Final = 60.0
 KEEP_COUNT: Final = 2
 NAME_BYTES: Final = 6

@@ -11,12 +11,11 @@ from math import inf
 from typing import Final, Protocol
 
 from clusterodm.libs.common.model.machines import offered
-from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
+from clusterodm.libs.common.model.values import NOBODY, MachineId, Owner, TaskId
 from clusterodm.libs.common.secret import HIDDEN, Secret
 
 SHORTEST: Final = 4
 """Shorter texts are not searched for: they would blank half of every line."""
-NOBODY: Final = Owner("")
 NO_SECRET: Final = Secret("")
 GIGABYTE = 1_000_000_000
 NODE_PORT: Final = 3000

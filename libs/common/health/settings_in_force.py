@@ -4,11 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from clusterodm.libs.common.messages.health import ReportSettings, SettingInForce, SettingsReport
-from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.secret import HIDDEN, Secret
 from clusterodm.libs.common.settings.fields import Settings, secret
 from clusterodm.libs.common.version import VERSION
 
-MASK: Final = "***"
 LONGEST: Final = 500
 DEFAULT: Final = "default"
 
@@ -31,7 +30,7 @@ def shown(name: str, value: Any) -> str:
     if value is None or value in ("", []):
         return ""
     if isinstance(value, Secret) or (secret(name) and (name != "nats_url" or "@" in str(value))):
-        return MASK
+        return HIDDEN
     return str(value)[:LONGEST]
 
 

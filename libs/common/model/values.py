@@ -1,11 +1,13 @@
 """Ids, and what all nouns have in common."""
 
-from typing import NewType
+import re
+from typing import Final, NewType
 
 import msgspec
 
 TaskId = NewType("TaskId", str)
 """The public id of a task: a UUID, lower or upper case as the client gave it."""
+TASK_ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 NodeTaskId = NewType("NodeTaskId", str)
@@ -22,6 +24,7 @@ InstanceId = NewType("InstanceId", str)
 
 Owner = NewType("Owner", str)
 """Whose task it is: a digest of the client's token, never the token. Empty: a cluster without tokens."""
+NOBODY: Final = Owner("")
 
 
 MachineId = NewType("MachineId", str)

@@ -23,6 +23,7 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusDenied, ClusterError, Refused
 from clusterodm.libs.common.process.files import keep_private
@@ -36,10 +37,6 @@ Result = TypeVar("Result")
 
 STDERR: Final = 2
 """The descriptor, whatever `sys.stderr` is at the moment."""
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_REFUSED: Final = 78
-"""What it was told to work with will not do (EX_CONFIG of sysexits.h): keys that nobody takes, a program that is not there."""
 OPEN_FILES_COUNT: Final = 65_536
 CLOSE_S: Final = 1.0
 """When all of a service is closed, its loop may take so long: closing it waits for the look-up of every name (uvloop)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from clusterodm.libs.common.exit_codes import EXIT_USAGE
 from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
 from clusterodm.libs.common.settings.grammar import NEGATION, hint
@@ -63,7 +64,6 @@ ENVIRONMENT_PREFIX: Final = "CLUSTERODM_"
 SERVICE_LINK: Final = "tcp://"
 """What Kubernetes puts into the environment for each Service of a namespace (`<NAME>_PORT=tcp://address:port`)."""
 
-EXIT_USAGE: Final = 2
 
 
 class CommonSettings(Settings):

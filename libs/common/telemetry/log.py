@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import structlog
 
+from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.libs.common.telemetry.metrics import counter
 from clusterodm.libs.common.telemetry.request_context import cause, tenant
 
@@ -28,7 +29,6 @@ IN_QUERY: Final = re.compile(
     r"(?i)\b([\w-]{0,40}(?:token|password|secret|key|signature|credential|sig)(?:[_-][\w-]{0,40})?)=[^&\s\"']+"
 )
 IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/@\s]+@")
-HIDDEN: Final = "***"
 FIELDS_COUNT: Final = 1024
 """Names of fields whose kind is remembered: those of the code are fewer."""
 NAMES: Final = ("DEBUG", "INFO", "WARNING", "ERROR")

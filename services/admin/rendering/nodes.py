@@ -5,16 +5,15 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.messages.nodes import NodeView
+from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.services.admin.commands.core.answers import name_of
 from clusterodm.services.admin.rendering.columns import Column, Columns, Json, json_object
 from clusterodm.services.admin.rendering.text import memory, one_line
 
-MASK: Final = "***"
-
 
 def masked(has_token: bool) -> str:
     """Stand in for a token."""
-    return MASK if has_token else ""
+    return HIDDEN if has_token else ""
 
 
 def busy_count(node: NodeView) -> int | str:

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.estimates import Expected
@@ -17,7 +18,7 @@ from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Attempt, StatusCode, Task, TaskState
 from clusterodm.services.admin.commands.core.answers import UPLOADING, Route, TaskDetail
 from clusterodm.services.admin.rendering.columns import Column, Columns, Json
-from clusterodm.services.admin.rendering.nodes import MASK, masked
+from clusterodm.services.admin.rendering.nodes import masked
 from clusterodm.services.admin.rendering.text import duration, size_text
 
 HOUR_MS: Final = 3_600_000
@@ -135,7 +136,7 @@ def attempts_data(task: Task) -> list[Json]:
 
 def route_data(route: Route) -> Json:
     """Show which node has a task."""
-    token = {"token": MASK} if route.has_owner else {}
+    token = {"token": HIDDEN} if route.has_owner else {}
     node = {"hostname": route.hostname, "port": str(route.port), "token": masked(route.node_has_token)}
     return {"node": node, **token, "accessed": route.accessed_ms}
 

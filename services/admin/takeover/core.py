@@ -15,11 +15,10 @@ from typing import Any, Final
 
 from clusterodm.libs.common.hosts import FORMS, bare, is_host, shown
 from clusterodm.libs.common.identity import owner_of
-from clusterodm.libs.common.model.values import Owner, TaskId
+from clusterodm.libs.common.model.values import TASK_ID, Owner, TaskId
 from clusterodm.libs.common.untrusted import read_json
 from clusterodm.services.admin.commands.core.command_numbers import port as port_of
 
-UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 ROUTE_LIFE_MS: Final = 5 * 24 * 3600 * 1000
 """The original forgets a route that nobody has asked for so long."""
 
@@ -146,7 +145,7 @@ def read_routes(name: str, text: str) -> tuple[list[OldRoute], list[str]]:
 def read_route(reading: FileReader, task: str, value: Any) -> OldRoute | None:
     """Read one route."""
     entry = f"route {task}"
-    if not UUID.fullmatch(task):
+    if not TASK_ID.fullmatch(task):
         reading.mistake(entry, "is no task id")
         return None
     if not isinstance(value, dict):

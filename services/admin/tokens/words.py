@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TOKENS_FILE, OptionLimit, limits_of
@@ -33,10 +34,6 @@ from clusterodm.services.admin.tenants.core.file import (
 )
 from clusterodm.services.admin.tokens.grammar import parser
 
-EXIT_OK: Final = 0
-EXIT_NO: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 
 Arguments = argparse.Namespace
 Act = Callable[[Arguments], int]
@@ -50,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except NotFound as error:
-        return complain(error.message, EXIT_NO)
+        return complain(error.message, EXIT_FAILED)
     except Refused as error:
         return complain(error.message, EXIT_USAGE)
     except KeyboardInterrupt:

@@ -25,7 +25,8 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.http_io.sharing import EarlyRequest
-from clusterodm.libs.common.telemetry.log import HIDDEN, hide
+from clusterodm.libs.common.secret import HIDDEN
+from clusterodm.libs.common.telemetry.log import hide
 
 LIMIT_BYTES: Final = 100 * 1024 * 1024
 MODE: Final = 0o600

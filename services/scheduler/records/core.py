@@ -156,7 +156,7 @@ class TaskIndex:
     def visible(self, task: TaskId, owner: Owner | None) -> Task | None:
         """Find a task for whoever asks; None as owner is an operator."""
         found = self.tasks.get(task)
-        if found is None or found.removed or not (owner is None or may_touch(owner, found.owner)):
+        if found is None or found.removed or not may_touch(owner, found.owner):
             return None
         return found
 

@@ -13,9 +13,7 @@ from typing import Final, NamedTuple
 
 from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import reserved_for
-from clusterodm.libs.common.model.values import NodeId, Owner
-
-NOBODY: Final = Owner("")
+from clusterodm.libs.common.model.values import NOBODY, NodeId, Owner
 
 
 class NodeAdmission(NamedTuple):

@@ -23,8 +23,7 @@ from functools import partial
 from typing import Final
 
 from clusterodm.libs.common.model.tasks import Task
-from clusterodm.libs.common.model.values import MachineId, NodeId, Owner, TaskId
-from clusterodm.services.scheduler.registry.admissions import NOBODY
+from clusterodm.libs.common.model.values import NOBODY, MachineId, NodeId, Owner, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
 
 REFUSING_MACHINES_COUNT: Final = 2

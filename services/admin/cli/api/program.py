@@ -13,12 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from clusterodm.libs.common.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE
 from clusterodm.services.admin.cli.core.grammar import PROG, HelpRequested, WrongWord, read
 
-EXIT_OK: Final = 0
-EXIT_USAGE: Final = 2
-EXIT_UNAVAILABLE: Final = 3
-EXIT_INTERRUPTED: Final = 130
 VALUES: Final = ("completion", "--values")
 NARROWEST: Final = 60
 USUAL: Final = 100

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_OK
 from clusterodm.libs.common.bus.short import ShortBus
 from clusterodm.libs.common.bus.short_protocol import NotShort
 from clusterodm.libs.common.errors import BusFailed, Refused
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
-EXIT_OK: Final = 0
-EXIT_NO: Final = 1
 NATS_WAIT_S: Final = 5.0
 COMPLETION_WAIT_S: Final = 1.0
 PROGRAMS: Final = frozenset({"json", "yaml"})
@@ -57,7 +56,7 @@ def run_short(given: argparse.Namespace) -> int | None:
         try:
             found = asked_short("", None, lambda bus: completions(bus, given.kind))
         except (BusFailed, Refused):
-            return EXIT_NO
+            return EXIT_FAILED
         return None if found is None else offered(found)
     if (given.noun, given.verb) in SHORT_ACTS:
         acting.set(operator())
@@ -199,7 +198,7 @@ async def offer(kind: str) -> int:
         async with connect(nats_url("", None), "cli", wait_s=COMPLETION_WAIT_S) as bus:
             return offered(await completions(bus, kind))
     except (BusFailed, Refused):
-        return EXIT_NO
+        return EXIT_FAILED
 
 
 def offered(found: Sequence[tuple[str, str]]) -> int:
@@ -230,4 +229,4 @@ async def take_over(given: argparse.Namespace) -> int:
         say(written({**result.counts(), "said": lines}, given.output, one_line_each=False))
     else:
         say(f"nodes: {result.nodes}; tasks: {result.routes}")
-    return EXIT_OK if result.complete else EXIT_NO
+    return EXIT_OK if result.complete else EXIT_FAILED

@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from clusterodm.libs.common.hosts import LARGEST_PORT
+
 NO_NUMBER: Final = 0
 """Nodes are numbered from 1."""
-LARGEST_PORT: Final = 65535
 LONGEST_NUMBER: Final = 9
 """Digits; what is longer is no node, no number of images and no line of a console."""
 

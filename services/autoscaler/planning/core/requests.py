@@ -6,9 +6,9 @@ from typing import Final
 
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
-from clusterodm.libs.common.model.values import MachineId, Owner, TaskId
+from clusterodm.libs.common.model.values import NOBODY, MachineId, Owner, TaskId
 from clusterodm.services.autoscaler.config.core.configuration import ScalingLimits
-from clusterodm.services.autoscaler.orders import NOBODY, Creation, Size
+from clusterodm.services.autoscaler.orders import Creation, Size
 from clusterodm.services.autoscaler.planning.core.budget import Budgets
 from clusterodm.services.autoscaler.planning.core.kept_results import uncounted
 from clusterodm.services.autoscaler.planning.core.observation import PlanInput

@@ -9,7 +9,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import NoNode, NotFound, Refused
-from clusterodm.libs.common.hosts import FORMS, canonical, is_host, shown
+from clusterodm.libs.common.hosts import FORMS, LARGEST_PORT, canonical, is_host, shown
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.nodes import (
     NODE_ADDED,
@@ -44,7 +44,6 @@ from clusterodm.services.scheduler.registry.ranking import Need, best
 
 at_will = structlog.get_logger(at_will=True)
 
-LARGEST_PORT: Final = 65535
 
 
 class NodeCommands:

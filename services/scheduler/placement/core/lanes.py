@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
+from clusterodm.libs.common.model.values import NOBODY, InstanceId, Owner, TaskId
 from clusterodm.services.scheduler.records.core import Key, Ordered, place_of
-from clusterodm.services.scheduler.registry.admissions import NOBODY
 from clusterodm.services.scheduler.registry.ranking import Need, NodeOnMachine, need_of
 
 

@@ -35,7 +35,7 @@ class TaskLookup:
             await self.archive.read_nothing()  # as for one that is unknown: how long that takes must not tell
             raise await self.missing(task, owner)
         found = await self.lookup(task)
-        if found is not None and not (owner is None or may_touch(owner, found.task.owner)):
+        if found is not None and not may_touch(owner, found.task.owner):
             if not found.archived:
                 await self.archive.read_nothing()
             found = None
@@ -63,6 +63,6 @@ class TaskLookup:
             raise Unreadable(f"{task} was written by a later version; this one cannot read it")
         known = self.index.tasks.get(task)
         gone = (known if known.removed else None) if known else await self.tombstone(task)
-        if gone is not None and (owner is None or may_touch(owner, gone.owner)):
+        if gone is not None and may_touch(owner, gone.owner):
             return Removed(f"{task} was removed")
         return NotFound(f"{task} not found")

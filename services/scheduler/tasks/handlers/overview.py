@@ -1,7 +1,6 @@
 """The whole cluster at a glance: what is counted as it changes, and what is looked up when somebody asks."""
 
 from collections import Counter
-from typing import Final
 
 from clusterodm.libs.common.clocks import read
 from clusterodm.libs.common.messages.overview import ClusterOverview, GetOverview
@@ -9,8 +8,6 @@ from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.services.scheduler.records.core import LONGEST_S
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.tasks.ports import TaskQueue
-
-LONG: Final = LONGEST_S
 
 
 class OverviewReader:
@@ -41,7 +38,7 @@ class OverviewReader:
             epoch=self._leadership.epoch,
             since_ms=self._since_ms,
             states=self._states(),
-            oldest_wait_s=round(now.instant - now.since(first[0], LONG), 1) if first else 0.0,
+            oldest_wait_s=round(now.instant - now.since(first[0], LONGEST_S), 1) if first else 0.0,
             upload_owner_away_count=self._queue.away_count(),
             on_offline_nodes_count=sum(len(node.tasks) for node in self._nodes.offline()),
             longest_run_task=longest,

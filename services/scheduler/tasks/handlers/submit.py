@@ -23,7 +23,7 @@ from clusterodm.libs.common.messages.tasks import (
     TaskSummary,
 )
 from clusterodm.libs.common.model.tasks import Task, TaskState
-from clusterodm.libs.common.model.values import NodeTaskId, TaskId
+from clusterodm.libs.common.model.values import TASK_ID, NodeTaskId, TaskId
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.node_client.ports import NodeApi, ObservedTask
 from clusterodm.services.scheduler.records.handlers.recovery import Records
@@ -46,7 +46,6 @@ from clusterodm.services.scheduler.tasks.ports import TaskQueue
 
 log = structlog.get_logger()
 
-UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LARGEST_BYTES: Final = 256 * 1024
 IMPORT_TIMEOUT_S: Final = 3.0
 """Shorter than whoever imports waits for an answer."""
@@ -216,5 +215,5 @@ def check_size(request: SubmitTask | SubmitFromUrl) -> None:
 
 def check_uuid(task: TaskId) -> None:
     """Refuse what is no UUID: it becomes a key, a directory and part of URLs."""
-    if not UUID.fullmatch(task):
+    if not TASK_ID.fullmatch(task):
         raise Refused(f"Invalid set-uuid: {task[:100]}")
