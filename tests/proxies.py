@@ -13,6 +13,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, NoNode, NotFound
 from clusterodm.libs.common.health.health import Health
+from clusterodm.libs.common.http_io.listening import listen
 from clusterodm.libs.common.messages.buckets import NODES, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS, UPLOADS
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH
 from clusterodm.libs.common.messages.kinds import Done
@@ -47,7 +48,7 @@ from clusterodm.services.proxy.nodes.adapters import NodeConnections
 from clusterodm.services.proxy.peers.adapters import PeerClient, known_locations, shared_secret
 from clusterodm.services.proxy.peers.api import open_peers
 from clusterodm.services.proxy.server.health import ProxyHealth
-from clusterodm.services.proxy.server.listen import ListeningPort, limits, listen, served, tls_context
+from clusterodm.services.proxy.server.listen import ListeningPort, served, tls_context
 from clusterodm.services.proxy.server.opening import open_router
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
@@ -370,7 +371,7 @@ async def running_proxy(
         health = ProxyHealth(bus, cluster, spool)
         await health.needed.check()
         app = open_router(chosen, bus, cluster, polls, streams, uploading.routes, peers, health, checker)
-        async with served(app, ports, limits(chosen)):
+        async with served(app, ports, chosen):
             yield ProxyUnderTest(
                 ports[0].port, bus, scheduler, spool, cluster, root, forwarding, uploading.commits, app
             )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.services.proxy.server.listen import BACKLOG, listen, listening, own_url
+from clusterodm.libs.common.http_io.listening import listen
+from clusterodm.services.proxy.server.listen import BACKLOG, listening, own_url
 from clusterodm.services.proxy.settings import ProxySettings
 from tests.ports import free_port
 

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from clusterodm.libs.common.bus.bus import NatsBus, connect
-from clusterodm.services.proxy.server.listen import listen
+from clusterodm.libs.common.http_io.listening import listen
 from tests.ports import free_port
 from tests.proxies import GET_INFO, parse
 from tests.waiting import until

@@ -13,24 +13,43 @@ BOTH_FAMILIES: Final = "::"
 """IPv4 clients are let in here, too, wherever the system can do so."""
 
 
-def server(host: str, port: int, backlog: int) -> socket.socket:
-    """Open a listening socket. Raises OSError."""
-    return socket.create_server(
-        (host, port),
-        family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-        backlog=backlog,
-        dualstack_ipv6=host == BOTH_FAMILIES and socket.has_dualstack_ipv6(),
-    )
+def listen(host: str, port: int, flag: str = "", *, backlog: int = 128, shared: bool = False) -> socket.socket:
+    """Open a listening socket (port 0: any free one). Raises Refused with one clear line, which names the flag.
 
-
-def listen(host: str, port: int, flag: str) -> socket.socket:
-    """Open a listening socket (port 0: any free one). Raises Refused with one clear line."""
+    `shared`: other processes may have the port, too; it is only taken, and listens when somebody is there to answer.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == BOTH_FAMILIES and socket.has_dualstack_ipv6()
     try:
-        return server(host, port, 128)
-    except (OSError, UnicodeError) as error:
-        number = getattr(error, "errno", None)  # none: a name that cannot be encoded; negative: one that nobody knows
-        said = os.strerror(number) if number and number > 0 else "no such address"
-        raise Refused(f"{flag} {port}: cannot listen on {shown(host, port)}: {said}") from None
+        if shared:
+            return bound(family, host, port, both=both)
+        return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
+    except (OSError, OverflowError, UnicodeError) as error:
+        setting = f"{flag} {port}: " if flag else ""
+        raise Refused(f"{setting}cannot listen on {shown(host, port)}: {reason_of(error)}") from None
+
+
+def bound(family: socket.AddressFamily, host: str, port: int, *, both: bool) -> socket.socket:
+    """Take a port that other processes may have too (SO_REUSEPORT), without listening. Raises OSError."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)  # as create_server does
+        listener.bind((host, port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def reason_of(error: Exception) -> str:
+    """Say why a port cannot be had."""
+    if isinstance(error, OverflowError):
+        return str(error)
+    number = getattr(error, "errno", None)  # none: a name that cannot be encoded; negative: one that nobody knows
+    return os.strerror(number) if number and number > 0 else "no such address"
 
 
 @contextmanager

@@ -23,9 +23,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.hosts import LOOPBACK
 from clusterodm.libs.common.http_io.handshakes import TlsServer, handshakes_of
-from clusterodm.libs.common.http_io.listening import BOTH_FAMILIES, server
+from clusterodm.libs.common.http_io.listening import listen, port_of
 from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.serving import Server
 from clusterodm.libs.common.http_io.sharing import Connections
@@ -41,7 +41,6 @@ from clusterodm.services.proxy.server.revocation import CHECKED_EVERY_S
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.settings import ProxySettings
 
-LOOPBACK: Final = "127.0.0.1"
 BACKLOG: Final = 2048
 START_S: Final = 10.0
 CUT_REVOKED: Final = "cut revoked requests"
@@ -59,48 +58,7 @@ class ListeningPort:
     @property
     def port(self) -> int:
         """Its number."""
-        port: int = self.listener.getsockname()[1]
-        return port
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """How long connections may take."""
-
-    head_s: float
-    """Until the head of a request is complete."""
-    stop_s: float
-    """For requests in flight when the proxy stops."""
-    keep_alive_s: float = 120.0
-    """Between an answer and the next request."""
-    head_bytes: int = 16384
-    connections_count: int = 4096
-
-
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Open a listening socket. Raises Refused with a sentence for the operator."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return bound(family, host, port) if shared else server(host, port, BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise Refused(f"cannot listen on {shown(host, port)}: {reason}") from None
-
-
-def bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    """Take a port that other proxies may have too, without listening yet. Raises OSError."""
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            one_family = host != BOTH_FAMILIES or not socket.has_dualstack_ipv6()
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, one_family)  # as create_server does
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
+        return port_of(self.listener)
 
 
 def tls_context(key: str, certificate: str) -> ssl.SSLContext:
@@ -116,18 +74,20 @@ def tls_context(key: str, certificate: str) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def served(
-    app: Router, ports: Sequence[ListeningPort], limits: ConnectionLimits, access: AccessLog | None = None
+    app: Router, ports: Sequence[ListeningPort], settings: ProxySettings, access: AccessLog | None = None
 ) -> AsyncIterator[None]:
     """Answer on all ports while the context is open."""
-    kept_to = ServerLimits(limits.head_s, limits.keep_alive_s, HeadLimits(limits.head_bytes))
+    kept_to = ServerLimits(
+        settings.head_timeout_s, settings.keep_alive_timeout_s, HeadLimits(settings.head_limit_bytes)
+    )
     heard = access.heard if access and access.form == "plain" else None
     answered = access.answered_plainly if access and heard is None else None
-    fast = app.fast if limits.head_bytes >= HEAD_LIMIT_BYTES else ()
-    shared = Connections(kept_to, limits.connections_count, fast, heard, answered_plainly=answered)
+    fast = app.fast if settings.head_limit_bytes >= HEAD_LIMIT_BYTES else ()
+    shared = Connections(kept_to, settings.connections_count, fast, heard, answered_plainly=answered)
     handshakes = handshakes_of(kept_to)
-    servers = [server_of(app, port, shared, handshakes, limits.stop_s) for port in ports]
+    servers = [server_of(app, port, shared, handshakes, settings.stop_timeout_s) for port in ports]
     ended, cut_revoked = asyncio.Event(), app.long_requests.cut_revoked
-    async with TaskLimiter(len(servers), grace_s=limits.stop_s + CLOSING_S) as limiter:
+    async with TaskLimiter(len(servers), grace_s=settings.stop_timeout_s + CLOSING_S) as limiter:
         for server, port in zip(servers, ports, strict=True):
             await limiter.start(until_ended(server, port, ended), name=f"http {port.port}")
         try:
@@ -190,14 +150,14 @@ def listening(settings: ProxySettings) -> Iterator[list[ListeningPort]]:
     with ExitStack() as stack:
         plain_too = bool(settings.secure_port)
         shared = bool(settings.own_port)
-        public = stack.enter_context(listen(settings.bind, settings.port, shared=shared))
+        public = stack.enter_context(listen(settings.bind, settings.port, backlog=BACKLOG, shared=shared))
         ports = [ListeningPort(public, None if plain_too else tls)]
         if plain_too:
-            ports.append(
-                ListeningPort(stack.enter_context(listen(settings.bind, settings.secure_port, shared=shared)), tls)
-            )
+            secure = stack.enter_context(listen(settings.bind, settings.secure_port, backlog=BACKLOG, shared=shared))
+            ports.append(ListeningPort(secure, tls))
         if shared:
-            ports.append(ListeningPort(stack.enter_context(listen(LOOPBACK, settings.own_port))))
+            own = stack.enter_context(listen(LOOPBACK, settings.own_port, backlog=BACKLOG))
+            ports.append(ListeningPort(own))
         yield ports
 
 
@@ -207,13 +167,3 @@ def own_url(settings: ProxySettings, ports: Sequence[ListeningPort]) -> str:
         return f"http://{LOOPBACK}:{settings.own_port}"
     return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{ports[0].port}"
 
-
-def limits(settings: ProxySettings) -> ConnectionLimits:
-    """Say what connections must keep to."""
-    return ConnectionLimits(
-        settings.head_timeout_s,
-        settings.stop_timeout_s,
-        settings.keep_alive_timeout_s,
-        settings.head_limit_bytes,
-        settings.connections_count,
-    )
