@@ -67,6 +67,11 @@ class Trouble(StrEnum):
     UNKNOWN_OUTCOME = "unknown-outcome"
     """The call was sent and its answer not seen: it may have been carried out."""
 
+    @classmethod
+    def unanswered(cls, *, creates: bool) -> "Trouble":
+        """Say what a call means that was sent and had no answer: reading and destroying can simply be done again."""
+        return cls.UNKNOWN_OUTCOME if creates else cls.RETRYABLE
+
 
 class ProviderFailed(ClusterError):
     """A cloud provider refused or failed. The message holds no key and no token."""

@@ -126,10 +126,6 @@ class CloudApi:
         """Give the machines that exist."""
         return list(self.machines.here())
 
-    def calls_of(self, verb: str) -> list[Call]:
-        """Give the calls of one sort."""
-        return [call for call in self.calls if call.verb == verb]
-
     async def _ask(self, request: Request) -> Response:
         content = await request.json()
         try:

@@ -33,7 +33,7 @@ from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation, Offer, masked
-from clusterodm.services.autoscaler.planning.core.budget import OwnerSpending, cost, cost_of_last_day, of_owners
+from clusterodm.services.autoscaler.planning.core.budget import OwnerSpending, cost, cost_of_last_day, cost_per_hour, of_owners
 from clusterodm.services.autoscaler.planning.core.kept_results import kept, kept_because
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.preview import steps_of
@@ -45,6 +45,8 @@ from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.records import MachineStore
 
 NOT_CONFIGURED = "no autoscaler is configured (start with --asr FILE)"
+MOST_WAITS = 100
+"""Reasons that a status holds; they repeat each other."""
 
 
 class NotConfigured:
@@ -107,12 +109,12 @@ class Commands:
 
     async def boot_failed(self, request: ReportBootFailure) -> BootFailureHeard:
         """Give a machine up whose boot has failed. What it says may hold what it was given, and is shown to people."""
-        view = next((each.machine for each in self._views(ended=False) if each.machine.id == request.machine), None)
-        if view is None:
+        machine = self._store.get(request.machine)
+        if machine is None or machine.state.ended:
             return BootFailureHeard(destroyed=False)
-        secrets = (*self._configuration.secrets, *secrets_of(self._orders.order(view).launch))
+        secrets = (*self._configuration.secrets, *secrets_of(self._orders.order(machine).launch))
         words = masked(request.last_words, secrets)
-        return BootFailureHeard(destroyed=await self._controller.boot_failed(view.id, words, self._clock.wall_ms()))
+        return BootFailureHeard(destroyed=await self._controller.boot_failed(machine.id, words, self._clock.wall_ms()))
 
     async def pause(self, request: PauseAutoscaler) -> AutoscalerStatus:
         """Start no more machines."""
@@ -175,7 +177,7 @@ class Commands:
             paused=self._identity.facts.paused,
             machines_limit_count=self._configuration.limits.machines_count,
             states=dict(Counter(str(each.state) for each in alive)),
-            cost_per_hour=round(sum(each.price_per_hour or 0.0 for each in alive), 4),
+            cost_per_hour=round(cost_per_hour(alive), 4),
             cost_last_day=round(cost_of_last_day(alive, spending, self._clock.wall_ms()), 4),
             max_hourly_cost=self._configuration.limits.max_hourly_cost,
             max_daily_cost=self._configuration.limits.max_daily_cost,
@@ -202,7 +204,7 @@ class Commands:
             name=own.name,
             machines_count=len(machines),
             machines_limit_count=own.machines_count,
-            cost_per_hour=round(sum(machine.price_per_hour or 0.0 for machine in machines), 4),
+            cost_per_hour=round(cost_per_hour(machines), 4),
             trouble=self._planner.last.troubles.get(own.name, ""),
         )
 
@@ -224,11 +226,7 @@ def tried_again(machine: Machine) -> str:
     return f"{machine.id} is being destroyed since {clock_time(machine.state_at_ms)}; it is tried again now{last}"
 
 
-MOST_WAITS = 100
-"""Reasons that a status holds; they repeat each other."""
-
-
-def summary(alive: "list[Machine]") -> str:
+def summary(alive: list[Machine]) -> str:
     """Say in a line what there is."""
     if not alive:
         return "no machine is needed"

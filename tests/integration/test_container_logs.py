@@ -15,7 +15,7 @@ from clusterodm.services.autoscaler.providers.adapters.docker_engine import (
     BOOT_LOG_BYTES,
     DockerEngineVendor,
 )
-from clusterodm.services.autoscaler.providers.core.container_logs import log_lines
+from clusterodm.services.autoscaler.providers.adapters.docker_engine import log_lines
 from tests.cloud_accounts import NAME, booted
 from tests.cloud_accounts import order as ordered_at
 from tests.integration.test_kubernetes_provider import cluster, of

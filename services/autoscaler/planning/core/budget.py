@@ -32,6 +32,11 @@ def cost(machine: Machine, now_ms: WallMs) -> float:
     return (machine.price_per_hour or 0.0) * billed_ms(machine, now_ms) / HOUR_MS
 
 
+def cost_per_hour(machines: Iterable[Machine]) -> float:
+    """Add up what machines cost per hour; those without a price cost nothing."""
+    return sum(machine.price_per_hour or 0.0 for machine in machines)
+
+
 def cost_of_last_day(machines: Iterable[Machine], spending: Spending, now_ms: WallMs) -> float:
     """Compute what machines that exist, and those that have ended, have cost in the last 24 hours."""
     return amount(
@@ -57,7 +62,7 @@ class Budget:
         listed = list(machines)
         self._allowed = allowed
         self._whose = f" of {whose}" if whose else ""
-        self._per_hour = sum(machine.price_per_hour or 0.0 for machine in listed)
+        self._per_hour = cost_per_hour(listed)
         self._spent = cost_of_last_day(listed, spending, now_ms) if allowed.max_daily_cost is not None else 0.0
 
     def objection(self, price_per_hour: float | None) -> str:
@@ -130,7 +135,7 @@ def of_owners(
     return [
         OwnerSpending(
             owner=owner,
-            cost_per_hour=sum(machine.price_per_hour or 0.0 for machine in alive[owner]),
+            cost_per_hour=cost_per_hour(alive[owner]),
             cost_last_day=cost_of_last_day(alive[owner], spent.get(owner, Spending()), now_ms),
             allowed=limits.budget_of(owner),
         )

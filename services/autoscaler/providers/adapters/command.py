@@ -122,7 +122,7 @@ class CommandVendor(Vendor):
         try:
             return found_of(content)
         except (KeyError, TypeError, ValueError) as error:
-            trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+            trouble = Trouble.unanswered(creates=verb == CREATE)
             raise ProviderFailed(f"{verb}: the answer is wrong at {error}", trouble) from None
 
     async def _run(
@@ -145,7 +145,7 @@ class CommandVendor(Vendor):
         answer = decoded(output)
         if code == 0 and answer is not None:
             return answer
-        usual = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+        usual = Trouble.unanswered(creates=verb == CREATE)
         last = lines[-1] if lines else "no word of why"
         trouble, message = trouble_and_message(answer, usual, f"exit code {code}: {last}" if code else "not JSON")
         raise ProviderFailed(f"{verb}: {masked(message, secrets)}", trouble)
@@ -163,7 +163,7 @@ class CommandVendor(Vendor):
                 output, _ = await asyncio.gather(all_of(process.stdout), each_line(process.stderr, heard))
                 await process.wait()
         except TimeoutError:
-            trouble = Trouble.UNKNOWN_OUTCOME if verb == CREATE else Trouble.RETRYABLE
+            trouble = Trouble.unanswered(creates=verb == CREATE)
             raise ProviderFailed(f"{verb}: no answer in {self._limits_s[verb]:g} s", trouble) from None
         finally:
             await ended(process)

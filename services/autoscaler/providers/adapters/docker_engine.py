@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
+from clusterodm.libs.common.hosts import LOOPBACK
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import CloudSettings
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
@@ -26,23 +27,22 @@ from clusterodm.services.autoscaler.config.core.wording import mistake_in_addres
 from clusterodm.services.autoscaler.orders import NODE_PORT, Launch, Order, ProviderMachine, masked
 from clusterodm.services.autoscaler.providers.adapters.http_api.account import ApiAccount, described
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import TIMEOUT_S, RestClient, words_of
-from clusterodm.services.autoscaler.providers.core.container_logs import log_lines
 from clusterodm.services.autoscaler.providers.core.order_words import DATA_DIRECTORY, node_words, pairs, secrets_of
 from clusterodm.services.autoscaler.providers.ports import VendorContext
 
 SOCKET: Final = "unix:///var/run/docker.sock"
-LOOPBACK: Final = "127.0.0.1"
 PULL_TIMEOUT_S: Final = 1800.0
 RUNNING: Final = "running"
 CONFLICT: Final = 409
 CAPACITY_WORDS: Final = ("no space left", "could not select device driver", "port is already allocated")
 BOOT_LOG_BYTES: Final = 256 * 1024
 """Of a log that is longer the beginning is read."""
+STREAMS: Final = (b"\0", b"\1", b"\2")
+HEAD_BYTES: Final = 8
 LABEL: Final = "clusterodm.machine"
 SIZE_LABEL: Final = "clusterodm.size"
-PORT: Final = NODE_PORT
 ENGINES: Final = ("tcp", "http", "https")
-EXPOSED: Final = f"{PORT}/tcp"
+EXPOSED: Final = f"{NODE_PORT}/tcp"
 
 
 class DockerEngineVendor(ApiAccount):
@@ -159,7 +159,7 @@ class DockerEngineVendor(ApiAccount):
             return next((each["IPAddress"] for each in networks.values() if each.get("IPAddress")), ""), NODE_PORT
         ports = content.get("Ports") or ()
         published = [
-            int(each["PublicPort"]) for each in ports if each["PrivatePort"] == PORT and each.get("PublicPort")
+            int(each["PublicPort"]) for each in ports if each["PrivatePort"] == NODE_PORT and each.get("PublicPort")
         ]
         return (self._host, published[0]) if published else ("", NODE_PORT)
 
@@ -224,6 +224,21 @@ def pull_complaint(lines: str) -> str:
     """Read the progress of a pull, one JSON object per line; the error in it, if there is one."""
     told = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
     return next((str(each["error"]) for each in told if "error" in each), "")
+
+
+def log_lines(content: bytes) -> list[str]:
+    """Read the lines of a container's log that have ended.
+
+    Without a terminal each piece has eight bytes in front: which way out it came, three zeros, and its length (docs.docker.com, "Attach to a
+    container", stream format); with one there are none.
+    """
+    pieces, place = [], 0
+    while content[place : place + 1] in STREAMS and content[place + 1 : place + 4] == b"\0\0\0":
+        end = place + HEAD_BYTES + int.from_bytes(content[place + 4 : place + HEAD_BYTES], "big")
+        pieces.append(content[place + HEAD_BYTES : end])
+        place = end
+    pieces.append(content[place:] if not pieces else b"")
+    return b"".join(pieces).decode(errors="replace").split("\n")[:-1]
 
 
 def judge(status: int, content: Any) -> tuple[Trouble | None, str]:

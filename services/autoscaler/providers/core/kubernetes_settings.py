@@ -1,4 +1,4 @@
-"""The own keys of a file for `kubernetes`: which cluster, and what each size is there (docs/kubernetes.md).
+"""The own keys of a file for `kubernetes`: which cluster, and what each size is there (docs/kubernetes-machines.md).
 
 A cluster has no sizes, so the file says what each one asks for. What machines have and Pods do not (a command that is run on the machine,
 a directory of it, a login to a registry) is refused, with what takes its place.

@@ -133,7 +133,7 @@ def meaning(status: int, words: str, *, creates: bool) -> Trouble:
     if status == HTTPStatus.CONFLICT and creates:
         return Trouble.UNKNOWN_OUTCOME
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+        return Trouble.unanswered(creates=creates)
     return USUAL.get(status, Trouble.REFUSED)
 
 

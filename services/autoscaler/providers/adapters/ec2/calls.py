@@ -78,8 +78,8 @@ class Ec2Calls:
         except (EndpointConnectionError, ConnectTimeoutError) as error:
             raise self._failed(f"no connection ({type(error).__name__})", Trouble.RETRYABLE) from None
         except (BotoCoreError, ResponseParserError) as error:
-            trouble = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
-            raise self._failed(f"no answer ({type(error).__name__})", trouble) from None
+            sentence = f"no answer ({type(error).__name__})"
+            raise self._failed(sentence, Trouble.unanswered(creates=creates)) from None
 
     async def _called(self, do: Callable[[], Any]) -> Any:
         """Call in a thread."""
@@ -124,5 +124,5 @@ def trouble_of(error: ClientError, *, creates: bool) -> Trouble:
     if code in TROUBLES:
         return TROUBLES[code]
     if status >= SERVER_ERROR:
-        return Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+        return Trouble.unanswered(creates=creates)
     return Trouble.REFUSED

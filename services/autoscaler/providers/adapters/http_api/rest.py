@@ -152,7 +152,7 @@ class RestClient:
     async def _once(
         self, request: httpx.Request, *, creates: bool, limit_s: float, first_bytes: int | None
     ) -> httpx.Response:
-        unanswered = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+        unanswered = Trouble.unanswered(creates=creates)
         try:
             async with asyncio.timeout(limit_s):
                 return await whole(await self._client.send(request, stream=True), first_bytes)
@@ -169,7 +169,7 @@ class RestClient:
         try:
             return decode_any_json(answer.content, limit_bytes=ANSWER_LIMIT_BYTES)
         except ValueError:
-            trouble = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+            trouble = Trouble.unanswered(creates=creates)
             raise self._failed(answer.request, "the answer is not JSON", trouble) from None
 
     def _failure(self, answer: httpx.Response, *, creates: bool) -> ProviderFailed:
@@ -193,7 +193,7 @@ def usual_trouble(status: int, *, creates: bool = False) -> Trouble:
     if status in {TOO_MANY, httpx.codes.LOCKED, httpx.codes.CONFLICT}:
         return Trouble.RETRYABLE
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+        return Trouble.unanswered(creates=creates)
     return Trouble.REFUSED
 
 

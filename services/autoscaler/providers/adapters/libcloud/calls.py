@@ -51,7 +51,7 @@ class LibcloudCalls:
 
     async def call(self, do: Callable[[Any], Value], *, creates: bool = False, missing: Any = ...) -> Value:
         """Call a driver; `missing` is the answer where there is no such thing. Raises ProviderFailed."""
-        unanswered = Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+        unanswered = Trouble.unanswered(creates=creates)
         async with self._semaphore:
             driver = self._free.pop() if self._free else None
             try:
@@ -89,7 +89,7 @@ def meaning(error: Exception, *, creates: bool) -> Trouble:
         return Trouble.OUT_OF_CAPACITY
     if status in CLIENTS_FAULT or status > CLIENTS_FAULT.stop:
         return usual_trouble(status, creates=creates)
-    return Trouble.UNKNOWN_OUTCOME if creates else Trouble.RETRYABLE
+    return Trouble.unanswered(creates=creates)
 
 
 def status_of(error: Exception) -> int:
