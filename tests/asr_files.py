@@ -1,6 +1,16 @@
-"""`--asr` files for tests: every key that an existing installation may have, with made-up values."""
+"""`--asr` files for tests: every key that an existing installation may have, with made-up values; and how they are read."""
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
+
+from clusterodm.libs.common.errors import Refused
+from clusterodm.services.autoscaler.config.core.reader import Outside
+from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+
+OUTSIDE = Outside({}, lambda _path: "", lambda _path: True, VendorKinds())
+"""Nothing in the environment; every file that a file names is there, and empty."""
 
 S3: dict[str, Any] = {
     "accessKey": "S3ACCESSKEY",
@@ -96,3 +106,25 @@ SECRETS = {
     "hetzner": ("hetzner-api-token", "S3ACCESSKEY", "s3-secret-key"),
     "scaleway": ("scaleway-organization", "scaleway-secret-token", "S3ACCESSKEY", "s3-secret-key"),
 }
+
+
+def mistakes_in(read: Callable[..., object], *content: Any, **more: Any) -> list[str]:
+    """Give the mistakes that are told of a file, which there have to be."""
+    with pytest.raises(Refused) as refused:
+        read(*content, **more)
+    return refused.value.message.splitlines()
+
+
+def simulated_hetzner(token: str, url: str, **keys: Any) -> dict[str, Any]:
+    """Write a file for a simulated Hetzner by its API; nothing answers where its bucket is."""
+    return {
+        "provider": "hetzner",
+        "mode": "api",
+        "apiToken": token,
+        "endpoint": url,
+        "location": "fsn1",
+        "image": "ubuntu-22.04",
+        "imageSizeMapping": [{"maxImages": 40, "slug": "cx21"}],
+        "s3": {"accessKey": "a", "secretKey": "b", "endpoint": "http://127.0.0.1:1", "bucket": "results"},
+        **keys,
+    }

@@ -19,15 +19,14 @@ from clusterodm.services.autoscaler.orders import NO_SECRET, Launch, Offer, Orde
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from tests.asr_files import OUTSIDE
+from tests.example_programs import EXAMPLES, NAME, PREFIX, TOKEN, order, provided
 from tests.integration import fake_apptainer
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "apptainer"
-NAME = MachineId("clusterodm-c1-500-abc")
-PREFIX = "clusterodm-c1-"
-TOKEN = "node-token-7c9e"
+EXAMPLE = EXAMPLES / "apptainer"
 
 
 @pytest.fixture
@@ -46,22 +45,13 @@ def apptainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.fixture
 async def provider(apptainer: Path, tmp_path: Path) -> AsyncIterator[BootedProvider]:
     _ = apptainer
-    commands = {verb: (sys.executable, "-S", str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
-    vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
-    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, recheck_s=0.5) as found:
+    async with provided(EXAMPLE, tmp_path, "-S") as found:
         yield found
-
-
-def order(
-    size: str = "small", image: str = "opendronemap/nodeodm", lease_url: Secret = NO_SECRET, lease_s: int = 0
-) -> Order:
-    launch = Launch(image=image, token=Secret(TOKEN), lease_url=lease_url, lease_s=lease_s)
-    return Order(name=NAME, offer=Offer(size=Size(slug=size, max_images=500)), launch=launch)
 
 
 def test_the_example_configuration_is_one():
     text = (EXAMPLE / "asr-apptainer.json").read_text()
-    found = parse(text, Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds()))
+    found = parse(text, OUTSIDE)
     assert found.provider == "command"
     assert {size.slug for size in found.limits.sizes} == set(json.loads((EXAMPLE / "sizes.json").read_text()))
 

@@ -23,7 +23,7 @@ from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer,
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
+from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, OUTSIDE, SECRETS
 from tests.waiting import until
 
 TOKEN = "made-up-node-token"
@@ -40,7 +40,7 @@ async def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 
 def provider(tmp_path: Path, content: dict[str, Any] = DIGITALOCEAN, **changes: Any) -> DockerMachineProvider:
-    found = read(content | changes, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    found = read(content | changes, OUTSIDE)
 
     async def resolve(order: Order) -> Resolved:
         return Resolved(found.cloud.image, order.offer.region)
@@ -49,7 +49,7 @@ def provider(tmp_path: Path, content: dict[str, Any] = DIGITALOCEAN, **changes: 
 
 
 def ordered(content: dict[str, Any] = DIGITALOCEAN, **launch: Any) -> Order:
-    found = read(content, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    found = read(content, OUTSIDE)
     usual = {"image": "nodeodm", "token": Secret(TOKEN), "max_images": 40}
     return Order(
         name=NAME,

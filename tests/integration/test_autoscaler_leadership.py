@@ -16,6 +16,7 @@ from clusterodm.libs.common.errors import BusFailed, NotFound, ProviderFailed, R
 from clusterodm.libs.common.messages.machines import FIND_RESULT, GET_AUTOSCALER_STATUS, FindResult, GetAutoscalerStatus
 from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
+from tests.asr_files import simulated_hetzner
 from tests.cluster import Cluster
 from tests.waiting import until
 
@@ -35,18 +36,7 @@ def cloud() -> Iterator[CloudApiProcess]:
 
 def file_of(folder: Path, cloud: CloudApiProcess, limit_count: int) -> Path:
     file = folder / f"asr-{limit_count}.json"
-    content = {
-        "provider": "hetzner",
-        "mode": "api",
-        "apiToken": cloud.token,
-        "endpoint": cloud.url,
-        "location": "fsn1",
-        "image": "ubuntu-22.04",
-        "machinesLimit": limit_count,
-        "s3": {"accessKey": "a", "secretKey": "b", "endpoint": "http://127.0.0.1:1", "bucket": "results"},
-        "imageSizeMapping": [{"maxImages": 40, "slug": "cx21"}],
-    }
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(simulated_hetzner(cloud.token, cloud.url, machinesLimit=limit_count)))
     return file
 
 

@@ -19,6 +19,7 @@ from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.core import Identities, Identity
 from tests import machine_programs
+from tests.asr_files import simulated_hetzner
 from tests.cluster import Cluster
 from tests.datasets import make_images
 from tests.recorded import recorded_task
@@ -43,18 +44,8 @@ def cloud() -> Iterator[CloudApiProcess]:
 
 def write_file(folder: Path, cloud: CloudApiProcess, **keys: Any) -> Path:
     file = folder / "asr.json"
-    content = {
-        "provider": "hetzner",
-        "mode": "api",
-        "apiToken": cloud.token,
-        "endpoint": cloud.url,
-        "location": "fsn1",
-        "image": "ubuntu-22.04",
-        "s3": {"accessKey": "a", "secretKey": "b", "endpoint": "http://127.0.0.1:1", "bucket": "results"},
-        "imageSizeMapping": [SIZE],
-        "idleTimeout": 3600,
-    }
-    file.write_text(json.dumps(content | keys))
+    usual = {"imageSizeMapping": [SIZE], "idleTimeout": 3600}
+    file.write_text(json.dumps(simulated_hetzner(cloud.token, cloud.url, **usual | keys)))
     return file
 
 

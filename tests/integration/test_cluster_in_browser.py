@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 
 from clusterodm.libs.machinesim.cloud_api_testing import CloudApiProcess
 from clusterodm.libs.nodesim.testing import NodeSimProcess
+from tests.asr_files import simulated_hetzner
 from tests.browsing import CHROMIUM, a_browser, visiting
 from tests.cluster import Cluster
 
@@ -92,17 +93,8 @@ async def test_nodes_and_tasks_are_steered(tmp_path: Path):
 
 async def test_a_machine_comes_tells_how_it_boots_and_goes(tmp_path: Path):
     with CloudApiProcess("hetzner", nodes=True, node={"task_time_s": TASK_S}, boot_s=BOOT_S) as cloud:
-        content = {
-            "provider": "hetzner",
-            "mode": "api",
-            "apiToken": cloud.token,
-            "endpoint": cloud.url,
-            "location": "fsn1",
-            "image": "ubuntu-22.04",
-            "imageSizeMapping": [{"maxImages": 40, "slug": "cx22", "pricePerHour": 3.6}],
-            "s3": {"accessKey": "a", "secretKey": "b", "endpoint": "http://127.0.0.1:1", "bucket": "results"},
-            "idleTimeout": 6,
-        }
+        sizes = [{"maxImages": 40, "slug": "cx22", "pricePerHour": 3.6}]
+        content = simulated_hetzner(cloud.token, cloud.url, imageSizeMapping=sizes, idleTimeout=6)
         (tmp_path / "asr.json").write_text(json.dumps(content))
         cluster = Cluster(tmp_path / "cluster", asr=tmp_path / "asr.json", **OFTEN)
         cluster._settings["public_address"] = cluster.url

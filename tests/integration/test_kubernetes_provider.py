@@ -18,6 +18,7 @@ from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvi
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.kubernetes.calls import KubernetesCalls
 from clusterodm.services.autoscaler.providers.adapters.kubernetes.client import RIGHTS, KubernetesVendor
+from tests.asr_files import OUTSIDE
 from tests.cloud_accounts import NAME, PREFIX, booted, order
 
 SIZES = {
@@ -33,8 +34,7 @@ def vendor(url: str, regions: tuple[str, ...] = ("",), **keys: Any) -> Kubernete
     usual = {"provider": "kubernetes", "namespace": "odm", "sizes": SIZES, "keepResults": 0, "schedulingTimeout": 1}
     content: dict[str, Any] = usual | way | keys
     content["imageSizeMapping"] = [{"slug": name, "maxImages": 50} for name in SIZES]
-    outside = Outside({}, lambda _path: "", lambda _path: True, VendorKinds())
-    settings = read(content, outside).own
+    settings = read(content, OUTSIDE).own
     return KubernetesVendor(settings, KubernetesCalls(settings, 15.0), regions, poll_every_s=0.02)
 
 

@@ -13,9 +13,8 @@ from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.online_check import OnlineCheck
 from clusterodm.services.autoscaler.providers.adapters.selection import api_provider
 from clusterodm.services.autoscaler.providers.core.catalogue import FileFindings
-from tests.asr_files import DIGITALOCEAN, HETZNER, S3, SCALEWAY
+from tests.asr_files import DIGITALOCEAN, HETZNER, OUTSIDE, S3, SCALEWAY
 
-OUTSIDE = Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds())
 GOOD: dict[str, dict[str, Any]] = {
     "digitalocean": {
         **DIGITALOCEAN,

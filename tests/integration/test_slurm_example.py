@@ -21,15 +21,14 @@ from clusterodm.services.autoscaler.orders import NO_SECRET, Launch, Offer, Orde
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from tests.asr_files import OUTSIDE
+from tests.example_programs import EXAMPLES, NAME, PREFIX, TOKEN, order, provided
 from tests.integration import fake_slurm
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "slurm"
-NAME = MachineId("clusterodm-c1-500-abc")
-PREFIX = "clusterodm-c1-"
-TOKEN = "node-token-7c9e"
+EXAMPLE = EXAMPLES / "slurm"
 
 
 @pytest.fixture
@@ -48,20 +47,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 async def provider(slurm: Path, tmp_path: Path) -> AsyncIterator[BootedProvider]:
-    commands = {verb: (sys.executable, str(EXAMPLE / f"{verb}.py")) for verb in ("create", "list", "destroy")}
-    vendor = CommandVendor(CloudSettings(commands=commands), StepTimeouts(), tmp_path)
-    async with BootedProvider(vendor, poll_s=0.2, set_up_wait_s=30, removal_wait_s=30, recheck_s=0.5) as found:
+    async with provided(EXAMPLE, tmp_path) as found:
         yield found
-
-
-def order(size: str = "small", lease_url: Secret = NO_SECRET, lease_s: int = 0) -> Order:
-    launch = Launch(image="opendronemap/nodeodm", token=Secret(TOKEN), lease_url=lease_url, lease_s=lease_s)
-    return Order(name=NAME, offer=Offer(size=Size(slug=size, max_images=500)), launch=launch)
 
 
 def test_the_example_configuration_is_one():
     text = (EXAMPLE / "asr-slurm.json").read_text()
-    found = parse(text, Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds()))
+    found = parse(text, OUTSIDE)
     assert found.provider == "command"
     sizes = json.loads((EXAMPLE / "sizes.json").read_text())
     assert {size.slug for size in found.limits.sizes} == set(sizes)

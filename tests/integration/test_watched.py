@@ -25,7 +25,7 @@ from clusterodm.services.autoscaler.providers.adapters.docker_machine.client imp
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import Lookups
-from tests.asr_files import DIGITALOCEAN
+from tests.asr_files import DIGITALOCEAN, OUTSIDE
 from tests.waiting import until
 
 PREFIX = "clusterodm-abc-"
@@ -66,7 +66,7 @@ class Both:
 async def both(folder: Path, token: str = TOKEN) -> AsyncIterator[Both]:
     async with serving("digitalocean", boot_s=0.03, delete_s=0.03) as cloud:
         content = DIGITALOCEAN | {"accessToken": token, "endpoint": cloud.url}
-        configuration = read(content, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+        configuration = read(content, OUTSIDE)
         watcher = BootedProvider(
             DigitalOceanVendor(configuration.cloud), poll_s=0.02, removal_wait_s=5.0, recheck_s=0.02
         )

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from clusterodm.services.autoscaler.config.core.file import parse, read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Size, masked
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS
+from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS, mistakes_in
 
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
 NOWHERE = Outside({}, lambda path: Path(path).read_text(), lambda _path: False, VendorKinds())
@@ -24,10 +25,7 @@ def check(content: object, outside: Outside = NOWHERE) -> Configuration:
     return read(content, outside)
 
 
-def mistakes(content: object, outside: Outside = NOWHERE) -> list[str]:
-    with pytest.raises(Refused) as caught:
-        read(content, outside)
-    return caught.value.message.splitlines()
+mistakes = partial(mistakes_in, check)
 
 
 @pytest.mark.parametrize("provider", FILES)

@@ -9,6 +9,7 @@ from clusterodm.services.autoscaler.config.core.configuration import Configurati
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
+from tests.asr_files import OUTSIDE
 
 REPOSITORY = Path(__file__).parents[4]
 PAGE = (REPOSITORY / "docs" / "autoscaler.md").read_text(encoding="utf-8")
@@ -57,7 +58,7 @@ def test_no_key_is_explained_that_does_not_exist():
 
 def test_the_example_of_machines_that_are_used_again_means_what_the_page_says():
     found = parse(
-        example("## Machines that are used again"), Outside({}, lambda _path: "", lambda _path: True, VendorKinds())
+        example("## Machines that are used again"), OUTSIDE
     ).limits
     (size,) = found.sizes
     assert (found.target_wait_s, found.create_rate_count, found.tasks_per_machine_count) == (600, 20, 0)
@@ -73,7 +74,7 @@ def example(heading: str) -> str:
 
 def test_the_docker_example_of_the_page_has_no_mistake():
     (example,) = re.findall(r"`(\{\"provider\": \"docker\".*?\})` \|", PAGE)
-    found = parse(example, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    found = parse(example, OUTSIDE)
     assert (found.provider, found.limits.keep_results_s) == ("docker", 600)
 
 
@@ -101,7 +102,7 @@ def test_the_example_with_several_providers_means_what_the_page_says():
 
 def test_the_file_to_try_without_a_cloud_has_no_mistake():
     (text,) = re.findall(r"```json\n(\{\"provider\": \"docker\".*?)```", PAGE, re.DOTALL)
-    found = parse(text, Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    found = parse(text, OUTSIDE)
     assert found.notes == ()
     assert [(size.slug, size.gpu) for size in found.limits.sizes] == [("small", False), ("card", True)]
     assert found.limits.warm[0].machines_count == 1

@@ -1,6 +1,7 @@
 """What a file says of spot machines, graphics cards and budgets of owners: what it means, and every mistake by its key."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside, SettingsReader
 from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, S3, SCALEWAY
+from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, OUTSIDE, S3, SCALEWAY, mistakes_in
 
 STAYS = {"maxImages": 40, "slug": "m5", "storage": 60}
 SPOT = {**STAYS, "spot": True, "spotPrice": 0.02}
@@ -22,13 +23,10 @@ POD = {"cpu": "4", "memory": "16Gi"}
 
 
 def check(content: dict[str, Any], **more: Any) -> Configuration:
-    return parse(json.dumps({**content, **more}), Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    return parse(json.dumps({**content, **more}), OUTSIDE)
 
 
-def mistakes(content: dict[str, Any], **more: Any) -> list[str]:
-    with pytest.raises(Refused) as refused:
-        check(content, **more)
-    return refused.value.message.splitlines()
+mistakes = partial(mistakes_in, check)
 
 
 def told(sizes: tuple[Size, ...]) -> list[tuple[str, bool, int]]:

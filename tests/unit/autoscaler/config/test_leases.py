@@ -18,11 +18,10 @@ from clusterodm.services.autoscaler.orders import Launch, Offer, Order
 from clusterodm.services.autoscaler.providers.adapters.digitalocean import droplet
 from clusterodm.services.autoscaler.providers.adapters.kinds import OURS, VendorKinds
 from clusterodm.services.autoscaler.providers.core.libcloud_settings import DRIVERS, NO_BOOT
-from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, SCALEWAY
+from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, OUTSIDE, SCALEWAY
 
 PAGE = (Path(__file__).parents[4] / "docs" / "autoscaler.md").read_text(encoding="utf-8")
 TABLE = PAGE[PAGE.index("| provider | a machine that has turned itself off |") :].partition("\n\n")[0].splitlines()
-OUTSIDE = Outside(environment={}, read=lambda _path: "", exists=lambda _path: True, kinds=VendorKinds())
 LEASED = {"leaseTime": 900, "mode": "api"}
 
 OPENSTACK: dict[str, Any] = {

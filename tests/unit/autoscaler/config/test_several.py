@@ -1,6 +1,7 @@
 """A file with several providers: what it means, and every mistake by its key."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from clusterodm.services.autoscaler.config.core.configuration import Configurati
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import FILES, S3
+from tests.asr_files import FILES, OUTSIDE, S3, mistakes_in
 
 SIZES = [{"maxImages": 40, "slug": "small", "pricePerHour": 0.1}]
 HETZNER: dict[str, Any] = {
@@ -29,13 +30,10 @@ DOCKER: dict[str, Any] = {
 
 def check(*providers: Any, **common: Any) -> Configuration:
     content = {"providers": list(providers), "s3": S3, **common}
-    return parse(json.dumps(content), Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    return parse(json.dumps(content), OUTSIDE)
 
 
-def mistakes(*providers: Any, **common: Any) -> list[str]:
-    with pytest.raises(Refused) as refused:
-        check(*providers, **common)
-    return refused.value.message.splitlines()
+mistakes = partial(mistakes_in, check)
 
 
 def test_each_provider_has_its_own_and_what_is_common():
@@ -69,7 +67,7 @@ def test_the_check_says_every_provider():
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_with_one_provider_means_what_it_meant(name: str):
-    found = parse(json.dumps(FILES[name]), Outside({}, lambda _path: "", lambda _path: True, VendorKinds()))
+    found = parse(json.dumps(FILES[name]), OUTSIDE)
     assert (found.several, found.limits.providers, list(found.parts)) == ({}, (), [name])
     assert {size.provider for size in found.limits.sizes} == {""}
 

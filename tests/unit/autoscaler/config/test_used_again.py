@@ -1,5 +1,6 @@
 """What the file says of machines that are used again is checked, and told in one line."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,19 +10,16 @@ from clusterodm.services.autoscaler.config.core.configuration import Configurati
 from clusterodm.services.autoscaler.config.core.file import read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import DIGITALOCEAN
+from tests.asr_files import DIGITALOCEAN, OUTSIDE, mistakes_in
 
-NOWHERE = Outside({}, lambda _path: "", lambda _path: False, VendorKinds())
+
 
 
 def check(content: object) -> Configuration:
-    return read(content, NOWHERE)
+    return read(content, OUTSIDE)
 
 
-def mistakes(content: object) -> list[str]:
-    with pytest.raises(Refused) as caught:
-        read(content, NOWHERE)
-    return caught.value.message.splitlines()
+mistakes = partial(mistakes_in, check)
 
 
 def sized(**entry: Any) -> dict[str, Any]:

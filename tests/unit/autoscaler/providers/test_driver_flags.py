@@ -23,9 +23,8 @@ from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver imp
     set_up_script,
 )
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SCALEWAY, SECRETS
+from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, OUTSIDE, SCALEWAY, SECRETS
 
-OUTSIDE = Outside({}, lambda _path: "", lambda _path: True, VendorKinds())
 
 
 def configured(content: dict[str, Any]) -> Configuration:
