@@ -37,12 +37,11 @@ from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.keeper import StreamKeeper
 from clusterodm.libs.common.bus.layout import SERVICES, makes_streams
 from clusterodm.libs.common.bus.leases import LeaseTerm, hold, is_held
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.objects import NatsObjects, open_objects
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.replies import CAUSE
+from clusterodm.libs.common.bus.replies import CAUSE, MESSAGE_ID
 from clusterodm.libs.common.bus.requests import Requests
-from clusterodm.libs.common.bus.retrying import retry, try_timeout
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, retry, try_timeout
 from clusterodm.libs.common.bus.serving import SERVICES as SERVICES_ROOM
 from clusterodm.libs.common.bus.serving import STOP_GRACE_S, ProgramsConnection, parted, served
 from clusterodm.libs.common.bus.store import NatsBucket
@@ -56,8 +55,10 @@ from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable, monotonic_s
 from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.libs.common.telemetry.log import hide, set_level
 from clusterodm.libs.common.telemetry.metrics import counter
+from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.libs.common.telemetry.request_context import cause
 from clusterodm.libs.common.telemetry.tracing import TRACEPARENT, current
 
@@ -214,7 +215,7 @@ class NatsBus:
 
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event; see ports.Bus."""
-        headers = {CAUSE: cause.get() or new_id(), "Nats-Msg-Id": new_id()}
+        headers = {CAUSE: cause.get() or new_id(), MESSAGE_ID: new_id()}
         if (span := current.get()) is not None:
             headers[TRACEPARENT] = span.header
         try:
@@ -440,6 +441,17 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         bus.report_replicas()
         await for_programs.close()
         await close(client, STOP_GRACE_S)
+
+
+@asynccontextmanager
+async def connected(settings: MetricsSettings, service: str) -> AsyncIterator[NatsBus]:
+    """Connect as the settings of a service say, and send its spans, while the context is open. Raises BusFailed, Refused."""
+    wait_s, replicas_count = settings.nats_wait_s, settings.nats_replicas_count
+    async with (
+        exported(service, settings.traces_to),
+        connect(settings.nats_url, service, wait_s=wait_s, replicas_count=replicas_count) as bus,
+    ):
+        yield bus
 
 
 async def until_ready(bus: NatsBus) -> None:

@@ -29,7 +29,7 @@ import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed

@@ -32,7 +32,8 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS
+from clusterodm.libs.common.bus.pages import passing
 from clusterodm.libs.common.bus.replicas import is_alone
 from clusterodm.libs.common.process.lifecycle import cancellable
 from clusterodm.libs.common.process.moments import shared_before_s
@@ -47,8 +48,6 @@ LATE_S: Final = 0.25
 """The end of a silence: a process that was held up itself reads meanwhile what had come."""
 ASK_LEADER_EVERY: Final = 5
 """Heartbeats in a row after which the stream's leader is asked whether this consumer lags behind."""
-FORGOTTEN_AFTER_S: Final = 30.0
-"""NATS removes a consumer to which nobody listens after this long."""
 STATUS: Final = "Status"
 STALLED: Final = "Nats-Consumer-Stalled"
 LAST_CONSUMER: Final = "Nats-Last-Consumer"
@@ -246,17 +245,13 @@ class Consumer:
             return 0
 
     def _config(self, inbox: str) -> api.ConsumerConfig:
-        return api.ConsumerConfig(
+        return passing(
             name=self._name,
             deliver_subject=inbox,
             deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
             filter_subject=self._subject,
-            ack_policy=api.AckPolicy.NONE,
             max_deliver=1,
             idle_heartbeat=self._heartbeat_s,
             flow_control=True,
             headers_only=self._headers_only,
-            inactive_threshold=FORGOTTEN_AFTER_S,
-            mem_storage=True,
-            num_replicas=1,
         )

@@ -16,8 +16,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
-from clusterodm.libs.common.bus.retrying import retry
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, retry
 from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.process.lifecycle import cancellable

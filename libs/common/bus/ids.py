@@ -5,7 +5,7 @@ imported them, so nothing that was seeded before the fork may go into an id: eac
 prefix and a count in memory, which a fork copies.)
 """
 
-from secrets import token_hex
+import os
 from typing import Final
 
 ID_BYTES: Final = 11
@@ -14,4 +14,4 @@ ID_BYTES: Final = 11
 
 def new_id() -> str:
     """Make an id."""
-    return token_hex(ID_BYTES)
+    return os.urandom(ID_BYTES).hex()

@@ -12,9 +12,8 @@ from nats.js import JetStreamContext
 from clusterodm.libs.common.bus.layout import BUCKETS, SNAPSHOTS
 from clusterodm.libs.common.bus.leases import STREAM as LEASES
 from clusterodm.libs.common.bus.leases import open_store
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.retrying import retry, try_timeout
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, retry, try_timeout
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.streams import names_of, open_events, open_snapshot, why
 from clusterodm.libs.common.errors import BusFailed

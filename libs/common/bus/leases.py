@@ -37,9 +37,8 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.retrying import try_timeout
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
 from clusterodm.libs.common.bus.store import opened
 from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.clocks import Clock, Instant

@@ -15,9 +15,8 @@ import structlog
 from nats.js import JetStreamContext, api
 from nats.js.object_store import ObjectStore
 
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.retrying import try_timeout
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
 from clusterodm.libs.common.bus.streams import conform, why
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import ObjectsName

@@ -10,7 +10,7 @@ that was there at the beginning; if so, `Incomplete` is raised, and whoever read
 import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.process.lifecycle import cancellable
 
 PAGE_COUNT: Final = 200
@@ -63,14 +63,21 @@ async def consuming(
 
 def config_of(subject: str) -> api.ConsumerConfig:
     """Say what is read, and how."""
-    return api.ConsumerConfig(
+    return passing(
         name=new_id(),  # its subject names the stream and what is read of it, so that rights can
         deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
         filter_subject=subject,
+    )
+
+
+def passing(**what: Any) -> api.ConsumerConfig:
+    """Make a consumer of a moment: it lies in memory, nothing is acknowledged, and NATS forgets it by itself."""
+    return api.ConsumerConfig(
         ack_policy=api.AckPolicy.NONE,
         inactive_threshold=FORGOTTEN_AFTER_S,
         mem_storage=True,
         num_replicas=1,
+        **what,
     )
 
 

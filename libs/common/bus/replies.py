@@ -11,6 +11,7 @@ Reply = TypeVar("Reply")
 
 CAUSE: Final = "Clusterodm-Cause"
 """The header of a request that says what it is asked for."""
+MESSAGE_ID: Final = "Nats-Msg-Id"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
 
 

@@ -1,9 +1,10 @@
 """Timeouts with NATS: what fails while a server starts, or while several elect one of them, works a moment later.
 
-    retry()  does again what does no harm when it is done again, until it works or time is up
-    try_timeout()    gives one try a short time of its own: what was sent to a server that is gone is never answered, and the next
-                 try may be answered at once
-    Slices       long work in short pieces, so that nobody else has to wait for the end of it
+    retry()        does again what does no harm when it is done again, until it works or time is up
+    try_timeout()  gives one try a short time of its own: what was sent to a server that is gone is never answered, and the next
+                   try may be answered at once
+    Slices         long work in short pieces, so that nobody else has to wait for the end of it
+    NATS_ERRORS    what is raised when an answer did not come
 
 That somebody waits is one line in the log, not one for each try.
 """
@@ -13,6 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+import nats.errors
+import nats.js.errors
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed
@@ -27,6 +30,8 @@ AGAIN_S: Final = 0.25
 """Soon at first: at a start what is waited for is there a moment later."""
 TRY_S: Final = 2.0
 LONGEST_TRY_S: Final = 8.0
+NATS_ERRORS: Final = (nats.errors.Error, nats.js.errors.Error, OSError, asyncio.TimeoutError)
+"""What is raised when an answer of NATS did not come, of whichever kind."""
 
 
 async def retry(act: Callable[[], Awaitable[Result]], what: str, wait_s: float) -> Result:

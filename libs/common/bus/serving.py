@@ -24,7 +24,7 @@ from nats.micro.service import Service, ServiceConfig
 
 from clusterodm.libs.common.bus.connection import close, open_client
 from clusterodm.libs.common.bus.endpoints import AnsweringClient, endpoint
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import PREFIX, LongPoll, Request
 from clusterodm.libs.common.ports import Handler, Term

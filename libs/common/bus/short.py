@@ -7,7 +7,6 @@ watches, waiting for a leader. Whatever is not plain raises `NotShort`, before o
 Protocol: docs.nats.io/reference/reference-protocols/nats-protocol. One question is one line and its payload; so is its answer.
 """
 
-import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -17,7 +16,8 @@ from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from clusterodm.libs.common.bus.replies import CAUSE, reply_in
+from clusterodm.libs.common.bus.ids import new_id
+from clusterodm.libs.common.bus.replies import CAUSE, MESSAGE_ID, reply_in
 from clusterodm.libs.common.bus.short_protocol import (
     STATUS,
     Info,
@@ -45,7 +45,6 @@ LINE_BYTES: Final = 65_536
 MESSAGE_BYTES: Final = 64 * 1024 * 1024
 """The largest that NATS can be set to let through."""
 CHUNK_BYTES: Final = 65_536
-MESSAGE_ID: Final = "Nats-Msg-Id"
 END_OF_BATCH: Final = ("204", "404", "503")
 """No more; none at all; no such stream."""
 MOST_COUNT: Final = 1024
@@ -59,7 +58,7 @@ class ShortBus:
         self._url = url
         self._answer_s = answer_s
         self._name = name
-        self._inbox = f"{inbox_of(named_in(url)[0])}.{os.urandom(11).hex()}"
+        self._inbox = f"{inbox_of(named_in(url)[0])}.{new_id()}"
         self._socket: socket.socket | None = None
         self._read = bytearray()
         self._asked_count = 0
@@ -107,7 +106,7 @@ class ShortBus:
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event, and wait until the server has it. One that is lost is a line in the log, as with the other bus."""
         content = msgspec.json.encode(message)
-        head = f"{STATUS}\r\n{CAUSE}: {os.urandom(11).hex()}\r\n{MESSAGE_ID}: {os.urandom(11).hex()}\r\n\r\n".encode()
+        head = f"{STATUS}\r\n{CAUSE}: {new_id()}\r\n{MESSAGE_ID}: {new_id()}\r\n\r\n".encode()
         line = f"HPUB {event.subject} {len(head)} {len(head) + len(content)}\r\n".encode()
         try:
             self._send(b"".join((line, head, content, b"\r\nPING\r\n")))
@@ -137,7 +136,7 @@ class ShortBus:
         """Send a question; where its answer goes."""
         self._asked_count += 1
         inbox = f"{self._inbox}.{self._asked_count}"
-        head = f"{STATUS}\r\n{CAUSE}: {os.urandom(11).hex()}\r\n\r\n".encode()
+        head = f"{STATUS}\r\n{CAUSE}: {new_id()}\r\n\r\n".encode()
         line = f"HPUB {subject} {inbox} {len(head)} {len(head) + len(content)}\r\n".encode()
         self._send(b"".join((line, head, content, b"\r\n")))
         return inbox

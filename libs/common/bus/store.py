@@ -30,10 +30,9 @@ from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.pages import pages_of
 from clusterodm.libs.common.bus.replicas import Replicas, is_alone
-from clusterodm.libs.common.bus.retrying import try_timeout
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
 from clusterodm.libs.common.bus.streams import NOT_MADE, conform, why
 from clusterodm.libs.common.bus.watches import NatsWatch
 from clusterodm.libs.common.clocks import Clock, Instant

@@ -7,15 +7,13 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.pages import consuming
+from clusterodm.libs.common.bus.pages import FETCH_S, consuming, passing
+from clusterodm.libs.common.bus.replies import CAUSE
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, PREFIX
 from clusterodm.libs.common.ports import StoredEvent, StoredEvents
 from clusterodm.libs.common.process.lifecycle import cancellable
 
-CAUSE: Final = "Clusterodm-Cause"
 PAGE_COUNT: Final = 500
-FETCH_S: Final = 5.0
-FORGOTTEN_AFTER_S: Final = 30.0
 FIRST: Final = f"{PREFIX}.event."
 
 
@@ -51,12 +49,8 @@ def event_of(message: Msg) -> StoredEvent:
 
 def config_from(start: int) -> api.ConsumerConfig:
     """Say what is read, and how."""
-    return api.ConsumerConfig(
+    return passing(
         name=new_id(),  # so that rights can name what is read (pages.py)
         deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
         opt_start_seq=start,
-        ack_policy=api.AckPolicy.NONE,
-        inactive_threshold=FORGOTTEN_AFTER_S,
-        mem_storage=True,
-        num_replicas=1,
     )

@@ -14,9 +14,8 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
 from clusterodm.libs.common.bus.replicas import Replicas
-from clusterodm.libs.common.bus.retrying import try_timeout
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
 from clusterodm.libs.common.process.lifecycle import cancellable

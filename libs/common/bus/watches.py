@@ -12,8 +12,7 @@ from typing import Generic, Self, TypeVar
 import structlog
 
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
-from clusterodm.libs.common.bus.nats_errors import NATS_ERRORS
-from clusterodm.libs.common.bus.retrying import Slices
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS, Slices
 from clusterodm.libs.common.ports import Change, Reset, Step
 
 log = structlog.get_logger()
