@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.bus.bus import connected
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices
 from clusterodm.libs.common.health.settings_in_force import settings_in_force
@@ -25,7 +25,6 @@ from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
-from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check
 from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
@@ -63,12 +62,7 @@ async def serve(settings: AdminSettings) -> None:
             )
         )
         metrics_port = opened.enter_context(metrics_listener(settings))
-        await opened.enter_async_context(exported(SERVICE, settings.traces_to))
-        bus = await opened.enter_async_context(
-            connect(
-                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-            )
-        )
+        bus = await opened.enter_async_context(connected(settings, SERVICE))
         needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, "autoscaler": AUTOSCALER_HEALTH})
         health = Health(SERVICE, lambda: {"nats": bus.connected}, needed)
         await opened.enter_async_context(

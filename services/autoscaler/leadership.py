@@ -1,4 +1,4 @@
-"""Who leads: standing for it, and, seen by an autoscaler without a configuration, whether anybody does.
+"""Whether anybody leads, seen by an autoscaler without a configuration.
 
 Such a one may run beside others: one is started with every cluster. "There is no autoscaler" is true only when nobody leads, and
 has not led for a while: between two terms there is still one. So it answers as if it led, for a term that is
@@ -6,8 +6,7 @@ valid as long as nobody leads in truth (clusterodm.libs.common.ports.Term).
 """
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -16,32 +15,16 @@ import structlog
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
-from clusterodm.libs.common.ports import Bus, Term
+from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.process.loops import background, every
-from clusterodm.libs.common.process.watchdog import notify_ready
 
 log = structlog.get_logger()
 
-STAND_BY_S: Final = 0.5
-"""How long to wait before standing for leadership again when NATS has just failed."""
 OBSERVE_EVERY_S: Final = 3.0
 """Whoever begins to lead says so itself; to ask is for what was not heard, and for whether it still does."""
 BETWEEN_TERMS_S: Final = 15.0
 """So long a take-over may last: the lease's time and the reading of all records."""
-
-
-async def leading(bus: Bus, service: str, act: Callable[[Term], Awaitable[None]]) -> None:
-    """Wait until no other leads, and act until the term is over; again and again, for ever."""
-    while True:
-        log.info("leadership.awaited")
-        notify_ready()
-        try:
-            async with bus.lead(service, socket.gethostname()) as term:
-                await act(term)
-        except BusFailed as error:
-            log.warning("leadership.ended", reason=error.message)
-            await asyncio.sleep(STAND_BY_S)
 
 
 @asynccontextmanager

@@ -8,29 +8,29 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.bus.bus import connected
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, reported_as_standby
+from clusterodm.libs.common.exit_codes import EXIT_REFUSED
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, lead_in_turn, reported_as_standby
 from clusterodm.libs.common.health.vitals import health_listener, measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH
 from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.process.lifecycle import EXIT_REFUSED, SystemClock, now_ms, run
+from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms, run
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
-from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.autoscaler.assembly import assembled
 from clusterodm.services.autoscaler.commands import NotConfigured
 from clusterodm.services.autoscaler.config.adapters import read_file
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, fleeting
 from clusterodm.services.autoscaler.identity.adapters import IdentityFile
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
-from clusterodm.services.autoscaler.leadership import leading, while_nobody_leads
+from clusterodm.services.autoscaler.leadership import while_nobody_leads
 from clusterodm.services.autoscaler.machines.adapters import NodeODMProbe
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
@@ -78,9 +78,8 @@ async def serve(settings: AutoscalerSettings) -> None:
             identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
         await stack.enter_async_context(background(identity.watch, "follow ids"))
         await stack.enter_async_context(reported_as_standby(bus, health))
-        await leading(
-            bus, SERVICE, lambda term: lead(Standby(bus, configuration, providers, identity, settings, health), term)
-        )
+        standby = Standby(bus, configuration, providers, identity, settings, health)
+        await lead_in_turn(bus, SERVICE, lambda term: lead(standby, term))
 
 
 @contextmanager
@@ -99,12 +98,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
     async with AsyncExitStack() as stack:
         health_port = stack.enter_context(health_listener(settings))
         metrics_port = stack.enter_context(metrics_listener(settings))
-        await stack.enter_async_context(exported(SERVICE, settings.traces_to))
-        bus = await stack.enter_async_context(
-            connect(
-                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-            )
-        )
+        bus = await stack.enter_async_context(connected(settings, SERVICE))
         leader = {"leader": AUTOSCALER_HEALTH} if leads else {}
         needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, **leader})
         health = Health(SERVICE, lambda: {"bus": bus.connected}, needed, may_lead=leads)
@@ -183,4 +177,3 @@ async def lead(standby: Standby, term: Term) -> None:
         log.info("autoscaler.started", provider=configuration.provider, mode=configuration.mode, epoch=term.epoch)
         await standby.health.check()
         await term.over()
-        log.warning("leadership.ended", epoch=term.epoch)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.bus.bus import connected
 from clusterodm.libs.common.health.health import CHECK_EVERY_S
 from clusterodm.libs.common.health.settings_in_force import settings_in_force
 from clusterodm.libs.common.health.vitals import measured, metrics_listener
@@ -24,7 +24,6 @@ from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
-from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.proxy.cluster.adapters import mirrored
 from clusterodm.services.proxy.cluster.ports import Cluster
@@ -45,7 +44,7 @@ from clusterodm.services.proxy.polling.core.task_info import known_info
 from clusterodm.services.proxy.recovery.handlers.recovery import Recovery, open_recovery
 from clusterodm.services.proxy.server.access_log import AccessLog, written
 from clusterodm.services.proxy.server.health import ProxyHealth
-from clusterodm.services.proxy.server.listen import ListeningPort, limits, listening, own_url, served
+from clusterodm.services.proxy.server.listen import ListeningPort, listening, own_url, served
 from clusterodm.services.proxy.server.opening import open_router
 from clusterodm.services.proxy.server.readings import of_spool, of_uploads
 from clusterodm.services.proxy.server.router import Router
@@ -91,10 +90,7 @@ async def serve(settings: ProxySettings) -> None:
     ):
         url = settings.proxy_url or own_url(settings, ports)
         async with (
-            exported(SERVICE, settings.traces_to),
-            connect(
-                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-            ) as bus,
+            connected(settings, SERVICE) as bus,
             running(settings, bus, ports, url, access, metrics_port),
         ):
             log.info("proxy.started", ports=[port.port for port in ports])
@@ -145,7 +141,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
             background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
             measured(bus, health, metrics_port),
             figures_read(spool, forwarder, app),
-            served(app, ports, limits(settings), access),
+            served(app, ports, settings, access),
         ):
             try:
                 yield

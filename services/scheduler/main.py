@@ -5,9 +5,6 @@ and wait to lead. A term that is over ends all of that and the process stands by
 anybody would, whether a leader answers: none is ready while nobody leads.
 """
 
-import asyncio
-import os
-import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,42 +13,26 @@ from typing import Any, Final
 
 import structlog
 
-from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.bus.bus import connected
 from clusterodm.libs.common.bus.incarnation import incarnation
+from clusterodm.libs.common.bus.layout import BUCKETS
 from clusterodm.libs.common.clocks import Clock, read
-from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, reported_as_standby
+from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, lead_in_turn, reported_as_standby
 from clusterodm.libs.common.health.settings_in_force import settings_handler
 from clusterodm.libs.common.health.vitals import health_listener, measured, metrics_listener
-from clusterodm.libs.common.messages.buckets import (
-    CONSOLES,
-    ENDED,
-    MACHINE_SPANS,
-    MACHINES,
-    NODES,
-    OBSERVATIONS,
-    OPTIONS,
-    PROXIES,
-    SUMMARY,
-    TASKS,
-    TENANTS,
-    TOMBSTONES,
-    UPLOADS,
-    USAGE,
-)
+from clusterodm.libs.common.messages.buckets import CONSOLES, MACHINES, PROXIES, UPLOADS
 from clusterodm.libs.common.messages.demand import SUPPLY_CHANGED
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, SCHEDULER_SETTINGS
-from clusterodm.libs.common.messages.kinds import BucketName, Request
+from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.libs.common.ports import Bus, Handler, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, run
 from clusterodm.libs.common.process.loops import LATE_AFTER_S, Start, background, every
-from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
+from clusterodm.libs.common.process.watchdog import with_watchdog
 from clusterodm.libs.common.settings.settings import parse
 from clusterodm.libs.common.telemetry.log import configure
 from clusterodm.libs.common.telemetry.metrics import read_by
-from clusterodm.libs.common.telemetry.otlp import exported
 from clusterodm.services.scheduler.demand.handlers import ClusterTotals
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.forwarding.api import ForwardingStory, open_forwarding
@@ -75,8 +56,6 @@ PROG: Final = f"clusterodm {SERVICE}"
 LIMIT_COUNT: Final = 64
 KEEP_EVERY_S: Final = 2.0
 """Whether a stream is missing is seen at once when NATS comes back, and so often otherwise."""
-STAND_BY_S: Final = 0.5
-"""Before leadership is tried again when its records could not be read."""
 GO_ROUND: Final = frozenset({"probe nodes", "track tasks", "tell totals"})
 """Loops that go round by themselves every second or so: they hang when they have not for much longer."""
 
@@ -97,21 +76,10 @@ def main(argv: Sequence[str]) -> int:
     return run(with_watchdog(serve(settings)), PROG)
 
 
-def new_candidate() -> str:
-    """Name this process among those that may lead."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
 async def serve(settings: SchedulerSettings) -> None:
     """Wire the scheduler to the real world; stand by and serve, again and again, until cancelled."""
     with health_listener(settings) as health_port, metrics_listener(settings) as metrics_port:
-        async with (
-            exported(SERVICE, settings.traces_to),
-            connect(
-                settings.nats_url, SERVICE, wait_s=settings.nats_wait_s, replicas_count=settings.nats_replicas_count
-            ) as bus,
-            NodeClient() as client,
-        ):
+        async with connected(settings, SERVICE) as bus, NodeClient() as client:
             leader = NeededServices(bus, {"leader": SCHEDULER_HEALTH})
             health = Health(SERVICE, lambda: {"bus": bus.connected}, leader, may_lead=True)
             async with (
@@ -122,51 +90,30 @@ async def serve(settings: SchedulerSettings) -> None:
             ):
                 await bus.lay_out()
                 await open_all(bus, settings)
-                holder, last_term = new_candidate(), LastTerm()
-                while True:
-                    await while_leading(bus, NodeODMAdapter(client), settings, holder, health, last_term)
+                last_term = LastTerm()
+                await lead_in_turn(
+                    bus,
+                    SERVICE,
+                    lambda term: lead(bus, NodeODMAdapter(client), settings, term, health, last_term),
+                    ttl_s=settings.lease_s,
+                )
 
 
 async def open_all(bus: Bus, settings: SchedulerSettings) -> None:
     """Open what a leader needs while another leads: the bus keeps it, so taking over depends on no call that may fail."""
-    names: tuple[BucketName[Any], ...] = (
-        TASKS,
-        ENDED,
-        OBSERVATIONS,
-        NODES,
-        TOMBSTONES,
-        UPLOADS,
-        PROXIES,
-        SUMMARY,
-        OPTIONS,
-        TENANTS,
-        USAGE,
-        MACHINE_SPANS,
-        MACHINES,
-    )
-    for name in names:
+    for name in (*(each for each in BUCKETS if each.writer == SERVICE), MACHINES, PROXIES, UPLOADS):
         await bus.bucket(name)
     await bus.objects(CONSOLES, settings.task_retention_h * 3600)
 
 
-async def while_leading(  # noqa: PLR0913, PLR0917 the world, who we are in it, and what we know of it
-    bus: Bus, api: NodeApi, settings: SchedulerSettings, holder: str, health: Health, last_term: LastTerm
+async def lead(  # noqa: PLR0913, PLR0917 the world, who we are in it, and what we know of it
+    bus: Bus, api: NodeApi, settings: SchedulerSettings, term: Term, health: Health, last_term: LastTerm
 ) -> None:
-    """Stand by until no other leads, and serve until the term is over."""
-    log.info("leadership.awaited", holder=holder)
-    notify_ready()
-    try:
-        async with (
-            bus.lead(SERVICE, holder, ttl_s=settings.lease_s) as term,
-            running(bus, api, settings, term, health, last_term=last_term) as scheduler,
-        ):
-            log.info("scheduler.started", epoch=term.epoch, tasks=len(scheduler.state.index.tasks))
-            await health.check()
-            await term.over()
-            log.warning("leadership.ended", epoch=term.epoch)
-    except BusFailed as error:
-        log.warning("leadership.ended", reason=error.message)
-        await asyncio.sleep(STAND_BY_S)
+    """Read the records, and serve until the term is over."""
+    async with running(bus, api, settings, term, health, last_term=last_term) as scheduler:
+        log.info("scheduler.started", epoch=term.epoch, tasks=len(scheduler.state.index.tasks))
+        await health.check()
+        await term.over()
 
 
 def attempt_policy(settings: SchedulerSettings) -> AttemptPolicy:

@@ -9,12 +9,14 @@ says by itself how it is.
 """
 
 import asyncio
+import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.clocks import Clock, Instant
@@ -31,7 +33,10 @@ from clusterodm.libs.common.model.values import InstanceId
 from clusterodm.libs.common.ports import Bus, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, monotonic_s
 from clusterodm.libs.common.process.loops import Loops, background, every, running_loops
+from clusterodm.libs.common.process.watchdog import notify_ready
 from clusterodm.libs.common.version import VERSION
+
+log = structlog.get_logger()
 
 CHECK_EVERY_S: Final = 5.0
 SILENT_AFTER_S: Final = 15.0
@@ -43,6 +48,8 @@ PAGES: Final = {"/healthz": "alive", "/readyz": "ok"}
 Facts = Callable[[], Mapping[str, bool]]
 HealthRequest = Request[ReportHealth, HealthReport]
 REPORT_EVERY_S: Final = 5.0
+STAND_BY_S: Final = 0.5
+"""Before leadership is tried again when NATS, or the reading of the records, has just failed."""
 
 
 class NeededServices:
@@ -201,3 +208,18 @@ async def report_standby(bus: Bus, health: Health, instance: InstanceId) -> None
         return
     said = StandbyReported(instance=instance, since_ms=health.waits_since_ms, health=await health.measured())
     await bus.publish(STANDBY_REPORTED, said)
+
+
+async def lead_in_turn(bus: Bus, service: str, act: Callable[[Term], Awaitable[None]], ttl_s: int = 5) -> None:
+    """Wait until no other leads, and act until the term is over; again and again, for ever."""
+    holder = f"{socket.gethostname()}-{os.getpid()}-{new_id()[:8]}"
+    while True:
+        log.info("leadership.awaited", holder=holder)
+        notify_ready()
+        try:
+            async with bus.lead(service, holder, ttl_s) as term:
+                await act(term)
+                log.warning("leadership.ended", epoch=term.epoch)
+        except BusFailed as error:
+            log.warning("leadership.ended", reason=error.message)
+            await asyncio.sleep(STAND_BY_S)

@@ -8,15 +8,16 @@ Nothing here runs, and nothing is imported for it, in a process without `--metri
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.http_io.listening import optional_listener
+from clusterodm.libs.common.http_io.scope import App, Message, Receive, Send
 from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
@@ -50,9 +51,6 @@ PING_SECONDS: Final = histogram(
     f"How long NATS takes to answer a ping, asked every {PING_EVERY_S:g} seconds",
 )
 PINGS_LOST: Final = counter("clusterodm_nats_pings_lost_total", "Pings that NATS did not answer in time")
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 OK: Final = 200
 NOT_FOUND: Final = 404
 UNAVAILABLE: Final = 503
@@ -149,7 +147,7 @@ async def health_served(
         yield
 
 
-def health_app(health: Health, *, errors: bool = True) -> Callable[[Message, Receive, Send], Awaitable[None]]:
+def health_app(health: Health, *, errors: bool = True) -> App:
     """Make the ASGI application. `errors`: see Health.page."""
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
