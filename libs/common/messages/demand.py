@@ -6,6 +6,7 @@ import msgspec
 
 from clusterodm.libs.common.messages.kinds import Snapshot
 from clusterodm.libs.common.messages.machines import TaskWaits
+from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Frozen, MachineId, TaskId
 
 
@@ -28,6 +29,22 @@ class WaitingTask(Frozen, frozen=True, kw_only=True):
     """So many spot machines were taken away from it."""
     gpu: bool = False
     """Its options ask for a graphics card."""
+
+
+def waiting_task(task: Task, tenant: str = "", labels: tuple[str, ...] = ()) -> WaitingTask:
+    """Make it of a task's record; `tenant` and `labels` are not in that."""
+    return WaitingTask(
+        task=task.id,
+        images_count=task.needed_count,
+        size_bytes=task.size_bytes,
+        waiting_since_ms=task.committed_at_ms,
+        min_memory_bytes=task.min_memory_bytes,
+        barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
+        tenant=tenant,
+        labels=labels,
+        interruptions_count=task.interruptions_count,
+        gpu=task.gpu,
+    )
 
 
 def supersedes(epoch: int, last_epoch: int) -> bool:

@@ -26,6 +26,12 @@ async def wait_for_turn(event: asyncio.Event, pause_s: float) -> bool:
     return await wait_for_event(event, shared_s(pause_s, asyncio.get_running_loop().time()))
 
 
+async def wait_until_woken(event: asyncio.Event, pause_s: float) -> None:
+    """Wait until an event is set, and unset it; or for about so long, until a moment that loops share."""
+    if await wait_for_turn(event, pause_s):
+        event.clear()
+
+
 async def sleep_together(pause_s: float) -> None:
     """Sleep about so long, until a moment that loops share."""
     await asyncio.sleep(shared_s(pause_s, asyncio.get_running_loop().time()))

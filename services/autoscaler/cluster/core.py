@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.libs.common.run_times import Workload, workload_of
@@ -70,16 +69,3 @@ def completed_on_machine(task: Task) -> CompletedTask | None:
         took_ms = max(0, ended_ms - (last.running_at_ms or ended_ms))
     return CompletedTask(load=workload_of(task), machine=last.machine, took_ms=took_ms) if took_ms else None
 
-
-def waiting_task(task: Task) -> WaitingTask:
-    """Make of a record what a snapshot of demand would say."""
-    return WaitingTask(
-        task=task.id,
-        images_count=task.needed_count,
-        size_bytes=task.size_bytes,
-        waiting_since_ms=task.committed_at_ms,
-        min_memory_bytes=task.min_memory_bytes,
-        barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
-        interruptions_count=task.interruptions_count,
-        gpu=task.gpu,
-    )

@@ -13,7 +13,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import NotFound, Refused
 from clusterodm.libs.common.messages.buckets import NODES, TASKS
-from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask
+from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask, waiting_task
 from clusterodm.libs.common.messages.nodes import (
     ADD_NODE,
     LIST_NODES,
@@ -38,7 +38,6 @@ from clusterodm.services.autoscaler.cluster.core import (
     Load,
     attempt_on_node,
     completed_on_machine,
-    waiting_task,
 )
 
 

@@ -25,8 +25,8 @@ SCAN_BYTES: Final = 64 * 1024
 GONE: Final = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.ENOTCONN, errno.ETIMEDOUT})
 
 
-class SocketToSocket:
-    """From socket to socket; afterwards `drawn_bytes`, `rest`, and whether the client took everything."""
+class SocketMove:
+    """What both kinds of moves do: so many bytes come out of a socket into a pipe."""
 
     def __init__(self, source: int, target: int, count_bytes: int) -> None:
         self._source = Source(source)
@@ -35,7 +35,42 @@ class SocketToSocket:
         self._rate = RateMeter()
         self._stopped = False
         self.drawn_bytes = 0
-        """What has been taken from the node."""
+        """What has been taken from the socket."""
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._source.close()
+        os.close(self._target)
+
+    def _draw(self, pipe: Pipe) -> bool:
+        """Take some more; False: there is no more, or its sender is silent, slow or gone. Raises OSError (`_is_fault`)."""
+        left_bytes = self._count_bytes - self.drawn_bytes
+        while left_bytes:
+            try:
+                drawn = self._source.draw(pipe, left_bytes)
+            except BlockingIOError:
+                if self._rate.is_slow(self.drawn_bytes) or not self._source.ready():
+                    return False
+            except OSError as error:
+                if self._is_fault(error):
+                    raise
+                return False
+            else:
+                self.drawn_bytes += drawn
+                return drawn > 0
+        return False
+
+    def _is_fault(self, error: OSError) -> bool:
+        """Whether an error of drawing is to be raised; it is the end of the bytes otherwise."""
+        _ = error
+        return False
+
+
+class SocketToSocket(SocketMove):
+    """From socket to socket; afterwards `drawn_bytes`, `rest`, and whether the client took everything."""
+
+    def __init__(self, source: int, target: int, count_bytes: int) -> None:
+        super().__init__(source, target, count_bytes)
         self.rest = b""
         """What of it the client has not got."""
 
@@ -56,26 +91,6 @@ class SocketToSocket:
         self._stopped = True
         self._source.stop()
 
-    def close(self) -> None:
-        """Give the descriptors back."""
-        self._source.close()
-        os.close(self._target)
-
-    def _draw(self, pipe: Pipe) -> bool:
-        left_bytes = self._count_bytes - self.drawn_bytes
-        while left_bytes:
-            try:
-                drawn = self._source.draw(pipe, left_bytes)
-            except BlockingIOError:
-                if self._rate.is_slow(self.drawn_bytes) or not self._source.ready():
-                    return False
-            except OSError:
-                return False
-            else:
-                self.drawn_bytes += drawn
-                return drawn > 0
-        return False
-
     def _give(self, pipe: Pipe) -> bool:
         while pipe.held_bytes and not self._stopped:
             try:
@@ -88,22 +103,16 @@ class SocketToSocket:
         return not pipe.held_bytes
 
 
-class SocketToFile:
+class SocketToFile(SocketMove):
     """From socket to file; afterwards `drawn_bytes`, `end`, and `rest`, which begins where a delimiter may begin."""
 
     def __init__(self, source: int, target: int, offset: int, count_bytes: int, delimiter: bytes) -> None:
-        self._source = Source(source)
-        self._target = os.dup(target)
-        self._count_bytes = count_bytes
+        super().__init__(source, target, count_bytes)
         self._delimiter = delimiter
-        self._rate = RateMeter()
-        self._stopped = False
         self._begin = offset
         self._scanned = offset
         """Before here no delimiter begins."""
         self._window = bytearray()
-        self.drawn_bytes = 0
-        """What has been taken from the client."""
         self.end = offset
         """Where the file ends for now."""
         self.rest = b""
@@ -127,27 +136,8 @@ class SocketToFile:
         """End soon: no move of its kind waits longer than SILENCE_S."""
         self._stopped = True
 
-    def close(self) -> None:
-        """Give the descriptors back."""
-        self._source.close()
-        os.close(self._target)
-
-    def _draw(self, pipe: Pipe) -> bool:
-        left_bytes = self._count_bytes - self.drawn_bytes
-        while left_bytes:
-            try:
-                drawn = self._source.draw(pipe, left_bytes)
-            except BlockingIOError:
-                if self._rate.is_slow(self.drawn_bytes) or not self._source.ready():
-                    return False
-            except OSError as error:
-                if error.errno in GONE:
-                    return False
-                raise
-            else:
-                self.drawn_bytes += drawn
-                return drawn > 0
-        return False
+    def _is_fault(self, error: OSError) -> bool:
+        return error.errno not in GONE
 
     def _scan(self) -> int:
         """Say where the first delimiter begins in what is new; -1: there is none."""

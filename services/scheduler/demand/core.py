@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import Instant, Now
-from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask
+from clusterodm.libs.common.messages.demand import DemandChanged, WaitingTask, waiting_task
 from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner, TaskId
@@ -138,18 +138,8 @@ def listed(
 
 def waiting(state: ClusterState, task: Task) -> WaitingTask:
     """Say what a machine for it depends on."""
-    return WaitingTask(
-        task=task.id,
-        images_count=task.needed_count,
-        size_bytes=task.size_bytes,
-        waiting_since_ms=task.committed_at_ms,
-        min_memory_bytes=task.min_memory_bytes,
-        barred=tuple(attempt.machine for attempt in task.attempts if attempt.barred and attempt.machine),
-        tenant=state.shares.name_of(task.owner) or task.owner,
-        labels=tuple(sorted(state.nodes.admissions.labels_of(task.owner))),
-        interruptions_count=task.interruptions_count,
-        gpu=task.gpu,
-    )
+    name = state.shares.name_of(task.owner) or task.owner
+    return waiting_task(task, name, tuple(sorted(state.nodes.admissions.labels_of(task.owner))))
 
 
 def demand_changed(before: DemandChanged | None, now: DemandChanged) -> bool:

@@ -14,7 +14,7 @@ from clusterodm.libs.common.model.nodes import ReferenceOptions
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.libs.common.process.loops import Start, beat
-from clusterodm.libs.common.process.moments import wait_for_turn
+from clusterodm.libs.common.process.moments import wait_for_turn, wait_until_woken
 from clusterodm.services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -111,8 +111,7 @@ class ClusterTotals:
     async def watch_options(self) -> None:
         """Fetch the list of options whenever that is due, and at once when a node comes online: uploads need it."""
         while True:
-            await wait_for_turn(self._signals.node_online, OPTIONS_CHECK_S)
-            self._signals.node_online.clear()
+            await wait_until_woken(self._signals.node_online, OPTIONS_CHECK_S)
             await suppress_transient(self.refresh_options, "fetch options")()
 
     async def refresh_options(self) -> None:

@@ -22,7 +22,7 @@ from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.libs.common.process.loops import beat
-from clusterodm.libs.common.process.moments import wait_for_turn
+from clusterodm.libs.common.process.moments import wait_until_woken
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import PROBE_SECONDS, PROBES
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -93,7 +93,8 @@ class NodeProber:
                     await limiter.start(self._publish(), name="tell of nodes")
                 if asked := self._due():
                     await limiter.start(self._round(asked), name="probe nodes")
-                await self._pause()
+                left_s = self._delay_queue.left_s(self._clock.instant(), most_s=self._idle_s, least_s=self._together_s)
+                await wait_until_woken(self._woken, left_s)
 
     def _due(self) -> "list[ProbeInFlight]":
         """Take out whose turn it is, as many as may be asked now."""
@@ -206,11 +207,6 @@ class NodeProber:
         while self._to_publish:
             event, record, reason = self._to_publish.popleft()
             await self._events.publish_node(event, record, reason=reason)
-
-    async def _pause(self) -> None:
-        left_s = self._delay_queue.left_s(self._clock.instant(), most_s=self._idle_s, least_s=self._together_s)
-        if await wait_for_turn(self._woken, left_s):
-            self._woken.clear()
 
 
 class ProbeInFlight:

@@ -21,7 +21,7 @@ from clusterodm.libs.common.model.tasks import Attempt, Cleanup, LastKnown, Task
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.libs.common.process.loops import beat
-from clusterodm.libs.common.process.moments import wait_for_turn
+from clusterodm.libs.common.process.moments import wait_until_woken
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi
@@ -90,7 +90,8 @@ class TaskTracker:
                 beat()
                 for task in self._delay_queue.take_due(self._clock.instant()):
                     await self._start_observing(limiter, task)
-                await self._pause()
+                left_s = self._delay_queue.left_s(self._clock.instant(), most_s=self._idle_s)
+                await wait_until_woken(self._woken, left_s)
 
     async def hint(self, message: FinishReported) -> None:
         """Look at a task now. Nobody has proved that the hint is true, and nobody needs to."""
@@ -246,10 +247,6 @@ class TaskTracker:
             self._delay_queue.discard(before.id)
             self._unregistered_since.pop(before.id, None)
             self._unheard.forget(before.id)
-
-    async def _pause(self) -> None:
-        if await wait_for_turn(self._woken, self._delay_queue.left_s(self._clock.instant(), most_s=self._idle_s)):
-            self._woken.clear()
 
 
 def is_same_run(task: Task, attempt: Attempt) -> bool:
