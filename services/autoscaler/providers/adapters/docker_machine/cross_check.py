@@ -15,7 +15,7 @@ Where it does not take our keys (a token for docker-machine alone), that is said
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,25 +24,18 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal
 from clusterodm.services.autoscaler.providers.ports import Provider
 
+if TYPE_CHECKING:
+    from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+
 log = structlog.get_logger()
 
 NO_USE: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
 
 
-class CheckedProvider(Provider, Protocol):
-    """docker-machine, as far as it takes a word from somebody who knows better."""
-
-    async def knows(self, name: MachineId) -> bool:
-        """Whether it has an entry of this name, even of a creation that has not come to its end."""
-
-    async def forget(self, name: MachineId) -> None:
-        """Remove what is left of a machine of which the provider says that it is gone."""
-
-
 class CrossCheckedProvider:
     """A Provider: one does the work, another looks after it."""
 
-    def __init__(self, worker: CheckedProvider, watcher: Provider) -> None:
+    def __init__(self, worker: "DockerMachineProvider", watcher: Provider) -> None:
         self._worker = worker
         self._watcher = watcher
         self._excused = False
