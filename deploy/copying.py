@@ -14,10 +14,10 @@ from typing import Final
 
 from clusterodm.deploy import children, datadir, nats
 from clusterodm.deploy.checks import free_port
-from clusterodm.libs.common.exit_codes import EXIT_FAILED
 from clusterodm.libs.common.bus.connection import open_client
 from clusterodm.libs.common.bus.copying import copy_all
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED
 from clusterodm.libs.common.process.lifecycle import run
 from clusterodm.libs.common.settings.fields import Field
 from clusterodm.libs.common.settings.settings import CommonSettings, parse

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clusterodm.libs.common.exit_codes import EXIT_USAGE
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.exit_codes import EXIT_USAGE
 
 PROGRAM: Final = re.compile(r"docker-machine(-driver-[a-z0-9]+)?")
 PUBLISHED: Final = re.compile(rf"({PROGRAM.pattern})([-_.].*)?")

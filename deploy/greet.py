@@ -11,9 +11,9 @@ from typing import Final
 
 from clusterodm.deploy.plan import GreetingPlan, NodeAddress, shown
 from clusterodm.deploy.probe import answers, listens
-from clusterodm.libs.common.exit_codes import EXIT_FAILED
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED
 from clusterodm.libs.common.hosts import LOOPBACK
 from clusterodm.libs.common.hosts import shown as address
 from clusterodm.libs.common.messages.nodes import (

@@ -20,7 +20,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.deploy import checks, datadir, demo, instances, nats
 from clusterodm.deploy.children import Recipe
 from clusterodm.deploy.output import SYSTEM, as_object, to_stdout
@@ -29,6 +28,7 @@ from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.settings import PROG, UpSettings, environment, read
 from clusterodm.deploy.supervisor import Process, Supervisor
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 MARGIN_S: Final = 5.0

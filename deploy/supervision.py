@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.deploy.restarts import SETTLED_S, ProcessEnd, RestartPolicy, pause_s
 from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 
 ABORT_S: Final = 3.0
 """So long may a hung process take to write where it hangs."""

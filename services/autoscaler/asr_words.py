@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.errors import ProviderFailed, Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import SystemClock

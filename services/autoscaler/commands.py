@@ -33,7 +33,13 @@ from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import age_ms
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
 from clusterodm.services.autoscaler.orders import Creation, Offer, masked
-from clusterodm.services.autoscaler.planning.core.budget import OwnerSpending, cost, cost_of_last_day, cost_per_hour, of_owners
+from clusterodm.services.autoscaler.planning.core.budget import (
+    OwnerSpending,
+    cost,
+    cost_of_last_day,
+    cost_per_hour,
+    of_owners,
+)
 from clusterodm.services.autoscaler.planning.core.kept_results import kept, kept_because
 from clusterodm.services.autoscaler.planning.core.offer_fallback import clock_time
 from clusterodm.services.autoscaler.planning.core.preview import steps_of

@@ -12,7 +12,13 @@ from clusterodm.libs.common.bus.bus import connected
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_REFUSED
-from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, lead_in_turn, reported_as_standby
+from clusterodm.libs.common.health.health import (
+    CHECK_EVERY_S,
+    Health,
+    NeededServices,
+    lead_in_turn,
+    reported_as_standby,
+)
 from clusterodm.libs.common.health.vitals import health_listener, measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.messages.health import AUTOSCALER_HEALTH, SCHEDULER_HEALTH

@@ -17,7 +17,13 @@ from clusterodm.libs.common.bus.bus import connected
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.bus.layout import BUCKETS
 from clusterodm.libs.common.clocks import Clock, read
-from clusterodm.libs.common.health.health import CHECK_EVERY_S, Health, NeededServices, lead_in_turn, reported_as_standby
+from clusterodm.libs.common.health.health import (
+    CHECK_EVERY_S,
+    Health,
+    NeededServices,
+    lead_in_turn,
+    reported_as_standby,
+)
 from clusterodm.libs.common.health.settings_in_force import settings_handler
 from clusterodm.libs.common.health.vitals import health_listener, measured, metrics_listener
 from clusterodm.libs.common.messages.buckets import CONSOLES, MACHINES, PROXIES, UPLOADS

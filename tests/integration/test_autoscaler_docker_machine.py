@@ -18,11 +18,9 @@ from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.testing import DockerMachineSim
 from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import Resolved
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, OUTSIDE, SECRETS
 from tests.waiting import until
 

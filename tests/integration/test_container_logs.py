@@ -14,8 +14,8 @@ from clusterodm.services.autoscaler.orders import ProviderMachine, Size
 from clusterodm.services.autoscaler.providers.adapters.docker_engine import (
     BOOT_LOG_BYTES,
     DockerEngineVendor,
+    log_lines,
 )
-from clusterodm.services.autoscaler.providers.adapters.docker_engine import log_lines
 from tests.cloud_accounts import NAME, booted
 from tests.cloud_accounts import order as ordered_at
 from tests.integration.test_kubernetes_provider import cluster, of

@@ -12,10 +12,8 @@ from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.libs.machinesim.cloud_api_kubernetes import Kubernetes
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, serving
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Size
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.kubernetes.calls import KubernetesCalls
 from clusterodm.services.autoscaler.providers.adapters.kubernetes.client import RIGHTS, KubernetesVendor
 from tests.asr_files import OUTSIDE

@@ -8,8 +8,6 @@ import pytest
 
 from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, serving
 from clusterodm.services.autoscaler.config.core.file import parse
-from clusterodm.services.autoscaler.config.core.reader import Outside
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.online_check import OnlineCheck
 from clusterodm.services.autoscaler.providers.adapters.selection import api_provider
 from clusterodm.services.autoscaler.providers.core.catalogue import FileFindings

@@ -10,15 +10,9 @@ import httpx
 import pytest
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
-from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
-from clusterodm.services.autoscaler.config.core.configuration import CloudSettings, StepTimeouts
 from clusterodm.services.autoscaler.config.core.file import parse
-from clusterodm.services.autoscaler.config.core.reader import Outside
-from clusterodm.services.autoscaler.orders import NO_SECRET, Launch, Offer, Order, Size
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
-from clusterodm.services.autoscaler.providers.adapters.command import CommandVendor
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import OUTSIDE
 from tests.example_programs import EXAMPLES, NAME, PREFIX, TOKEN, order, provided
 from tests.integration import fake_pbs, fake_slurm

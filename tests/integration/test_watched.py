@@ -17,13 +17,11 @@ from clusterodm.libs.machinesim.cloud_api_testing import TOKEN, Served, serving
 from clusterodm.libs.machinesim.testing import DockerMachineSim
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order, ProviderMachine, Size
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from clusterodm.services.autoscaler.providers.adapters.digitalocean import DigitalOceanVendor
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.cross_check import CrossCheckedProvider
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from clusterodm.services.autoscaler.providers.adapters.selection import Lookups
 from tests.asr_files import DIGITALOCEAN, OUTSIDE
 from tests.waiting import until

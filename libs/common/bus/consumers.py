@@ -32,9 +32,9 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.bus.pages import passing
 from clusterodm.libs.common.bus.replicas import is_alone
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.process.lifecycle import cancellable
 from clusterodm.libs.common.process.moments import shared_before_s
 

@@ -21,8 +21,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
+from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.kinds import LongPoll, Request

@@ -23,9 +23,9 @@ from typing import Any, Final, Self, TypeVar
 
 import structlog
 
-from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusDenied, ClusterError, Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_REFUSED
 from clusterodm.libs.common.process.files import keep_private
 from clusterodm.libs.common.process.memory import settle
 from clusterodm.libs.common.process.wall_clock import monotonic_s as monotonic_s  # noqa: PLC0414 most take it from here

@@ -65,7 +65,6 @@ SERVICE_LINK: Final = "tcp://"
 """What Kubernetes puts into the environment for each Service of a namespace (`<NAME>_PORT=tcp://address:port`)."""
 
 
-
 class CommonSettings(Settings):
     """What every service has."""
 

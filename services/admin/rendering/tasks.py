@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.libs.common.chosen import chosen
 from clusterodm.libs.common.hosts import shown
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Attempt, StatusCode, Task, TaskState
+from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.services.admin.commands.core.answers import UPLOADING, Route, TaskDetail
 from clusterodm.services.admin.rendering.columns import Column, Columns, Json
 from clusterodm.services.admin.rendering.nodes import masked

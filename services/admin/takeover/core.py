@@ -8,7 +8,6 @@ are read, and never repeated in a mistake.
 """
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from clusterodm.libs.common.errors import NotFound, Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TOKENS_FILE, OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
@@ -33,7 +33,6 @@ from clusterodm.services.admin.tenants.core.file import (
     without_tenant,
 )
 from clusterodm.services.admin.tokens.grammar import parser
-
 
 Arguments = argparse.Namespace
 Act = Callable[[Arguments], int]

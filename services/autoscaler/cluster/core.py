@@ -68,4 +68,3 @@ def completed_on_machine(task: Task) -> CompletedTask | None:
     if took_ms <= 0:
         took_ms = max(0, ended_ms - (last.running_at_ms or ended_ms))
     return CompletedTask(load=workload_of(task), machine=last.machine, took_ms=took_ms) if took_ms else None
-

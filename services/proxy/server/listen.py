@@ -166,4 +166,3 @@ def own_url(settings: ProxySettings, ports: Sequence[ListeningPort]) -> str:
     if settings.own_port:
         return f"http://{LOOPBACK}:{settings.own_port}"
     return f"{'https' if settings.tls_everywhere else 'http'}://{socket.gethostname()}:{ports[0].port}"
-

@@ -8,10 +8,10 @@ import argparse
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_OK
 from clusterodm.libs.common.bus.short import ShortBus
 from clusterodm.libs.common.bus.short_protocol import NotShort
 from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_OK
 from clusterodm.services.admin.access.roles import Principal, Role, acting
 from clusterodm.services.admin.cli.adapters import clear, nats_url, read, read_secret, say, table_style, user_name
 from clusterodm.services.admin.cli.core.asking import takes_token

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
 
 import msgspec
 import structlog
@@ -43,7 +42,6 @@ from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, best
 
 at_will = structlog.get_logger(at_will=True)
-
 
 
 class NodeCommands:

@@ -3,7 +3,6 @@
 An upload owner submits again when the record is lost, or older than what has happened (tasks/core/submission.py).
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
 

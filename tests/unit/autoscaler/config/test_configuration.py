@@ -1,8 +1,8 @@
 """An `--asr` file is checked at once, and every mistake is one line."""
 
 import json
-from pathlib import Path
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest

@@ -57,9 +57,7 @@ def test_no_key_is_explained_that_does_not_exist():
 
 
 def test_the_example_of_machines_that_are_used_again_means_what_the_page_says():
-    found = parse(
-        example("## Machines that are used again"), OUTSIDE
-    ).limits
+    found = parse(example("## Machines that are used again"), OUTSIDE).limits
     (size,) = found.sizes
     assert (found.target_wait_s, found.create_rate_count, found.tasks_per_machine_count) == (600, 20, 0)
     assert (size.billed_unit_s, size.tasks_at_once_count, size.memory_bytes) == (3600, 2, 16_000_000_000)

@@ -11,7 +11,6 @@ from clusterodm.services.autoscaler.config.core.configuration import Configurati
 from clusterodm.services.autoscaler.config.core.file import parse
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader, Outside, SettingsReader
 from clusterodm.services.autoscaler.orders import Size
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, OUTSIDE, S3, SCALEWAY, mistakes_in
 
 STAYS = {"maxImages": 40, "slug": "m5", "storage": 60}

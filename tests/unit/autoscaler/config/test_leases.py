@@ -13,10 +13,9 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.cloud_api_testing import serving
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Launch, Offer, Order
 from clusterodm.services.autoscaler.providers.adapters.digitalocean import droplet
-from clusterodm.services.autoscaler.providers.adapters.kinds import OURS, VendorKinds
+from clusterodm.services.autoscaler.providers.adapters.kinds import OURS
 from clusterodm.services.autoscaler.providers.core.libcloud_settings import DRIVERS, NO_BOOT
 from tests.asr_files import AWS, DIGITALOCEAN, HETZNER, OUTSIDE, SCALEWAY
 

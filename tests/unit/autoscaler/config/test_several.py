@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.errors import Refused
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, described
 from clusterodm.services.autoscaler.config.core.file import parse
-from clusterodm.services.autoscaler.config.core.reader import Outside
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import FILES, OUTSIDE, S3, mistakes_in
 
 SIZES = [{"maxImages": 40, "slug": "small", "pricePerHour": 0.1}]

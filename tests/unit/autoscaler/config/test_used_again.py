@@ -5,14 +5,9 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.errors import Refused
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.config.core.reader import Outside
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import DIGITALOCEAN, OUTSIDE, mistakes_in
-
-
 
 
 def check(content: object) -> Configuration:

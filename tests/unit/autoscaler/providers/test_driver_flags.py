@@ -11,7 +11,6 @@ from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.flags import DRIVERS, Usage, parse
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
     Resolved,
@@ -22,9 +21,7 @@ from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver imp
     missing_extras,
     set_up_script,
 )
-from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
 from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, OUTSIDE, SCALEWAY, SECRETS
-
 
 
 def configured(content: dict[str, Any]) -> Configuration:
