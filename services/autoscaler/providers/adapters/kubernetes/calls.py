@@ -18,18 +18,14 @@ from lightkube.resources.core_v1 import Pod, Secret
 
 from clusterodm.libs.common.errors import ProviderFailed, Refused, Trouble
 from clusterodm.services.autoscaler.orders import masked
-from clusterodm.services.autoscaler.providers.adapters.http_api.rest import (
-    LISTINGS_COUNT,
-    LONGEST_PAUSE_S,
-    RETRIES_COUNT,
-    TOO_MANY,
-    pause_s,
-)
 from clusterodm.services.autoscaler.providers.core.kubernetes_pods import SELECTOR
 from clusterodm.services.autoscaler.providers.core.kubernetes_settings import KubernetesSettings
 from clusterodm.services.autoscaler.providers.core.kubernetes_status import meaning, one_line
 
-BAD_REQUEST, GONE, NOT_FOUND, CONFLICT = 400, 410, 404, 409
+BAD_REQUEST, GONE, NOT_FOUND, CONFLICT, TOO_MANY = 400, 410, 404, 409, 429
+RETRIES_COUNT: Final = 2
+LONGEST_PAUSE_S: Final = 20.0
+LISTINGS_COUNT: Final = 3
 PAGE_COUNT: Final = 200
 NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -129,10 +125,10 @@ class KubernetesCalls:
                 status = error.response.status_code
                 if missing and status == NOT_FOUND:
                     return None
-                asked_s = pause_s(error.response.headers)
-                if not (left and status == TOO_MANY and asked_s <= LONGEST_PAUSE_S):
+                pause_s = asked_pause_s(error.response.headers)
+                if not (left and status == TOO_MANY and pause_s <= LONGEST_PAUSE_S):
                     raise self._refused(what, error, creates=creates) from None
-                await asyncio.sleep(asked_s)
+                await asyncio.sleep(pause_s)
         raise AssertionError
 
     async def _once(self, what: str, do: Callable[[], Awaitable[Answer]], unanswered: Trouble) -> Answer:
@@ -202,6 +198,14 @@ def sought(settings: KubernetesSettings) -> KubeConfig:
     if settings.context:
         return KubeConfig.from_file(os.environ.get("KUBECONFIG", "~/.kube/config"))
     return KubeConfig.from_env()
+
+
+def asked_pause_s(headers: httpx2.Headers) -> float:
+    """Read how long to wait after "too many requests"."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return 1.0
 
 
 def told(error: httpx2.HTTPStatusError) -> str:
