@@ -93,12 +93,13 @@ class ForwardingReports:
     async def renew(self, request: RenewAttempt) -> Done:
         """Note that the upload owner is at it. Refused when the attempt no longer counts."""
         self._proxies.heard(request.upload_owner)
-        task = await self._reported(request)
-        if not is_current(task, request.attempt, AttemptState.FORWARDING):
-            raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
-        forwarding = self._index.forwarding[task.id]
-        forwarding.renew(self._clock.instant(), doubtful=request.doubtful)
-        forwarding.progress(request.sent_count, request.sent_bytes)
+        async with self._tasks.holding(request.task):  # what is being written of it counts already
+            task = await self._reported(request)
+            if not is_current(task, request.attempt, AttemptState.FORWARDING):
+                raise Refused(f"attempt {request.attempt} of {request.task} no longer counts")
+            forwarding = self._index.forwarding[task.id]
+            forwarding.renew(self._clock.instant(), doubtful=request.doubtful)
+            forwarding.progress(request.sent_count, request.sent_bytes)
         return Done()
 
     async def forwarded(self, request: ReportForwarded) -> TaskRecord:

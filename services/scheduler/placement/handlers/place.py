@@ -312,9 +312,10 @@ class PlacementLoop:
             await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:
             return self._waiting(record.task)
-        return self._answer_again(made.task, again=not ours)
+        return self._answer_again(made.task, node_task if ours else None)
 
-    def _answer_again(self, task_id: TaskId, *, again: bool = True) -> PlaceReply:
+    def _answer_again(self, task_id: TaskId, begun: NodeTaskId | None = None) -> PlaceReply:
+        """Say where a task is sent now. `begun`: the attempt that this question has begun."""
         task = self._index.visible(task_id, None)
         attempt = task.attempt if task else None
         if task is None or task.state is not TaskState.FORWARDING or attempt is None:
@@ -330,7 +331,7 @@ class PlacementLoop:
             revision=self._index.revisions[task.id],
             epoch=self._leadership.epoch,
             ahead=attempt.ahead,
-            again=again,
+            again=attempt.node_task_id != begun,
             trace=of_attempt(task, attempt.number).header if Spans.export is not None else "",
         )
 

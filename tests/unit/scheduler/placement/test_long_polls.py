@@ -1,14 +1,16 @@
 """Upload owners that keep a question open: who gets what is free, what they hear, and who counts as away."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.buckets import TASKS
+from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.messages.placement import NotWaiting, Placed, PlaceTasks, TaskQuery, Waiting
-from clusterodm.libs.common.messages.tasks import StagedFiles
-from clusterodm.libs.common.model.tasks import AttemptState, TaskState
+from clusterodm.libs.common.messages.tasks import TASK_PLACED, StagedFiles
+from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
 from clusterodm.services.scheduler.demand.core import demand_of
@@ -420,3 +422,44 @@ async def test_an_attempt_that_was_renewed_may_be_silent_for_longer():
         assert play.task("one").attempts[-1].state is AttemptState.FORWARDING
         await play.passes(2)
         assert play.task("one").attempts[-1].state is AttemptState.UNCERTAIN
+
+
+async def test_a_renewal_that_comes_while_the_end_of_its_attempt_is_being_written_is_refused():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.polls(renews_first=True)
+        play.clock.pass_s(3.1)
+        tasks, written = play.scheduler.records.tasks, asyncio.Event()
+        update = tasks.records.update
+
+        async def update_slowly(key: str, value: Task, revision: int) -> int:
+            await written.wait()
+            return await update(key, value, revision)
+
+        tasks.records.update = update_slowly  # type: ignore[method-assign,assignment]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(play.sweeps())
+            await until(lambda: tasks.is_being_written(task_id("one")))
+            asyncio.get_running_loop().call_soon(written.set)
+            with pytest.raises(Refused):
+                await play.renews("one", 1)
+        assert play.task("one").state is TaskState.WAITING
+
+
+async def test_an_attempt_that_another_question_has_begun_meanwhile_is_answered_as_one_of_before():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        publish = play.bus.publish
+
+        async def begin_anew_meanwhile(event: Event[Any], message: Any) -> None:
+            await publish(event, message)
+            if event is TASK_PLACED:
+                play.bus.publish = publish  # type: ignore[method-assign]
+                await play.cancels("one")
+                await play.restarts("one")
+                assert "one" in await play.polls(renews_first=True)
+
+        play.bus.publish = begin_anew_meanwhile  # type: ignore[method-assign,assignment]
+        answer = (await play.polls("one"))["one"]
+        assert isinstance(answer, Placed)
+        assert (answer.attempt, answer.again) == (2, True)
