@@ -541,6 +541,18 @@ async def test_what_was_done_with_a_task_is_kept_across_a_restart(reopen: Opener
         assert Mark.SUBMITTED in held.marks
 
 
+async def test_an_acknowledgement_that_is_noted_beside_a_history_leaves_it(reopen: Opener) -> None:
+    async with reopen() as spool:
+        await spool.create(a_draft())
+        await upload(spool, ("a.jpg", b"1"))
+        await spool.commit(TASK, at_ms=2)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(spool.remember(TASK, History(committed_at_ms=7)))
+            group.create_task(spool.mark(TASK, Mark.SUBMITTED))
+    async with reopen() as spool:
+        assert history_of(spool) == History(committed_at_ms=7)
+
+
 async def test_notes_of_a_history_are_added_to_its_file_and_a_restart_finds_the_last(
     reopen: Opener, tmp_path: Path
 ) -> None:

@@ -176,6 +176,9 @@ class AttemptRun:
         FORWARDED.inc(outcome)
         FORWARD_SECONDS.observe(monotonic_s() - began, outcome, trace_id=span.trace_id)
         span.end(self._delivery.sent, over or (decision.reason if decision else ""))
+        if not self._committing:
+            with suppress(StepFailed):  # what is not taken back the node is asked for, should all records be lost
+                await self._note(AttemptStage.SENDING)
         if over:
             self._log.info("forwarding.stopped", reason=over)
             return None
@@ -191,6 +194,7 @@ class AttemptRun:
         while not self._committing:
             await wait_for_event(self._woken, self._intervals.renew_s)
             self._woken.clear()
+            self._taken_up_at = None  # there is news, or it is too old
             if not self._committing:
                 await self._renew_once()
 
@@ -216,7 +220,6 @@ class AttemptRun:
 
     async def _confirm(self) -> Instant:
         """Wait until the scheduler says that the attempt still counts; until when that holds. Raises AttemptOver."""
-        self._committing = False
         await self._note(AttemptStage.COMMITTING)
         if (fresh := self._take_fresh()) is not None:
             self._committing = True
@@ -244,9 +247,6 @@ class AttemptRun:
             forwarded = ReportForwarded(task=task, attempt=attempt, upload_owner=upload_owner, epoch=self._placed.epoch)
             return await report_until_heard(self._bus, REPORT_FORWARDED, forwarded, self._intervals.bus_retry_s)
         self._log.warning("forwarding.failed", reason=decision.reason, uncertain=decision.commit_uncertain)
-        if not decision.commit_uncertain:
-            with suppress(StepFailed):
-                await self._note(AttemptStage.SENDING)
         failed = ReportForwardFailed(
             task=task,
             attempt=attempt,
@@ -267,7 +267,7 @@ class AttemptRun:
         try:
             await self._take_steps()
         except StepFailed as failed:
-            self._committing = self._committing and failed.decision.commit_uncertain
+            self._committing = failed.decision.commit_uncertain
             return failed.decision
         except OSError as error:
             return StepDecision(reason=f"the stored files cannot be read ({error.strerror})", node_refused=True)

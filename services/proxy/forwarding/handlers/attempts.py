@@ -55,7 +55,6 @@ class TaskLoop:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     begun: int = 0
     """The last attempt that was begun; none is ever begun twice."""
-    sending: bool = False
 
 
 async def taken_up(bus: Bus, upload_owner: InstanceId, task: TaskId, placed: Placed, retry_s: float) -> Instant:
@@ -151,21 +150,15 @@ class AttemptRunner:
             intervals=self._intervals,
             taken_up_at=taken_up_at,
         )
-        loop.sending = True
         try:
             with self._stage_in.giving_way():
-                record = await attempt.run()
+                return await attempt.run()
         except asyncio.CancelledError:
             await self._say_stopped(task, placed, committing=attempt.committing)
-            if attempt.leftover:
-                await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
             raise
-        else:
+        finally:
             if attempt.leftover:
                 await self.leftovers.remove_later(task, placed.node, placed.node_task_id)
-            return record
-        finally:
-            loop.sending = False
 
     def _why_not(self, task: TaskId, placed: Placed, loop: TaskLoop) -> str:
         """Say why an attempt is not to be begun; empty: it is."""

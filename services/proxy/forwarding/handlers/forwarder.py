@@ -225,8 +225,8 @@ class Forwarder:
         held.state = TaskState.FORWARDING
         self._sending[task] = placed.attempt
         record = self._cluster.task(task)
-        if record is not None and (record.task.removed or record.task.state.ended):
-            asked = None  # its client was quicker than this answer
+        if record is None or record.revision > placed.revision:
+            asked = None  # somebody was quicker than this answer
         await self._begin(task, held, partial(self._send, task, held, placed, asked))
 
     async def _waits(self, task: TaskId, held: HeldTask, *, named: bool) -> None:

@@ -148,7 +148,7 @@ class HeldTasks:
 
     def _is_expected(self, task: TaskId, held: HeldTask) -> bool:
         """Whether the mirror shows of a task that is worked on what this work brings about."""
-        if held.sending:
+        if held.state is TaskState.FORWARDING:
             return self._is(task, TaskState.FORWARDING) or self._is(task, TaskState.RUNNING)
         return held.state is TaskState.RUNNING and self._is(task, TaskState.RUNNING)
 

@@ -10,12 +10,14 @@ from clusterodm.libs.common.messages.placement import (
     PLACE_TASKS,
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
+    REPORT_FORWARD_FAILED,
     REPORT_FORWARDED,
     PlacementPossible,
     Placements,
     PlaceTasks,
     RenewAttempt,
     ReportForwarded,
+    ReportForwardFailed,
 )
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.nodes import Node
@@ -23,7 +25,9 @@ from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.nodeodm.client import NodeRefused
 from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.services.proxy.errors import NodeErred
 from clusterodm.services.proxy.forwarding.handlers.attempts import SMALL_BYTES
+from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Mark
 from tests.forwarding import FILES, TASK, World
 from tests.waiting import passed, until
@@ -126,6 +130,19 @@ async def test_a_small_task_that_is_placed_at_once_is_committed_on_that_answer(w
     assert not any(question.renews_first for question in world.scheduler.questions if question.tasks)
 
 
+async def test_a_mirror_that_shows_a_placement_after_its_answer_costs_no_renewal(world: World) -> None:
+    async with world.proxy(fresh_s=60.0) as forwarder:
+        remember = world.spool.remember
+
+        async def show_it_meanwhile(task: TaskId, history: History, *, durably: bool = True) -> None:
+            world.scheduler.tell(task)
+            await remember(task, history, durably=durably)
+
+        world.spool.remember = show_it_meanwhile  # type: ignore[method-assign]
+        await world.forwarded(forwarder)
+    assert world.scheduler.renewed == []
+
+
 async def test_a_larger_task_is_renewed_before_its_node_hears_of_it_and_the_scheduler_is_told_so(world: World) -> None:
     world.files = {"a.jpg": bytes(SMALL_BYTES + 1)}
     async with world.proxy(fresh_s=60.0) as forwarder:
@@ -149,6 +166,21 @@ async def test_a_task_that_was_canceled_before_the_answer_came_is_not_begun(worl
         await world.adopted(forwarder)
         await world.lets_go()
     assert world.nodes.met == set()
+
+
+async def test_a_task_whose_attempt_was_over_before_the_answer_came_is_not_begun_by_it(world: World) -> None:
+    async def answer_late(asked: PlaceTasks) -> Placements:
+        answer = await world.scheduler.place_tasks(asked)
+        if asked.tasks and world.scheduler.asked[TASK] == 1:
+            world.scheduler.change(state=TaskState.WAITING)
+        return answer
+
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {PLACE_TASKS: answer_late}),
+        world.proxy(fresh_s=60.0) as forwarder,
+    ):
+        await world.forwarded(forwarder)
+    assert world.nodes.begun == world.nodes.committed == [f"{TASK}#2"]
 
 
 async def test_a_proxy_that_was_frozen_after_its_first_word_asks_again_before_it_commits(world: World) -> None:
@@ -215,6 +247,32 @@ async def test_a_small_task_of_which_there_is_news_is_confirmed_before_its_commi
 
         world.nodes.begin = cancel_instead_of_begin  # type: ignore[method-assign]
         await forwarder.adopt(TASK)
+        await world.lets_go()
+    assert world.nodes.committed == []
+
+
+async def test_news_about_which_the_scheduler_is_being_asked_are_waited_for_before_a_commit(world: World) -> None:
+    asked_count, told = 0, asyncio.Event()
+
+    async def answer_slowly(asked: RenewAttempt) -> Done:
+        nonlocal asked_count
+        asked_count += 1
+        await told.wait()
+        return await world.scheduler.renew(asked)
+
+    async def cancel_meanwhile(node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        world.scheduler.change(state=TaskState.CANCELED)
+        await until(lambda: asked_count, what="the scheduler is asked about the news")
+
+    world.nodes.begin = cancel_meanwhile  # type: ignore[method-assign]
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: answer_slowly}),
+        world.proxy(fresh_s=60.0, renew_s=60.0) as forwarder,
+    ):
+        await world.adopted(forwarder)
+        await until(lambda: len(world.nodes.sent) == len(FILES), what="all files are sent")
+        await passed()
+        told.set()
         await world.lets_go()
     assert world.nodes.committed == []
 
@@ -439,3 +497,51 @@ async def test_missing_inputs_end_the_task_with_a_reason(world: World) -> None:
         await world.lets_go()
     assert "cannot be read" in world.scheduler.failed[0].reason
     assert world.nodes.committed == []
+
+
+async def test_a_stop_while_a_commit_that_a_node_has_erred_about_is_confirmed_anew_says_that_it_may_be_there(
+    world: World,
+) -> None:
+    commit, confirmed_count = world.nodes.commit, 0
+
+    async def carry_out_and_err(node: Node, attempt: NodeTaskId, by: Instant) -> None:
+        await commit(node, attempt, by)
+        raise NodeErred("n1 answered with an error (500)")
+
+    async def says_nothing_any_more(asked: RenewAttempt) -> Done:
+        nonlocal confirmed_count
+        if world.nodes.committed:
+            confirmed_count += 1
+            raise BusFailed("nobody leads")
+        return await world.scheduler.renew(asked)
+
+    world.nodes.commit = carry_out_and_err  # type: ignore[method-assign,assignment]
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: says_nothing_any_more}),
+        world.proxy() as forwarder,
+    ):
+        await world.adopted(forwarder)
+        await until(lambda: confirmed_count, what="it asks whether it may commit again")
+    assert [(report.attempt, report.commit_uncertain) for report in world.scheduler.failed] == [(1, True)]
+    assert world.nodes.discarded == []
+
+
+async def test_a_stop_before_it_was_heard_that_a_node_has_such_a_task_already_says_so(world: World) -> None:
+    heard: list[ReportForwardFailed] = []
+
+    async def hear_of_the_stop_alone(report: ReportForwardFailed) -> TaskRecord:
+        heard.append(report)
+        if "stopped" not in report.reason:
+            raise BusFailed("nobody leads")
+        return await world.scheduler.on_failed(report)
+
+    world.nodes.trouble("begin", NodeRefused(f"Invalid set-uuid: {TASK}"))
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {REPORT_FORWARD_FAILED: hear_of_the_stop_alone}),
+        world.proxy() as forwarder,
+    ):
+        await world.adopted(forwarder)
+        await until(lambda: heard, what="it wants to say so")
+    assert all(report.commit_uncertain for report in heard)
+    assert [report.attempt for report in world.scheduler.failed] == [1]
+    assert world.nodes.discarded == []

@@ -2,11 +2,19 @@
 
 import asyncio
 
-from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible, PlaceTasks
+from clusterodm.libs.common.messages.kinds import Done
+from clusterodm.libs.common.messages.placement import (
+    PLACEMENT_POSSIBLE,
+    RENEW_ATTEMPT,
+    PlacementPossible,
+    PlaceTasks,
+    RenewAttempt,
+)
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.services.proxy.spool.core.history import History
+from clusterodm.services.proxy.spool.core.upload import Mark
 from tests.forwarding import QUICK, World
 from tests.waiting import passed, until
 
@@ -114,6 +122,37 @@ async def test_a_commit_that_is_answered_late_takes_no_note_of_an_attempt_back(w
         assert held is not None
         assert held.history is not None
         assert [each.number for each in held.history.attempts] == [1]
+
+
+async def test_a_commit_whose_task_was_placed_meanwhile_is_answered_when_that_is_noted(world: World) -> None:
+    early, back = TaskId("task-early"), asyncio.Event()
+    renewed: list[TaskId] = []
+
+    async def answer_late(asked: RenewAttempt) -> Done:
+        renewed.append(asked.task)
+        await back.wait()
+        return await world.scheduler.renew(asked)
+
+    world.scheduler.slots_count = 0
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {RENEW_ATTEMPT: answer_late}),
+        world.proxy() as forwarder,
+    ):
+        await world.adopted(forwarder)
+        await until(lambda: held_open(world), what="a question is open")
+        await world.commit(early)
+        world.scheduler.submit(early)
+        world.scheduler.slots_count = 2
+        await until(lambda: early in renewed, what="it was placed")
+        await forwarder.adopt(early)
+        held = world.spool.find(early)
+        assert held is not None
+        assert Mark.SUBMITTED in held.marks
+        back.set()
+        await world.reaches(TaskState.RUNNING, early)
+        history = world.spool.find(early).history  # type: ignore[union-attr]
+        assert history is not None
+        assert [each.number for each in history.attempts] == [1]
 
 
 def held_open(world: World) -> list[PlaceTasks]:

@@ -7,9 +7,11 @@ import msgspec
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.messages.placement import REPORT_FORWARD_FAILED, ReportForwardFailed
 from clusterodm.libs.common.messages.tasks import AttemptStage, TaskRecord
+from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import AttemptState, TaskState
+from clusterodm.libs.common.model.values import NodeTaskId
 from clusterodm.services.proxy.forwarding.handlers.attempts import SMALL_BYTES
-from clusterodm.services.proxy.spool.core.upload import Mark
+from clusterodm.services.proxy.spool.core.upload import Draft, Mark
 from tests.forwarding import NODE, OTHER_NODE, TASK, World
 from tests.waiting import passed, until
 
@@ -174,6 +176,19 @@ async def test_of_a_small_task_whose_attempt_ended_before_its_commit_no_node_is_
         async with world.proxy():
             await world.reaches_again(TaskState.WAITING)
     assert world.scheduler.adopted[0].attempts[-1].stage is AttemptStage.SENDING
+
+
+async def test_of_a_small_task_whose_attempt_was_over_before_its_commit_no_node_is_asked(world: World) -> None:
+    async def lose_the_record(node: Node, attempt: NodeTaskId, draft: Draft) -> None:
+        del world.nodes.begin  # type: ignore[method-assign]
+        world.scheduler.loses()
+
+    world.nodes.begin = lose_the_record  # type: ignore[method-assign]
+    async with world.proxy() as forwarder:
+        await world.adopted(forwarder)
+        await world.reaches_again(TaskState.RUNNING)
+    assert [each.stage for each in world.scheduler.adopted[0].attempts] == [AttemptStage.SENDING]
+    assert world.nodes.committed == [f"{TASK}#2"]
 
 
 async def cut_off(world: World) -> None:
