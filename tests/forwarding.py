@@ -150,6 +150,7 @@ class Scheduler:
                 created_at_ms=1,
                 committed_at_ms=2,
                 images_count=images_count,
+                inputs_kept=True,
             )
         )
 
@@ -157,6 +158,8 @@ class Scheduler:
         self.put(msgspec.structs.replace(self.tasks[task], **fields))
 
     def put(self, task: Task) -> None:
+        if task.state is TaskState.COMPLETED:
+            task = msgspec.structs.replace(task, inputs_kept=False)
         self.tasks[task.id] = task
         self.tell(task.id)
 

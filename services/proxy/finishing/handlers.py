@@ -5,7 +5,7 @@ entry is removed. At worst a client hears of the end twice. NodeODM's rules: a P
 in its images.json, of which the name is known here), six tries. A task that was restarted in the meantime keeps its inputs, and its next end is told again.
 
 What failed or was canceled may be restarted with other options, on another node when its own is gone: its inputs are
-kept for `keep_failed_s`. The scheduler consents before they go.
+kept for `keep_failed_s`. The scheduler consents before they go. Of what is completed the record says that no attempt follows.
 
 Kept inputs may go earlier: under disk pressure, by `--keep-inputs`, or after their time.
 The scheduler is told first: once it has answered, it makes no new attempt of the task and says why in its timeline, and only
@@ -149,9 +149,8 @@ class Finisher:
                 return None
             await self._forget_former_end(record)
             await self._note_end(record)
-            await self._notify_account(record)
-            await self._notify_client(record)
-            if await self._ended(task) is None:
+            told = [await self._notify_account(record), await self._notify_client(record)]
+            if any(told) and await self._ended(task) is None:  # that may have taken its time
                 return None
         except NotFound as error:
             return await self._unseen(task, error)
@@ -186,15 +185,9 @@ class Finisher:
                 await self._spool.unmark(task, mark)
 
     async def _may_go(self, record: Task) -> bool:
-        """Ask for the scheduler's consent; what a completed task has left needs none when there is no answer."""
-        completed = record.state is TaskState.COMPLETED
-        reason = "the task is completed" if completed else "they were kept long enough"
-        try:
-            return await self._inputs.allowed(record.id, reason)
-        except BusFailed:
-            if not completed:
-                raise
-            return True
+        """Ask for the scheduler's consent, where its record does not say yet that no other attempt follows, as that of a completed task does. Raises BusFailed."""
+        reason = "the task is completed" if record.state is TaskState.COMPLETED else "they were kept long enough"
+        return not record.inputs_kept or await self._inputs.allowed(record.id, reason)
 
     def _kept_s(self, record: Task) -> float:
         held = self._spool.find(record.id)
@@ -228,18 +221,23 @@ class Finisher:
         if after != held.history:
             await self._spool.remember(record.id, after)
 
-    async def _notify_account(self, record: Task) -> None:
-        """Tell whoever checks tokens that a task has ended, once for each end."""
+    async def _notify_account(self, record: Task) -> bool:
+        """Tell whoever checks tokens that a task has ended, once for each end; whether that was still to be done."""
         held = self._spool.find(record.id)
-        if held is not None and held.draft.account and self._notify_end and Mark.ACCOUNT_TOLD not in held.marks:
-            await self._notify_end(held.draft.account, self._describe(record))
-            await self._spool.mark(record.id, Mark.ACCOUNT_TOLD)
+        if held is None or not held.draft.account or not self._notify_end or Mark.ACCOUNT_TOLD in held.marks:
+            return False
+        await self._notify_end(held.draft.account, self._describe(record))
+        await self._spool.mark(record.id, Mark.ACCOUNT_TOLD)
+        return True
 
-    async def _notify_client(self, record: Task) -> None:
+    async def _notify_client(self, record: Task) -> bool:
+        """Tell the client, as above."""
         held = self._spool.find(record.id)
-        if held is not None and held.draft.webhook and Mark.WEBHOOK_DONE not in held.marks:
-            await self._deliver(record, held.draft.webhook)
-            await self._spool.mark(record.id, Mark.WEBHOOK_DONE)
+        if held is None or not held.draft.webhook or Mark.WEBHOOK_DONE in held.marks:
+            return False
+        await self._deliver(record, held.draft.webhook)
+        await self._spool.mark(record.id, Mark.WEBHOOK_DONE)
+        return True
 
     async def _deliver(self, record: Task, url: str) -> None:
         """Try until it is delivered, or given up."""

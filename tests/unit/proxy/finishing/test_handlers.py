@@ -4,6 +4,7 @@ import pytest
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import UPLOADS
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.proxy.spool.core.upload import Mark
@@ -227,6 +228,23 @@ async def test_inputs_of_a_completed_task_go_while_nobody_can_be_asked(world: Wo
         await ended_without_consent(world, TaskState.COMPLETED)
         assert await world.finisher.finish(TASK) == 0
         assert world.spool.find(TASK) is None
+
+
+async def test_a_completed_task_is_looked_up_once_and_its_inputs_go_without_asking(world: World) -> None:
+    looked: list[TaskId] = []
+
+    async def look(asked: TaskRef) -> TaskRecord:
+        looked.append(asked.task)
+        return await world.scheduler.get(asked)
+
+    async with (
+        world.bus.serve("scheduler", world.scheduler.handlers | {GET_TASK: look}),
+        world.proxy() as forwarder,
+    ):
+        await world.forwarded(forwarder)
+        world.scheduler.change(state=TaskState.COMPLETED)
+        await world.lets_go()
+    assert (looked, world.scheduler.inputs_gone) == ([TASK], [])
 
 
 async def ended_without_consent(world: World, state: TaskState) -> None:
