@@ -38,6 +38,8 @@ ROOM_BYTES: Final = 12 << 20
 """What all may keep beyond that."""
 UNREAD_ROOM_BYTES: Final = 64 << 20
 """What all clients together may have not read yet of their answers; one may have more, where nobody else has anything."""
+BEGUN_BYTES: Final = 16 << 10
+"""So much each counts as having read already: else who has just fallen behind would be slower than whoever takes a byte now and then."""
 SPARE_DESCRIPTORS_COUNT: Final = 256
 """For files, and for connections to nodes, peers and NATS."""
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -62,7 +64,6 @@ class EarlyRequest(Protocol):
 
 
 Read = TypeVar("Read", bound=EarlyRequest)
-
 
 Heard = Callable[[str, bytes], None]
 """Called with the address that a request came from, and its target."""
@@ -235,7 +236,7 @@ class Connections:
 
     def _pace(self, now_s: float, connection: TrackedConnection) -> float:
         transport, unsent_bytes, since_s = self._unread[connection]
-        return (unsent_bytes - transport.get_write_buffer_size()) / max(1.0, now_s - since_s)
+        return (BEGUN_BYTES + unsent_bytes - transport.get_write_buffer_size()) / max(1.0, now_s - since_s)
 
     def _make_room(self, now_s: float) -> None:
         """Close the connection that misses its place the least, if there is one that waits."""

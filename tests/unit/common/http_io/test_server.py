@@ -6,59 +6,20 @@ import resource
 import tracemalloc
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE, RequestCycle, ResponseContext
-from clusterodm.libs.common.http_io.scope import App, Receive, Scope, Send
+from clusterodm.libs.common.http_io.scope import Receive, Scope, Send
 from clusterodm.libs.common.http_io.server import BODY_S, Connection
-from clusterodm.libs.common.http_io.sharing import Connections, EarlyAnswers, Take, admitted_count
+from clusterodm.libs.common.http_io.sharing import Connections, Take, admitted_count
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import NEVER_S, ServerLimits, ServerSide
 from clusterodm.services.proxy.server.fast_path import PlainPoll, PollFastPath
+from tests.connections import LIMITS, FakeTransport, came, echo, opened
 
 INFO = b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n"
-
-
-class FakeTransport(asyncio.Transport):
-    """Remembers."""
-
-    def __init__(self, *, secure: bool = False, address: str = "") -> None:
-        super().__init__({"peername": (address, 1)} if address else None)
-        self._secure = secure
-        self.written = b""
-        self.reads = True
-        self.closed = self.half_closed = self.aborted = False
-        self.unsent_bytes = 0
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def pause_reading(self) -> None:
-        self.reads = False
-
-    def resume_reading(self) -> None:
-        self.reads = True
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def can_write_eof(self) -> bool:
-        return not self._secure
-
-    def write_eof(self) -> None:
-        self.half_closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent_bytes
-
-    def is_closing(self) -> bool:
-        return self.closed
 
 
 class SlowAnswers(PollFastPath):
@@ -73,47 +34,6 @@ class SlowAnswers(PollFastPath):
         assert (plain.poll, plain.size_bytes) == (None, len(data))
         self.waiting.append(take)
         return None
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the body, or with the path."""
-    del send
-    body = b""
-    while (message := await receive())["type"] == "http.request":
-        body += message["body"]
-        if not message["more_body"]:
-            break
-    else:
-        return
-    await scope["extensions"][REQUEST_CYCLE].answer(200, [], body or scope["path"].encode())
-
-
-LIMITS = ServerLimits(head_s=1.0, keep_alive_s=2.0, head=HeadLimits(1000), linger_s=1.0)
-
-
-def opened(
-    answers: EarlyAnswers[Any] | None = None,
-    shared: Connections | None = None,
-    app: App = echo,
-    transport: FakeTransport | None = None,
-) -> tuple[Connection, FakeTransport]:
-    """Let a client connect."""
-    state: Any = SimpleNamespace(
-        connections=set(), tasks=set(), default_headers=[(b"date", b"today")], total_requests=0
-    )
-    shared = shared or Connections(LIMITS, 10, [answers] if answers else [])
-    connection, transport = Connection(shared=shared, app=app, server_state=state), transport or FakeTransport()
-    connection.connection_made(transport)
-    return connection, transport
-
-
-def came(connection: Connection, data: bytes) -> None:
-    """Let the loop read something."""
-    while data:
-        space = connection.get_buffer(-1)
-        piece, data = data[: len(space)], data[len(space) :]
-        space[: len(piece)] = piece
-        connection.buffer_updated(len(piece))
 
 
 async def passed() -> None:
@@ -565,9 +485,19 @@ async def test_what_comes_before_its_turn_has_the_same_room() -> None:
     assert not transport.aborted
 
 
-def behind(shared: Connections, unsent_bytes: int) -> tuple[Connection, FakeTransport]:
+class TurnedClock:
+    """The clock of connections, turned by a test."""
+
+    now_s = 0.0
+
+    def time(self) -> float:
+        return self.now_s
+
+
+def behind(shared: Connections, unsent_bytes: int, clock: Any = None) -> tuple[Connection, FakeTransport]:
     """Let a client connect that does not read what it is answered."""
     connection, transport = opened(shared=shared)
+    connection.loop = clock or connection.loop
     transport.unsent_bytes = unsent_bytes
     connection.pause_writing()
     return connection, transport
@@ -589,6 +519,21 @@ async def test_answers_that_are_not_read_have_one_room_and_the_slowest_gives_way
     clients.append(behind(shared, 10_000))
     assert [transport.aborted for _, transport in clients] == [False, True, False, False, True, False, False]
     assert capsys.readouterr().out.count("connections.closed_waiting") == 1
+
+
+async def test_who_takes_a_byte_now_and_then_is_slower_than_who_has_just_been_answered() -> None:
+    shared, clock = Connections(LIMITS, 10, unread_room_bytes=25_000), TurnedClock()
+    sipping = [behind(shared, 10_000, clock) for _ in range(2)]
+    clock.now_s = 60.0
+    for _, transport in sipping:
+        transport.unsent_bytes -= 60
+    others = [behind(shared, 10_000, clock) for _ in range(2)]
+    assert [transport.aborted for _, transport in (*sipping, *others)] == [True, True, False, False]
+
+    clock.now_s = 62.0
+    others[0][1].unsent_bytes = 2_000
+    others.append(behind(shared, 10_000, clock))
+    assert [transport.aborted for _, transport in others] == [False, True, False]
 
 
 async def test_one_answer_may_be_longer_than_the_room_until_another_is_not_read() -> None:
