@@ -1,7 +1,7 @@
 """What many requests at once may take up together; one too many is told to come back.
 
 UploadLimiter  uploads at once: the next one waits a little for its turn
-LongBodies     memory for bodies that are read as a whole, and the loop's time for reading them
+LongBodies     memory for bodies that are read as a whole, and the loop's time for reading and writing them
 """
 
 import asyncio
@@ -100,6 +100,10 @@ class LongBodies:
         self._one_is_beyond = False
         self._freed = asyncio.Event()
 
+    def __repr__(self) -> str:
+        """Show what is left."""
+        return f"LongBodies(left={self._room_bytes}{', one is beyond' if self._one_is_beyond else ''})"
+
     def _has_room(self, before_bytes: int, now_bytes: int) -> bool:
         """Whether a body may grow that is kept."""
         return beyond_short(now_bytes) - beyond_short(before_bytes) <= max(0, self._room_bytes)
@@ -108,7 +112,7 @@ class LongBodies:
         """Hear that a body which is kept has grown. Raises ServerBusy, unless it is the one that may go beyond the room."""
         if not (is_beyond or self._has_room(before_bytes, now_bytes)):
             raise ServerBusy(CROWDED)
-        self._room_bytes -= beyond_short(now_bytes) - beyond_short(before_bytes)
+        self._take(beyond_short(now_bytes) - beyond_short(before_bytes))
 
     async def wait_for_room(self, before_bytes: int, now_bytes: int) -> bool:
         """Wait until a body may grow; whether it is now the one that may go beyond the room, until it is gone. Raises ServerBusy."""
@@ -127,12 +131,19 @@ class LongBodies:
 
     def gone(self, kept_bytes: int, *, is_beyond: bool = False) -> None:
         """Hear that a body is no longer kept."""
-        self._room_bytes += beyond_short(kept_bytes)
         self._one_is_beyond = self._one_is_beyond and not is_beyond
-        self._freed.set()
+        self._take(-beyond_short(kept_bytes))
+        if is_beyond:
+            self._freed.set()
+
+    def _take(self, more_bytes: int) -> None:
+        """Take some of the room, or give some back; who waits is woken by that alone, for nearly all requests end without having had any."""
+        self._room_bytes -= more_bytes
+        if more_bytes < 0:
+            self._freed.set()
 
     async def turn(self, body_bytes: int) -> None:
-        """Wait until it is this body's turn to be read; a short one does not wait."""
+        """Wait until it is the turn of a body to be read, or to be written; a short one does not wait."""
         if beyond_short(body_bytes):
             async with self._one_at_a_time:
                 await asyncio.sleep(0)

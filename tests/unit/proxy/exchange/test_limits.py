@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from random import Random
 from typing import ClassVar, Self
 
 import pytest
@@ -17,6 +18,7 @@ from clusterodm.services.proxy.exchange.limits import SHORT_BYTES, BodyLimits, L
 from clusterodm.services.proxy.exchange.part_heads import read_head
 from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.options.check import check_options
+from tests.crowds import come_and_go
 
 MEGABYTE = 1 << 20
 HEAD_BYTES = 16_000
@@ -272,3 +274,86 @@ async def test_one_body_at_a_time_goes_beyond_the_room_and_others_wait_for_so_lo
     bodies.gone(4 * SHORT_BYTES, is_beyond=True)
     assert not await bodies.wait_for_room(0, 2 * SHORT_BYTES)
     assert await bodies.wait_for_room(0, 3 * SHORT_BYTES), "and now it is another's turn"
+
+
+class WatchedBodies(LongBodies):
+    """Counts how often somebody looks whether there is room."""
+
+    looks_count = 0
+
+    def _has_room(self, before_bytes: int, now_bytes: int) -> bool:
+        self.looks_count += 1
+        return super()._has_room(before_bytes, now_bytes)
+
+
+async def test_who_waits_for_room_is_woken_by_nobody_who_gives_none_back() -> None:
+    bodies = WatchedBodies(room_bytes=SHORT_BYTES, wait_s=10)
+    assert await bodies.wait_for_room(0, 4 * SHORT_BYTES)
+    bodies.grown(0, 4 * SHORT_BYTES, is_beyond=True)
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(bodies.wait_for_room(0, 2 * SHORT_BYTES)) for _ in range(3)]
+        await turns()
+        before_count = bodies.looks_count
+        for _ in range(100):
+            bodies.gone(0)
+            bodies.gone(SHORT_BYTES)
+            await turns()
+        assert bodies.looks_count == before_count
+        bodies.gone(4 * SHORT_BYTES, is_beyond=True)
+    assert [each.result() for each in waiting] == [False] * 3
+
+
+async def test_who_keeps_less_than_before_gives_room_to_who_waits() -> None:
+    bodies = LongBodies(room_bytes=SHORT_BYTES, wait_s=10)
+    assert await bodies.wait_for_room(0, 4 * SHORT_BYTES)
+    bodies.grown(0, 4 * SHORT_BYTES, is_beyond=True)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(bodies.wait_for_room(0, 2 * SHORT_BYTES))
+        await turns()
+        bodies.grown(4 * SHORT_BYTES, SHORT_BYTES, is_beyond=True)
+        await turns()
+        assert waiting.done()
+    assert not waiting.result()
+
+
+class Uploading:
+    """Uploads that take places and room, and how they have ended."""
+
+    def __init__(self, seed: int) -> None:
+        self.by_chance = Random(seed)
+        self.limiter = UploadLimiter(8, wait_s=0.001)
+        self.bodies = LongBodies(room_bytes=8 * SHORT_BYTES, wait_s=0.001)
+        self.ended = dict.fromkeys(("well", "put off", "cut off"), 0)
+
+    async def upload(self) -> None:
+        kept_bytes, is_beyond = 0, False
+        async with self.limiter:
+            try:
+                for _ in range(self.by_chance.randrange(6)):
+                    now_bytes = self.by_chance.randrange(6 * SHORT_BYTES)
+                    is_beyond = is_beyond or await self.bodies.wait_for_room(kept_bytes, now_bytes)
+                    self.bodies.grown(kept_bytes, now_bytes, is_beyond=is_beyond)
+                    kept_bytes = now_bytes
+                    await asyncio.sleep(self.by_chance.choice((0, 0, 0.001)))
+                await self.bodies.turn(kept_bytes)
+            finally:
+                self.bodies.gone(kept_bytes, is_beyond=is_beyond)
+
+    async def counted(self) -> None:
+        try:
+            await self.upload()
+        except ServerBusy:
+            self.ended["put off"] += 1
+        except asyncio.CancelledError:
+            self.ended["cut off"] += 1
+        else:
+            self.ended["well"] += 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_however_uploads_end_their_places_and_all_of_the_room_are_free_again(seed: int) -> None:
+    uploads = Uploading(seed)
+    await come_and_go(uploads.counted, uploads.by_chance, 30, cut_share=0.1)
+    left = repr(uploads.limiter), repr(uploads.bodies)
+    assert left == ("UploadLimiter(0 of 8, 0 wait)", f"LongBodies(left={8 * SHORT_BYTES})")
+    assert min(uploads.ended.values()) > 0
