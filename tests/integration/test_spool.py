@@ -4,9 +4,11 @@ import asyncio
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import count
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -23,8 +25,9 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
 from clusterodm.services.proxy.spool.adapters.notes import HISTORY_BYTES, NotesRoom, load_history
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
 from clusterodm.services.proxy.spool.core.history import History
-from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark
+from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Mark, StoredFile
 from clusterodm.services.proxy.spool.ports import Receipt, Spool
 from tests.waiting import until
 
@@ -259,6 +262,66 @@ async def test_parallel_uploads_of_one_name_lose_nothing_and_double_nothing(spoo
     kept = stored(spool)
     assert sorted(kept.values()) == sorted(set(contents))
     assert leftovers(spool) == []
+
+
+async def given_whole(spool: DiskSpool, files: Sequence[tuple[str, bytes]]) -> Sequence[StoredFile]:
+    heard, told = asyncio.Event(), list[StoredFile]()
+
+    def ended(published: Sequence[StoredFile] | None) -> None:
+        told.extend(published or ())
+        heard.set()
+
+    spool.store(TASK, files, 9, ended)
+    await heard.wait()
+    return told
+
+
+async def given_in_parts(spool: DiskSpool, files: Sequence[tuple[str, bytes]]) -> Sequence[StoredFile]:
+    with suppress(Refused):
+        async with spool.receive(TASK, 9) as receipt:
+            for number, (name, content) in enumerate(files):
+                if number % 2:
+                    receipt.keep(name, content)
+                else:
+                    await put(receipt, name, content)
+        return receipt.published
+    return ()
+
+
+async def test_of_requests_of_the_same_names_that_fail_and_succeed_at_once_what_was_told_is_kept_and_no_more(
+    spool: DiskSpool,
+) -> None:
+    by_chance, told, numbers = Random(153), dict[str, bytes](), count()
+    longest = "x" * 255
+    await upload(spool, (longest, b"first"))
+
+    async def request() -> None:
+        files = [(by_chance.choice(("a.jpg", "b.jpg")), by_chance.choice((b"1", b"22", b"23"))) for _ in range(3)]
+        way = by_chance.random()
+        if way < 0.3:
+            files += [(f"only-here-{next(numbers)}.jpg", b"4444"), (longest, b"second")]
+            by_chance.shuffle(files)
+        if way < 0.15 or way > 0.6:
+            published = await given_whole(spool, files)
+        else:
+            published = await given_in_parts(spool, files)
+        if published:
+            assert way >= 0.3
+            told.update((file.name, content) for file, (_, content) in zip(published, files, strict=True))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(200):
+            requesting = group.create_task(request())
+            if by_chance.random() < 0.1:
+                asyncio.get_running_loop().call_later(by_chance.random() / 100, requesting.cancel)
+            await asyncio.sleep(0)
+    await until(lambda: leftovers(spool) == [] and not spool.held()[0].receiving)
+    kept = stored(spool)
+    assert {name: kept[name] for name in told} == told
+    assert [name for name in kept if "only-here" in name] == []
+    (held,) = spool.held()
+    assert held.stored_bytes == sum(map(len, kept.values()))
+    assert (repr(spool._kept_room), repr(spool._claims)) == (repr(KeptRoom()), "Claims(0 claimed=0)")
 
 
 async def test_files_that_differ_only_at_the_end_are_told_apart(spool: DiskSpool) -> None:
@@ -738,6 +801,19 @@ async def test_an_upload_into_a_task_that_is_discarded_meanwhile_is_refused(spoo
     with pytest.raises(NotFound, match=NO_SUCH_UPLOAD):
         await arrive_late()
     assert spool.held() == []
+
+
+async def test_a_task_that_is_discarded_while_its_files_go_to_the_disk_takes_them_along(
+    spool: DiskSpool, tmp_path: Path
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        giving = group.create_task(given_whole(spool, [("a.jpg", b"1"), ("b.jpg", b"2")]))
+        await asyncio.sleep(0)
+        await spool.discard(TASK)
+    assert [file.name for file in giving.result()] == ["a.jpg", "b.jpg"]
+    assert (spool.held(), list((tmp_path / "spool").glob("*-*"))) == ([], [])
+    assert (spool.stored_bytes(Owner("")), repr(spool._kept_room)) == (0, repr(KeptRoom()))
+    assert repr(spool._claims) == "Claims(0 claimed=0)"
 
 
 async def test_a_discarded_id_may_be_used_again(spool: DiskSpool) -> None:

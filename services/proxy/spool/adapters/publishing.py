@@ -220,7 +220,7 @@ def sync_parts(parts: Sequence[tuple[Item, DiskPart | WholePart]], failed: dict[
     for item, part in parts:
         if item not in failed:
             attempt(part.sync, item, failed)
-        part.release()
+        attempt(part.release, item, failed)
 
 
 def attempt(do: Callable[[], object], item: Item, failed: dict[Item, Exception]) -> bool:

@@ -513,3 +513,24 @@ async def test_a_name_goes_with_the_last_of_those_that_rely_on_it(
     assert stored(tmp_path) == ["a.jpg"] * stays
     counted = sum(len(request.added) - len(request.freed) for request in requests)
     assert counted == stays
+
+
+async def test_a_file_that_cannot_be_closed_fails_its_request_alone(tmp_path: Path) -> None:
+    class Unclosed(WholePart):
+        __slots__ = ()
+
+        def release(self) -> None:
+            opened = self._file
+            super().release()
+            if opened is not None:
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    bad, good = (a_receipt(tmp_path, KeptRoom()) for _ in range(2))
+    for request, name in ((bad, "bad.jpg"), (good, "good.jpg")):
+        request.keep(name, b"photo")
+    bad.parts[0].__class__ = Unclosed
+    assert [(request is bad, type(trouble)) for request, trouble in publish_together([bad, good]).items()] == [
+        (True, SpoolFull)
+    ]
+    await removed(bad)
+    assert (stored(tmp_path), list((tmp_path / "t" / disk.PARTS).iterdir())) == (["good.jpg"], [])
