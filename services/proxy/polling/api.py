@@ -3,8 +3,9 @@
 An unknown task is 200 `{"error"}`; where nobody can tell at the moment, the connection is closed: the clients ask again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -54,10 +55,11 @@ class PollRoutes:
     async def _poll(self, exchange: RequestContext, task: TaskId, owner: Owner, action: str) -> None:
         if action == INFO:
             wanted = exchange.parameter("with_output")
-            await exchange.json(await self._reader.info(task, owner, None if wanted is None else line_number(wanted)))
+            info = await self._reader.info(task, owner, None if wanted is None else line_number(wanted))
+            await tell(exchange, info, info.get("output", ()))
         elif action == OUTPUT:
-            from_line = line_number(exchange.parameter("line") or "")
-            await exchange.json(await self._reader.output(task, owner, from_line))
+            lines = await self._reader.output(task, owner, line_number(exchange.parameter("line") or ""))
+            await tell(exchange, lines, lines)
         else:
             await self._finder.find(task, owner, action)
             await exchange.refuse(cannot_handle(exchange.path), NOT_FOUND)
@@ -75,6 +77,12 @@ class PollRoutes:
         """`/options`: those that tasks may have."""
         limits = exchange.tenant.options if exchange.tenant else {}
         await exchange.json(limited_options(self._reader.options(), limits) or {"error": NO_OPTIONS})
+
+
+async def tell(exchange: RequestContext, said: Any, lines: Sequence[str]) -> None:
+    """Answer a poll. Long consoles go out one in each turn of the loop: many who ask at once would otherwise each have a copy before any is sent."""
+    await exchange.bounds.together.turn(sum(map(len, lines)))
+    await exchange.json(said)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ Whose task it is, is looked at for everybody who asks. What is unknown here, or 
 it in the proper words.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -37,6 +39,8 @@ ENDED_COUNT: Final = 2048
 """So many encoded answers of ended tasks are kept."""
 
 INFOS_COUNT: Final = 1024
+LONG_BYTES: Final = 64 * 1024
+"""What is no longer is given to all who wait for it at once. Of what is longer each takes a copy to its connection."""
 UNLIMITED: Final = (0, 0)
 
 Take = Callable[[bytes | None], None]
@@ -59,11 +63,19 @@ class PendingPoll:
 
     def __init__(self, record: TaskRecord, take: Take) -> None:
         self.record = record
-        self.takers = [take]
+        self.takers = deque((take,))
 
     def __repr__(self) -> str:
         """Show how many wait."""
         return f"PendingPoll({self.record.task.id} takers={len(self.takers)})"
+
+    def hand_out(self, content: bytes | None) -> None:
+        """Give all who wait the answer; a long one to one in each turn of the loop: what they do not take at once is bounded from turn to turn (sharing.py), and others are answered in between."""
+        while self.takers:
+            self.takers.popleft()(content)
+            if content is not None and len(content) > LONG_BYTES:
+                asyncio.get_running_loop().call_soon(self.hand_out, content)
+                return
 
 
 class PollCoalescer:
@@ -145,8 +157,7 @@ class PollCoalescer:
         finally:
             if self._under_way.get(poll) is asked:
                 del self._under_way[poll]
-            for take in asked.takers:
-                take(content)
+            asked.hand_out(content)
 
     async def _said(self, poll: Poll, record: TaskRecord) -> bytes:
         if poll.output:

@@ -1,6 +1,7 @@
 """polling/handlers: how polls are answered, with nodes and mirrors played in memory."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NotFound
+from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.messages.tasks import (
     CONFIRM_TASKS,
@@ -30,7 +32,9 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.confirming import HOLD_S
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
-from clusterodm.services.proxy.polling.api import open_polling
+from clusterodm.services.proxy.exchange.limits import BodyLimits
+from clusterodm.services.proxy.exchange.request import RequestContext
+from clusterodm.services.proxy.polling.api import open_polling, tell
 from clusterodm.services.proxy.polling.handlers.coalesce import Poll
 from clusterodm.services.proxy.polling.handlers.node_answers import NodePoller, strings
 from tests.proxy_ports import FakeCluster, FakeReply, FakeUpstream, says
@@ -431,3 +435,59 @@ async def test_info_is_encoded_once_per_change(world: World) -> None:
     assert world.polls.info() is first
     world.cluster.totals = msgspec.structs.replace(world.cluster.totals, task_queue_count=3)
     assert msgspec.json.decode(world.polls.info())["taskQueueCount"] == 3
+
+
+class Turns:
+    """Counts the turns of the event loop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ends = False
+
+    async def run(self) -> None:
+        while not self._ends:
+            self.count += 1
+            await asyncio.sleep(0)
+
+    def end(self) -> None:
+        self._ends = True
+
+
+@pytest.mark.parametrize(("line", "at_once"), [("short", 5), ("x" * 70_000, 1)], ids=["a short one", "a long one"])
+async def test_a_long_answer_is_given_to_one_in_each_turn_of_the_loop(world: World, line: str, at_once: int) -> None:
+    world.cluster.put(a_task())
+    world.nodes.answers[OUTPUT] = says([line])
+    turns, given = Turns(), list[tuple[int, bytes | None]]()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(turns.run())
+        work = [
+            world.polls.answer(
+                Poll(TASK, output=True, from_line=None), ANNE, lambda said: given.append((turns.count, said))
+            )
+            for _ in range(5)
+        ]
+        await next(filter(None, work))
+        await until(lambda: len(given) == 5)
+        turns.end()
+    assert {said for _, said in given} == {msgspec.json.encode(["accepted", line])}
+    assert max(Counter(turn for turn, _ in given).values()) == at_once
+
+
+@pytest.mark.parametrize(("line", "at_once"), [("short", 5), ("x" * 70_000, 1)], ids=["a short one", "a long one"])
+async def test_of_answers_that_go_the_usual_way_long_ones_are_written_one_in_each_turn(line: str, at_once: int) -> None:
+    turns, written, bounds = Turns(), list[int](), BodyLimits()
+
+    class Cycle:
+        async def answer(self, *_: object, close: bool) -> None:
+            del close
+            written.append(turns.count)
+
+    nobody: Any = None
+    async with asyncio.TaskGroup() as group:
+        group.create_task(turns.run())
+        for _ in range(5):
+            scope = {"method": "GET", "path": "/", "headers": [], "extensions": {REQUEST_CYCLE: Cycle()}}
+            group.create_task(tell(RequestContext(scope, nobody, nobody, bounds), [line], [line]))
+        await until(lambda: len(written) == 5)
+        turns.end()
+    assert max(Counter(written).values()) == at_once
