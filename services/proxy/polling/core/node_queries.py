@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import StatusCode
@@ -33,6 +35,10 @@ PAUSES_S: Final = (1.0, 2.0, 4.0)
 
 CONSOLE_LIMIT_CHARS: Final = 65_536
 """A longer one is not kept."""
+LINE_CHARS: Final = 8
+"""What each of its lines counts beside its own: an empty one takes room, too."""
+INFO_LIMIT_BYTES: Final = 65_536
+"""Nor is what a node says of a task where that is longer without its console: a node may say anything beside what is known here."""
 ENCODED_COUNT: Final = 16
 """Of so many different lines on, what is told of one answer of a node is kept."""
 
@@ -119,10 +125,12 @@ def lines_from(first: int | None, lines: Sequence[str], wanted: int) -> Sequence
 
 def may_be_told_again(answer: NodeAnswer) -> bool:
     """Whether an answer is short and says nothing but that its task runs."""
-    if sum(map(len, answer.lines)) > CONSOLE_LIMIT_CHARS:
+    if sum(map(len, answer.lines)) + LINE_CHARS * len(answer.lines) > CONSOLE_LIMIT_CHARS:
         return False
     if answer.info is None:
         return True
+    if len(msgspec.json.encode(answer.info)) > INFO_LIMIT_BYTES:
+        return False
     code = status_code(answer.info)
     return code is StatusCode.RUNNING and code_of(answer.record.task, code) is StatusCode.RUNNING
 

@@ -19,6 +19,7 @@ from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.polling.api import open_polling
 from clusterodm.services.proxy.polling.core.node_queries import (
     CONSOLE_LIMIT_CHARS,
+    INFO_LIMIT_BYTES,
     NodeAnswer,
     lines_from,
     may_be_told_again,
@@ -73,6 +74,9 @@ def test_a_node_is_asked_for_what_all_have_wanted(one: int | None, other: int | 
         pytest.param(None, ["a"], True, id="a console"),
         pytest.param(None, ["a" * CONSOLE_LIMIT_CHARS, "b"], False, id="a long console"),
         pytest.param(of_node(20), ["a" * CONSOLE_LIMIT_CHARS, "b"], False, id="runs, with a long console"),
+        pytest.param(None, [""] * CONSOLE_LIMIT_CHARS, False, id="a console of empty lines"),
+        pytest.param(of_node(20, options=[{}] * 150), ["a" * 80] * 500, True, id="runs, with a usual console"),
+        pytest.param(of_node(20, more="a" * INFO_LIMIT_BYTES), [], False, id="says very much"),
     ],
 )
 def test_only_that_a_task_runs_is_told_again(info: dict[str, Any] | None, lines: list[str], again: bool) -> None:
