@@ -31,7 +31,7 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS, SESSIONS
 from clusterodm.services.admin.rendering.text import END, batches
 from clusterodm.services.admin.telnet.core.admission import Admission
-from clusterodm.services.admin.telnet.core.grammar import HELP
+from clusterodm.services.admin.telnet.core.grammar import HELP, is_http
 from clusterodm.services.admin.telnet.core.lines import DroppedLine, Line, LineReader, Negotiation
 from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
 from clusterodm.services.admin.telnet.handlers import answer
@@ -146,7 +146,7 @@ class Session:
         if line.strip() == "!!":
             line = self._last_line
         word, _, rest = line.strip().partition(" ")
-        if word.upper() == "QUIT":
+        if word.upper() == "QUIT" or is_http(line):
             self._open = False
             return await self._send(f"Bye!{END}")
         if not self._logged_in:

@@ -5,6 +5,7 @@ Case does not matter, any white space separates, arguments beyond those a comman
 is `UnknownCommand`, and answered INVALID.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -22,6 +23,7 @@ from clusterodm.services.admin.commands.core.commands import (
     log_level_command,
 )
 
+HTTP: Final = re.compile(r"\S+ \S+ HTTP/\d(\.\d)?|host:.*", re.IGNORECASE)
 Made = TypeVar("Made")
 Grammar = Mapping[tuple[str, str], tuple[int, Callable[[Sequence[str]], Made]]]
 """The two words of a command: how many arguments it needs, and what makes it of those that follow; there are at least as many."""
@@ -29,6 +31,11 @@ Grammar = Mapping[tuple[str, str], tuple[int, Callable[[Sequence[str]], Made]]]
 
 class Mistake(Exception):
     """What is wrong with a line, in words."""
+
+
+def is_http(line: str) -> bool:
+    """Whether a browser has sent this, led here by some page, whose words would stand in the lines behind it: how a request begins, or the line that all of them have."""
+    return HTTP.fullmatch(line.strip()) is not None
 
 
 def parse(line: str) -> Command:

@@ -6,7 +6,7 @@ from clusterodm.libs.common.model.values import MachineId, TaskId
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.commands import NodeAct, TaskAct, UnknownCommand
 from clusterodm.services.admin.telnet.core import grammar
-from clusterodm.services.admin.telnet.core.grammar import parse
+from clusterodm.services.admin.telnet.core.grammar import is_http, parse
 
 ID = TaskId("6f9619ff-8b86-4011-b42d-00c04fc964ff")
 
@@ -137,3 +137,22 @@ def test_help_has_a_line_for_every_command_and_one_for_the_repetition():
 
 def test_a_token_does_not_show_when_a_command_is_printed():
     assert "s3cret" not in repr(parse("NODE ADD host 3000 s3cret"))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_from_browser"),
+    [
+        ("GET / HTTP/1.1", True),
+        ("POST /NODE%20DEL%201 HTTP/1.0 ", True),
+        ("PRI * HTTP/2", True),
+        ("host: localhost:8080", True),
+        ("Host:", True),
+        ("NODE ADD host 3000", False),
+        ("NODE ADD localhost 3000 HTTP/1.1", False),
+        ("HOST", False),
+        ("TASK INFO GET", False),
+        ("", False),
+    ],
+)
+def test_what_a_browser_sends_is_recognised(line: str, is_from_browser: bool):
+    assert is_http(line) is is_from_browser
