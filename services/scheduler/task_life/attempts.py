@@ -27,6 +27,7 @@ attempt that counts (task_life/transitions.py).
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 import msgspec
@@ -89,6 +90,17 @@ class AttemptResult:
     """Its provider has taken the spot machine away."""
 
 
+class FirstRenewal(Enum):
+    """When an upload owner says that it is at an attempt which it is being given."""
+
+    BEFORE = auto()
+    """Before it begins it: a node has heard nothing of one that was not renewed."""
+    LATER = auto()
+    """Perhaps after it has begun it."""
+    DONE = auto()
+    """With the question that is being answered."""
+
+
 @dataclass
 class ForwardingAttempt:
     """What is known of an attempt that is being forwarded, besides its record."""
@@ -107,10 +119,10 @@ class ForwardingAttempt:
     sent_bytes: int = 0
     """So much of it the node has, says its upload owner."""
 
-    def await_upload_owner(self, *, renews_first: bool | None) -> None:
-        """Note that it has just been placed: its upload owner has still to say that it is at it. None: it has said so with its question."""
-        if renews_first is not None:
-            self.unheard_since, self.renews_first = self.heard_at, renews_first
+    def await_upload_owner(self, renewal: FirstRenewal) -> None:
+        """Note that it has just been placed: its upload owner has still to say that it is at it, unless it has."""
+        if renewal is not FirstRenewal.DONE:
+            self.unheard_since, self.renews_first = self.heard_at, renewal is FirstRenewal.BEFORE
 
     def renew(self, now: Instant, *, doubtful: bool) -> None:
         """Note that its upload owner is at it."""

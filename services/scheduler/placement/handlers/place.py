@@ -46,6 +46,7 @@ from clusterodm.services.scheduler.records.core import place_of
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.ranking import Need
 from clusterodm.services.scheduler.spans import exemplar, of_attempt
+from clusterodm.services.scheduler.task_life.attempts import FirstRenewal
 from clusterodm.services.scheduler.task_life.transitions import placed
 
 NewId = Callable[[], str]
@@ -230,7 +231,7 @@ class PlacementLoop:
 
     async def _try_to_begin(self, made: Reservation, poll: PlacementPoll) -> PlaceReply | None:
         try:
-            return await self._begin(made, poll.ahead.get(made.task), renews=poll.renews_first(made.task))
+            return await self._begin(made, poll.ahead.get(made.task), poll.renewal_of(made.task))
         except ClusterError as error:
             log.warning("attempt.not_begun", task=made.task, node=made.node, reason=error.message)
             return None
@@ -270,23 +271,24 @@ class PlacementLoop:
         self.heard(request.upload_owner)
         self._hints.note_request(request.upload_owner)
         self._walk()
-        made = self._state.reservations.reserve_one(task, self._clock.instant())
-        return await self._begin(made, request.ahead) if made else await self._say(task.id, request.upload_owner)
+        if made := self._state.reservations.reserve_one(task, self._clock.instant()):
+            return await self._begin(made, request.ahead, FirstRenewal.LATER)
+        return await self._say(task.id, request.upload_owner)
 
     # --- attempts --------------------------------------------------------------------------------------------------
 
-    async def _begin(self, made: Reservation, ahead: StagedFiles | None, *, renews: bool | None = False) -> PlaceReply:
+    async def _begin(self, made: Reservation, ahead: StagedFiles | None, renewal: FirstRenewal) -> PlaceReply:
         """Write an attempt down; its slot is reserved until that is done, or known not to have been done."""
         self._beginning.add(made.task)
         try:
-            return await self._write_down(made, ahead, renews=renews)
+            return await self._write_down(made, ahead, renewal)
         finally:
             self._beginning.discard(made.task)
             if made.task not in self._tasks.doubtful and self._state.reservations.made.get(made.task) is made:
                 self._state.reservations.release(made.task)
                 self._signals.capacity_freed.set()
 
-    async def _write_down(self, made: Reservation, ahead: StagedFiles | None, *, renews: bool | None) -> PlaceReply:
+    async def _write_down(self, made: Reservation, ahead: StagedFiles | None, renewal: FirstRenewal) -> PlaceReply:
         task = self._index.tasks[made.task]
         goes_on = ahead if ahead and fits(ahead, task, made) else None
         node_task = goes_on.node_task_id if goes_on else NodeTaskId(self._new_id() if task.attempts else task.id)
@@ -307,7 +309,7 @@ class PlacementLoop:
         begun = record.task.attempt
         ours = begun is not None and begun.node_task_id == node_task and record.task.state is TaskState.FORWARDING
         if ours:
-            self._index.forwarding[made.task].await_upload_owner(renews_first=renews)
+            self._index.forwarding[made.task].await_upload_owner(renewal)
             QUEUE_SECONDS.observe(waited_s(task, now_ms), got(record.task), trace_id=exemplar(record.task))
             await self._events.publish_task(TASK_PLACED, record.task, reason=made.reason)
         if record.task.state is TaskState.WAITING:

@@ -40,6 +40,7 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
 from clusterodm.services.scheduler.registry.ranking import Need
 from clusterodm.services.scheduler.settings import SchedulerSettings
+from clusterodm.services.scheduler.task_life.attempts import FirstRenewal
 from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, listed
 
 
@@ -83,9 +84,11 @@ class PlacementPoll:
             return True
         return await wait_for_event(self._woken, longest_s) or bool(self.reserved or self.changed)
 
-    def renews_first(self, task: TaskId) -> bool | None:
-        """Whether its upload owner renews the attempt of a task before it begins it; None: this question was its first renewal."""
-        return None if not self._renews_first and task in self._named else self._renews_first
+    def renewal_of(self, task: TaskId) -> FirstRenewal:
+        """Say when its upload owner renews the attempt of a task for the first time."""
+        if self._renews_first:
+            return FirstRenewal.BEFORE
+        return FirstRenewal.DONE if task in self._named else FirstRenewal.LATER
 
 
 class PlacementPolls:

@@ -21,7 +21,7 @@ from clusterodm.services.scheduler.forwarding.core import TAKE_UP_S, UNHEARD_S, 
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.records.core import key_of, place_of
 from clusterodm.services.scheduler.registry.ranking import need_of, place
-from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult
+from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy, AttemptResult, FirstRenewal
 from clusterodm.services.scheduler.task_life.life import canceled, removed, restarted, started_over, without_inputs
 from clusterodm.services.scheduler.task_life.transitions import Site, observed, placed, started, tried, uncertain
 from clusterodm.services.scheduler.tasks.core.priorities import first_of_its_kind, moved_up, prioritized
@@ -198,8 +198,8 @@ class Life(RuleBasedStateMachine):
                 assert place(self.state.nodes.open.listed(), need_of(task), self.state.nodes.listed()) is None
 
     @precondition(lambda self: self.state.reservations.made)
-    @rule(number=pick, written=st.booleans(), renews_first=st.sampled_from([True, None]))
-    def an_attempt_is_written_down(self, number: int, written: bool, renews_first: bool | None) -> None:
+    @rule(number=pick, written=st.booleans(), renewal=st.sampled_from([FirstRenewal.BEFORE, FirstRenewal.DONE]))
+    def an_attempt_is_written_down(self, number: int, written: bool, renewal: FirstRenewal) -> None:
         """One whose question counts for its first renewal may be with its node at once."""
         reserved = self.one(self.state.reservations.made.values(), number)
         node = self.state.nodes.get(reserved.node)
@@ -208,8 +208,8 @@ class Life(RuleBasedStateMachine):
             self.keep(
                 placed(self.state.index.tasks[reserved.task], node.record, NodeTaskId(reserved.task), self.now_ms)
             )
-            self.state.index.forwarding[reserved.task].await_upload_owner(renews_first=renews_first)
-            if renews_first is None:
+            self.state.index.forwarding[reserved.task].await_upload_owner(renewal)
+            if renewal is FirstRenewal.DONE:
                 self.taken_up.add((reserved.task, self.state.index.tasks[reserved.task].attempts[-1].number))
         else:
             self.state.reservations.release(reserved.task)
