@@ -248,6 +248,25 @@ async def test_nothing_else_is_served(web: httpx.AsyncClient, path: str):
     assert (response.status_code, response.json()) == (404, {"error": "Not Found"})
 
 
+@pytest.mark.parametrize("name", ["app.js", "admin.css", "icon.svg", "vendor/htmx.min.js"])
+async def test_a_browser_that_has_a_file_already_does_not_get_it_again(web: httpx.AsyncClient, name: str):
+    first = await web.get(f"/static/{name}")
+    tag = first.headers["ETag"]
+    assert first.headers["Cache-Control"] == "private, no-cache", "it is asked for again each time"
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        same = await web.get(f"/static/{name}", headers={"If-None-Match": known})
+        assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", tag)
+        assert "default-src 'none'" in same.headers["Content-Security-Policy"]
+    for known in ('"other"', tag.strip('"'), ""):
+        changed = await web.get(f"/static/{name}", headers={"If-None-Match": known})
+        assert (changed.status_code, changed.content) == (200, first.content)
+
+
+@pytest.mark.parametrize("path", ["/", "/nodes", "/r/info", "/api/v1/nodes", "/static/nope.js", "/healthz"])
+async def test_nothing_else_is_kept_by_browsers(web: httpx.AsyncClient, path: str):
+    assert (await web.get(path)).headers["Cache-Control"] == "no-store"
+
+
 async def test_a_large_body_is_refused(web: httpx.AsyncClient):
     assert (await web.post("/r/node/add", json={"hostname": "x" * 200_000, "port": 1})).status_code == 413
 

@@ -69,8 +69,9 @@ SECURITY: Final = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
+NOT_KEPT: Final = "no-store"
+"""What is not said to be kept is not kept."""
 LOADING: Final = "load the web page"
 CROSS_SITE: Final = "This request came from another site's page."
 NO_REQUESTED_WITH: Final = f"What changes something needs a header {REQUESTED_WITH.title()}, with any value."
@@ -158,7 +159,9 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY)
+                said = MutableHeaders(scope=message)
+                said.update(SECURITY)
+                said.setdefault("Cache-Control", NOT_KEPT)
             await send(message)
 
         headers = Headers(scope=scope)

@@ -1,8 +1,8 @@
 """The pages: HTML of the same views that `/api/v1` answers with; every button calls `/api/v1`. How one is made is in renderer.py."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
@@ -18,6 +18,7 @@ from clusterodm.services.admin.web.core.views import Wanted
 from clusterodm.services.admin.web.handlers.overview import RANGES
 
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".LICENSE": "text/plain"}
+NOT_MODIFIED: Final = 304
 PER_PAGE: Final = 50
 RECENT_COUNT: Final = 20
 TASK_STATES: Final = ("uploading", "waiting", "forwarding", "running", "completed", "failed", "canceled")
@@ -45,19 +46,35 @@ def page_routes(pages: Pages, renderer: Renderer) -> APIRouter:
 PageRoute = Callable[[str], Callable[[Callable[..., Awaitable[Response]]], Callable[..., Awaitable[Response]]]]
 
 
+class Asset:
+    """A file that pages load: a browser keeps it, and asks each time whether it is still the same, which a later version changes."""
+
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self._content = content
+        self._media_type = media_type
+        self._tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        self._headers = {"ETag": self._tag, "Cache-Control": "private, no-cache"}
+
+    def answer(self, known: str) -> Response:
+        """Give it, or say that what a client has of it is the same. `known`: its line If-None-Match."""
+        if known.strip() == "*" or self._tag in (each.strip().removeprefix("W/") for each in known.split(",")):
+            return Response(status_code=NOT_MODIFIED, headers=self._headers)
+        return Response(self._content, media_type=self._media_type, headers=self._headers)
+
+
 def static_routes(router: APIRouter) -> None:
     """Serve what pages load."""
     files = {
-        path.relative_to(HERE / "static").as_posix(): path.read_bytes()
+        path.relative_to(HERE / "static").as_posix(): Asset(path.read_bytes(), TYPES[path.suffix])
         for path in (HERE / "static").rglob("*")
         if path.suffix in TYPES
     }
 
     @router.get("/static/{name:path}")
-    async def asset(name: str) -> Response:
+    async def asset(request: Request, name: str) -> Response:
         if name not in files:
             raise HTTPException(404)
-        return Response(files[name], media_type=TYPES[Path(name).suffix])
+        return files[name].answer(request.headers.get("if-none-match", ""))
 
     @router.get("/signout")
     async def signout() -> Response:
