@@ -68,7 +68,7 @@ async def serve(settings: AdminSettings) -> None:
         await opened.enter_async_context(
             background(lambda: every(CHECK_EVERY_S, needed.check, "ask services"), "ask services")
         )
-        await opened.enter_async_context(measured(bus, health, metrics_port))
+        await opened.enter_async_context(measured(bus, health, settings, metrics_port))
         if telnet:
             limits, tokens = session_limits(settings, passwords), tokens_store(settings)
             await opened.enter_async_context(telnet_server(bus, limits, logins, telnet, tokens))

@@ -108,7 +108,7 @@ async def reachable(settings: AutoscalerSettings, *, leads: bool) -> AsyncIterat
         leader = {"leader": AUTOSCALER_HEALTH} if leads else {}
         needed = NeededServices(bus, {"scheduler": SCHEDULER_HEALTH, **leader})
         health = Health(SERVICE, lambda: {"bus": bus.connected}, needed, may_lead=leads)
-        await stack.enter_async_context(measured(bus, health, metrics_port, health_port))
+        await stack.enter_async_context(measured(bus, health, settings, metrics_port, health_port))
         await stack.enter_async_context(
             background(lambda: every(CHECK_EVERY_S, needed.check, "ask services"), "ask services")
         )
@@ -160,7 +160,7 @@ class Standby:
 async def lead(standby: Standby, term: Term) -> None:
     """Act until the term is over. Raises BusFailed when NATS goes before it has begun."""
     configuration, settings = standby.configuration, standby.settings
-    async with NodeClient() as client, AsyncExitStack() as stack:
+    async with NodeClient(keep_alive_s=settings.probe_keep_alive_timeout_s) as client, AsyncExitStack() as stack:
         autoscaler = await assembled(
             configuration=configuration,
             bus=standby.bus,

@@ -23,4 +23,7 @@ class AutoscalerSettings(HealthSettings):
     asr_cross_check: bool = Field(
         True, description="with docker-machine: also look at the provider's API for machines that it has lost"
     )
+    probe_keep_alive_timeout_s: float = Field(
+        30.0, gt=0, description="a connection over which a machine's node was asked is kept for so many seconds"
+    )
     asr_check_storage: bool = Field(True, description="write a small file to the S3 bucket at the start")

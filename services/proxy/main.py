@@ -115,8 +115,8 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
         forwarding(settings, bus, spool, cluster, checker) as forwarder,
         recovering(settings, bus, cluster, spool, url, forwarder) as (recovery, secret),
         known_locations(bus, spool.instance) as locations,
-        NodeConnections(POLLS_PER_NODE_COUNT) as polls,
-        NodeConnections(STREAMS_PER_NODE_COUNT) as streams,
+        NodeConnections(POLLS_PER_NODE_COUNT, settings.node_keep_alive_timeout_s) as polls,
+        NodeConnections(STREAMS_PER_NODE_COUNT, settings.node_keep_alive_timeout_s) as streams,
     ):
         uploading = intake(settings, bus, cluster, spool, forwarder, checker)
         peers = peering(settings, bus, cluster, spool, locations, secret)
@@ -139,7 +139,7 @@ async def running(  # noqa: PLR0913, PLR0917 what was opened first
         async with (
             kept_up(settings, bus, cluster, spool, forwarder, checker, uploading, health),
             background(lambda: every(CHECK_EVERY_S, health.needed.check, "ask services"), "ask services"),
-            measured(bus, health, metrics_port),
+            measured(bus, health, settings, metrics_port),
             figures_read(spool, forwarder, app),
             served(app, ports, settings, access),
         ):

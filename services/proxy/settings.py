@@ -144,6 +144,12 @@ class ProxySettings(MetricsSettings):
     )
     commit_wait_s: float = Field(
         20.0,
+    node_keep_alive_timeout_s: float = Field(
+        4.0,
+        gt=0,
+        description="a connection to a node without a request is kept for so many seconds; less than the node, or a proxy in front of it,"
+        " keeps it (Node.js: 5)",
+    )
         ge=0,
         description="how long an init or a commit waits for NATS and a scheduler until it is refused with 503, seconds",
     )

@@ -85,11 +85,12 @@ def main(argv: Sequence[str]) -> int:
 async def serve(settings: SchedulerSettings) -> None:
     """Wire the scheduler to the real world; stand by and serve, again and again, until cancelled."""
     with health_listener(settings) as health_port, metrics_listener(settings) as metrics_port:
-        async with connected(settings, SERVICE) as bus, NodeClient() as client:
+        keep_alive_s = settings.probe_keep_alive_timeout_s
+        async with connected(settings, SERVICE) as bus, NodeClient(keep_alive_s=keep_alive_s) as client:
             leader = NeededServices(bus, {"leader": SCHEDULER_HEALTH})
             health = Health(SERVICE, lambda: {"bus": bus.connected}, leader, may_lead=True)
             async with (
-                measured(bus, health, metrics_port, health_port),
+                measured(bus, health, settings, metrics_port, health_port),
                 reported_as_standby(bus, health),
                 background(lambda: every(CHECK_EVERY_S, leader.check, "ask the leader"), "ask the leader"),
                 background(lambda: every(KEEP_EVERY_S, bus.keep_laid_out, "keep streams"), "keep streams"),

@@ -88,6 +88,12 @@ class SchedulerSettings(HealthSettings):
     poll_timeout_s: float = Field(10.0, gt=0, description="how long a node may take to tell of a task, seconds")
     polls_at_once_count: int = Field(200, gt=0, description="tasks that are looked at at the same time")
     polls_per_node_count: int = Field(4, gt=0, description="tasks of one node that are looked at at the same time")
+    probe_keep_alive_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="a connection over which a node was asked is kept for so many seconds; one that the node has closed meanwhile (Node.js: after 5)"
+        " costs another one",
+    )
     action_timeout_s: float = Field(
         5.0, gt=0, lt=10, description="how long a node may take to cancel, remove or restart a task, seconds"
     )

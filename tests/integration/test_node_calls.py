@@ -16,6 +16,9 @@ from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.nodeodm.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question
 from clusterodm.libs.common.nodeodm.client import NodeClient
 from clusterodm.libs.common.nodeodm.rounds import ask_all
+from clusterodm.services.proxy.nodes.adapters import NodeConnections
+from clusterodm.services.proxy.nodes.ports import NodeRequest
+from clusterodm.services.proxy.settings import ProxySettings
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -312,6 +315,29 @@ async def test_a_connection_that_nobody_uses_is_closed():
                 assert await link.read(10, 5) == b"ok"
         assert (node.open_count, other.open_count) == (1, 1)
         await until(lambda: not (node.open_count or other.open_count))
+
+
+async def test_how_long_a_connection_to_a_node_is_kept_can_be_said():
+    polled = NodeRequest(b"GET", b"/info", Timeouts(5, 5, 5))
+    async with (
+        wire(KEEP) as node,
+        wire(KEEP) as kept,
+        NodeConnections(4, keep_alive_s=0.2) as upstream,
+        NodeConnections(4, keep_alive_s=3600) as usual,
+        Calls(keep_alive_s=0.2) as calls,
+    ):
+        for connections, each in ((upstream, node), (usual, kept)):
+            async with connections.ask(each.node, polled) as reply:
+                assert await reply.read(10) == b"ok"
+        await calls.get(node.node, "/info", 5)
+        assert (node.open_count, kept.open_count) == (2, 1)
+        await until(lambda: not node.open_count)
+        assert kept.open_count == 1
+
+
+def test_connections_to_nodes_are_kept_for_less_than_nodes_keep_theirs_unless_said_otherwise():
+    assert ProxySettings().node_keep_alive_timeout_s < 5
+    assert ProxySettings(node_keep_alive_timeout_s=60).node_keep_alive_timeout_s == 60
 
 
 @pytest.mark.parametrize(

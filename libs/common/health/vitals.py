@@ -65,7 +65,11 @@ def metrics_listener(settings: MetricsSettings) -> AbstractContextManager[socket
 
 @asynccontextmanager
 async def measured(
-    bus: Bus, health: Health, metrics_port: socket.socket | None, health_port: socket.socket | None = None
+    bus: Bus,
+    health: Health,
+    settings: MetricsSettings,
+    metrics_port: socket.socket | None,
+    health_port: socket.socket | None = None,
 ) -> AsyncIterator[None]:
     """Answer on the ports that there are, and measure what is said there, while the context is open."""
     if metrics_port is None and health_port is None:
@@ -77,8 +81,11 @@ async def measured(
         await stack.enter_async_context(
             background(lambda: every(PING_EVERY_S, lambda: ping(bus), "ping nats"), "ping nats")
         )
-        await stack.enter_async_context(health_served(health, health_port))
-        await stack.enter_async_context(health_served(health, metrics_port, "metrics port", errors=False))
+        keep_alive_s = settings.metrics_keep_alive_timeout_s
+        await stack.enter_async_context(health_served(health, health_port, keep_alive_s=keep_alive_s))
+        await stack.enter_async_context(
+            health_served(health, metrics_port, "metrics port", errors=False, keep_alive_s=keep_alive_s)
+        )
         yield
 
 
@@ -135,7 +142,12 @@ def health_listener(settings: HealthSettings) -> AbstractContextManager[socket.s
 
 @asynccontextmanager
 async def health_served(
-    health: Health, listener: socket.socket | None, name: str = "health port", *, errors: bool = True
+    health: Health,
+    listener: socket.socket | None,
+    name: str = "health port",
+    *,
+    errors: bool = True,
+    keep_alive_s: float,
 ) -> AsyncIterator[None]:
     """Answer on the port while the context is open. `errors`: see Health.page."""
     if listener is None:
@@ -143,7 +155,7 @@ async def health_served(
         return
     from clusterodm.libs.common.http_io.serving import web_server
 
-    async with web_server(health_app(health, errors=errors), listener, name=name):
+    async with web_server(health_app(health, errors=errors), listener, name, keep_alive_s):
         yield
 
 

@@ -17,7 +17,7 @@ One request, in order:
      time is up, cancelled) closes it, so that the other side stops sending.
 
 A connection that ends before its answer does is NodeFailed: what has been relayed so far is then not to be taken for a whole. Idle connections
-are closed after IDLE_S, before the other side does it (Node.js: 5 s). Tokens are in the target and nowhere else: no error names
+are closed after IDLE_S, or what a setting says, before the other side does it (Node.js: 5 s). Tokens are in the target and nowhere else: no error names
 the target.
 """
 
@@ -31,6 +31,7 @@ from clusterodm.libs.common.http_io.link import Heard, Link, Stale
 from clusterodm.libs.common.http_io.origins import ClientRequest, Origin, Timeouts, in_words, within
 
 IDLE_S: Final = 4.0
+"""Unless a setting says otherwise."""
 IDLE_CHECK_SHARE: Final = 0.125
 """How long after its time an idle connection is closed, as a share of that. It is used no more from its time on."""
 POOLS_TIDIED_AT_COUNT: Final = 256

@@ -54,8 +54,8 @@ class CallAnswer(NamedTuple):
 class Calls:
     """Asks nodes. One per process."""
 
-    def __init__(self) -> None:
-        self._client = Client(CONNECTIONS_PER_NODE_COUNT, KEPT_S)
+    def __init__(self, keep_alive_s: float = KEPT_S) -> None:
+        self._client = Client(CONNECTIONS_PER_NODE_COUNT, keep_alive_s)
 
     async def __aenter__(self) -> Self:
         """Nothing to open yet."""

@@ -19,7 +19,7 @@ from clusterodm.libs.common.hosts import bracketed, is_host
 from clusterodm.libs.common.model.nodes import Node, NodeInfo, NodeOption, OptionValue
 from clusterodm.libs.common.model.tasks import StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId
-from clusterodm.libs.common.nodeodm.calls import REDIRECTS, REMEMBERED_COUNT, CallAnswer, Calls
+from clusterodm.libs.common.nodeodm.calls import KEPT_S, REDIRECTS, REMEMBERED_COUNT, CallAnswer, Calls
 from clusterodm.libs.common.nodeodm.rounds import ask_all
 from clusterodm.libs.common.untrusted import LIMIT_BYTES, Malformed, decode_json
 
@@ -83,9 +83,9 @@ class NodeTask(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class NodeClient:
     """Talks to nodes. One per process; connections are kept alive per node."""
 
-    def __init__(self, timeout_s: float = 10.0) -> None:
+    def __init__(self, timeout_s: float = 10.0, keep_alive_s: float = KEPT_S) -> None:
         self._timeout_s = timeout_s
-        self._calls = Calls()
+        self._calls = Calls(keep_alive_s)
 
     async def __aenter__(self) -> Self:
         """Open it."""

@@ -101,6 +101,11 @@ def collector(url: str) -> str:
 
 class MetricsSettings(CommonSettings):
     """What a service has that counts and measures."""
+    metrics_keep_alive_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="a connection to --metrics-port or --health-port without a request is kept for so many seconds; more than any proxy in front keeps it",
+    )
 
     group: ClassVar[str] = "Health and metrics"
 

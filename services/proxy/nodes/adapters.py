@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode
 
-from clusterodm.libs.common.http_io.client import Client, PendingRequest
+from clusterodm.libs.common.http_io.client import IDLE_S, Client, PendingRequest
 from clusterodm.libs.common.http_io.link import Link
 from clusterodm.libs.common.http_io.origins import ClientRequest
 from clusterodm.libs.common.model.nodes import Node
@@ -102,8 +102,8 @@ class Relaying:
 class NodeConnections:
     """All connections of one kind of traffic; implements ports.Upstream. An async context manager."""
 
-    def __init__(self, limit_count: int) -> None:
-        self._client = Client(limit_count)
+    def __init__(self, limit_count: int, keep_alive_s: float = IDLE_S) -> None:
+        self._client = Client(limit_count, keep_alive_s)
         self._splice_threads = SpliceThreads(SPLICE_THREADS_COUNT)
 
     async def __aenter__(self) -> Self:

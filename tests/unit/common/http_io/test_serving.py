@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import time
 
+from clusterodm.libs.common.health.health import Health
+from clusterodm.libs.common.health.vitals import health_served
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
 from clusterodm.libs.common.http_io.listening import listen, port_of
 from clusterodm.libs.common.http_io.scope import Message, Scope
@@ -41,6 +43,7 @@ def test_it_is_kept_for_longer_than_neighbours_keep_theirs_unless_said_otherwise
     assert KEEP_ALIVE_S > USUAL_OF_NEIGHBOURS_S
     assert AdminSettings().admin_web_keep_alive_timeout_s > USUAL_OF_NEIGHBOURS_S
     assert AdminSettings(admin_web_keep_alive_timeout_s=5).admin_web_keep_alive_timeout_s == 5
+    assert AdminSettings().metrics_keep_alive_timeout_s > USUAL_OF_NEIGHBOURS_S
 
 
 LARGE_BYTES = 12 << 20
@@ -81,3 +84,12 @@ async def test_of_many_who_do_not_read_some_are_closed_and_who_reads_gets_all() 
             sizes = [await size_of_answer(reader) for reader in silent]
     cut_count = sum(size < LARGE_BYTES for size in sizes)
     assert 0 < cut_count < SILENT_COUNT
+
+
+async def test_ports_for_health_keep_connections_as_long_as_is_said() -> None:
+    with listen("127.0.0.1", 0, "--health-port") as listener:
+        async with health_served(Health("admin", dict), listener, keep_alive_s=0.3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"\r\n\r\n{" in await asyncio.wait_for(reader.read(), timeout=20), "it is closed behind the answer"
+            writer.close()
