@@ -29,6 +29,7 @@ from clusterodm.deploy.settings import PROG, UpSettings, environment, read
 from clusterodm.deploy.supervisor import Process, Supervisor
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
+from clusterodm.libs.common.process.files import EXPOSED, exposed_files
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 MARGIN_S: Final = 5.0
@@ -100,6 +101,9 @@ def up(settings: UpSettings) -> int:
             say(settings, f"warning: {doubt}: better {datadir.NAME_ANOTHER}")
         for line in datadir.about_tokens(folder, settings.tokens):
             say(settings, line)
+        for name, path in exposed_files(settings):
+            if name == "--config":  # the others are told by who reads them
+                say(settings, f"warning: {path} holds secrets, and {EXPOSED} {path}")
         checks.ports_free(listeners(settings))
         ports = opened.enter_context(checks.HeldPorts())
         ports.hold_all(listeners(settings))

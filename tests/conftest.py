@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -79,6 +80,14 @@ def no_token_of_another_test() -> None:
     """Empty the default argument in which PyODM keeps the last token of the process."""
     if "pyodm" in sys.modules:
         sys.modules["pyodm"].Node.url.__defaults__[0].clear()
+
+
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A directory that other users may enter, unlike those of pytest."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

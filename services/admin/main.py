@@ -24,7 +24,7 @@ from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.settings import parse
-from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.log import begin
 from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check
 from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 def main(argv: Sequence[str]) -> int:
     """Run the admin service until it is told to stop; the exit code."""
     settings = parse(AdminSettings, argv, PROG)
-    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
+    begin(SERVICE, settings)
     return run(with_watchdog(serve(settings)), PROG)
 
 

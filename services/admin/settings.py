@@ -45,17 +45,19 @@ class AdminSettings(MetricsSettings):
         check=checked_password,
         description="password of both (web user: admin), as it is or hashed; better given as CLUSTERODM_ADMIN_PASS; none: no login",
     )
-    admin_pass_file: str = Field("", description="file with the password of the role admin, as it is or hashed")
+    admin_pass_file: str = Field(
+        "", private=True, description="file with the password of the role admin, as it is or hashed"
+    )
     admin_operator_pass: Secret | None = Field(
         None,
         check=checked_password,
         description="password of the role operator (web user: operator), as it is or hashed",
     )
-    admin_operator_pass_file: str = Field("", description="file with the password of the role operator")
+    admin_operator_pass_file: str = Field("", private=True, description="file with the password of the role operator")
     admin_viewer_pass: Secret | None = Field(
         None, check=checked_password, description="password of the role viewer (web user: viewer), as it is or hashed"
     )
-    admin_viewer_pass_file: str = Field("", description="file with the password of the role viewer")
+    admin_viewer_pass_file: str = Field("", private=True, description="file with the password of the role viewer")
     admin_session_h: float = Field(
         12.0, gt=0, le=720, description="who has signed in on the web does so again after so many hours"
     )
@@ -63,7 +65,7 @@ class AdminSettings(MetricsSettings):
         "",
         description="https://host under which browsers reach the web page through a proxy with TLS; needed by OpenID Connect",
     )
-    tokens: str = Field("", description="file of tokens, for its page; proxies have the same flag")
+    tokens: str = Field("", private=True, description="file of tokens, for its page; proxies have the same flag")
     admin_oidc_issuer: str = Field(
         "",
         description="URL of the identity provider at which operators sign in (OpenID Connect); empty: passwords only",

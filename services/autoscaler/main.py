@@ -28,7 +28,7 @@ from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms, run
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
-from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.log import begin
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.services.autoscaler.assembly import assembled
 from clusterodm.services.autoscaler.commands import NotConfigured
@@ -59,7 +59,7 @@ log = structlog.get_logger()
 def main(argv: Sequence[str]) -> int:
     """Run the autoscaler until it is told to stop; the exit code."""
     settings = parse(AutoscalerSettings, argv, PROG)
-    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
+    begin(SERVICE, settings)
     return run(with_watchdog(serve(settings)), PROG, stop_within_s=settings.stop_timeout_s, refused_code=EXIT_REFUSED)
 
 

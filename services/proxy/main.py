@@ -22,7 +22,7 @@ from clusterodm.libs.common.process.loops import FATAL, background, every
 from clusterodm.libs.common.process.memory import Trimmer
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse
-from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.log import begin
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.proxy.cluster.adapters import mirrored
@@ -77,7 +77,7 @@ log = structlog.get_logger()
 def main(argv: Sequence[str]) -> int:
     """Run the proxy until it is told to stop; the exit code."""
     settings = parse(ProxySettings, argv, PROG, SHORTCUTS)
-    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
+    begin(SERVICE, settings)
     return run(with_watchdog(serve(settings)), PROG)
 
 

@@ -32,7 +32,7 @@ class ProxySettings(MetricsSettings):
         "0.0.0.0",  # noqa: S104 clients come over the network
         description="address to listen on; :: for IPv6 and IPv4",
     )
-    ssl_key: str = Field("", description="file with the private key for TLS, PEM")
+    ssl_key: str = Field("", private=True, description="file with the private key for TLS, PEM")
     ssl_cert: str = Field("", description="file with the certificate chain for TLS, PEM")
     token: Secret | None = Field(
         None, description="token that clients must send; better given as CLUSTERODM_TOKEN; none: everybody is let in"
@@ -40,6 +40,7 @@ class ProxySettings(MetricsSettings):
     tokens: str = Field(
         "",
         description="file with the tokens that clients may send, and what each tenant may do; clusterodm token create writes it, changes count"
+        private=True,
         " within two seconds",
     )
     cloud_provider: Literal["local", "http", "nats", "lightning"] = Field(

@@ -37,7 +37,7 @@ from clusterodm.libs.common.process.lifecycle import SystemClock, TaskLimiter, r
 from clusterodm.libs.common.process.loops import LATE_AFTER_S, Start, background, every
 from clusterodm.libs.common.process.watchdog import with_watchdog
 from clusterodm.libs.common.settings.settings import parse
-from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.log import begin
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.services.scheduler.demand.handlers import ClusterTotals
 from clusterodm.services.scheduler.events import EventPublisher
@@ -76,7 +76,7 @@ def new_uuid() -> str:
 def main(argv: Sequence[str]) -> int:
     """Run the scheduler until it is told to stop; the exit code."""
     settings = parse(SchedulerSettings, argv, PROG)
-    configure(SERVICE, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
+    begin(SERVICE, settings)
     if settings.grant_s is not None:
         log.warning("setting.ignored", setting="grant_s", reason="slots are reserved only for who asks")
     return run(with_watchdog(serve(settings)), PROG)

@@ -122,6 +122,19 @@ async def test_a_token_need_not_stand_on_the_command_line(call: Call, scheduler:
     assert (await call("node", "add", "d", "1", "--token-file", str(tmp_path / "none"))).code == 2
 
 
+async def test_a_file_with_a_token_that_others_may_read_is_taken_with_a_warning(
+    call: Call, scheduler: FakeScheduler, shared_folder: Path
+):
+    path = shared_folder / "token"
+    path.write_text("from a file")
+    path.chmod(0o644)
+    said = await call("node", "add", "a", "1", "--token-file", str(path))
+    wanted = f"clusterodm: warning: {path}: other users may read it: chmod 600 {path}\n"
+    assert (said.code, said.err, scheduler.tokens[scheduler.nodes[-1].id]) == (0, wanted, "from a file")
+    path.chmod(0o600)
+    assert (await call("node", "add", "b", "1", "--token-file", str(path))).err == ""
+
+
 async def test_tasks_and_routes(call: Call, scheduler: FakeScheduler):
     table = (await call("task", "list")).out
     assert "waiting (1)" in table

@@ -132,6 +132,23 @@ async def test_what_cannot_work_is_one_clear_line(tmp_path: Path, flags: list[st
 
 
 async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+async def test_a_file_with_secrets_that_others_may_read_is_told_at_the_start(
+    tmp_path: Path, shared_folder: Path
+) -> None:
+    exposed, private = shared_folder / "tokens.json", shared_folder / "key.pem"
+    for path, bits in ((exposed, 0o644), (private, 0o600)):
+        path.write_text("{}")
+        path.chmod(bits)
+    flags = ["--tokens", str(exposed), "--ssl-key", str(private), "--ssl-cert", str(private), "--bind", "192.0.2.1"]
+    process = await start(tmp_path, "nats://127.0.0.1:1", *flags)
+
+    _, said = await asyncio.wait_for(process.communicate(), timeout=20)
+
+    told = [line for line in said.decode().splitlines() if "secret.exposed" in line]
+    assert len(told) == 1, said
+    assert f"flag=--tokens path={exposed}" in told[0]
+
+
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         process = await start(tmp_path, "nats://127.0.0.1:1", "--port", str(port))

@@ -5,6 +5,8 @@ what an earlier version, or a copy, has left open. It walks a directory only whe
 behind one that is not, nothing can be reached. What belongs to another user, or is a symbolic link, stays as it is.
 
 `read_regular` is for files that are read again while a process runs, whatever stands at their path by then: a pipe, a device or a directory holds up nobody.
+
+`exposed_files` is for what belongs to whoever starts a program: it is not changed, and said.
 """
 
 import errno
@@ -15,10 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings.fields import Settings, flag
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 """What group and others may."""
 UMASK: Final = 0o077
+ENTERED: Final = stat.S_IXGRP | stat.S_IXOTH
+CONFIG: Final = "config"
+EXPOSED: Final = "other users may read it: chmod 600"
 FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """A pipe that nobody writes to opens at once, and a terminal does not become ours."""
 NOTHING_BEHIND: Final = errno.ENXIO
@@ -96,3 +103,28 @@ def opened(path: Path) -> int:
 def not_regular() -> Refused:
     """Say what is wrong with it."""
     return Refused("it is no regular file")
+
+
+def exposed_files(settings: Settings) -> list[tuple[str, str]]:
+    """List the files with secrets that settings name and that other users may read: the flag and the path of each."""
+    named = {name: str(getattr(settings, name)) for name, setting in settings.settings.items() if setting.private}
+    if not holds_secret(settings):
+        named.pop(CONFIG, None)
+    return [(flag(name), path) for name, path in named.items() if path and open_to_others(path)]
+
+
+def holds_secret(settings: Settings) -> bool:
+    """Whether the file of settings has said something that is secret."""
+    said = [getattr(settings, name) for name, source in settings.sources.items() if source == "file"]
+    return any(isinstance(each, Secret) for value in said for each in (value if isinstance(value, list) else [value]))
+
+
+def open_to_others(path: str) -> bool:
+    """Whether other users may read, or change, a file. They cannot where a directory above it keeps them out; the group of a file of root's is trusted."""
+    try:
+        real = Path(path).expanduser().resolve(strict=True)
+        status, ways = real.stat(), [folder.stat().st_mode & ENTERED for folder in real.parents]
+    except (OSError, RuntimeError, ValueError):  # whoever reads it says what is wrong with it
+        return False
+    trusted = stat.S_IRGRP if status.st_uid == 0 and os.geteuid() != 0 else 0
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & OTHERS & ~trusted) and all(ways)

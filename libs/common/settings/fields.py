@@ -38,6 +38,8 @@ class Setting:
     description: str
     bounds: Mapping[str, float]
     check: Callable[[Any], object] | None
+    private: bool = False
+    """Whether it names a file that nobody else should read."""
     group: str = ""
     """Under which title the help shows it."""
 
@@ -66,6 +68,7 @@ class Declared:
     description: str
     bounds: Mapping[str, float]
     check: Callable[[Any], object] | None
+    private: bool
 
     def of(self, kind: Any, group: str) -> Setting:
         """Add the type, and the title under which it stands."""
@@ -75,6 +78,7 @@ class Declared:
             description=self.description,
             bounds=self.bounds,
             check=self.check,
+            private=self.private,
             group=group,
         )
 
@@ -88,10 +92,11 @@ def Field(  # noqa: N802, PLR0913 it stands where a class would, and says all th
     lt: float | None = None,
     le: float | None = None,
     check: Callable[[Any], object] | None = None,
+    private: bool = False,
 ) -> Any:
-    """Declare a setting. `check`: raises ValueError for what the type and the bounds let through."""
+    """Declare a setting. `check`: raises ValueError for what the type and the bounds let through; `private`: it names a file that nobody else should read."""
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
-    return Declared(default=default, description=description, bounds=bounds, check=check)
+    return Declared(default=default, description=description, bounds=bounds, check=check, private=private)
 
 
 class Settings:
@@ -152,7 +157,9 @@ class Settings:
 
     def changed(self, **values: Any) -> Self:
         """Make the same with other values for some settings."""
-        return type(self)(**{name: getattr(self, name) for name in self.given} | values)
+        other = type(self)(**{name: getattr(self, name) for name in self.given} | values)
+        vars(other)["sources"] = self.sources
+        return other
 
 
 def different_ports(ports: Mapping[str, int]) -> None:
@@ -181,4 +188,4 @@ def shown(name: str, given: object) -> str:
 
 def secret(name: str) -> bool:
     """Whether a setting's value must not be repeated."""
-    return any(word in name for word in ("token", "pass", "secret", "nats_url"))
+    return any(word in name for word in ("token", "pass", "secret", "nats_url", "nats_from"))

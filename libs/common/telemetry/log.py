@@ -1,6 +1,6 @@
 """Structured logs: one line per decision, ids as fields, never a token.
 
-`configure()` is called once by each main, and `set_level` whenever an operator says so. Text for people by default, JSON lines on demand.
+`begin()` is called once by each main, and `set_level` whenever an operator says so. Text for people by default, JSON lines on demand.
 What was logged for a request has its id and its tenant (`with_request`). What says the same again and again, or can be caused at will, is written a few times
 (`Repetitions`). Every line passes `redact`: whatever looks like a token in a URL, or stands under a secret's name, is replaced before it is
 rendered.
@@ -14,13 +14,19 @@ from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
 from functools import lru_cache
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from clusterodm.libs.common.process.files import EXPOSED, exposed_files
 from clusterodm.libs.common.secret import HIDDEN
 from clusterodm.libs.common.telemetry.metrics import counter
 from clusterodm.libs.common.telemetry.request_context import cause, tenant
+
+if TYPE_CHECKING:
+    from clusterodm.libs.common.settings.settings import CommonSettings
+
+log = structlog.get_logger()
 
 LEVELS: Final = {"silly": "debug", "verbose": "debug", "warn": "warning"}
 """The original's names for Python's levels."""
@@ -228,6 +234,18 @@ def configure(service: str, level: str, *, as_json: bool, debug: bool = False) -
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(through_structlog)
     logging.basicConfig(handlers=[handler], level=max(Severity.number, logging.WARNING), force=True)
+
+
+def begin(service: str, settings: "CommonSettings") -> None:
+    """Set up logging as settings say, and say first of all what is exposed."""
+    configure(service, settings.log_level, as_json=settings.logs_json, debug=settings.debug)
+    warn_of_exposed(settings)
+
+
+def warn_of_exposed(settings: "CommonSettings") -> None:
+    """Warn of files with secrets that settings name and that other users may read."""
+    for name, path in exposed_files(settings):
+        log.warning("secret.exposed", flag=name, path=path, reason=EXPOSED)
 
 
 class Seldom:

@@ -86,6 +86,11 @@ def typed(prompt: str) -> str:
     if sys.stdin is None:
         raise Refused("standard input is closed")
     try:
+    if path != STANDARD_INPUT:
+        from clusterodm.libs.common.process.files import EXPOSED, open_to_others  # as in `typed`
+
+        if open_to_others(path):
+            say(f"{PROG}: warning: {path}: {EXPOSED} {path}", failed=True)
         line = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()
         line.encode()
     except EOFError:

@@ -42,11 +42,10 @@ class Outside:
     """What a file may point to."""
 
     environment: Mapping[str, str]
-    read: Callable[[str], str]
-    """The content of a file. Raises OSError, UnicodeError and Refused."""
+    read: Callable[[str], str]  # the content of a file; raises OSError, UnicodeError and Refused
     exists: Callable[[str], bool]
-    kinds: Mapping[str, SettingsReader]
-    """The providers by their names in the file."""
+    kinds: Mapping[str, SettingsReader]  # the providers by their names in the file
+    plain: Callable[[], object] = lambda: None  # called for each secret that stands in the file itself
 
 
 class ObjectReader:
@@ -148,6 +147,8 @@ class ObjectReader:
             self._asked.add(key)
             return self._secret_elsewhere(key, value)
         text = self.text(key, required=required)
+        if text:
+            self.outside.plain()
         return Secret(text) if text else NO_SECRET
 
     def cloud_key(self, key: str, *, required: bool = False) -> Secret:

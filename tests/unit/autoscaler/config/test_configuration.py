@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.secret import Secret
@@ -15,7 +16,7 @@ from clusterodm.services.autoscaler.config.core.file import parse, read
 from clusterodm.services.autoscaler.config.core.reader import Outside
 from clusterodm.services.autoscaler.orders import Size, masked
 from clusterodm.services.autoscaler.providers.adapters.kinds import VendorKinds
-from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, SECRETS, mistakes_in
+from tests.asr_files import AWS, DIGITALOCEAN, FILES, HETZNER, S3, SECRETS, mistakes_in
 
 EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
 NOWHERE = Outside({}, lambda path: Path(path).read_text(), lambda _path: False, VendorKinds())
@@ -259,6 +260,34 @@ async def test_a_mistake_in_the_file_is_told_with_its_path(tmp_path: Path, text:
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(Refused, match=f"asr.json: .*{sentence}"):
         await read_file(str(path), VendorKinds())
+
+
+ELSEWHERE = S3 | {name: {"env": "KEY"} for name in ("accessKey", "secretKey")}
+
+
+@pytest.mark.parametrize(
+    ("keys", "bits", "told"),
+    [
+        pytest.param({}, 0o644, ["asr.json"], id="keys in the file itself"),
+        pytest.param({}, 0o600, [], id="in a file of its user"),
+        pytest.param({"accessToken": {"file": "KEY"}, "s3": ELSEWHERE}, 0o644, ["key"], id="in a file that it names"),
+        pytest.param({"accessToken": {"env": "KEY"}, "s3": ELSEWHERE}, 0o644, [], id="in the environment"),
+    ],
+)
+async def test_files_with_keys_that_other_users_may_read_are_told(
+    shared_folder: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], bits: int, told: list[str]
+):
+    monkeypatch.setenv("KEY", "made-up")
+    path, key = shared_folder / "asr.json", shared_folder / "key"
+    path.write_text(json.dumps(DIGITALOCEAN | keys).replace('{"file": "KEY"}', json.dumps({"file": str(key)})))
+    key.write_text("made-up")
+    for each in (path, key):
+        each.chmod(bits)
+    with capture_logs() as lines:
+        await read_file(str(path), VendorKinds())
+    assert [(line["event"], line["flag"], Path(line["path"]).name) for line in lines] == [
+        ("secret.exposed", "--asr", name) for name in told
+    ]
 
 
 def test_a_missing_file_is_told_with_its_path(tmp_path: Path):

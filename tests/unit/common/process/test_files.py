@@ -1,14 +1,28 @@
 """What lies on the disk is its user's alone."""
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from clusterodm.deploy.settings import UpSettings, read
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.process.files import keep_private, make_private, mend, read_regular
+from clusterodm.libs.common.process.files import (
+    exposed_files,
+    keep_private,
+    make_private,
+    mend,
+    open_to_others,
+    read_regular,
+)
+from clusterodm.libs.common.settings.settings import CommonSettings
+from clusterodm.libs.common.telemetry.log import warn_of_exposed
+from clusterodm.services.admin.settings import AdminSettings
+from clusterodm.services.proxy.settings import ProxySettings
 
 
 def mode(path: Path) -> int:
@@ -108,3 +122,96 @@ def test_what_is_not_there_is_told_as_such(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no file has such a name"):
         read_regular(tmp_path / "a\0b", 10)
+
+
+def left(folder: Path, bits: int, name: str = "pass") -> Path:
+    path = folder / name
+    path.write_text("secret")
+    path.chmod(bits)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bits", "is_open"),
+    [(0o600, False), (0o400, False), (0o700, False), (0o644, True), (0o604, True), (0o640, True), (0o602, True)],
+    ids=oct,
+)
+def test_a_file_that_others_may_read_or_change_is_told(shared_folder: Path, bits: int, is_open: bool):
+    path = left(shared_folder, bits)
+    assert open_to_others(str(path)) is is_open
+    (shared_folder / "link").symlink_to(path)
+    assert open_to_others(str(shared_folder / "link")) is is_open
+
+
+def test_behind_a_directory_that_others_may_not_enter_a_file_is_not_open(shared_folder: Path):
+    private = shared_folder / "private"
+    (private / "below").mkdir(parents=True)
+    path = left(private / "below", 0o644)
+    assert open_to_others(str(path))
+    private.chmod(0o700)
+    assert not open_to_others(str(path))
+    (shared_folder / "link").symlink_to(path)
+    assert not open_to_others(str(shared_folder / "link"))
+
+
+def test_what_is_no_file_is_not_told(shared_folder: Path):
+    os.mkfifo(shared_folder / "pipe", 0o666)
+    (shared_folder / "pipe").chmod(0o666)
+    for name in ("pipe", "missing", "", "a\0b"):
+        assert not open_to_others(str(shared_folder / name))
+
+
+FLAGS = {
+    "--ssl-key": ProxySettings,
+    "--tokens": ProxySettings,
+    "--admin-pass-file": AdminSettings,
+    "--admin-operator-pass-file": AdminSettings,
+    "--admin-viewer-pass-file": AdminSettings,
+}
+
+
+@pytest.mark.parametrize(("name", "settings"), FLAGS.items(), ids=FLAGS)
+@pytest.mark.parametrize("program", ["alone", "up"])
+def test_every_flag_that_names_a_file_with_a_secret_is_looked_at(
+    name: str, settings: type[CommonSettings], program: str, shared_folder: Path
+):
+    more = {"ssl_cert": "cert.pem"} if name == "--ssl-key" else {}
+    path = left(shared_folder, 0o644)
+    given = (UpSettings if program == "up" else settings)(**{name[2:].replace("-", "_"): str(path)}, **more)
+    assert exposed_files(given) == [(name, str(path))]
+    path.chmod(0o600)
+    assert exposed_files(given) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "is_told"),
+    [
+        ({"token": "t"}, True),
+        ({"admin-pass": "x"}, True),
+        ({"node": ["a:3000:t"]}, True),
+        ({"port": 3000, "splitmerge": True}, False),
+    ],
+    ids=str,
+)
+def test_a_file_of_settings_counts_when_it_holds_a_secret(
+    content: dict[str, object], is_told: bool, shared_folder: Path
+):
+    path = left(shared_folder, 0o644, "config.json")
+    path.write_text(json.dumps(content))
+    told = [("--config", str(path))] if is_told else []
+    assert exposed_files(read([f"--config={path}", "--port=0"])) == told
+
+
+def test_what_is_exposed_is_a_line_of_the_log_with_flag_and_file(shared_folder: Path):
+    path = left(shared_folder, 0o644)
+    with capture_logs() as lines:
+        warn_of_exposed(AdminSettings(admin_pass_file=str(path)))
+    assert lines == [
+        {
+            "event": "secret.exposed",
+            "log_level": "warning",
+            "flag": "--admin-pass-file",
+            "path": str(path),
+            "reason": "other users may read it: chmod 600",
+        }
+    ]
