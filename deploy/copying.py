@@ -19,25 +19,41 @@ from clusterodm.libs.common.bus.copying import copy_all
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED
 from clusterodm.libs.common.process.lifecycle import run
+from clusterodm.libs.common.settings.addresses import nats_servers
 from clusterodm.libs.common.settings.fields import Field
 from clusterodm.libs.common.settings.settings import CommonSettings, parse
-from clusterodm.libs.common.telemetry.log import configure
+from clusterodm.libs.common.telemetry.log import begin
 
 PROG: Final = "clusterodm copy-nats"
+
+
+def is_data_dir(text: str) -> bool:
+    """Whether there is a directory with a store of NATS in it."""
+    return (Path(text) / "nats").is_dir()
+
+
+def readable(text: str) -> None:
+    """See that records may be read from there. Raises ValueError, without repeating it."""
+    if not is_data_dir(text):
+        try:
+            nats_servers(text)
+        except ValueError as error:
+            raise ValueError(f"is no data directory of a clusterodm up; a server {error}") from None
 
 
 class CopySettings(CommonSettings):
     """Flags and environment (`CLUSTERODM_...`); addresses may hold a token, which then belongs into the environment."""
 
     nats_from: str = Field(
-        description="NATS server to copy from, where nobody may write meanwhile; or the data directory of a clusterodm up that is stopped"
+        check=readable,
+        description="NATS server to copy from, where nobody may write meanwhile; or the data directory of a clusterodm up that is stopped",
     )
 
 
 def main(argv: Sequence[str]) -> int:
     """Copy; the exit code."""
     settings = parse(CopySettings, argv, PROG)
-    configure("copy-nats", settings.log_level, as_json=settings.logs_json, debug=settings.debug)
+    begin("copy-nats", settings)
     try:
         with served(settings.nats_from) as source:
             return run(copied(source, settings), PROG)
@@ -49,10 +65,10 @@ def main(argv: Sequence[str]) -> int:
 @contextmanager
 def served(nats_from: str) -> Iterator[str]:
     """Say at which URL the records are read; what lies in a data directory is served meanwhile. Raises Refused."""
-    folder = Path(nats_from)
-    if not (folder / "nats").is_dir():
+    if not is_data_dir(nats_from):
         yield nats_from
         return
+    folder = Path(nats_from)
     with datadir.locked(folder) as lock:
         process, users = nats.process(folder / "nats", free_port, watchdog_s=0)
         server = children.fork(process.recipe, lock)

@@ -11,6 +11,7 @@ from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
 from clusterodm.libs.common.hosts import bare, is_host
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings.addresses import nats_servers
 from clusterodm.libs.common.settings.fields import Field
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX, parse
 from clusterodm.libs.common.tenancy import TOKENS_FILE
@@ -66,7 +67,11 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
         ("--asr asr.json", "rent machines when tasks wait"),
     )
 
-    nats_url: str = Field("", description="NATS server to use; none given: one is started for this cluster alone")
+    nats_url: str = Field(
+        "",
+        check=lambda url: nats_servers(url) if url else None,
+        description="NATS server to use; none given: one is started for this cluster alone",
+    )
     demo: bool = Field(False, description="start simulated nodes, to look around: they process nothing")
     demo_nodes_count: int = Field(2, ge=1, le=16, description="how many simulated nodes --demo starts")
     demo_task_time_s: float = Field(5.0, ge=0, description="how long a simulated node works on a task, seconds")

@@ -5,6 +5,7 @@ from typing import ClassVar, Final
 
 from clusterodm.libs.common.hosts import LOOPBACK
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings.addresses import web_address
 from clusterodm.libs.common.settings.fields import Field, different_ports
 from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.services.admin.access.passwords import check as check_password
@@ -63,11 +64,13 @@ class AdminSettings(MetricsSettings):
     )
     admin_web_url: str = Field(
         "",
+        check=web_address,
         description="https://host under which browsers reach the web page through a proxy with TLS; needed by OpenID Connect",
     )
     tokens: str = Field("", private=True, description="file of tokens, for its page; proxies have the same flag")
     admin_oidc_issuer: str = Field(
         "",
+        check=web_address,
         description="URL of the identity provider at which operators sign in (OpenID Connect); empty: passwords only",
     )
     admin_oidc_client: str = Field("", description="client id of this cluster at the identity provider")
@@ -93,8 +96,6 @@ class AdminSettings(MetricsSettings):
         for role, (given, path) in self.passwords.items():
             if given and path:
                 raise ValueError(f"the password of the role {role.word} is set, and a file with it, too: leave one out")
-        if self.admin_web_url and not self.admin_web_url.startswith(("https://", "http://")):
-            raise ValueError("--admin-web-url must begin with https:// or http://")
         if self.admin_oidc_issuer and not (self.admin_oidc_client and self.admin_oidc_roles and self.admin_web_url):
             raise ValueError("--admin-oidc-issuer needs --admin-oidc-client, --admin-oidc-roles and --admin-web-url")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings.addresses import web_address
 from clusterodm.libs.common.settings.fields import Field, different_ports
 from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.services.proxy.exchange.destinations import networks
@@ -39,8 +40,8 @@ class ProxySettings(MetricsSettings):
     )
     tokens: str = Field(
         "",
-        description="file with the tokens that clients may send, and what each tenant may do; clusterodm token create writes it, changes count"
         private=True,
+        description="file with the tokens that clients may send, and what each tenant may do; clusterodm token create writes it, changes count"
         " within two seconds",
     )
     cloud_provider: Literal["local", "http", "nats", "lightning"] = Field(
@@ -50,6 +51,7 @@ class ProxySettings(MetricsSettings):
     )
     cloud_provider_url: str = Field(
         "",
+        check=web_address,
         description="http(s) address under which http, or another lightning, is asked: <URL>/tokens/validate and so on",
     )
     token_fresh_s: float = Field(
@@ -68,6 +70,7 @@ class ProxySettings(MetricsSettings):
     )
     public_address: str = Field(
         "",
+        check=web_address,
         description="http(s)://host:port under which nodes reach this cluster, for split-merge; empty: as the client did",
     )
     splitmerge: bool = Field(True, description="serve as a cluster for split-merge runs")
@@ -100,6 +103,7 @@ class ProxySettings(MetricsSettings):
     upload_max_speed: int = Field(0, ge=0, description="limit for sending files to nodes, bytes per second; 0: none")
     downloads_from_s3: str = Field(
         "",
+        check=web_address,
         description="URL under which nodes put their results for everybody to read: a download is sent on to"
         " <URL>/<task>/<asset> when it is there",
     )
@@ -140,17 +144,17 @@ class ProxySettings(MetricsSettings):
     download_stall_timeout_s: float = Field(
         60.0, gt=0, description="a download is broken off when its node or its client has not moved for so many seconds"
     )
-    node_answer_timeout_s: float = Field(
-        30.0, gt=0, description="a download is broken off when its node has not begun to answer after so many seconds"
-    )
-    commit_wait_s: float = Field(
-        20.0,
     node_keep_alive_timeout_s: float = Field(
         4.0,
         gt=0,
         description="a connection to a node without a request is kept for so many seconds; less than the node, or a proxy in front of it,"
         " keeps it (Node.js: 5)",
     )
+    node_answer_timeout_s: float = Field(
+        30.0, gt=0, description="a download is broken off when its node has not begun to answer after so many seconds"
+    )
+    commit_wait_s: float = Field(
+        20.0,
         ge=0,
         description="how long an init or a commit waits for NATS and a scheduler until it is refused with 503, seconds",
     )
@@ -179,6 +183,7 @@ class ProxySettings(MetricsSettings):
     )
     proxy_url: str = Field(
         "",
+        check=web_address,
         description="where the other proxies reach this one; empty: http://<host name>:<port>, https with TLS on --port",
     )
     own_port: int = Field(
@@ -193,7 +198,7 @@ class ProxySettings(MetricsSettings):
     )
 
     def check(self) -> None:
-        """Refuse half a pair of key and certificate, a secure port without one, one port for two purposes, and what cannot be a URL."""
+        """Refuse half a pair of key and certificate, a secure port without one, and one port for two purposes."""
         super().check()
         different_ports(
             {
@@ -217,14 +222,6 @@ class ProxySettings(MetricsSettings):
             raise ValueError("--cloud-provider http needs --cloud-provider-url")
         if self.secure_port and not self.ssl_key:
             raise ValueError("--secure-port needs --ssl-key and --ssl-cert")
-        for flag, value in (
-            ("--public-address", self.public_address),
-            ("--proxy-url", self.proxy_url),
-            ("--downloads-from-s3", self.downloads_from_s3),
-            ("--cloud-provider-url", self.cloud_provider_url),
-        ):
-            if value and not value.startswith(("http://", "https://")):
-                raise ValueError(f"{flag} must begin with http:// or https://")
 
     @property
     def spool_root(self) -> Path:

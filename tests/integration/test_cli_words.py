@@ -185,6 +185,8 @@ async def test_uploads_are_listed_and_all_of_it_is_asked_without_an_event_loop(
         ("asr", "viewcmd", "many"),
         ("import",),
         ("import", "/nonexistent/nodes.json"),
+        ("node", "list", "--nats-url", "http://127.0.0.1:4222"),
+        ("node", "list", "--watch", "--nats-url", "127.0.0.1:port"),
     ],
     ids=" ".join,
 )
@@ -193,6 +195,12 @@ async def test_wrong_usage_is_exit_code_2_and_a_line_on_stderr(words: tuple[str,
     assert (said.code, said.out) == (2, "")
     assert said.err
     assert "Traceback" not in said.err
+
+
+async def test_a_wrong_address_of_nats_in_the_environment_is_named_and_not_repeated():
+    said = await run("node", "list", CLUSTERODM_NATS_URL="https://s3cret@h")
+    wanted = "clusterodm: CLUSTERODM_NATS_URL should be nats://HOST:PORT or tls://HOST:PORT, not https://; several have commas between them\n"
+    assert (said.code, said.err) == (2, wanted)
 
 
 @pytest.mark.parametrize("words", [("node", "--help"), ("node", "add", "--help"), ("import", "-h")])

@@ -116,7 +116,8 @@ async def test_tls_alone_and_beside_plain_http(
         (["--ssl-key", "/nowhere/key"], 2, "--ssl-key and --ssl-cert go together"),
         (["--secure-port", "444"], 2, "--secure-port needs --ssl-key and --ssl-cert"),
         (["--port", "99999"], 2, "--port: input should be less than or equal to 65535"),
-        (["--public-address", "example.org"], 2, "--public-address must begin with http:// or https://"),
+        (["--public-address", "example.org"], 2, "--public-address: must begin with http:// or https://"),
+        (["--nats-url", "http://127.0.0.1:4222"], 2, "--nats-url: should be nats://HOST:PORT"),
         (["--min-free-disk", "5"], 2, "--min-free-disk: must be a size with its unit"),
         (["--bind", "192.0.2.1"], 1, "cannot listen on 192.0.2.1:3000"),
     ],
@@ -131,7 +132,6 @@ async def test_what_cannot_work_is_one_clear_line(tmp_path: Path, flags: list[st
     assert words in lines[0]
 
 
-async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
 async def test_a_file_with_secrets_that_others_may_read_is_told_at_the_start(
     tmp_path: Path, shared_folder: Path
 ) -> None:
@@ -149,6 +149,7 @@ async def test_a_file_with_secrets_that_others_may_read_is_told_at_the_start(
     assert f"flag=--tokens path={exposed}" in told[0]
 
 
+async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         process = await start(tmp_path, "nats://127.0.0.1:1", "--port", str(port))

@@ -176,7 +176,7 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
     try:
         async with asyncio.timeout(wait_s):
             connecting = nats.connect(
-                url.split(","),
+                [each.strip() for each in url.split(",")],
                 name=name,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_EVERY_S,

@@ -28,9 +28,10 @@ from clusterodm.libs.common.bus.short_protocol import (
     message_of,
     plain_address,
 )
-from clusterodm.libs.common.bus.urls import ServerUrl, inbox_of, named_in
+from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import BucketName, Event, Request
+from clusterodm.libs.common.settings.addresses import ServerUrl
 from clusterodm.libs.common.telemetry.lazy_log import log
 
 Payload = TypeVar("Payload")

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from clusterodm.libs.common.bus.replies import ERROR_CODE
-from clusterodm.libs.common.bus.urls import ServerUrl, server_url
+from clusterodm.libs.common.settings.addresses import ServerUrl, server_url
 
 STATUS: Final = "NATS/1.0"
 OPERATION, MARKER = "KV-Operation", "Nats-Marker-Reason"

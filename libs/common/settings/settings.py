@@ -8,14 +8,14 @@ Mistakes are `SettingsError`s, one line each; `parse()` prints them and ends the
 Secrets have the type `Secret`: they never show in a repr, a log or `--help`.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 from clusterodm.libs.common.exit_codes import EXIT_USAGE
+from clusterodm.libs.common.settings.addresses import nats_servers
+from clusterodm.libs.common.settings.collectors import collector, collector_of_environment
 from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
 from clusterodm.libs.common.settings.grammar import NEGATION, hint
@@ -72,8 +72,10 @@ class CommonSettings(Settings):
     every_key_counts: ClassVar[bool] = False
     """Whether a file's unknown key is an error: so for `up`, which knows all; a single service only mentions it."""
 
-    config: str = Field("", description="JSON file with settings; its keys are the names of the flags")
-    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server, or several separated by commas")
+    config: str = Field("", private=True, description="JSON file with settings; its keys are the names of the flags")
+    nats_url: str = Field(
+        "nats://127.0.0.1:4222", check=nats_servers, description="NATS server, or several separated by commas"
+    )
     nats_wait_s: float = Field(30.0, gt=0, description="how long to wait for NATS at the start, seconds")
     nats_replicas_count: int = Field(1, ge=1, le=5, description="copies of every record in a NATS cluster (odd)")
     data_dir: Path = Field(Path("data"), description="directory for everything that is kept on disk")
@@ -91,26 +93,18 @@ class CommonSettings(Settings):
         return self.log_json or self.log_format == "json"
 
 
-def collector(url: str) -> str:
-    """Read where a collector is; without a path it is where OTLP has traces. Raises ValueError."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("a collector is http://HOST:PORT or https://HOST:PORT, for example http://localhost:4318")
-    return url if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
-
-
 class MetricsSettings(CommonSettings):
     """What a service has that counts and measures."""
-    metrics_keep_alive_timeout_s: float = Field(
-        120.0,
-        gt=0,
-        description="a connection to --metrics-port or --health-port without a request is kept for so many seconds; more than any proxy in front keeps it",
-    )
 
     group: ClassVar[str] = "Health and metrics"
 
     metrics_port: int = Field(
         0, ge=0, le=65535, description="port for /metrics (Prometheus), /healthz and /readyz; 0: none"
+    )
+    metrics_keep_alive_timeout_s: float = Field(
+        120.0,
+        gt=0,
+        description="a connection to --metrics-port or --health-port without a request is kept for so many seconds; more than any proxy in front keeps it",
     )
     metrics_bind: str = Field(
         "127.0.0.1", description="address on which --metrics-port listens; 0.0.0.0 in a container, for who scrapes it"
@@ -122,13 +116,16 @@ class MetricsSettings(CommonSettings):
         " OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT",
     )
 
+    def check(self) -> None:
+        """Refuse what OpenTelemetry's own variables say where it is no address: it would be found out when spans are sent."""
+        super().check()
+        if not self.otlp_endpoint:
+            collector_of_environment()
+
     @property
     def traces_to(self) -> str:
         """Say where traces are sent to; empty: nowhere."""
-        if of_traces := os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""):
-            return of_traces if not self.otlp_endpoint else collector(self.otlp_endpoint)
-        base = self.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-        return collector(base) if base else ""
+        return collector(self.otlp_endpoint) if self.otlp_endpoint else collector_of_environment()
 
 
 class HealthSettings(MetricsSettings):

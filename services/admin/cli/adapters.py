@@ -8,6 +8,7 @@ import msgspec
 
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.process.printing import given_up
+from clusterodm.libs.common.settings.addresses import nats_servers
 from clusterodm.services.admin.cli.core.grammar import PROG
 from clusterodm.services.admin.cli.core.tables import TableStyle
 
@@ -30,15 +31,24 @@ class ClusterFile(msgspec.Struct, frozen=True):
 def nats_url(flag: str, data_dir: str | None) -> str:
     """Find the NATS server: by a flag, the environment, or the file that `clusterodm up` leaves behind.
 
-    Raises BusFailed when there is no cluster, Refused when its file is damaged.
+    Raises BusFailed when there is no cluster, Refused when its file is damaged, or what is given is no such address.
     """
     if flag:
-        return flag
+        return checked(flag, "--nats-url")
     environment = os.environ.get("CLUSTERODM_NATS_URL", "")
     if environment and data_dir is None:
-        return environment
+        return checked(environment, "CLUSTERODM_NATS_URL")
     folder = data_dir or os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR
     return read_cluster_file(os.path.join(folder, FILE)).nats_url  # noqa: PTH118 to load pathlib takes a tenth of what a command may take
+
+
+def checked(url: str, name: str) -> str:
+    """Refuse what names no server of NATS, without repeating it: it would be taken for one that does not answer. Raises Refused."""
+    try:
+        nats_servers(url)
+    except ValueError as error:
+        raise Refused(f"{name} {error}") from None
+    return url
 
 
 def tokens_of_running(folder: str) -> str | None:
@@ -76,6 +86,11 @@ def read_secret(path: str) -> str:
     found = (typed("Token: ") if path == STANDARD_INPUT else read(path)).strip()
     if not found:
         raise Refused(f"there is no token in {'standard input' if path == STANDARD_INPUT else path}")
+    if path != STANDARD_INPUT:
+        from clusterodm.libs.common.process.files import EXPOSED, open_to_others  # as in `typed`
+
+        if open_to_others(path):
+            say(f"{PROG}: warning: {path}: {EXPOSED} {path}", failed=True)
     return found
 
 
@@ -86,11 +101,6 @@ def typed(prompt: str) -> str:
     if sys.stdin is None:
         raise Refused("standard input is closed")
     try:
-    if path != STANDARD_INPUT:
-        from clusterodm.libs.common.process.files import EXPOSED, open_to_others  # as in `typed`
-
-        if open_to_others(path):
-            say(f"{PROG}: warning: {path}: {EXPOSED} {path}", failed=True)
         line = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline()
         line.encode()
     except EOFError:

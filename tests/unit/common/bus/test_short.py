@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from clusterodm.libs.common.bus.short import MESSAGE_BYTES, ShortBus
 from clusterodm.libs.common.bus.short_protocol import NotShort, plain_address
-from clusterodm.libs.common.bus.urls import ServerUrl, named_in
+from clusterodm.libs.common.bus.urls import named_in
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.messages.buckets import PROGRESS
 from clusterodm.libs.common.messages.kinds import Done
@@ -27,6 +27,7 @@ from clusterodm.libs.common.messages.nodes import (
 )
 from clusterodm.libs.common.messages.overview import UploadProgress
 from clusterodm.libs.common.model.values import InstanceId, NodeId, TaskId
+from clusterodm.libs.common.settings.addresses import ServerUrl
 from clusterodm.services.admin.cli.api.session import answered
 
 INFO = b'INFO {"headers":true,"server_id":"x","max_payload":1048576}\r\n'
