@@ -21,6 +21,8 @@ from clusterodm.services.admin.signin.core import SignInFailed
 DISCOVERY: Final = "/.well-known/openid-configuration"
 TIMEOUT_S: Final = 10.0
 KEPT_S: Final = 600.0
+AWAY_S: Final = 5.0
+"""A provider that did not answer is not asked again for so long: anybody may begin to sign in, as often as they like."""
 ANSWER_BYTES: Final = 1024 * 1024
 ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 """Signatures with a key of the provider's alone: no `none`, and none by a secret that is shared."""
@@ -41,6 +43,8 @@ class OidcProvider:
     _known: dict[str, Any] = field(default_factory=dict, repr=False)
     _keys: dict[str, Any] = field(default_factory=dict, repr=False)
     _known_until: Instant | None = None
+    _away_until: Instant | None = None
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def __post_init__(self) -> None:
         """See that Authlib is there. Raises Refused."""
@@ -110,9 +114,19 @@ class OidcProvider:
         raise SignInFailed("The identity provider's token is not valid.")
 
     async def _discovered(self) -> dict[str, Any]:
-        """Ask the provider where what is, and for its keys."""
-        if self._known_until is not None and monotonic_s() < self._known_until:
-            return self._known
+        """Say where what is at the provider, and keep its keys; one asks for all who want to know."""
+        async with self._one_at_a_time:
+            if self._known_until is not None and monotonic_s() < self._known_until:
+                return self._known
+            if self._away_until is not None and monotonic_s() < self._away_until:
+                raise SignInFailed(AWAY)
+            try:
+                return await self._ask()
+            except SignInFailed:
+                self._away_until = monotonic_s() + AWAY_S
+                raise
+
+    async def _ask(self) -> dict[str, Any]:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, transport=self.transport) as client:
             known = await fetched(client, self.issuer.rstrip("/") + DISCOVERY)
             if str(known.get("issuer", "")).rstrip("/") != self.issuer.rstrip("/"):

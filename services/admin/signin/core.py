@@ -2,12 +2,14 @@
 
 A browser holds a random id; what is kept here is a digest of it. An id is made at each sign-in and never taken from a browser, so nobody
 can have one ready for somebody else. A session ends after `IDLE_S` without a request, after `longest_s` whatever happens, when it is signed
-out, and when its user signs out everywhere; all of them end with this process.
+out, and when its user signs out everywhere; all of them end with this process. Of a user there are no more than `SESSIONS_PER_USER_COUNT`, so that nobody who
+signs in again and again ends those of others.
 """
 
+import base64
 import hashlib
 import hmac
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +19,13 @@ from clusterodm.services.admin.access.roles import Role
 
 IDLE_S: Final = 3600.0
 SESSIONS_COUNT: Final = 1000
-"""Beyond, the one that has been silent for the longest ends."""
+"""Beyond, the one of whoever has most that has been silent for the longest ends."""
+SESSIONS_PER_USER_COUNT: Final = 250
+"""Beyond, that user's own that has been silent for the longest ends. Who signs in by a password is called as its role."""
+PENDING_S: Final = 600.0
+"""So long somebody may be at the identity provider."""
+LONGEST_WANTED_COUNT: Final = 1000
+"""Characters of where somebody wants to go that are sent there and back."""
 ANYBODY: Final = "*"
 LONGEST_NAME_COUNT: Final = 128
 
@@ -47,9 +55,12 @@ class WebSessions:
 
     def begin(self, session_id: str, form_token: str, user: str, role: Role, now: Instant) -> WebSession:
         """Begin a session under a fresh id."""
+        counts = Counter(session.user for session in self._sessions.values())
+        if counts[user] >= SESSIONS_PER_USER_COUNT:
+            self._end_most_silent(user)
+        elif len(self._sessions) >= SESSIONS_COUNT:
+            self._end_most_silent(counts.most_common(1)[0][0])
         self._sessions[digest(session_id)] = made = WebSession(user, role, now, now, form_token)
-        while len(self._sessions) > SESSIONS_COUNT:
-            self._sessions.popitem(last=False)
         return made
 
     def find(self, session_id: str, now: Instant) -> WebSession | None:
@@ -69,6 +80,9 @@ class WebSessions:
             return None
         return found
 
+    def _end_most_silent(self, user: str) -> None:
+        del self._sessions[next(key for key, session in self._sessions.items() if session.user == user)]
+
     def end(self, session_id: str) -> None:
         """End one session."""
         self._sessions.pop(digest(session_id), None)
@@ -79,6 +93,27 @@ class WebSessions:
         for key in keys:
             del self._sessions[key]
         return len(keys)
+
+
+def derived(key: bytes, *parts: str) -> str:
+    """Make a secret of others: the same each time, and by nobody without the key."""
+    return hmac.digest(key, repr(parts).encode(), "sha256").hex()
+
+
+def state_of(key: bytes, browser: str, wanted: str, chance: str, now: Instant) -> str:
+    """Write what a browser brings back from the identity provider: when it went there and where it wants to go then, sealed for this browser."""
+    kept = wanted if len(wanted) <= LONGEST_WANTED_COUNT else "/"
+    said = base64.urlsafe_b64encode(f"{now:.0f} {chance} {kept}".encode()).decode()
+    return f"{said}.{derived(key, 'state', said, browser)}"
+
+
+def wanted_of(key: bytes, browser: str, state: str, now: Instant) -> str | None:
+    """Read where a browser wants to go that is back; None: it did not begin here, or too long ago."""
+    said, _, seal = state.partition(".")
+    if not equal(seal, derived(key, "state", said, browser)):
+        return None
+    began, _, wanted = base64.urlsafe_b64decode(said).decode().split(" ", 2)
+    return wanted if now - Instant(float(began)) <= PENDING_S else None
 
 
 def digest(session_id: str) -> str:

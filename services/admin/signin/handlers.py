@@ -1,32 +1,58 @@
-"""What happens when somebody signs in or out: judged at the time that the address has deserved, told to the bus, a session begun or ended."""
+"""What happens when somebody signs in or out: judged at the time that the address has deserved, told to the bus, a session begun or ended.
+
+Nothing is kept of whoever goes to the identity provider: what comes back with that browser is sealed for it (core.py), so that nobody's many beginnings push another's out.
+"""
 
 import asyncio
 import hmac
 import secrets
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.refused import ReportedRefusals
 from clusterodm.services.admin.access.roles import ROLES, Principal, Role
 from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
-from clusterodm.services.admin.signin.core import SignInFailed, WebSession, WebSessions, digest, equal, role_of, user_of
+from clusterodm.services.admin.signin.core import (
+    SignInFailed,
+    WebSession,
+    WebSessions,
+    derived,
+    role_of,
+    state_of,
+    user_of,
+    wanted_of,
+)
 
-PENDING_COUNT: Final = 1000
-PENDING_S: Final = 600.0
-COMPARING: Final = "compare a password"
+HASHES: Final = ThreadPoolExecutor(2, thread_name_prefix="compare a password")
+"""A hash takes 50 ms of a core and 16 MB on purpose: however many sign in at once, so many are worked out at a time."""
+WAITING_COUNT: Final = 32
+"""Sign-ins that wait for their turn behind wrong passwords, for a hash, and for the identity provider, so many each: the 200 connections are for those who have signed in, too."""
 WRONG: Final = "Wrong user or password."
 TOO_OFTEN: Final = "Too many attempts, try again later."
+TOO_MANY: Final = "Too many sign in at this moment: try again."
 UNKNOWN: Final = "This sign-in is not known any more: begin again."
 NO_ROLE: Final = "You are known, and may do nothing here: ask whoever runs this cluster."
+
+
+async def compared(passwords: Passwords, compare: Callable[[], Role | None]) -> Role | None:
+    """Compare a password with what is set, in a thread where that takes long; one that nobody waits for any more is left out."""
+    return await asyncio.get_running_loop().run_in_executor(HASHES, compare) if passwords.slow else compare()
+
+
+def free(places: asyncio.Semaphore, full: str) -> asyncio.Semaphore:
+    """Give places of which one is free. Raises SignInFailed where none is."""
+    if places.locked():
+        raise SignInFailed(full)
+    return places
 
 
 class IdentityProvider(Protocol):
@@ -46,18 +72,6 @@ class Begun(NamedTuple):
     session: WebSession
 
 
-@dataclass(frozen=True)
-class Pending:
-    """Somebody is at the identity provider."""
-
-    browser: str
-    """The digest of what only this browser has."""
-    nonce: str = field(repr=False)
-    verifier: str = field(repr=False)
-    wanted: str
-    began: Instant
-
-
 @dataclass
 class SignIns:
     """Everybody who signs in or has signed in on the web."""
@@ -70,7 +84,14 @@ class SignIns:
     rules: Mapping[str, Role] = field(default_factory=dict)
     longest_s: float = 12 * 3600.0
     sessions: WebSessions = field(init=False)
-    _pending: OrderedDict[str, Pending] = field(init=False, default_factory=OrderedDict, repr=False)
+    _late: asyncio.Semaphore = field(init=False, default_factory=partial(asyncio.Semaphore, WAITING_COUNT), repr=False)
+    _comparing: asyncio.Semaphore = field(
+        init=False, default_factory=partial(asyncio.Semaphore, WAITING_COUNT), repr=False
+    )
+    _asking: asyncio.Semaphore = field(
+        init=False, default_factory=partial(asyncio.Semaphore, WAITING_COUNT), repr=False
+    )
+    _failed: ReportedRefusals = field(init=False, default_factory=ReportedRefusals, repr=False)
 
     _right: dict[bytes, Role] = field(init=False, default_factory=dict, repr=False)
     """Passwords that were right, as digests with a key that nobody knows; no more than there are roles."""
@@ -91,7 +112,8 @@ class SignIns:
         if wait_s is None:
             raise SignInFailed(TOO_OFTEN)
         if wait_s:
-            await asyncio.sleep(wait_s)
+            async with free(self._late, TOO_OFTEN):
+                await asyncio.sleep(wait_s)
         role = await self._opens(user, password)
         LOGINS.inc("web", "wrong" if role is None else "right")
         if role is None:
@@ -108,7 +130,9 @@ class SignIns:
         if not self.passwords.slow:
             return opens()
         seen = hmac.digest(self._key, f"{user}:{password}".encode("utf-8", "replace"), "sha256")
-        role = self._right.get(seen) or await threaded(opens, COMPARING)
+        if (role := self._right.get(seen)) is None:
+            async with free(self._comparing, TOO_MANY):
+                role = await compared(self.passwords, opens)
         if role is not None:
             self._right[seen] = role
         return role
@@ -124,31 +148,27 @@ class SignIns:
         """Say where a browser goes to sign in. Raises SignInFailed."""
         if self.provider is None:
             raise SignInFailed("There is no identity provider here.")
-        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        url = await self.provider.begin(state, nonce, verifier)
-        self._pending[state] = Pending(digest(browser), nonce, verifier, wanted, monotonic_s())
-        while len(self._pending) > PENDING_COUNT:
-            self._pending.popitem(last=False)
-        return url
+        state = state_of(self._key, browser, wanted, secrets.token_urlsafe(32), monotonic_s())
+        async with free(self._asking, TOO_MANY):
+            return await self.provider.begin(state, *self._derived(state, browser))
 
     async def from_provider(self, state: str, code: str, browser: str, address: str) -> tuple[Begun, str]:
         """Sign in somebody who comes back from the provider; where that one wanted to go. Raises SignInFailed."""
-        pending = self._pending.pop(state, None)
-        if pending is None or monotonic_s() - pending.began > PENDING_S or not equal(pending.browser, digest(browser)):
-            raise SignInFailed(UNKNOWN)
-        if self.provider is None or not code:
+        wanted = wanted_of(self._key, browser, state, monotonic_s())
+        if wanted is None or self.provider is None or not code:
             raise SignInFailed(UNKNOWN)
         try:
-            claims = await self.provider.finish(code, pending.nonce, pending.verifier)
+            async with free(self._asking, TOO_MANY):
+                claims = await self.provider.finish(code, *self._derived(state, browser))
         except SignInFailed as failed:
-            await self._publish("", Role.NONE, address, "failed", str(failed))
+            await self._publish_failed("", address, "failed", str(failed))
             raise
         user, role = user_of(claims), role_of(claims, self.claim, self.rules)
         user = f"oidc:{user}" if user in ROLES else user  # nobody is called as the passwords' users are
         if role is None or not user:
-            await self._publish(user, Role.NONE, address, "refused", "no role")
+            await self._publish_failed(user, address, "refused", "no role")
             raise SignInFailed(NO_ROLE)
-        return await self._begin(user, role, address), pending.wanted
+        return await self._begin(user, role, address), wanted
 
     async def out(self, session_id: str, address: str, *, everywhere: bool) -> None:
         """End a session, or all of its user's."""
@@ -160,6 +180,15 @@ class SignIns:
         self.sessions.end(session_id)
         act = "SIGN OUT EVERYWHERE" if everywhere else "SIGN OUT"
         await publish_act(self.bus, Principal(session.user, session.role, "web", address), act, "", "done", "")
+
+    def _derived(self, state: str, browser: str) -> tuple[str, str]:
+        """Make what only this sign-in has: its nonce, and its verifier (RFC 7636)."""
+        return derived(self._key, "nonce", state, browser), derived(self._key, "verifier", state, browser)
+
+    async def _publish_failed(self, user: str, address: str, outcome: str, reason: str) -> None:
+        """Put on record that somebody did not get in by the provider, once a while: who has not signed in may try as often as it likes."""
+        if self._failed.is_new(Principal(user, Role.NONE, "web", address), "SIGN IN", reason, monotonic_s()):
+            await self._publish(user, Role.NONE, address, outcome, reason)
 
     async def _begin(self, user: str, role: Role, address: str) -> Begun:
         session_id = secrets.token_urlsafe(32)

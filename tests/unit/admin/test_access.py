@@ -18,7 +18,6 @@ from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.answers import render
 from clusterodm.services.admin.signin.core import (
     IDLE_S,
-    SESSIONS_COUNT,
     WebSessions,
     local_path,
     role_of,
@@ -187,14 +186,6 @@ def test_who_is_only_looked_for_stays_silent() -> None:
     assert sessions.stands("one", Instant(NOW + IDLE_S)) is made
     assert sessions.stands("one", Instant(NOW + IDLE_S + 1)) is None
     assert sessions.stands("other", NOW) is None
-
-
-def test_there_are_no_more_sessions_than_may_be() -> None:
-    sessions = WebSessions(longest_s=1e6)
-    for number in range(SESSIONS_COUNT + 1):
-        sessions.begin(str(number), "f", "ann", Role.VIEWER, NOW)
-    assert sessions.find("0", NOW) is None
-    assert sessions.find("1", NOW) is not None
 
 
 @pytest.mark.parametrize(
