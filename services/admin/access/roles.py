@@ -10,9 +10,12 @@ The same on every road: a command is judged where it is carried out (commands/ha
 from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from clusterodm.libs.common.model.values import Frozen
+
+if TYPE_CHECKING:
+    from clusterodm.services.admin.access.refused import ReportedRefusals
 
 
 class Role(IntEnum):
@@ -47,6 +50,8 @@ NOBODY_ELSE: Final = Principal("admin", Role.ADMIN, "here")
 """Who acts where there is no password: whoever reaches this computer's own ports, or the command line with NATS' password."""
 acting: ContextVar[Principal] = ContextVar("acting", default=NOBODY_ELSE)
 """Who acts in this asyncio task."""
+reported: ContextVar["ReportedRefusals | None"] = ContextVar("reported", default=None)
+"""What has been told of those who may ask again as fast as they like; None: each refusal for lack of a role is told."""
 
 
 NEEDS_ROLE: Final = "this needs the role"

@@ -13,6 +13,8 @@ from clusterodm.libs.common.messages.nodes import ADD_NODE, AddNode
 from clusterodm.libs.common.messages.tasks import GET_TASK, IMPORT_ROUTE, ImportRoute, TaskRef
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.services.admin.access.roles import acting
+from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.commands.handlers.queries import nodes_of
 from clusterodm.services.admin.takeover.core import Address, OldNode, OldRoute
 
@@ -63,21 +65,28 @@ class Takeover:
         """Import nodes, then routes. Raises BusFailed when the scheduler does not answer at all."""
         self._known = {(node.hostname.lower(), node.port): node.id for node in await nodes_of(self._bus)}
         for node in nodes:
-            await self._entry(self.result.nodes, f"node {shown(node.hostname, node.port)}", self._node(node))
+            await self._entry(self.result.nodes, "node", shown(node.hostname, node.port), self._node(node))
         for route in routes:
-            await self._entry(self.result.routes, f"task {route.task}", self._route(route))
+            await self._entry(self.result.routes, "task", route.task, self._route(route))
         return self.result
 
-    async def _entry(self, count: ImportCount, name: str, work: Awaitable[str]) -> None:
-        """Import one entry; say and count what becomes of it."""
+    async def _entry(self, count: ImportCount, kind: str, name: str, work: Awaitable[str]) -> None:
+        """Import one entry; say, count and put on record what becomes of it. What is skipped is no act."""
         try:
             reason = await work
         except ClusterError as error:
             count.failed += 1
-            return self._say(f"{name}: failed, {error.message}")
-        count.skipped += bool(reason)
-        count.taken += not reason
-        return self._say(f"{name}: skipped, {reason}" if reason else f"{name}: imported")
+            await self._tell(kind, name, "failed", error.message)
+            return self._say(f"{kind} {name}: failed, {error.message}")
+        if reason:
+            count.skipped += 1
+            return self._say(f"{kind} {name}: skipped, {reason}")
+        count.taken += 1
+        await self._tell(kind, name, "done", "")
+        return self._say(f"{kind} {name}: imported")
+
+    async def _tell(self, kind: str, name: str, outcome: str, reason: str) -> None:
+        await publish_act(self._bus, acting.get(), f"{kind.upper()} IMPORT", name, outcome, reason)
 
     async def _node(self, node: OldNode) -> str:
         """Import one node, or say why not."""

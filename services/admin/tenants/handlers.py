@@ -28,7 +28,6 @@ Made = TypeVar("Made")
 Change = Callable[[TokensFile, tuple[str, str]], tuple[TokensFile, Made]]
 """Is given the file, and a secret with an id that nothing has yet."""
 NO_FILE: Final = "there is no file of tokens here: start the admin with --tokens"
-LONGEST: Final = 200
 ACTS: Final[Mapping[type[TenantChange], str]] = {
     CreateToken: "TOKEN CREATE",
     RotateToken: "TOKEN ROTATE",
@@ -73,9 +72,9 @@ class TenantActs:
                 raise Refused(denied)
             made = await self._file.change(partial(carried_out, command, now_ms()))
         except ClusterError as error:
-            await publish_act(self._bus, principal, act, target[:LONGEST], "refused", error.message)
+            await publish_act(self._bus, principal, act, target, "refused", error.message)
             raise
-        await publish_act(self._bus, principal, act, target[:LONGEST], "done", "")
+        await publish_act(self._bus, principal, act, target, "done", "")
         return made
 
     @property

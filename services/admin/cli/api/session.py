@@ -219,6 +219,7 @@ async def take_over(given: argparse.Namespace) -> int:
     routes, more = read_routes(given.routes, read(given.routes)) if given.routes else ([], [])
     if mistakes or more:
         raise Refused("nothing was imported:\n" + "\n".join([*mistakes, *more]))
+    acting.set(operator())
     lines: list[str] = []
     programs = given.output in PROGRAMS
     async with connect(nats_url(given.nats_url, given.data_dir), "cli", wait_s=NATS_WAIT_S) as bus:

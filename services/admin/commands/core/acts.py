@@ -9,7 +9,6 @@ from clusterodm.services.admin.commands.core.answers import Answer, Declined, Fa
 from clusterodm.services.admin.commands.core.commands import NodeAct
 
 UNDOABLE: Final = frozenset({NodeAct.LOCK, NodeAct.UNLOCK})
-LONGEST_COUNT: Final = 200
 
 
 def needed_role(command: commands.Command) -> Role:
@@ -38,9 +37,9 @@ def act_of(command: commands.Command) -> tuple[str, str] | None:
         case commands.AddNodeCommand(hostname, port):
             return "NODE ADD", shown(hostname, port)
         case commands.ChangeTaskCommand(act, task):
-            return f"TASK {act.value}", task[:LONGEST_COUNT]
+            return f"TASK {act.value}", task
         case commands.PrioritizeTaskCommand(task, priority):
-            return "TASK PRIORITY", f"{task[:LONGEST_COUNT]} {priority:+}"
+            return "TASK PRIORITY", f"{task} {priority:+}"
         case _:
             return act_on_nodes(command) or act_on_services(command)
 
@@ -77,7 +76,7 @@ def act_on_services(command: commands.Command) -> tuple[str, str] | None:
 
 def target_of(name: str, number: int) -> str:
     """Say what was meant, by its name or its number."""
-    return name[:LONGEST_COUNT] or f"number {number}"
+    return name or f"number {number}"
 
 
 def outcome_of(answer: Answer) -> tuple[str, str]:

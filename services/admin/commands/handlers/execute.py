@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Unreadable
 from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, OPERATOR_ACTED, LogLevelSet, OperatorActed
-from clusterodm.libs.common.process.wall_clock import now_ms
+from clusterodm.libs.common.process.wall_clock import monotonic_s, now_ms
 from clusterodm.libs.common.telemetry.lazy_log import log
-from clusterodm.services.admin.access.roles import Principal, acting, refusal
+from clusterodm.services.admin.access.roles import NEEDS_ROLE, Principal, acting, refusal, reported
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import act_of, needed_role, outcome_of, without_role
 from clusterodm.services.admin.commands.core.answers import Answer, Failed, Invalid, Ok, Unavailable
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
 
 NATS: Final = "NATS"
+LONGEST_COUNT: Final = 200
+"""Characters of what an act is called, and of what it was done to, that are put on record; a reason is a sentence."""
+LONGEST_REASON_COUNT: Final = 500
 
 
 async def execute(bus: "Bus", command: commands.Command) -> Answer:
@@ -36,7 +39,11 @@ async def execute(bus: "Bus", command: commands.Command) -> Answer:
 
 
 async def publish_act(bus: "Bus", principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
-    """Put an act of an operator on record: in the log and on the bus."""
+    """Put an act of an operator on record: in the log and on the bus. A refusal for lack of a role is, where that is so, once a while."""
+    act, target, reason = act[:LONGEST_COUNT], target[:LONGEST_COUNT], reason[:LONGEST_REASON_COUNT]
+    told_lately = reported.get()
+    if told_lately is not None and reason.startswith(NEEDS_ROLE) and not told_lately.is_new(principal, act, target, monotonic_s()):  # fmt: skip
+        return
     log.info(
         "operator.acted", user=principal.user, door=principal.door, address=principal.address, act=act, outcome=outcome
     )

@@ -260,13 +260,17 @@ class TestImport:
         added = scheduler.nodes[-1]
         assert (added.locked, scheduler.tokens[added.id]) == (True, "tok")
         assert scheduler.owner_of("a" * 8) == "owner"
+        acts = [(told.act, told.target, told.outcome) for name, told in bus.published if name == "operator.acted"]
+        assert acts == [("NODE IMPORT", "new:3000", "done"), ("TASK IMPORT", "a" * 8, "done")]
 
     async def test_a_second_time_nothing_happens(self, bus: MemoryBus, scheduler: FakeScheduler):
         await Takeover(bus, 2000, lambda _: None).run(self.NODES, self.ROUTES)
+        told = len(bus.published)
         before = (list(scheduler.nodes), list(scheduler.tasks))
         result = await Takeover(bus, 2000, lambda _: None).run(self.NODES, self.ROUTES)
         assert (result.nodes.taken, result.routes.taken, result.complete) == (0, 0, True)
         assert (scheduler.nodes, scheduler.tasks) == before
+        assert len(bus.published) == told
 
     async def test_what_the_scheduler_refuses_is_counted_and_the_rest_goes_on(
         self, bus: MemoryBus, scheduler: FakeScheduler
@@ -278,6 +282,8 @@ class TestImport:
         async with bus.serve("scheduler", {ADD_NODE: refuse}):
             result = await Takeover(bus, 2000, said.append).run(self.NODES[1:2], self.ROUTES[:1])
         assert said[0] == "node new:3000: failed, not valid"
+        [(_, told)] = bus.published
+        assert (told.act, told.target, told.outcome, told.reason) == ("NODE IMPORT", "new:3000", "failed", "not valid")
         assert not result.complete
         assert result.routes.skipped == 1
         assert len(scheduler.nodes) == 2
