@@ -30,7 +30,8 @@ from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.admin.signin.handlers import IdentityProvider, SignIns
-from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.telnet.api import telnet_server
+from clusterodm.services.admin.telnet.core.admission import SessionLimits
 from clusterodm.services.admin.tenants.handlers import TokensStore
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.guard import web_app

@@ -50,6 +50,7 @@ CAUSED_AT_WILL = frozenset(
         "task.refused",
         "task.restart_ignored",
         "task.unapproved",
+        "telnet.browser_refused",
         "telnet.session_displaced",
         "telnet.session_expired",
         "telnet.session_failed",

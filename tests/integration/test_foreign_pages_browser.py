@@ -11,7 +11,8 @@ from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
 from clusterodm.libs.common.http_io.serving import web_server
 from clusterodm.services.admin.login import LoginThrottle
-from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.telnet.api import telnet_server
+from clusterodm.services.admin.telnet.core.admission import SessionLimits
 from tests.browsing import CHROMIUM, a_browser
 from tests.fake_scheduler import FakeScheduler, node
 from tests.waiting import until
@@ -26,6 +27,16 @@ WORDS = "NODE LOCK 1\\r\\nNODE UPDATE\\r\\n"
 FETCH = """async (url) => {
   const asked = {method: "POST", mode: "no-cors", body: "WORDS", signal: AbortSignal.timeout(5000)};
   await fetch(url + PATH, asked).catch(() => null);
+}"""
+FORM = """async (url) => {
+  const frame = document.body.appendChild(document.createElement("iframe"));
+  frame.name = "answer";
+  const form = document.body.appendChild(document.createElement("form"));
+  Object.assign(form, {action: url + "/", method: "POST", enctype: "text/plain", target: "answer"});
+  const field = form.appendChild(document.createElement("textarea"));
+  field.name = "\\r\\nWORDS";
+  form.submit();
+  await new Promise((resolve) => { frame.onload = resolve; setTimeout(resolve, 5000); });
 }"""
 
 
@@ -58,6 +69,7 @@ async def foreign() -> AsyncIterator[Page]:
 ATTEMPTS = {
     "a script": FETCH.replace("PATH", '"/"'),
     "a script with a long address": FETCH.replace("PATH", '"/" + "x".repeat(6000)'),
+    "a form": FORM,
 }
 
 

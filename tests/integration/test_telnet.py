@@ -14,11 +14,13 @@ import telnetlib3
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
+from clusterodm.libs.common.messages.operators import OPERATOR_ACTED, OperatorActed
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.login import LoginThrottle
-from clusterodm.services.admin.telnet.api import SessionLimits, telnet_server
+from clusterodm.services.admin.telnet.api import telnet_server
+from clusterodm.services.admin.telnet.core.admission import SessionLimits
 from clusterodm.services.admin.telnet.core.grammar import HELP
 from clusterodm.services.admin.telnet.core.lines import LONGEST_LINE_BYTES
 from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
@@ -392,3 +394,35 @@ async def test_stopping_the_server_ends_its_sessions(serving: Serving):
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
+
+
+async def test_whoever_lacks_a_role_and_asks_again_and_again_is_put_on_record_once(
+    serving: Serving, nats_bus: NatsBus, scheduler: FakeScheduler
+):
+    told: list[OperatorActed] = []
+
+    async def heard(act: OperatorActed) -> None:
+        told.append(act)
+
+    rules = SessionLimits(passwords=Passwords({Role.VIEWER: "v", Role.ADMIN: "a"}))
+    async with nats_bus.subscribe(OPERATOR_ACTED, heard), serving(rules) as port, connected(port) as client:
+        await client.until("$> ")
+        await client.answer("LOGIN v")
+        for line in ("NODE LOCK 1", "TOKEN REVOKE x") * 20:
+            assert (
+                await client.answer(line)
+                == f"FAIL this needs the role {'operator' if 'LOCK' in line else 'admin'}; you are viewer\r\n"
+            )
+        async with connected(port) as admin:
+            await admin.until("$> ")
+            await admin.answer("LOGIN a")
+            assert await admin.answer("NODE LOCK 1") == "OK\r\n"
+        await until(lambda: any(each.act == "NODE LOCK" and each.outcome == "done" for each in told))
+    assert [(each.role, each.act, each.outcome) for each in told] == [
+        ("viewer", "SIGN IN", "done"),
+        ("viewer", "NODE LOCK", "refused"),
+        ("viewer", "TOKEN REVOKE", "refused"),
+        ("admin", "SIGN IN", "done"),
+        ("admin", "NODE LOCK", "done"),
+    ]
+    assert scheduler.nodes[0].locked

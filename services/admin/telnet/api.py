@@ -4,16 +4,15 @@ A session is one loop: bytes -> lines (core/lines) -> one command after the othe
 answered before the next bytes are read, a client that sends faster than it reads is slowed down by TCP and by nothing in
 our memory. A client that closes its sending side (`printf 'NODE LIST\n' | nc`) still gets its answers.
 
-Before the login only LOGIN and QUIT do anything. Wrong passwords are answered late, and later each time, per address
-(login); `REFUSALS` of any kind end the session. How many sessions there may be is telnet/core/admission's.
+What a browser sends ends its session: some page may have led it here, and nobody else speaks HTTP or TLS. Before the login only LOGIN and QUIT do anything. Wrong passwords
+are answered late, and later each time, per address (login); `REFUSALS` of any kind end the session, and so does more than passwords are long. How many sessions there
+may be is telnet/core/admission's.
 """
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, cast
 
 import structlog
@@ -21,20 +20,20 @@ import structlog
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.hosts import bracketed, plain_address
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.telemetry.metrics import Reading, read_by
 from clusterodm.libs.common.version import VERSION
-from clusterodm.services.admin.access.passwords import Passwords
-from clusterodm.services.admin.access.roles import Principal, Role, acting
-from clusterodm.services.admin.commands.handlers.execute import publish_act
+from clusterodm.services.admin.access.refused import ReportedRefusals
+from clusterodm.services.admin.access.roles import Principal, Role, acting, reported
 from clusterodm.services.admin.login import LoginThrottle
-from clusterodm.services.admin.metrics import LOGINS, SESSIONS
+from clusterodm.services.admin.metrics import SESSIONS
 from clusterodm.services.admin.rendering.text import END, batches
-from clusterodm.services.admin.telnet.core.admission import Admission
+from clusterodm.services.admin.signin.core import SignInFailed
+from clusterodm.services.admin.telnet.core.admission import Admission, SessionLimits
 from clusterodm.services.admin.telnet.core.grammar import HELP, is_http
-from clusterodm.services.admin.telnet.core.lines import DroppedLine, Line, LineReader, Negotiation
+from clusterodm.services.admin.telnet.core.lines import LONGEST_LINE_BYTES, DroppedLine, Line, LineReader, Negotiation
 from clusterodm.services.admin.telnet.core.tenant_words import HELP as TENANT_HELP
-from clusterodm.services.admin.telnet.handlers import answer
+from clusterodm.services.admin.telnet.handlers import answer, sign_in
 from clusterodm.services.admin.tenants.handlers import TenantActs, TokensStore
 
 log = structlog.get_logger()
@@ -46,20 +45,10 @@ WRITE_WAIT_S: Final = 60.0
 """A client that takes nothing for so long is gone."""
 CLOSE_WAIT_S: Final = 5.0
 REFUSALS: Final = 3
-COMPARING: Final = "compare a password"
+BEFORE_LOGIN_BYTES: Final = (REFUSALS + 1) * LONGEST_LINE_BYTES
+TLS: Final = b"\x16"
+"""How a handshake begins (RFC 8446, 5.1), which may hold words of whoever led a browser here."""
 FULL: Final = "Too many sessions, try again later."
-
-
-@dataclass(frozen=True)
-class SessionLimits:
-    """What holds for all sessions."""
-
-    passwords: Passwords = field(default_factory=Passwords)
-    """None: everybody is logged in."""
-    sessions_count: int = 32
-    idle_s: float = 1800.0
-    """0: never."""
-    login_s: float = 60.0
 
 
 class Session:
@@ -83,9 +72,9 @@ class Session:
         self._lines = LineReader()
         self._logged_in = not limits.passwords
         self._role = Role.ADMIN
-        self._refusals_count = 0
+        self._refusals_count = self._strange_bytes = 0
         self._last_line = ""
-        self._open = True
+        self._open = self._is_new = True
 
     def __repr__(self) -> str:
         """Show who it is."""
@@ -95,6 +84,11 @@ class Session:
     def address(self) -> str:
         """Where it comes from."""
         return self._address
+
+    @property
+    def role(self) -> Role:
+        """What whoever has logged in may do."""
+        return self._role
 
     async def run(self) -> None:
         """Greet, then answer lines until the client, a time limit or another session ends it."""
@@ -109,6 +103,7 @@ class Session:
         began = monotonic_s()
         while self._open and (data := await self._receive(began)):
             await self._take(data)
+            await asyncio.sleep(0)  # however much it sends, others have their turn
         if self._open and (rest := self._lines.finish()):
             await self._answer(rest.text)
 
@@ -129,20 +124,33 @@ class Session:
     async def _take(self, data: bytes) -> None:
         """Answer the lines that some bytes complete."""
         self._sessions.touch(self)
+        self._strange_bytes += 0 if self._logged_in else len(data)
+        if self._strange_bytes > BEFORE_LOGIN_BYTES or (self._is_new and data.startswith(TLS)):
+            return await self._turn_away("INVALID")
+        self._is_new = False
         for item in self._lines.feed(data):
             match item:
                 case Negotiation(answer):
                     await self._write(answer)
                 case DroppedLine():
-                    await self._send(f"INVALID{END}")
-                    await self._prompt()
+                    await self._answer_nothing()
                 case Line(text):
                     await self._answer(text)
             if not self._open:
-                return
+                break
+        return None
+
+    async def _answer_nothing(self) -> None:
+        """Answer what is no line; before the login it counts as any other refusal."""
+        await (self._send(f"INVALID{END}") if self._logged_in else self._refuse("INVALID"))
+        if self._open:
+            await self._prompt()
 
     async def _answer(self, line: str) -> None:
         """Answer one line, with a prompt behind it unless the session ends."""
+        if is_http(line):
+            log.warning("telnet.browser_refused", session=repr(self), at_will=True)
+            return await self._turn_away("INVALID")
         if line.strip() == "!!":
             line = self._last_line
         word, _, rest = line.strip().partition(" ")
@@ -155,6 +163,7 @@ class Session:
             await self._send("".join(text + END for text in (*HELP[:-1], *TENANT_HELP, HELP[-1])))
         else:
             acting.set(Principal(self._role.word, self._role, "telnet", self._address))
+            reported.set(self._sessions.reported)
             for text in batches(await self._sessions.answer(line)):
                 await self._send(text)
         if self._logged_in and word.upper() != "LOGIN":
@@ -162,43 +171,30 @@ class Session:
         return await self._prompt() if self._open else None
 
     async def _log_in(self, given: str) -> None:
-        """Judge a password, at the time that the address has deserved."""
-        wait_s = self._logins.wait_s(self._address, monotonic_s())
-        if wait_s is None:
-            self._refusals_count = REFUSALS
-            return await self._refuse("Too many attempts, try again later")
-        await asyncio.sleep(wait_s)
-        first_word = given.partition(" ")[0]
-        role = await self._role_of(given) or await self._role_of(first_word)
-        principal = Principal(role.word if role else "", role or Role.NONE, "telnet", self._address)
-        await publish_act(
-            self._bus, principal, "SIGN IN", "", *(("done", "") if role else ("refused", "wrong password"))
-        )
-        if role:
-            self._role = role
-            LOGINS.inc("telnet", "right")
-            self._logins.succeeded(self._address)
-            if not self._sessions.log_in(self):
-                self._open = False
-                return await self._send(FULL + END)
-            self._logged_in = True
-            log.info("telnet.logged_in", session=repr(self))
-            return await self._send(f"OK{END}HELP for help{END}")
-        LOGINS.inc("telnet", "wrong")
-        self._logins.failed(self._address, monotonic_s())
-        log.warning("telnet.login_failed", session=repr(self))
-        return await self._refuse("FAIL")
-
-    async def _role_of(self, given: str) -> Role | None:
-        passwords = self._limits.passwords
-        return (
-            await threaded(partial(passwords.role_of, given), COMPARING) if passwords.slow else passwords.role_of(given)
-        )
+        """Judge a password, and let in whom it opens to."""
+        try:
+            role = await sign_in(self._bus, self._limits.passwords, self._logins, self._address, given)
+        except SignInFailed:
+            return await self._turn_away("Too many attempts, try again later")
+        if role is None:
+            log.warning("telnet.login_failed", session=repr(self))
+            return await self._refuse("FAIL")
+        self._role = role
+        if not self._sessions.log_in(self):
+            return await self._turn_away(FULL)
+        self._logged_in = True
+        log.info("telnet.logged_in", session=repr(self))
+        return await self._send(f"OK{END}HELP for help{END}")
 
     async def _refuse(self, reason: str) -> None:
         """Say no; end the session when that has happened too often."""
         self._refusals_count += 1
         self._open = self._refusals_count < REFUSALS
+        await self._send(reason + END)
+
+    async def _turn_away(self, reason: str) -> None:
+        """Say no, and end the session."""
+        self._open = False
         await self._send(reason + END)
 
     async def _prompt(self) -> None:
@@ -226,6 +222,7 @@ class Sessions:
         self._logins = logins
         self._admission: Admission[Session] = Admission(limits.sessions_count)
         self._open: dict[Session, asyncio.Task[Any]] = {}
+        self.reported = ReportedRefusals()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end, which is also that of its asyncio task."""
@@ -249,7 +246,7 @@ class Sessions:
 
     def log_in(self, session: Session) -> bool:
         """Whether a session that has logged in may stay."""
-        may_stay, ended = self._admission.log_in(session, monotonic_s())
+        may_stay, ended = self._admission.log_in(session, session.role, monotonic_s())
         self._end(ended)
         return may_stay
 

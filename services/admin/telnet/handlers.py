@@ -1,14 +1,22 @@
-"""Answers one line of a session that has logged in: what is about tenants and tokens by the file of tokens, all else over the bus."""
+"""Signs somebody in, and answers one line of a session that has logged in: what is about tenants and tokens by the file of tokens, all else over the bus."""
 
+import asyncio
 from collections.abc import Iterable
+from functools import partial
 
 from clusterodm.libs.common.errors import ClusterError, NotFound
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import now_ms
+from clusterodm.libs.common.process.lifecycle import monotonic_s, now_ms
+from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.roles import Principal, Role
 from clusterodm.services.admin.commands.core.commands import UnknownCommand
-from clusterodm.services.admin.commands.handlers.execute import execute
+from clusterodm.services.admin.commands.handlers.execute import execute, publish_act
+from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.rendering.answers import rendered
 from clusterodm.services.admin.rendering.text import END, one_line, pretty
+from clusterodm.services.admin.signin.core import SignInFailed
+from clusterodm.services.admin.signin.handlers import TOO_OFTEN, compared
 from clusterodm.services.admin.telnet.core.grammar import parse
 from clusterodm.services.admin.telnet.core.tenant_words import parse_tenants
 from clusterodm.services.admin.tenants.core.commands import (
@@ -22,6 +30,25 @@ from clusterodm.services.admin.tenants.core.commands import (
 )
 from clusterodm.services.admin.tenants.core.file import NewToken
 from clusterodm.services.admin.tenants.handlers import TenantActs
+
+
+async def sign_in(bus: Bus, passwords: Passwords, logins: LoginThrottle, address: str, given: str) -> Role | None:
+    """Judge a password, or its first word, at the time that an address has deserved, and put it on record; None: it opens nothing. Raises SignInFailed where that is too late."""
+    wait_s = logins.wait_s(address, monotonic_s())
+    if wait_s is None:
+        raise SignInFailed(TOO_OFTEN)
+    await asyncio.sleep(wait_s)
+    role: Role | None = None
+    for each in dict.fromkeys((given, given.partition(" ")[0])):
+        role = role or await compared(passwords, partial(passwords.role_of, each))
+    LOGINS.inc("telnet", "right" if role else "wrong")
+    if role:
+        logins.succeeded(address)
+    else:
+        logins.failed(address, monotonic_s())
+    principal = Principal(role.word if role else "", role or Role.NONE, "telnet", address)
+    await publish_act(bus, principal, "SIGN IN", "", *(("done", "") if role else ("refused", "wrong password")))
+    return role
 
 
 async def answer(bus: Bus, tenants: TenantActs, line: str) -> Iterable[str]:

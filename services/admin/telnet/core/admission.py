@@ -5,22 +5,36 @@
 Those that have not logged in are counted apart, so that nobody without the password takes an operator's entry. An address has so many of
 them; one more ends its oldest, not itself, so that whoever holds connections open from an operator's own address (or through the same
 gateway) does not keep that operator out. The same for all addresses together. When there are as many logged in as may be, the one that has been
-silent for the longest gives way, if it has been so for a while; otherwise the new one is refused.
+silent for the longest gives way, if it has been so for a while, or of those with a lesser role than the new one's the one with the least; otherwise the new one is refused.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.hosts import account_of
+from clusterodm.services.admin.access.passwords import Passwords
+from clusterodm.services.admin.access.roles import Role
 
 Key = TypeVar("Key")
 
 WAITING_PER_ADDRESS_COUNT: Final = 8
 WAITING_COUNT: Final = 256
 SILENT_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class SessionLimits:
+    """What holds for all sessions."""
+
+    passwords: Passwords = field(default_factory=Passwords)
+    """None: everybody is logged in."""
+    sessions_count: int = 32
+    idle_s: float = 1800.0
+    """0: never."""
+    login_s: float = 60.0
 
 
 @dataclass
@@ -30,6 +44,7 @@ class SessionEntry:
     address: str
     touched_at: Instant
     is_waiting: bool = True
+    role: Role = Role.NONE
 
 
 class Admission(Generic[Key]):
@@ -56,18 +71,25 @@ class Admission(Generic[Key]):
             return self._end(other for other, theirs in waiting.items() if theirs == busiest)
         return None
 
-    def log_in(self, key: Key, now: Instant) -> tuple[bool, Key | None]:
+    def log_in(self, key: Key, role: Role, now: Instant) -> tuple[bool, Key | None]:
         """Judge a session that has logged in: whether it may stay, and which other one it ends."""
         entry = self._entries[key]
         inside = [(other, known) for other, known in self._entries.items() if not known.is_waiting]
-        if len(inside) < self._count:
-            entry.is_waiting = False
-            return True, None
-        other, known = min(inside, key=lambda each: each[1].touched_at)
-        if now - known.touched_at < SILENT_S:
+        ended: tuple[Key, ...] | None = self._giving_way(inside, role, now) if len(inside) >= self._count else ()
+        if ended is None:
             return False, None
-        entry.is_waiting = False
-        return True, self._end([other])
+        entry.is_waiting, entry.role = False, role
+        return True, self._end(ended) if ended else None
+
+    def _giving_way(
+        self, inside: Sequence[tuple[Key, SessionEntry]], role: Role, now: Instant
+    ) -> tuple[Key, ...] | None:
+        """Choose the one that gives way to one more; None: none does."""
+        other, known = min(inside, key=lambda each: each[1].touched_at)
+        if now - known.touched_at >= SILENT_S:
+            return (other,)
+        other, known = min(inside, key=lambda each: (each[1].role, each[1].touched_at))
+        return (other,) if known.role < role else None
 
     def touch(self, key: Key, now: Instant) -> None:
         """Note that a session says something."""
