@@ -6,7 +6,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
+from clusterodm.libs.common.errors import ClusterError
 from clusterodm.services.admin.web.api.answers import Views, router_of, said
+from clusterodm.services.admin.web.api.bounds import StreamEnded
 from clusterodm.services.admin.web.core.views import ConsoleView
 from clusterodm.services.admin.web.handlers.reading import ClusterReader
 
@@ -69,7 +71,10 @@ async def whole(read: ReadFrom, name: str) -> Response:
             if not page.lines:
                 return
             yield "".join(f"{line}\n" for line in page.lines)
-            page = await read(page.next_line)
+            try:
+                page = await read(page.next_line)
+            except ClusterError:  # broken off, so that nobody takes it for the whole
+                raise StreamEnded from None
 
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(lines(), media_type="text/plain; charset=utf-8", headers=headers)

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,10 +31,10 @@ from clusterodm.libs.common.health.vitals import health_app
 from clusterodm.libs.common.hosts import plain_address
 from clusterodm.libs.common.messages.health import SettingInForce
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.lifecycle import monotonic_s, threaded
+from clusterodm.libs.common.process.lifecycle import threaded
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.refused import ReportedRefusals
-from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal
+from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting, refusal, reported
 from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.api import PATHS, SignInPages
@@ -41,7 +42,15 @@ from clusterodm.services.admin.signin.core import SignInFailed
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.tenants.handlers import TokensStore
 from clusterodm.services.admin.watching.handlers import Watched
-from clusterodm.services.admin.web.api.bounds import TOO_LARGE, StreamEnded, lasting, limited, too_long
+from clusterodm.services.admin.web.api.bounds import (
+    TOO_LARGE,
+    ComingBodies,
+    OpenStreams,
+    StreamEnded,
+    lasting,
+    limited,
+    too_long,
+)
 from clusterodm.services.admin.web.core.visitors import (
     REQUESTED_WITH,
     SAFE_METHODS,
@@ -49,6 +58,7 @@ from clusterodm.services.admin.web.core.visitors import (
     credentials,
     has_requested_with,
     is_cross_site,
+    is_foreign_load,
     is_known_host,
     role_of_request,
 )
@@ -57,7 +67,6 @@ at_will = structlog.get_logger(at_will=True)
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 RETRY_AFTER_S: Final = 30
-LONGEST_COUNT: Final = 200
 SEE_OTHER: Final = 303
 SECURITY: Final = {
     "Content-Security-Policy": (
@@ -147,6 +156,8 @@ class Guard:
     names: frozenset[str] = frozenset()
     """Under which the page is known, beside addresses and localhost."""
     reported: ReportedRefusals = field(default_factory=ReportedRefusals)
+    coming: ComingBodies = field(default_factory=ComingBodies)
+    streams: OpenStreams = field(default_factory=OpenStreams)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -165,10 +176,14 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        answer = await self.refusal(scope, receive, headers) or self.app
-        may_go_on = (lambda: False) if is_head else self.pages.may_go_on(headers)
-        with suppress(StreamEnded):
-            await answer(scope, limited(scope, receive), lasting(scope, send_with_headers, may_go_on))
+        with suppress(StreamEnded, ClientDisconnect), self.coming.received(scope, receive) as timely:
+            answer = await self.refusal(scope, timely, headers) or self.app
+            may_go_on = (lambda: False) if is_head else self.pages.may_go_on(headers)
+            begins = lambda: self.streams.begin(scope, acting.get().user)  # noqa: E731 what is to be done
+            try:
+                await answer(scope, limited(scope, timely), lasting(scope, send_with_headers, may_go_on, begins))
+            finally:
+                self.streams.end(scope)
 
     async def refusal(self, scope: Scope, receive: Receive, headers: Headers) -> ASGIApp | None:
         """Judge a request; None lets it through."""
@@ -177,6 +192,8 @@ class Guard:
         if not is_known_host(headers.get("host", ""), self.names):
             at_will.warning("request.host_refused", host=headers.get("host", "")[:100])
             return JSONResponse({"error": UNKNOWN_HOST}, status_code=421)
+        if scope["method"] in SAFE_METHODS and is_foreign_load(headers):
+            return self.forged(scope, headers, CROSS_SITE)
         if scope["path"] in PATHS:
             return await self.to_pages(scope, receive, headers)
         principal = await self.who(scope, headers)
@@ -199,22 +216,18 @@ class Guard:
     async def refusal_of(self, scope: Scope, headers: Headers, principal: Principal) -> Response | None:
         """Judge a request of somebody who is known; None lets it through, in that one's name."""
         acting.set(principal)
+        reported.set(self.reported)
         if scope["method"] not in SAFE_METHODS:
             if forgery := forgery_reason(headers):
                 return self.forged(scope, headers, forgery)
             if principal.role < Role.OPERATOR:  # who may do something is judged where it is known what is asked for
                 denied = refusal(principal, role_of_request(scope["method"], scope["path"]))
-                await self.publish_refused(scope, principal, denied)
+                target = quote(scope["path"], errors="replace")
+                await publish_act(self.signins.bus, principal, scope["method"], target, "refused", denied)
                 return JSONResponse({"error": denied}, status_code=403)
         if too_long(headers.get("content-length", "0")):
             return JSONResponse({"error": TOO_LARGE}, status_code=413)
         return None
-
-    async def publish_refused(self, scope: Scope, principal: Principal, reason: str) -> None:
-        """Put on record what somebody was not allowed to ask for: by its method and path, for nothing has read it as a command."""
-        act, target = scope["method"][:LONGEST_COUNT], quote(scope["path"], errors="replace")[:LONGEST_COUNT]
-        if self.reported.is_new(principal, act, target, monotonic_s()):
-            await publish_act(self.signins.bus, principal, act, target, "refused", reason)
 
     def forged(self, scope: Scope, headers: Headers, reason: str) -> Response:
         """Refuse what a foreign page may have sent."""

@@ -51,6 +51,12 @@ def is_cross_site(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
+def is_foreign_load(headers: Headers) -> bool:
+    """Whether another site's page loads this into itself: it could read none of it, and would have it worked out all the same. A link that is followed opens a page of its own."""
+    opens_page = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest", "document") == "document"
+    return is_cross_site(headers) and not opens_page
+
+
 def has_requested_with(headers: Headers) -> bool:
     """Whether a request carries what no webhook, form or link can send."""
     return bool(headers.get(REQUESTED_WITH, "").strip())

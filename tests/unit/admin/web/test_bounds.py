@@ -18,7 +18,16 @@ from clusterodm.services.admin.signin.api import SignInPages
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.app import WebDependencies, web_application
-from clusterodm.services.admin.web.api.bounds import BODY_BYTES, TAKE_S, limited
+from clusterodm.services.admin.web.api.bounds import (
+    BODY_BYTES,
+    BODY_S,
+    COMING_COUNT,
+    STREAMS_COUNT,
+    STREAMS_PER_USER_COUNT,
+    TAKE_S,
+    OpenStreams,
+    limited,
+)
 from clusterodm.services.admin.web.api.guard import Guard
 from tests.waiting import TurnedLoop, passed
 
@@ -105,11 +114,7 @@ def test_a_listener_that_takes_nothing_is_gone_after_a_minute():
 
 
 async def takes_nothing() -> None:
-    dropped: list[str] = []
-
-    class Cycle:
-        def drop(self) -> None:
-            dropped.append("it")
+    cycle = Cycle()
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -121,11 +126,11 @@ async def takes_nothing() -> None:
 
     guard = guarding(StreamingResponse(endless()))
     async with asyncio.TaskGroup() as group:
-        listening = group.create_task(guard(scope_of(extensions={REQUEST_CYCLE: Cycle()}), receive, send))
+        listening = group.create_task(guard(cycle.scope(), receive, send))
         await passed(TAKE_S - 2)
-        assert (listening.done(), dropped) == (False, [])
+        assert (listening.done(), cycle.dropped.is_set()) == (False, False)
         await passed(4)
-        assert (listening.done(), dropped) == (True, ["it"])
+        assert (listening.done(), cycle.dropped.is_set()) == (True, True)
 
 
 async def answered_to(method: str, app: ASGIApp) -> tuple[Message, list[Message]]:
@@ -176,3 +181,116 @@ async def test_what_is_wrong_with_a_field_begins_with_its_name(body: dict[str, A
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post("/api/v1/nodes", json=body, headers={"X-Requested-With": "tests"})
     assert (answer.status_code, answer.json()) == (422, {"error": said})
+
+
+class Cycle:
+    """What a server knows of a request: its connection may be closed, and then its client has gone."""
+
+    def __init__(self, *pieces: Message) -> None:
+        self.dropped = asyncio.Event()
+        self._left = list(pieces)
+
+    def drop(self) -> None:
+        self.dropped.set()
+
+    async def receive(self) -> Message:
+        if self._left:
+            return self._left.pop(0)
+        await self.dropped.wait()
+        return DISCONNECTED
+
+    def scope(self, **more: Any) -> Scope:
+        return scope_of(extensions={REQUEST_CYCLE: self}, **more)
+
+
+BEGUN: Message = {"type": "http.request", "body": b"user=", "more_body": True}
+
+
+async def nowhere(message: Message) -> None:
+    del message
+
+
+def test_a_body_that_does_not_come_is_waited_for_no_longer_than_bodies_take():
+    with asyncio.Runner(loop_factory=TurnedLoop) as runner:
+        runner.run(comes_in_part())
+
+
+async def comes_in_part() -> None:
+    async with asyncio.TaskGroup() as group:
+        for path in ("/signin", "/r/node/add"):
+            guard, cycle = guarding(web_application(WebDependencies(bus := MemoryBus(), Watched(bus)))), Cycle(BEGUN)
+            waiting = group.create_task(guard(cycle.scope(method="POST", path=path), cycle.receive, nowhere))
+            await passed(BODY_S - 2)
+            assert (waiting.done(), cycle.dropped.is_set()) == (False, False)
+            await passed(4)
+            assert (waiting.done(), cycle.dropped.is_set()) == (True, True)
+
+
+async def test_of_bodies_that_do_not_come_the_oldest_gives_way():
+    guard = guarding(PlainTextResponse("unused"))
+    cycles = [Cycle(BEGUN) for _ in range(COMING_COUNT + 3)]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for each in cycles:
+            group.create_task(guard(each.scope(method="POST", path="/signin"), each.receive, nowhere))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [each.dropped.is_set() for each in cycles] == [True] * 3 + [False] * COMING_COUNT
+        for each in cycles:
+            each.drop()
+
+
+async def test_a_body_that_has_come_gives_way_to_none():
+    guard = guarding(PlainTextResponse("unused"))
+    whole = Cycle({**BEGUN, "more_body": False})
+    await guard(whole.scope(method="POST", path="/signin"), whole.receive, nowhere)
+    cycles = [Cycle(BEGUN) for _ in range(COMING_COUNT)]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for each in cycles:
+            group.create_task(guard(each.scope(method="POST", path="/signin"), each.receive, nowhere))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not any(each.dropped.is_set() for each in (whole, *cycles))
+        for each in cycles:
+            each.drop()
+
+
+async def test_a_client_that_goes_in_the_midst_of_its_body_is_no_fault_of_ours():
+    guard = guarding(web_application(WebDependencies(bus := MemoryBus(), Watched(bus))))
+    cycle = Cycle(BEGUN)
+    cycle.drop()
+    async with asyncio.timeout(10):
+        await guard(cycle.scope(method="POST", path="/r/node/add"), cycle.receive, nowhere)
+
+
+def begun(streams: OpenStreams, user: str) -> Cycle:
+    streams.begin((cycle := Cycle()).scope(), user)
+    return cycle
+
+
+def test_of_a_users_streams_the_oldest_gives_way_to_one_more():
+    streams = OpenStreams()
+    other = begun(streams, "operator")
+    cycles = [begun(streams, "viewer") for _ in range(STREAMS_PER_USER_COUNT + 2)]
+    assert [each.dropped.is_set() for each in cycles] == [True] * 2 + [False] * STREAMS_PER_USER_COUNT
+    assert not other.dropped.is_set()
+
+
+def test_when_there_are_as_many_streams_as_may_be_whoever_has_the_most_gives_way():
+    streams = OpenStreams()
+    many = [begun(streams, "viewer") for _ in range(STREAMS_PER_USER_COUNT)]
+    others = [begun(streams, f"user {number}") for number in range(STREAMS_COUNT - STREAMS_PER_USER_COUNT)]
+    newest = begun(streams, "admin")
+    assert [each.dropped.is_set() for each in (*many, *others, newest)] == [True] + [False] * STREAMS_COUNT
+
+
+async def test_a_stream_that_is_over_has_no_place_any_more():
+    guard = guarding(StreamingResponse(few()))
+    for _ in range(STREAMS_PER_USER_COUNT + 1):
+        cycle = Cycle({**BEGUN, "more_body": False})
+        await guard(cycle.scope(), cycle.receive, nowhere)
+        assert not cycle.dropped.is_set()
+
+
+async def few() -> AsyncIterator[str]:
+    yield "one"
+    yield "two"

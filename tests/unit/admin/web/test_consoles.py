@@ -1,14 +1,18 @@
 """Consoles as `/api/v1` gives them: from a line on, or the last lines; where to go on, and when nothing more will come."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.errors import BusFailed, NotFound
 from clusterodm.libs.common.messages.tasks import Console, ReadConsole
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.watching.handlers import Watched
+from clusterodm.services.admin.web.api.bounds import StreamEnded
+from clusterodm.services.admin.web.api.consoles import whole
 from clusterodm.services.admin.web.core.views import ConsoleView
 from clusterodm.services.admin.web.handlers.reading import PAGES_COUNT, ClusterReader
 from tests.fake_scheduler import FakeScheduler, node, task
@@ -82,3 +86,37 @@ async def test_an_unknown_task_has_none(bus: MemoryBus):
     async with bus.serve("scheduler", FakeScheduler().handlers()):
         with pytest.raises(NotFound):
             await ClusterReader(bus, Watched(bus)).console("t1", 0)
+
+
+async def test_a_console_that_breaks_off_is_not_taken_for_the_whole():
+    async def read(from_line: int) -> ConsoleView:
+        if from_line:
+            raise BusFailed("NATS is away")
+        return ConsoleView(lines=("one",), from_line=0, next_line=1, ended=False)
+
+    response = await whole(read, "console.txt")
+    pieces: Any = response.body_iterator  # type: ignore[attr-defined] # it is a stream
+    assert await anext(pieces) == "one\n"
+    with pytest.raises(StreamEnded):
+        await anext(pieces)
+
+
+async def test_no_more_consoles_than_two_are_put_together_at_the_same_time(bus: MemoryBus):
+    fake, at_work, most = scheduler_with(TaskState.RUNNING), 0, 0
+
+    class Slow(PagingScheduler):
+        async def read_console(self, asked: ReadConsole) -> Console:
+            nonlocal at_work, most
+            at_work += 1
+            most = max(most, at_work)
+            await asyncio.sleep(0.001)
+            at_work -= 1
+            return await super().read_console(asked)
+
+    slow = Slow()
+    slow.nodes, slow.tasks, slow.consoles = fake.nodes, fake.tasks, fake.consoles
+    async with bus.serve("scheduler", slow.handlers()):
+        reader = ClusterReader(bus, Watched(bus))
+        found = await asyncio.gather(*(reader.console("t1", -1) for _ in range(10)))
+    assert {each.lines for each in found} == {(LINES[-1],)}
+    assert most == 2

@@ -11,6 +11,7 @@ from clusterodm.services.admin.web.core.visitors import (
     has_requested_with,
     host_names,
     is_cross_site,
+    is_foreign_load,
     is_json,
     is_known_host,
 )
@@ -119,3 +120,28 @@ def test_credentials_are_read(headers: dict[str, str], found: tuple[str, str] | 
 )
 def test_user_and_password_must_both_be_right(given: tuple[str, str], fits: bool):
     assert bool(Passwords({Role.ADMIN: "pw"}).opens(*given)) is fits
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_foreign"),
+    [
+        pytest.param({}, False, id="a script"),
+        pytest.param({"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}, False, id="our own page"),
+        pytest.param({"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, False, id="typed by the user"),
+        pytest.param(
+            {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"},
+            False,
+            id="a link that is followed",
+        ),
+        pytest.param(
+            {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
+            True,
+            id="a frame",
+        ),
+        pytest.param({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, True, id="an image"),
+        pytest.param({"sec-fetch-site": "same-site", "sec-fetch-mode": "cors"}, True, id="a neighbour's script"),
+        pytest.param({"host": "a", "origin": "http://b"}, True, id="a listener, where a browser says no more"),
+    ],
+)
+def test_what_another_sites_page_loads_is_recognised(headers: dict[str, str], is_foreign: bool):
+    assert is_foreign_load(headers) is is_foreign
