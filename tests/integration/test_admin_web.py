@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -11,13 +11,16 @@ import pytest
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.http_io.listening import listen, port_of
-from clusterodm.libs.common.http_io.serving import web_server
+from clusterodm.libs.common.http_io.serving import CONNECTIONS_COUNT, web_server
+from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
 from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_autoscaler import FakeAutoscaler
 from tests.fake_scheduler import FakeScheduler, admin_health, node, task
+from tests.waiting import until
 
 CHANGES = [("POST", "/r/node/lock"), ("POST", "/r/node/unlock"), ("DELETE", "/r/node")]
 PAGES = (
@@ -447,3 +450,78 @@ async def test_a_node_whose_machine_takes_no_more_tasks_offers_no_unlocking(
     page = (await web.get(path)).text
     assert "it has its last task" in page
     assert "4002/unlock" not in page
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("path", ["/signin", "/r/node/add"])
+async def test_bodies_that_never_come_keep_nobody_out(web: httpx.AsyncClient, path: str):
+    assert (await web.get("/r/info")).status_code == 200  # the page is loaded
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: it\r\nContent-Length: 100\r\n"
+    async with AsyncExitStack() as opened:
+        for _ in range(CONNECTIONS_COUNT + 10):
+            _, writer = await asyncio.open_connection("127.0.0.1", web.base_url.port)
+            opened.callback(writer.close)
+            writer.write(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
+            await asyncio.sleep(0.002)  # so that each is read before the next one comes
+        await anybody_else_is_served(web)
+
+
+@pytest.mark.timeout(60)
+async def test_listeners_of_one_user_keep_nobody_out(web: httpx.AsyncClient):
+    assert (await web.get("/r/info")).status_code == 200  # the page is loaded
+    async with AsyncExitStack() as opened:
+        for _ in range(CONNECTIONS_COUNT + 10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", web.base_url.port)
+            opened.callback(writer.close)
+            writer.write(b"GET /api/v1/events/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            async with asyncio.timeout(20):
+                await reader.readuntil(b"retry: 2000")
+        await anybody_else_is_served(web)
+
+
+async def anybody_else_is_served(web: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(20), httpx.AsyncClient(base_url=web.base_url) as other:
+        assert (await other.get("/r/info")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403, id="an image"),
+        pytest.param({"Origin": "http://evil.example"}, 403, id="a listener of another origin"),
+        pytest.param({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200, id="our own page"),
+        pytest.param(
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+            200,
+            id="a link that is followed",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/r/info", "/signin", "/api/v1/events"])
+async def test_no_other_sites_page_loads_anything_into_itself(
+    web: httpx.AsyncClient, path: str, headers: dict[str, str], status: int
+):
+    assert (await web.get(path, headers=headers)).status_code == status
+    assert (await web.get("/healthz", headers=headers)).status_code == 200
+
+
+async def test_a_listener_that_comes_back_is_told_what_it_has_missed(web: httpx.AsyncClient, nats_bus: NatsBus):
+    for number in range(3):
+        await nats_bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId(f"n{number}")))
+    await until_stored(web, 3)
+    last = min(each["sequence"] for each in (await web.get("/api/v1/events")).json()["items"])
+    told = ""
+    async with web.stream("GET", "/api/v1/events/stream", headers={"Last-Event-ID": str(last)}) as stream:
+        async with asyncio.timeout(20):
+            async for piece in stream.aiter_text():
+                told += piece
+                if "event: nodes" in told:
+                    break
+    assert [node for node in ("n0", "n1", "n2") if f'"{node}"' in told] == ["n1", "n2"]
+
+
+async def until_stored(web: httpx.AsyncClient, count: int) -> None:
+    async def are_there() -> bool:
+        return (await web.get("/api/v1/events")).json()["total_count"] == count
+
+    await until(are_there)

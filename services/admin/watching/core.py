@@ -175,7 +175,8 @@ class SampleHistory:
 
 def mean(values: Sequence[float]) -> float | None:
     """Average what is known."""
-    known = [value for value in values if not isnan(value)]
+    total = sum(values)  # no number where one of them is none
+    known = values if not isnan(total) else [value for value in values if not isnan(value)]
     return round(sum(known) / len(known), 4) if known else None
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 import structlog
@@ -55,7 +56,8 @@ class EventLog:
     def __init__(self, bus: Bus) -> None:
         self.events: deque[StoredEvent] = deque(maxlen=EVENTS_COUNT)
         self._bus = bus
-        self._reached = 0
+        self.reached = 0
+        """The sequence up to which the stream was read."""
         self._one_at_a_time = asyncio.Lock()
         self._begun_count = self._done_count = 0
         """Readings that have begun, and which of them has ended last."""
@@ -79,19 +81,20 @@ class EventLog:
         self._begun_count = reading = self._begun_count + 1
         self._failed = None
         try:
-            found = await self._bus.stored_events(self._reached, EVENTS_COUNT)
+            found = await self._bus.stored_events(self.reached, EVENTS_COUNT)
         except BusFailed as error:
             self._failed, self._done_count = error, reading
             return
         self._done_count = reading
-        if found.reached < self._reached:  # the stream began anew
+        if found.reached < self.reached:  # the stream began anew
             self.events.clear()
-        self._reached = found.reached
+        self.reached = found.reached
         self.events.extend(each for each in found.events if not each.name.startswith(HINTS))
 
     def since(self, sequence: int) -> list[StoredEvent]:
-        """List those after one, the oldest first."""
-        return [each for each in self.events if each.sequence > sequence]
+        """List those after one, the oldest first; all there are when that one was of a stream that is no more."""
+        newer = takewhile(lambda each: each.sequence > sequence or sequence > self.reached, reversed(self.events))
+        return list(newer)[::-1]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ Whatever changes something needs a header `X-Requested-With`, with any value (we
 scheduler does not answer, that is a 503 with a sentence. A `?` marks what may be left out.
 """
 
+import asyncio
 from collections import Counter
 from functools import partial
 from typing import Any, Final
@@ -44,6 +45,8 @@ from clusterodm.services.admin.web.core.visitors import is_json
 NAME: Final = "ClusterODM"
 WRITING: Final = "write a list"
 """Of a hundred thousand tasks: nobody else waits for it."""
+LISTS_COUNT: Final = 2
+"""Lists of all tasks that are made at the same time: a hundred thousand tasks take a hundred megabytes."""
 
 
 def original_routes(bus: Bus) -> tuple[APIRouter, ...]:
@@ -63,15 +66,15 @@ def read_routes(bus: Bus) -> APIRouter:
     async def node_list() -> Response:
         return respond(await execute(bus, commands.ListNodesCommand()))
 
+    lists = asyncio.Semaphore(LISTS_COUNT)
+
     @router.get("/r/task/list")
     async def task_list(last: int | None = None) -> Response:
-        answer = await execute(bus, commands.ListTasksCommand())
-        if last is None or not isinstance(answer, TaskListing):
-            return await threaded(partial(respond, answer), WRITING)
-        response = respond(TaskListing(newest(answer.tasks, last)))
-        counts = Counter(task.state.value for task in answer.tasks)
-        response.headers["X-Task-Counts"] = msgspec.json.encode(counts).decode()
-        return response
+        async with lists:
+            answer = await execute(bus, commands.ListTasksCommand())
+            if last is None or not isinstance(answer, TaskListing):
+                return await threaded(partial(respond, answer), WRITING)
+            return await threaded(partial(cut, answer, last), WRITING)
 
     return router
 
@@ -187,6 +190,14 @@ def node_to_add(fields: dict[str, Any]) -> commands.AddNodeCommand | None:
     if not isinstance(hostname, str) or not hostname.strip() or port is None or not isinstance(token, str):
         return None
     return commands.AddNodeCommand(bare(hostname), port, token)
+
+
+def cut(answer: TaskListing, count: int) -> Response:
+    """Put the newest of many tasks into JSON, and count all."""
+    response = respond(TaskListing(newest(answer.tasks, count)))
+    counts = Counter(task.state.value for task in answer.tasks)
+    response.headers["X-Task-Counts"] = msgspec.json.encode(counts).decode()
+    return response
 
 
 def respond(answer: Answer) -> Response:

@@ -13,7 +13,7 @@ What is about machines is in machines.py, about tenants in tenants.py, and what 
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from clusterodm.libs.common.hosts import bare
@@ -38,7 +38,7 @@ from clusterodm.services.admin.web.api.answers import (
     said,
 )
 from clusterodm.services.admin.web.api.consoles import console_routes
-from clusterodm.services.admin.web.api.live import event_stream
+from clusterodm.services.admin.web.api.live import event_stream, last_of
 from clusterodm.services.admin.web.api.machines import machine_routes
 from clusterodm.services.admin.web.core.cluster_views import EventRow, OverviewView, SeriesView, SettingRow
 from clusterodm.services.admin.web.core.node_views import NodeRow
@@ -128,8 +128,8 @@ def overview_routes(reader: ClusterReader, overviews: OverviewHandler, views: Vi
         return said(await reader.events(changed(wanted, kind), task=task, node=node, machine=machine))
 
     @router.get("/events/stream", summary="What happens, as server-sent events", **views.text("text/event-stream"))
-    async def stream() -> Response:
-        return StreamingResponse(event_stream(reader.watched), media_type="text/event-stream")
+    async def stream(last_event_id: Annotated[str, Header()] = "") -> Response:
+        return StreamingResponse(event_stream(reader.watched, last_of(last_event_id)), media_type="text/event-stream")
 
     @router.get("/services", summary="How the services are", **views.described(ServiceListing))
     async def services() -> Response:

@@ -94,6 +94,11 @@ class SettingRow(View, frozen=True, kw_only=True):
     description: str
 
 
+def kind_of(event: StoredEvent) -> str:
+    """Say what an event is about: "task", "node", "machine" or "operator"."""
+    return event.name.partition(".")[0]
+
+
 def event_row(event: StoredEvent) -> EventRow:
     """Show an event."""
     told = event.payload
@@ -107,7 +112,7 @@ def event_row(event: StoredEvent) -> EventRow:
         sequence=event.sequence,
         at_ms=at_ms if isinstance(at_ms, int) else event.at_ms,
         name=event.name,
-        kind=event.name.partition(".")[0],
+        kind=kind_of(event),
         task=text("task"),
         node=text("node"),
         machine=text("machine"),

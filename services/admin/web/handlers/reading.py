@@ -4,6 +4,7 @@ Tasks are searched by the scheduler; uploads that are not committed come first a
 thousands at most, are searched here.
 """
 
+import asyncio
 from typing import Final
 
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ from clusterodm.services.admin.commands.core.answers import UPLOADING
 from clusterodm.services.admin.commands.handlers.machines import boot_log
 from clusterodm.services.admin.commands.handlers.queries import nodes_of
 from clusterodm.services.admin.watching.handlers import Watched
-from clusterodm.services.admin.web.core.cluster_views import EventRow, event_row, event_texts
+from clusterodm.services.admin.web.core.cluster_views import EventRow, event_row, event_texts, kind_of
 from clusterodm.services.admin.web.core.machine_views import (
     MACHINE_SORTS,
     MachineDetail,
@@ -52,6 +53,8 @@ from clusterodm.services.admin.web.core.views import ConsoleView, ListPage, Want
 
 PAGES_COUNT: Final = 64
 """Answers about one console that are put together: 45 MB. A node may go on without end."""
+WHOLE_COUNT: Final = 2
+"""Consoles that are put together at the same time, whoever wants their last lines."""
 ORDERS: Final = {each.value: each for each in TaskOrder}
 STATES: Final = {each.value: each for each in TaskState}
 
@@ -62,6 +65,7 @@ class ClusterReader:
     def __init__(self, bus: Bus, watched: Watched) -> None:
         self._bus = bus
         self.watched = watched
+        self._putting_together = asyncio.Semaphore(WHOLE_COUNT)
 
     # --- tasks ------------------------------------------------------------------------------------------------------
 
@@ -124,7 +128,8 @@ class ClusterReader:
             return ConsoleView(lines=(), from_line=from_line, next_line=max(from_line, 0), ended=False)
         ended = (await self._bus.request(DESCRIBE_TASK, TaskRef(task=TaskId(task)))).task.state.ended
         if from_line < 0:  # which number the last lines have, only the whole tells
-            lines = await self._whole_console(task)
+            async with self._putting_together:
+                lines = await self._whole_console(task)
             first = max(0, len(lines) + from_line)
             return ConsoleView(lines=tuple(lines[first:]), from_line=first, next_line=len(lines), ended=ended)
         page = await self._console_page(task, from_line)
@@ -196,9 +201,16 @@ class ClusterReader:
     async def events(self, wanted: Wanted, *, task: str = "", node: str = "", machine: str = "") -> ListPage[EventRow]:
         """List the last events, the newest first; `states` are kinds."""
         await self.watched.events.read()
-        rows = (
-            row
-            for row in map(event_row, reversed(self.watched.events.events))
-            if task in {"", row.task} and node in {"", row.node} and machine in {"", row.machine}
+        about = {"task": task, "node": node, "machine": machine}
+        fitting = (
+            each
+            for each in reversed(self.watched.events.events)
+            if all(not id_ or each.payload.get(name) == id_ for name, id_ in about.items())
         )
-        return listed(rows, wanted, event_texts, {}, lambda row: row.kind)
+        found = listed(fitting, wanted, lambda each: event_texts(event_row(each)), {}, kind_of)
+        return ListPage(
+            items=tuple(map(event_row, found.items)),
+            total_count=found.total_count,
+            page=found.page,
+            per_page=found.per_page,
+        )
