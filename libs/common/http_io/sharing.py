@@ -5,7 +5,7 @@ client can cause as often as it likes is logged once in a while.
 
 When all places are taken, the oldest connection that never had a request gives its place to the one that comes: it is of a flood, or
 has lost its client. So silence shuts nobody out. Where few clients are expected, an address may have no more than some of these, and
-connections between two requests give way, too; working clients keep theirs, and who comes then is refused.
+connections between two requests give way, too, and behind them the slowest of those who do not read their answers; working clients keep theirs, and who comes then is refused.
 
 Each connection may keep a usual head in memory. What they keep beyond that, of heads and of what comes before its turn, has one room for all of them: when it
 is used up, the connection that has been saying its head for the longest gives way, else the one that wants more.
@@ -239,12 +239,13 @@ class Connections:
         return (BEGUN_BYTES + unsent_bytes - transport.get_write_buffer_size()) / max(1.0, now_s - since_s)
 
     def _make_room(self, now_s: float) -> None:
-        """Close the connection that misses its place the least, if there is one that waits."""
+        """Close the connection that misses its place the least: one that waits, or, where few are expected, reads its answer more slowly than all others."""
         few = self._silent_limit_count is not None
-        for waiting in (self._silent, self._resting) if few else (self._silent,):
-            if waiting:
-                self._close(next(iter(waiting)), "all places are taken", now_s)
-                return
+        given = next(iter(self._silent), None) or (next(iter(self._resting), None) if few else None)
+        if given is None and few:
+            given = min(self._unread, key=partial(self._pace, now_s), default=None)
+        if given is not None:
+            self._close(given, "all places are taken", now_s)
 
     def _thin_out(self, account: str, limit_count: int, now_s: float) -> None:
         """Close the oldest silent connection of an address that has enough of them."""

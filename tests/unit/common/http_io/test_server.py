@@ -602,6 +602,25 @@ async def test_where_few_are_expected_who_waits_between_two_requests_gives_way_a
     assert (first.closed, busy.closed, newcomer.closed) == (True, False, False)
 
 
+@pytest.mark.parametrize(("silent_per_address_count", "aborted"), [(3, [False, False, True]), (None, [False] * 3)])
+async def test_where_few_are_expected_and_all_are_at_work_the_slowest_reader_gives_way(
+    silent_per_address_count: int | None, aborted: list[bool]
+) -> None:
+    shared = Connections(LIMITS, 3, silent_per_address_count=silent_per_address_count)
+    clients = [opened(shared=shared) for _ in range(3)]
+    for connection, _ in clients:
+        came(connection, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n")
+    for connection, transport in clients[1:]:
+        transport.unsent_bytes = 9_000
+        connection.pause_writing()
+    clients[1][1].unsent_bytes = 4_000  # it reads
+
+    _, newcomer = opened(shared=shared)
+
+    assert [transport.aborted for _, transport in clients] == aborted
+    assert newcomer.closed is not any(aborted)
+
+
 @pytest.mark.parametrize(
     ("before", "address", "closed"),
     [
