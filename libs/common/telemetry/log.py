@@ -188,7 +188,7 @@ def escaped(text: str) -> str:
     """Write what would steer a terminal as its escape: names and paths in a line may be anybody's. Lines of a trace stay apart."""
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each in "\n\r\t" else repr(each)[1:-1] for each in text)
+    return "".join(each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text)
 
 
 def text_renderer(*, colors: bool) -> structlog.typing.Processor:

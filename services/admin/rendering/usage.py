@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from clusterodm.libs.common.messages.usage import UsageRow, Used
 from clusterodm.services.admin.rendering.columns import Column, Columns, Json, Listing, json_object, listing, row_of
-from clusterodm.services.admin.rendering.text import size_text
+from clusterodm.services.admin.rendering.text import printable, size_text
 
 UNNAMED: Final = "(no token)"
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -63,5 +63,6 @@ def usage_csv(rows: Iterable[UsageRow]) -> str:
 
 
 def harmless(value: Any) -> Any:
-    """Keep a program for tables from computing what somebody else has named."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    """Keep a program for tables from computing what somebody else has named, and show what hides in it."""
+    text = printable(value) if isinstance(value, str) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text

@@ -31,7 +31,7 @@ def test_a_line_is_what_the_renderer_for_terminals_writes(event: dict[str, Any])
 
 
 @pytest.mark.parametrize("colors", [False, True], ids=["into a file", "at a terminal"])
-@pytest.mark.parametrize("sign", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\u202e", "\x7f"])
+@pytest.mark.parametrize("sign", ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\u202e", "\x7f", "\rover it"])
 def test_nothing_that_others_wrote_steers_the_terminal_that_a_log_is_read_at(sign: str, colors: bool) -> None:
     event = {"event": "upload.refused", "path": f"/task/{sign}", "name": f"two words {sign}", "exception": f"a\n{sign}"}
     render = text_renderer(colors=colors)
