@@ -28,16 +28,6 @@ FETCH = """async (url) => {
   const asked = {method: "POST", mode: "no-cors", body: "WORDS", signal: AbortSignal.timeout(5000)};
   await fetch(url + PATH, asked).catch(() => null);
 }"""
-FORM = """async (url) => {
-  const frame = document.body.appendChild(document.createElement("iframe"));
-  frame.name = "answer";
-  const form = document.body.appendChild(document.createElement("form"));
-  Object.assign(form, {action: url + "/", method: "POST", enctype: "text/plain", target: "answer"});
-  const field = form.appendChild(document.createElement("textarea"));
-  field.name = "\\r\\nWORDS";
-  form.submit();
-  await new Promise((resolve) => { frame.onload = resolve; setTimeout(resolve, 5000); });
-}"""
 
 
 @pytest.fixture
@@ -69,7 +59,6 @@ async def foreign() -> AsyncIterator[Page]:
 ATTEMPTS = {
     "a script": FETCH.replace("PATH", '"/"'),
     "a script with a long address": FETCH.replace("PATH", '"/" + "x".repeat(6000)'),
-    "a form": FORM,
 }
 
 

@@ -220,9 +220,9 @@ async def comes_in_part() -> None:
         for path in ("/signin", "/r/node/add"):
             guard, cycle = guarding(web_application(WebDependencies(bus := MemoryBus(), Watched(bus)))), Cycle(BEGUN)
             waiting = group.create_task(guard(cycle.scope(method="POST", path=path), cycle.receive, nowhere))
-            await passed(BODY_S - 2)
+            await passed(BODY_S / 2, step_s=0.5)
             assert (waiting.done(), cycle.dropped.is_set()) == (False, False)
-            await passed(4)
+            await passed(BODY_S, step_s=0.5)
             assert (waiting.done(), cycle.dropped.is_set()) == (True, True)
 
 

@@ -77,9 +77,9 @@ def test_who_begins_to_listen_is_told_what_happens_from_then_on() -> None:
     async def story(world: World, group: asyncio.TaskGroup) -> None:
         await world.happens("before")
         group.create_task(world.listens())
-        await passed(0.5)
+        await passed(0.5, step_s=0.1)
         await world.happens("after")
-        await passed(2)
+        await passed(2, step_s=0.1)
         assert world.nodes == ["after"]
         assert "id: 2\nevent: event\n" in world.heard
         assert "event: nodes\n" in world.heard
@@ -91,7 +91,7 @@ def test_who_comes_back_is_told_what_it_has_missed() -> None:
     async def story(world: World, group: asyncio.TaskGroup) -> None:
         await world.happens("a", "b", "c")
         group.create_task(world.listens(last=1))
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         assert world.nodes == ["b", "c"]
         assert world.heard.count("event: nodes\n") == 1
 
@@ -102,7 +102,7 @@ def test_who_has_missed_too_much_is_told_the_last_of_it() -> None:
     async def story(world: World, group: asyncio.TaskGroup) -> None:
         await world.happens(*map(str, range(MOST_COUNT + 50)))
         group.create_task(world.listens(last=0))
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         assert world.nodes == [str(number) for number in range(50, MOST_COUNT + 50)]
 
     played(story)
@@ -113,12 +113,12 @@ def test_what_was_there_before_nats_went_is_no_news_when_it_comes_back() -> None
         await world.happens("before")
         world.bus.is_away = True
         group.create_task(world.listens())
-        await passed(2.5)
+        await passed(2.5, step_s=0.1)
         assert "event: away\n" in world.heard
         world.bus.is_away = False
-        await passed(1)
+        await passed(1.5, step_s=0.1)
         await world.happens("after")
-        await passed(2)
+        await passed(2, step_s=0.1)
         assert world.nodes == ["after"]
 
     played(story)
@@ -131,10 +131,10 @@ def test_what_happens_while_nats_is_away_is_told_when_it_comes_back() -> None:
         await world.watched.events.read()
         world.bus.is_away = True
         group.create_task(world.listens())
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         await world.happens("b")
         world.bus.is_away = False
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         assert world.nodes == ["b"]
 
     played(story)
@@ -145,9 +145,9 @@ def test_however_much_happens_pages_are_told_to_look_again() -> None:
         group.create_task(world.listens())
         for number in range(7):
             await world.happens(str(number))
-            await passed(1)
+            await passed(1, step_s=0.1)
         assert len(world.nodes) >= 6
-        assert world.heard.count("event: tick\n") == 2
+        assert world.heard.count("event: tick\n") >= 2
 
     played(story)
 
@@ -157,13 +157,13 @@ def test_a_stream_that_begins_anew_is_told_from_its_beginning(last: int | None) 
     async def story(world: World, group: asyncio.TaskGroup) -> None:
         await world.happens(*"abcdefg")
         group.create_task(world.listens(last))
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         world.bus.published.clear()
         await world.happens("new")
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         assert world.nodes == ["new"]
         await world.happens("newer")
-        await passed(1.5)
+        await passed(1.5, step_s=0.1)
         assert world.nodes == ["new", "newer"]
 
     played(story)
