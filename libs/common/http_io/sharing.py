@@ -240,10 +240,9 @@ class Connections:
 
     def _make_room(self, now_s: float) -> None:
         """Close the connection that misses its place the least: one that waits, or, where few are expected, reads its answer more slowly than all others."""
-        few = self._silent_limit_count is not None
-        given = next(iter(self._silent), None) or (next(iter(self._resting), None) if few else None)
-        if given is None and few:
-            given = min(self._unread, key=partial(self._pace, now_s), default=None)
+        given = next(iter(self._silent), None)
+        if given is None and self._silent_limit_count is not None:
+            given = next(iter(self._resting), None) or min(self._unread, key=partial(self._pace, now_s), default=None)
         if given is not None:
             self._close(given, "all places are taken", now_s)
 
