@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
-from clusterodm.libs.common.hosts import bare, is_host
+from clusterodm.libs.common.hosts import LARGEST_PORT, bare, is_host
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.addresses import nats_servers
 from clusterodm.libs.common.settings.fields import Field
@@ -39,7 +39,6 @@ OWN: Final = frozenset(
 )
 """Fields that the services either do not know or get in another way."""
 ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})(?::(?P<token>.+))?")
-HIGHEST_PORT: Final = 65535
 
 
 class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings):
@@ -122,7 +121,7 @@ def with_tokens(settings: UpSettings) -> UpSettings:
 def address(text: str) -> NodeAddress:
     """Read HOST:PORT[:TOKEN]. Raises ValueError, without the token."""
     found = ADDRESS.fullmatch(text)
-    if not found or not 0 < int(found["port"]) <= HIGHEST_PORT or not is_host(bare(found["host"])):
+    if not found or not 0 < int(found["port"]) <= LARGEST_PORT or not is_host(bare(found["host"])):
         raise ValueError(
             "a node is HOST:PORT or HOST:PORT:TOKEN, for example 192.168.1.20:3000, node-1:3000:TOKEN or [fd00::20]:3000"
         )

@@ -5,8 +5,9 @@ They are read by hand: commands of a moment read one, and `urllib.parse` takes l
 
 from typing import Final, NamedTuple
 
+from clusterodm.libs.common.hosts import LARGEST_PORT
+
 NATS_PORT: Final = 4222
-HIGHEST_PORT: Final = 65535
 NATS: Final = ("nats", "tls")
 WEB: Final = ("http", "https")
 
@@ -36,7 +37,7 @@ def server_url(url: str, port: int = NATS_PORT) -> ServerUrl | None:
     else:
         host, _, said = where.partition(":")
     said = said or str(port)
-    if not host or not said.isdecimal() or not 0 < int(said) <= HIGHEST_PORT:
+    if not host or not said.isdecimal() or not 0 < int(said) <= LARGEST_PORT:
         return None
     return ServerUrl(scheme if rest else "nats", user, password if has_password else None, host, int(said))
 
