@@ -117,6 +117,13 @@ def leftovers(spool: DiskSpool, task: TaskId = TASK) -> list[Path]:
     return list((spool.path(task, "x").parent.parent / "parts").iterdir())
 
 
+async def committed(spool: Spool) -> None:
+    """Close an upload of one file."""
+    await spool.create(a_draft())
+    await upload(spool, ("a.jpg", b"1"))
+    await spool.commit(TASK, at_ms=2)
+
+
 async def uploads_known(bus: MemoryBus) -> dict[str, Upload]:
     return {key: entry.value for key, entry in (await (await bus.bucket(UPLOADS)).load()).items()}
 
@@ -593,9 +600,7 @@ async def test_a_spool_knows_its_store_and_what_is_open_after_a_restart(reopen: 
 
 async def test_what_was_done_with_a_task_is_kept_across_a_restart(reopen: Opener) -> None:
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
         await spool.remember(TASK, History(committed_at_ms=7))
     async with reopen() as spool:
         held = spool.find(TASK)
@@ -606,9 +611,7 @@ async def test_what_was_done_with_a_task_is_kept_across_a_restart(reopen: Opener
 
 async def test_an_acknowledgement_that_is_noted_beside_a_history_leaves_it(reopen: Opener) -> None:
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
         async with asyncio.TaskGroup() as group:
             group.create_task(spool.remember(TASK, History(committed_at_ms=7)))
             group.create_task(spool.mark(TASK, Mark.SUBMITTED))
@@ -621,9 +624,7 @@ async def test_notes_of_a_history_are_added_to_its_file_and_a_restart_finds_the_
 ) -> None:
     path = tmp_path / "spool" / TASK / "submitted.mark"
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
         await spool.remember(TASK, History(committed_at_ms=7))
         file = path.stat().st_ino
         await spool.remember(TASK, History(committed_at_ms=8))
@@ -642,9 +643,7 @@ async def test_a_note_that_was_cut_off_leaves_the_one_before_and_the_next_begins
 ) -> None:
     path = tmp_path / "spool" / TASK / "submitted.mark"
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
         await spool.remember(TASK, History(committed_at_ms=7))
     path.write_bytes(path.read_bytes() + last)
     for note in (History(committed_at_ms=7), History(committed_at_ms=9)):
@@ -677,9 +676,7 @@ async def test_notes_that_a_power_cut_has_damaged_leave_the_one_before(
     reopen: Opener, tmp_path: Path, damage: bytes
 ) -> None:
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
         await spool.remember(TASK, History(committed_at_ms=7))
     with (tmp_path / "spool" / TASK / "submitted.mark").open("ab") as file:
         file.write(damage)
@@ -713,9 +710,7 @@ async def test_a_history_that_somebody_has_deleted_is_begun_anew(spool: DiskSpoo
 
 async def test_a_history_that_an_earlier_version_has_written_is_read(reopen: Opener, tmp_path: Path) -> None:
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
     (tmp_path / "spool" / TASK / "submitted.mark").write_bytes(msgspec.json.encode(History(committed_at_ms=7)))
     async with reopen() as spool:
         assert history_of(spool) == History(committed_at_ms=7)
@@ -773,9 +768,7 @@ def known_attempt(number: int) -> KnownAttempt:
 @pytest.mark.parametrize("content", [b"", b"{"], ids=["an earlier version", "broken"])
 async def test_a_task_without_a_readable_history_is_kept(reopen: Opener, tmp_path: Path, content: bytes) -> None:
     async with reopen() as spool:
-        await spool.create(a_draft())
-        await upload(spool, ("a.jpg", b"1"))
-        await spool.commit(TASK, at_ms=2)
+        await committed(spool)
     (tmp_path / "spool" / TASK / "submitted.mark").write_bytes(content)
     async with reopen() as spool:
         held = spool.find(TASK)

@@ -7,7 +7,6 @@ What is about tenants and tokens changes the file of tokens, whichever way it co
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,29 +14,20 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from clusterodm.libs.common.messages.kinds import Event, Payload, Reply, Request
-from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.process.lifecycle import now_ms
-from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import Role
 from clusterodm.services.admin.cli.core.grammar import read
 from clusterodm.services.admin.cli.handlers.once import ask
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.telnet.handlers import answer
-from clusterodm.services.admin.tenants.adapters import TokensFileStore, read_file
-from clusterodm.services.admin.tenants.core.commands import CreateToken
-from clusterodm.services.admin.tenants.core.file import carried_out
+from clusterodm.services.admin.tenants.adapters import read_file
 from clusterodm.services.admin.tenants.handlers import TenantActs
 from clusterodm.services.admin.tokens.words import main as token_words
 from clusterodm.services.admin.web.api.guard import web_app
-from tests.fake_autoscaler import FakeAutoscaler
-from tests.fake_scheduler import FakeScheduler, admin_health, node, task
+from tests.fake_scheduler import admin_health
+from tests.small_cluster import ENDED, FILE, MACHINE, NODE, TASK, WAITING, SmallCluster
 
 TEMPLATES = Path("services/admin/web/api/templates")
-TASK, ENDED, WAITING = (f"6f9619f{number}-8b86-4011-b42d-00c04fc964ff" for number in range(3))
-NODE, MACHINE = "127.0.0.1-4001", "clusterodm-abc123-10-xyz"
-THE_FILE = "the file of tokens"
 
 
 class Button(NamedTuple):
@@ -77,43 +67,22 @@ BUTTONS = (
     Button("machines Pause", "POST", "/autoscaler/pause", "autoscaler.pause", "ASR PAUSE", "asr pause"),
     Button("machines Resume", "POST", "/autoscaler/resume", "autoscaler.resume", "ASR RESUME", "asr resume"),
     Button("services Log level", "POST", "/services/log-level", "log.level_set", "LOG LEVEL debug scheduler", "log level debug scheduler", {"level": "debug", "service": "scheduler"}),
-    Button("tenants Add tenant", "POST", "/tenants", THE_FILE, "TOKEN CREATE guest weight=2 expires=90d note=a guest", "token create guest --weight 2 --expires 90d --note guests", {"name": "guest", "weight": 2, "expires": "90d"}),
-    Button("tenant Add token", "POST", "/tenants/survey/tokens", THE_FILE, "TOKEN CREATE survey", "token create survey"),
-    Button("tenant Change limits", "POST", "/tenants/survey", THE_FILE, "TENANT SET survey weight=7 task-size=50GB labels=gpu", "tenant set survey --weight 7 --task-size 50GB --labels gpu", {"weight": 7, "max_task_bytes": "50GB", "labels": "gpu"}),
-    Button("tenant Remove", "DELETE", "/tenants/survey", THE_FILE, "TENANT REMOVE survey", "tenant remove survey"),
-    Button("tenant Rotate", "POST", "/tokens/{token}/rotate", THE_FILE, "TOKEN ROTATE {token} 12h", "token rotate {token} --overlap 12h", {"overlap": "12h"}),
-    Button("tenant Revoke", "DELETE", "/tokens/{token}", THE_FILE, "TOKEN REVOKE {token}", "token revoke {token}"),
+    Button("tenants Add tenant", "POST", "/tenants", FILE, "TOKEN CREATE guest weight=2 expires=90d note=a guest", "token create guest --weight 2 --expires 90d --note guests", {"name": "guest", "weight": 2, "expires": "90d"}),
+    Button("tenant Add token", "POST", "/tenants/survey/tokens", FILE, "TOKEN CREATE survey", "token create survey"),
+    Button("tenant Change limits", "POST", "/tenants/survey", FILE, "TENANT SET survey weight=7 task-size=50GB labels=gpu", "tenant set survey --weight 7 --task-size 50GB --labels gpu", {"weight": 7, "max_task_bytes": "50GB", "labels": "gpu"}),
+    Button("tenant Remove", "DELETE", "/tenants/survey", FILE, "TENANT REMOVE survey", "tenant remove survey"),
+    Button("tenant Rotate", "POST", "/tokens/{token}/rotate", FILE, "TOKEN ROTATE {token} 12h", "token rotate {token} --overlap 12h", {"overlap": "12h"}),
+    Button("tenant Revoke", "DELETE", "/tokens/{token}", FILE, "TOKEN REVOKE {token}", "token revoke {token}"),
 )  # fmt: skip
 EACH = pytest.mark.parametrize("button", BUTTONS, ids=[each.page for each in BUTTONS])
 
 
-class RecordingBus(MemoryBus):
-    """Keeps what is asked for and told, in its order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    async def request(
-        self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
-    ) -> Reply:
-        self.asked.append(request.name)
-        return await super().request(request, message, timeout_s)
-
-    async def publish(self, event: Event[Payload], message: Payload) -> None:
-        self.asked.append(event.name)
-        await super().publish(event, message)
-
-
-class World:
+class World(SmallCluster):
     """A small cluster, with a file of tokens."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self.bus = RecordingBus()
-        self.path = folder / "tokens.json"
-        self.store = TokensFileStore(self.path)
-        self.token = ""
+        super().__init__(folder)
 
     def acts(self) -> list[tuple[str, str]]:
         """What is on record of operators' acts, and what came of each."""
@@ -132,20 +101,8 @@ class World:
 
 @asynccontextmanager
 async def a_world(folder: Path) -> AsyncIterator[World]:
-    world, scheduler = World(folder), FakeScheduler()
-    scheduler.nodes = [node(1)]
-    scheduler.tasks = [
-        task(TASK, on=scheduler.nodes[0]),
-        task(ENDED, TaskState.FAILED),
-        task(WAITING, TaskState.WAITING),
-    ]
-    made = await world.store.change(partial(carried_out, CreateToken("survey"), now_ms()))
-    assert made is not None
-    world.token = made.issued.id
-    async with (
-        world.bus.serve("scheduler", scheduler.handlers()),
-        world.bus.serve("autoscaler", FakeAutoscaler().handlers()),
-    ):
+    world = World(folder)
+    async with world.running():
         yield world
 
 
@@ -167,7 +124,7 @@ async def by_telnet(world: World, button: Button) -> None:
 
 async def by_command_line(world: World, button: Button) -> None:
     words = world.words(button.cli).split()
-    if button.asks == THE_FILE:
+    if button.asks == FILE:
         assert token_words([*words, "--tokens", str(world.path)]) == 0
     else:
         await ask(world.bus, read(words, 100))
@@ -182,7 +139,7 @@ async def test_a_button_and_its_words_ask_for_the_same(button: Button, tmp_path:
     for name, way in WAYS.items():
         async with a_world(tmp_path / name) as world:
             await way(world, button)
-            if button.asks == THE_FILE:
+            if button.asks == FILE:
                 files.append(world.file())
                 assert name == "command line" or world.acts() == [(button.act, "done")], name
             else:
@@ -247,7 +204,7 @@ async def test_whoever_drains_a_node_gives_the_same_deadline_on_its_page_and_in_
 @EACH
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
 async def test_who_lacks_a_role_is_told_which_one_it_takes(button: Button, role: Role, tmp_path: Path):
-    admins = button.asks in {THE_FILE, "scheduler.add_node", "scheduler.remove_node", "autoscaler.destroy_machine"}
+    admins = button.asks in {FILE, "scheduler.add_node", "scheduler.remove_node", "autoscaler.destroy_machine"}
     needed = Role.ADMIN if admins else Role.OPERATOR
     async with a_world(tmp_path / "one") as world:
         passwords = Passwords({each: f"{each.word}-pw" for each in Role})

@@ -6,7 +6,6 @@ A route or a word that is not in its table fails: whoever adds one says here who
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,9 +14,6 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from clusterodm.libs.common.messages.kinds import Event, Payload, Reply, Request
-from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.roles import NOBODY_ELSE, Principal, Role, acting
@@ -25,19 +21,13 @@ from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.telnet.core.grammar import GRAMMAR
 from clusterodm.services.admin.telnet.core.tenant_words import GRAMMAR as TENANT_GRAMMAR
 from clusterodm.services.admin.telnet.handlers import answer
-from clusterodm.services.admin.tenants.adapters import TokensFileStore
-from clusterodm.services.admin.tenants.core.commands import CreateToken
-from clusterodm.services.admin.tenants.core.file import carried_out
 from clusterodm.services.admin.tenants.handlers import TenantActs
 from clusterodm.services.admin.watching.handlers import Watched
 from clusterodm.services.admin.web.api.app import WebDependencies, web_application
 from clusterodm.services.admin.web.api.guard import web_app
-from tests.fake_autoscaler import FakeAutoscaler
-from tests.fake_scheduler import FakeScheduler, admin_health, node, task
+from tests.fake_scheduler import admin_health
+from tests.small_cluster import ENDED, FILE, MACHINE, NODE, TASK, WAITING, SmallCluster
 
-TASK, ENDED, WAITING = (f"6f9619f{number}-8b86-4011-b42d-00c04fc964ff" for number in range(3))
-NODE, MACHINE = "127.0.0.1-4001", "clusterodm-abc123-10-xyz"
-FILE = "the file of tokens"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
 
@@ -134,32 +124,8 @@ CHANGING_WORDS = {
 }
 
 
-class RecordingBus(MemoryBus):
-    """Keeps what is asked for and told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    async def request(
-        self, request: Request[Payload, Reply], message: Payload, timeout_s: float | None = None
-    ) -> Reply:
-        self.asked.append(request.name)
-        return await super().request(request, message, timeout_s)
-
-    async def publish(self, event: Event[Payload], message: Payload) -> None:
-        self.asked.append(event.name)
-        await super().publish(event, message)
-
-
-class World:
+class World(SmallCluster):
     """A small cluster with a file of tokens."""
-
-    def __init__(self, folder: Path) -> None:
-        self.bus = RecordingBus()
-        self.path = folder / "tokens.json"
-        self.store = TokensFileStore(self.path)
-        self.token = ""
 
     def named(self, text: str, about: str = TASK) -> str:
         """Put what is there into a path or a line."""
@@ -175,17 +141,8 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world, scheduler, autoscaler = World(tmp_path), FakeScheduler(), FakeAutoscaler()
-    scheduler.nodes = [node(1)]
-    scheduler.tasks = [
-        task(TASK, on=scheduler.nodes[0]),
-        task(ENDED, TaskState.FAILED),
-        task(WAITING, TaskState.WAITING),
-    ]
-    made = await world.store.change(partial(carried_out, CreateToken("survey"), now_ms()))
-    assert made is not None
-    world.token = made.issued.id
-    async with world.bus.serve("scheduler", scheduler.handlers()), world.bus.serve("autoscaler", autoscaler.handlers()):
+    world = World(tmp_path)
+    async with world.running():
         yield world
 
 
