@@ -11,6 +11,7 @@ from clusterodm.libs.common.errors import ClusterError, NodeFailed, NodeUnreacha
 from clusterodm.libs.common.http_io.client import Client
 from clusterodm.libs.common.http_io.link import HIGH_WATER_BYTES
 from clusterodm.libs.common.http_io.origins import Timeouts
+from clusterodm.libs.common.http_io.room import ROOM, ROOM_BYTES
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.nodeodm.calls import LIMIT_BYTES, CallAnswer, Calls, named_origin, question
@@ -278,6 +279,34 @@ async def test_a_large_answer_is_read_to_its_end(ask: Alone):
     ):
         await ask.get(calls, node.node, "/info", 5)
         assert (await ask.get(calls, node.node, "/info", 5)).content == body
+
+
+async def test_answers_that_stay_half_read_leave_no_room_for_long_ones_and_short_ones_come_through():
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n" + bytes(40_000_000)
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
+    async with (
+        wire(half, piece_bytes=1 << 20) as dripping,
+        wire(long, piece_bytes=1 << 20) as good,
+        wire(KEEP) as short,
+        Calls() as calls,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = [
+            group.create_task(calls.get(dripping.node, "/task/x/output", 60, limit_bytes=64_000_000)) for _ in range(2)
+        ]
+        await until(lambda: left_of_room() < 0, what="one of them to be beyond the room")
+        with pytest.raises(NodeFailed, match="no room in memory"):
+            await calls.get(good.node, "/task/y/output", 1)
+        assert (await calls.get(short.node, "/info", 5)).content == b"ok"
+        waiting[0].cancel()
+        waiting[1].cancel()
+        assert len((await calls.get(good.node, "/task/y/output", 5)).content) == 1_000_000
+    assert left_of_room() == ROOM_BYTES
+
+
+def left_of_room() -> int:
+    """How many bytes are left of the room of this process."""
+    return int(repr(ROOM).partition("left=")[2].split(" ", 1)[0])
 
 
 async def test_in_a_round_each_is_heard_when_it_answers_and_the_hung_one_when_time_is_up():

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.http_io.origins import LATE, NOT_HTTP, ClientRequest
+from clusterodm.libs.common.http_io.room import ROOM, WAIT_S
 from clusterodm.libs.http1.bodies import Pieces
 from clusterodm.libs.http1.client import AnswerEnds, Broken, ClientSide, Event, Response, ResponseData
 from clusterodm.libs.http1.heads import ResponseHead
@@ -187,12 +188,14 @@ class Link(asyncio.BufferedProtocol):
         return chunk
 
     async def read(self, limit_bytes: int, silence_s: float, until_s: float = math.inf) -> bytes:
-        """Take the body as a whole, until a time of the loop's clock. Raises NodeFailed, for one that is longer too."""
+        """Take the body as a whole, until a time of the loop's clock. Raises NodeFailed, for one that is longer too, and where all bodies have no room together (room.py)."""
         content = Pieces()
-        while chunk := await self.next_chunk(min(silence_s, until_s - self.loop.time())):
-            content.add(chunk)
-            self._require_size(len(content), limit_bytes)
-        return content.take()
+        async with ROOM.share() as share:
+            while chunk := await self.next_chunk(min(silence_s, until_s - self.loop.time())):
+                content.add(chunk)
+                self._require_size(len(content), limit_bytes)
+                await share.add(len(chunk), min(WAIT_S, until_s - self.loop.time()))
+            return content.take()
 
     # --- its socket
 

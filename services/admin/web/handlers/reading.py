@@ -10,6 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import NotFound
+from clusterodm.libs.common.http_io.room import ROOM, size_of
 from clusterodm.libs.common.messages.machines import LIST_MACHINES, ListMachines, MachineView
 from clusterodm.libs.common.messages.tasks import (
     DESCRIBE_TASK,
@@ -137,10 +138,12 @@ class ClusterReader:
 
     async def _whole_console(self, task: str) -> list[str]:
         lines: list[str] = []
-        for _ in range(PAGES_COUNT):
-            lines += (page := await self._console_page(task, len(lines)))
-            if not page:
-                break
+        async with ROOM.share() as share:
+            for _ in range(PAGES_COUNT):
+                lines += (page := await self._console_page(task, len(lines)))
+                if not page:
+                    break
+                await share.add(size_of(page))
         return lines
 
     async def _console_page(self, task: str, from_line: int) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ import msgspec
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.console import OwnLines, attempt_on_node, kept_lines
 from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.http_io.room import ROOM, size_of
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
 from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
 from clusterodm.libs.common.model.cluster import ClusterSummary
@@ -264,19 +265,17 @@ class Reader:
         return known_info(task, self._now_ms()) if task.state.ended else None
 
     async def _kept_console(self, task: Task, from_line: int) -> list[str] | None:
-        """Read the console of an ended task from where it is kept; None when it is not, or cannot be read now.
-
-        A long one comes in several answers.
-        """
+        """Read the console of an ended task from where it is kept, in several answers where it is long; None: it is not, or cannot be read now."""
         if not (task.state.ended and task.console_kept):
             return None
         lines: list[str] = []
         try:
-            async with asyncio.timeout(KEPT_CONSOLE_S):
+            async with asyncio.timeout(KEPT_CONSOLE_S), ROOM.share() as share:
                 while answer := await self._read_console(task, from_line + len(lines) if from_line >= 0 else from_line):
                     lines.extend(answer)
                     if from_line < 0:
                         break
+                    await share.add(size_of(answer))
         except (ClusterError, TimeoutError):
             return None
         return lines

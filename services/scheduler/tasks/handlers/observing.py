@@ -20,6 +20,7 @@ from clusterodm.libs.common.chosen import differences
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.delay_queue import DelayQueue
 from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.http_io.room import ROOM, size_of
 from clusterodm.libs.common.messages.buckets import CONSOLES, OBSERVATIONS
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import LastKnown, Observation, Task, TaskState
@@ -119,6 +120,8 @@ def observation_of(task: Task, known: LastKnown) -> Observation:
 
 REMEMBERED_COUNT: Final = 16
 """Consoles that are kept in memory, unpacked: who reads one reads it again from the next line on."""
+REMEMBERED_BYTES: Final = 64 << 20
+"""Of those together; one may have more."""
 
 
 class ConsoleStore:
@@ -129,7 +132,9 @@ class ConsoleStore:
         self._api = api
         self._leadership = leadership
         self._timeout_s = settings.console_timeout_s
-        self._read: OrderedDict[tuple[TaskId, int | None], KeptConsole] = OrderedDict()
+        self._read: OrderedDict[tuple[TaskId, int | None], tuple[KeptConsole, int]] = OrderedDict()
+        """Each with what it takes, in bytes."""
+        self._unpacking = asyncio.Lock()
 
     @classmethod
     async def open(cls, bus: Bus, api: NodeApi, leadership: Leadership, settings: SchedulerSettings) -> "ConsoleStore":
@@ -140,10 +145,11 @@ class ConsoleStore:
     async def keep(self, task: TaskId, node: Node, node_task: NodeTaskId) -> bool:
         """Fetch a console from its node and keep it; whether that worked, within its time."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), ROOM.share() as share:
                 lines = await self._api.output(node, node_task, 0, self._timeout_s)
                 if lines is None:
                     return False
+                await share.add(size_of(lines), self._timeout_s)
                 stored_bytes = await self._put(task, KeptConsole(lines))
         except (ClusterError, TimeoutError) as error:
             log.warning("console.keep_failed", task=task, node=node.id, error=str(error) or type(error).__name__)
@@ -175,15 +181,20 @@ class ConsoleStore:
     async def read(self, task: Task) -> KeptConsole | None:
         """Read a kept console; None when there is none to be had."""
         key = (task.id, task.ended_at_ms)
-        if key not in self._read:
+        known = self._read.pop(key, None)
+        if known is None:
             console = await self._load(task.id) if task.console_kept else None
             if console is None:
                 return None
-            self._read[key] = console
-            while len(self._read) > REMEMBERED_COUNT:
-                self._read.popitem(last=False)
-        self._read.move_to_end(key)
-        return self._read[key]
+            known = console, size_of(console.lines)
+        self._read[key] = known
+        while self._remembers_too_much():
+            self._read.popitem(last=False)
+        return known[0]
+
+    def _remembers_too_much(self) -> bool:
+        sizes_bytes = [size_bytes for _, size_bytes in self._read.values()]
+        return len(sizes_bytes) > REMEMBERED_COUNT or (len(sizes_bytes) > 1 and sum(sizes_bytes) > REMEMBERED_BYTES)
 
     async def drop(self, task: Task) -> None:
         """Delete what is kept of a task. What cannot be deleted now goes with its time."""
@@ -200,4 +211,7 @@ class ConsoleStore:
         except BusFailed as error:
             at_will.warning("console.read_failed", task=task, error=error.message)
             return None
-        return None if content is None else await asyncio.to_thread(unpacked, content)
+        if content is None:
+            return None
+        async with self._unpacking:  # one at a time, beside those that are remembered
+            return await asyncio.to_thread(unpacked, content)

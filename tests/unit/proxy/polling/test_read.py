@@ -12,6 +12,7 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NotFound
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
+from clusterodm.libs.common.http_io.room import ROOM
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.messages.tasks import (
     CONFIRM_TASKS,
@@ -77,6 +78,8 @@ class World:
     unmirrored: dict[TaskId, Task] = field(default_factory=dict)
     kept: list[str] | None = None
     """The console of an ended task, where the scheduler keeps it."""
+    rooms: list[str] = field(default_factory=list)
+    """How the room of all was, each time the scheduler was asked for lines."""
 
     def __post_init__(self) -> None:
         self.cluster.nodes[NODE.id] = NODE
@@ -94,6 +97,7 @@ class World:
         return TaskIds(tasks=tuple(task.id for task in self.unmirrored.values() if task.owner == asked.owner))
 
     async def read_console(self, asked: ReadConsole) -> Console:
+        self.rooms.append(repr(ROOM))
         if self.kept is None:
             raise NotFound("not kept")
         lines = self.kept[asked.from_line :]
@@ -188,6 +192,14 @@ async def test_the_console_of_an_ended_task_is_read_in_parts_from_where_it_is_ke
     assert await world.reader.output(TASK, ANNE, -3) == ["3", "4", "5"]
     assert (await world.reader.info(TASK, ANNE, 3))["output"] == ["4", "5"]
     assert world.nodes.asked == []
+
+
+async def test_a_kept_console_that_is_being_read_counts_in_the_room_of_all(world: World) -> None:
+    world.cluster.put(a_task(TaskState.COMPLETED, console_kept=True))
+    world.kept = ["x" * 1_000_000] * 6
+    before = repr(ROOM)
+    assert len(await world.reader.output(TASK, ANNE, 0)) == 6
+    assert (len(set(world.rooms)), world.rooms[0], repr(ROOM)) == (4, before, before)
 
 
 async def test_a_kept_console_that_cannot_be_read_is_asked_for_on_the_node(world: World) -> None:
