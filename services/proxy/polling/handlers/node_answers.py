@@ -4,11 +4,10 @@
 
     the same question is under way    wait for that answer: any number of identical polls are one request to the node
     the node's breaker is open        no answer, at once (core/node_queries.py)
-    else                              ask; POLL_TIMEOUTS for a place among the connections, a new one, and the head of the answer: a
-                                      second together; then BODY_S for a long console while it flows
+    else                              ask; POLL_TIMEOUTS for a place among the connections, a new one, and the head of the answer: a second together; then
+                                      BODY_S for a long console while it flows, and while all of them have room together (http_io/room.py)
 
-No answer is None: the caller then says what the record knows. The number of connections to one node is limited by the
-Upstream; a poll that finds no room in time goes without.
+No answer is None: the caller then says what the record knows. The number of connections to one node is limited by the Upstream; a poll that finds no room in time goes without.
 
 *Telling again* (`FreshAnswers`): each node is asked once in a while, however many ask about its task (core/node_queries.py).
 
@@ -28,9 +27,10 @@ from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.console import attempt_on_node
 from clusterodm.libs.common.errors import NodeFailed
 from clusterodm.libs.common.http_io.origins import Timeouts
+from clusterodm.libs.common.http_io.room import NoRoom
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.nodes import Node
-from clusterodm.libs.common.model.tasks import Attempt, Task
+from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.nodeodm.calls import Strays
 from clusterodm.libs.common.nodeodm.client import CONSOLE_LIMIT_BYTES
@@ -55,9 +55,7 @@ BODY_S: Final = 5.0
 POLL_TIMEOUTS: Final = Timeouts(connect_s=0.3, head_s=0.4, silence_s=0.25)
 BREAKERS_COUNT: Final = 10_000
 OK: Final = 200
-
 Question = tuple[str, bytes, tuple[tuple[str, str], ...]]
-
 KEPT_COUNT: Final = 1024
 REMEMBERED: Final = 4.0
 """An answer is forgotten when it is so many times as old as one that holds: until then it says from where its console was wanted."""
@@ -117,17 +115,23 @@ class NodePoller:
     async def _guarded(self, node: Node, call: NodeRequest) -> Any:
         try:
             answer = await self._ask(node, call)
+        except NoRoom:  # it is the others' answers, not the node, that the room is full of
+            self._let_go(node)
+            return None
         except (NodeFailed, TimeoutError):
             if len(self._breakers) >= BREAKERS_COUNT:
                 self._breakers.clear()
             self._breakers[node.name] = failed(self._breakers.get(node.name), self._clock())
             return None
         except BaseException:
-            if breaker := self._breakers.get(node.name):
-                self._breakers[node.name] = let_go(breaker)
+            self._let_go(node)
             raise
         self._breakers.pop(node.name, None)
         return answer
+
+    def _let_go(self, node: Node) -> None:
+        if breaker := self._breakers.get(node.name):
+            self._breakers[node.name] = let_go(breaker)
 
     async def _ask(self, node: Node, call: NodeRequest) -> Any:
         limit_bytes = CONSOLE_LIMIT_BYTES if call.query else LIMIT_BYTES
@@ -280,18 +284,13 @@ class NodeAnswers:
 
     async def _ask_node(self, task: Task, what: str, query: dict[str, str]) -> Any:
         """Get a task's JSON from its node; None when there is none to be had."""
-        found = self._where(task)
-        if found is None:
+        attempt = attempt_on_node(task)
+        node = self._cluster.node(attempt.node) if attempt else None
+        if attempt is None or node is None:
             return None
-        node, attempt = found
         said = await self._inquiry.json(node, f"/task/{attempt.node_task_id}/{what}".encode(), query)
         names = isinstance(said, dict) and "error" not in said
         return None if names and self._strays.has(node, attempt.node_task_id, said.get("uuid")) else said
-
-    def _where(self, task: Task) -> tuple[Node, Attempt] | None:
-        attempt = attempt_on_node(task)
-        node = self._cluster.node(attempt.node) if attempt else None
-        return (node, attempt) if node and attempt else None
 
 
 def strings(value: Any) -> list[str]:

@@ -12,7 +12,7 @@ import structlog
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, NotFound
 from clusterodm.libs.common.http_io.cycle import REQUEST_CYCLE
-from clusterodm.libs.common.http_io.room import ROOM
+from clusterodm.libs.common.http_io.room import ROOM, NoRoom
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED
 from clusterodm.libs.common.messages.tasks import (
     CONFIRM_TASKS,
@@ -372,6 +372,13 @@ async def test_a_node_that_failed_is_left_alone_for_a_while_and_tried_by_one(wor
     assert len(world.nodes.asked) == 1
     world.clock.pass_s(3600)
     assert await world.inquiry.json(NODE, INFO, {}) == {"x": 1}
+    assert await world.inquiry.json(NODE, INFO, {}) == {"x": 1}
+
+
+async def test_a_long_answer_that_finds_no_room_beside_those_of_others_says_nothing_of_its_node(world: World) -> None:
+    world.nodes.answers[INFO] = NoRoom("there is no room in memory for what is being read")
+    assert await world.inquiry.json(NODE, INFO, {}) is None
+    world.nodes.answers[INFO] = says({"x": 1})
     assert await world.inquiry.json(NODE, INFO, {}) == {"x": 1}
 
 
