@@ -27,8 +27,10 @@ from clusterodm.libs.common.messages.nodes import (
     NodeList,
 )
 from clusterodm.libs.common.messages.placement import (
+    FINISH_REPORTED,
     PLACE_TASK,
     PLACE_TASKS,
+    FinishReported,
     NotWaiting,
     Placements,
     PlaceTask,
@@ -36,7 +38,7 @@ from clusterodm.libs.common.messages.placement import (
     Waiting,
 )
 from clusterodm.libs.common.messages.tasks import GET_TASK, REMOVE_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model.values import InstanceId, NodeId, TaskId
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.testing.memory_bus import MemoryTerm
 from tests.nats import NatsServer
@@ -195,6 +197,7 @@ async def test_an_announcement_is_heard_and_kept_nowhere(bus: Bus):
 
     said = StandbyReported(instance=InstanceId("s"), since_ms=1, health=HealthReport(ok=True, service="scheduler"))
     async with bus.subscribe(STANDBY_REPORTED, listen):
+        await bus.publish(FINISH_REPORTED, FinishReported(node_task_id=NodeTaskId("t")))
         await bus.publish(STANDBY_REPORTED, said)
         await until(lambda: heard == ["s"])
     assert (await bus.stored_events(0, 100)).events == ()

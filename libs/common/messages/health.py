@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.messages.kinds import Announcement, Event, Request
+from clusterodm.libs.common.messages.kinds import Announcement, Request
 from clusterodm.libs.common.model.values import Frozen, InstanceId
 
 
@@ -99,7 +99,7 @@ class LeaderAnswers(Frozen, frozen=True, kw_only=True):
     epoch: int
 
 
-LEADER_ANSWERS: Final = Event("hint.leader_answers", LeaderAnswers)
+LEADER_ANSWERS: Final = Announcement("hint.leader_answers", LeaderAnswers)
 
 
 class StandbyReported(Frozen, frozen=True, kw_only=True):

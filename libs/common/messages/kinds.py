@@ -59,7 +59,7 @@ class Event(Frozen, Generic[Payload], frozen=True):
 
 
 class Announcement(Event[Payload], frozen=True):
-    """Told to whoever listens at that moment, and kept nowhere: what a process says of itself every few seconds."""
+    """Told to whoever listens at that moment, and kept nowhere: what a process says of itself every few seconds, and hints, which anybody may cause as often as they like."""
 
     @property
     def subject(self) -> str:

@@ -4,7 +4,7 @@ from typing import ClassVar, Final, cast
 
 import msgspec
 
-from clusterodm.libs.common.messages.kinds import Done, Event, LongPoll, Request
+from clusterodm.libs.common.messages.kinds import Announcement, Done, LongPoll, Request
 from clusterodm.libs.common.messages.tasks import StagedFiles, TaskRecord
 from clusterodm.libs.common.model.nodes import Node, OptionValue
 from clusterodm.libs.common.model.tasks import TaskState
@@ -250,5 +250,5 @@ class FinishReported(Frozen, frozen=True, kw_only=True):
     node_task_id: NodeTaskId
 
 
-PLACEMENT_POSSIBLE: Final = Event("hint.placement_possible", PlacementPossible)
-FINISH_REPORTED: Final = Event("hint.finish_reported", FinishReported)
+PLACEMENT_POSSIBLE: Final = Announcement("hint.placement_possible", PlacementPossible)
+FINISH_REPORTED: Final = Announcement("hint.finish_reported", FinishReported)

@@ -40,6 +40,7 @@ class MemoryBus:
         self.faults = Faults()
         self.published: list[tuple[str, Any]] = []
         """Every event told: its name and message."""
+        self._announced: set[str] = set()
         self._handlers: dict[str, Handler] = {}
         self._listeners: dict[str, list[Callable[[Any], Awaitable[None]]]] = {}
         self._snapshots: dict[str, bytes] = {}
@@ -99,8 +100,9 @@ class MemoryBus:
 
     async def publish(self, event: Event[Payload], message: Payload) -> None:
         """Publish an event."""
-        if not isinstance(event, Announcement):  # kept nowhere
-            self.published.append((event.name, message))
+        self.published.append((event.name, message))
+        if isinstance(event, Announcement):  # kept nowhere
+            self._announced.add(event.name)
         if not self.connected or self.faults.loses(event.subject):
             return
 
@@ -115,12 +117,13 @@ class MemoryBus:
     async def stored_events(self, after: int, most_count: int) -> StoredEvents:
         """Read the last events that were told; their times are not kept."""
         self.require_connection()
+        stored = [each for each in self.published if each[0] not in self._announced]
         events = [
             StoredEvent(number, name, 0, msgspec.to_builtins(message))
-            for number, (name, message) in enumerate(self.published, start=1)
+            for number, (name, message) in enumerate(stored, start=1)
             if number > after
         ]
-        return StoredEvents(tuple(events[-most_count:]), len(self.published))
+        return StoredEvents(tuple(events[-most_count:]), len(stored))
 
     @asynccontextmanager
     async def subscribe(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from clusterodm.libs.common.messages import health, machines, nodes, operators, placement, tasks
+from clusterodm.libs.common.messages import machines, nodes, operators, tasks
 from clusterodm.libs.common.messages.kinds import Event
 from clusterodm.libs.common.ports import StoredEvent
 from clusterodm.libs.common.settings.grammar import hint
@@ -21,11 +21,11 @@ LEAST: Final = 4
 """Characters of the beginning of an id that are enough."""
 KINDS: Final = tuple(
     each.name
-    for module in (tasks, nodes, machines, operators, placement, health)
+    for module in (tasks, nodes, machines, operators)
     for each in vars(module).values()
     if isinstance(each, Event)
 )
-"""What events are called."""
+"""What events are called that are kept."""
 NOUNS: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in KINDS))
 KIND: Final = re.compile(r"[a-z_]+(\.[a-z_]*)?", re.IGNORECASE)
 """What may have been meant for a noun or a name: ids and addresses have digits."""

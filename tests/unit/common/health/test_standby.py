@@ -29,7 +29,8 @@ async def test_who_waits_to_lead_says_so_and_who_leads_does_not():
     assert (first.instance, first.health.service, first.health.version) == (STANDBY, "scheduler", VERSION)
     assert second.health.epoch is None
     assert first.health.turn_ms is not None
-    assert bus.published == [], "nobody reads it later"
+    bus.connected = True
+    assert (await bus.stored_events(0, 10)).events == (), "nobody reads it later"
 
 
 async def test_it_waits_since_its_last_term_ended():

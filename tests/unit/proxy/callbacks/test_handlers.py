@@ -48,6 +48,12 @@ async def test_a_node_of_its_own_reports_without(bus: MemoryBus, cluster: FakeCl
     assert await MachineCallbacks(bus, cluster).finished(NodeTaskId("unknown"), "") is CallbackDecision.WELCOME
 
 
+async def test_what_anybody_reports_as_often_as_it_likes_is_kept_nowhere(bus: MemoryBus, cluster: FakeCluster) -> None:
+    await MachineCallbacks(bus, cluster).finished(NodeTaskId("unknown"), "")
+    assert [name for name, _ in bus.published] == [FINISH_REPORTED.name]
+    assert (await bus.stored_events(0, 10)).events == ()
+
+
 def test_a_machine_hears_whether_it_is_wanted(bus: MemoryBus, cluster: FakeCluster) -> None:
     machines = MachineCallbacks(bus, cluster)
     rent(cluster)
