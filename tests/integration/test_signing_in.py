@@ -18,6 +18,7 @@ from clusterodm.services.admin.access.passwords import Passwords, hashed
 from clusterodm.services.admin.access.roles import Role, role_rules
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.signin.adapters import OidcProvider
+from clusterodm.services.admin.signin.core import user_of
 from clusterodm.services.admin.signin.handlers import SignIns
 from clusterodm.services.admin.web.api.guard import web_app
 from tests.fake_scheduler import FakeScheduler, admin_health, node
@@ -240,6 +241,11 @@ async def test_all_doors_have_one_budget_for_wrong_passwords(web: httpx.AsyncCli
     assert (await web.get("/r/node/list", auth=("admin", "wrong"))).status_code == 401
 
 
+def called(idp: OidcIdentityProvider, sub: str, name: str = "") -> str:
+    """How somebody is called on record, and on pages."""
+    return f"{name or sub} ({user_of({'iss': idp.issuer, 'sub': sub})})"
+
+
 class TestIdentityProvider:
     @pytest.fixture
     async def idp(self) -> AsyncIterator[OidcIdentityProvider]:
@@ -266,7 +272,7 @@ class TestIdentityProvider:
         assert (await web.post("/r/node/lock", json={"number": 1}, headers=BY_PAGE)).json() is True
         assert (await web.request("DELETE", "/r/node", json={"number": 1}, headers=BY_PAGE)).json() is False
         await until(lambda: len(acts) == 3)
-        assert {(each.user, each.role) for each in acts} == {("bob", "operator")}
+        assert {(each.user, each.role) for each in acts} == {(called(idp, "bob"), "operator")}
 
     async def test_who_has_no_role_stays_out(self, web: httpx.AsyncClient, idp: OidcIdentityProvider) -> None:
         refused = await web.get(await self.back_from(web, idp, "eve"))
@@ -319,4 +325,23 @@ class TestIdentityProvider:
         idp.groups["admin"] = ["staff"]
         assert (await web.get(await self.back_from(web, idp, "admin"))).status_code == 303
         await until(lambda: acts)
-        assert acts[0].user == "oidc:admin"
+        assert acts[0].user == called(idp, "admin")
+
+    async def test_two_people_of_one_name_are_two_on_record_and_have_no_session_in_common(
+        self, web: httpx.AsyncClient, idp: OidcIdentityProvider, acts: list[OperatorActed]
+    ) -> None:
+        idp.lies, idp.groups["cyd"] = {"preferred_username": "admin"}, ["staff"]
+        sessions = dict[str, str]()
+        for sub in ("bob", "cyd"):
+            web.cookies.clear()
+            assert (await web.get(await self.back_from(web, idp, sub))).status_code == 303
+            sessions[sub] = web.cookies[COOKIE]
+        page = await web.get("/signout")
+        assert f"You are {called(idp, 'cyd', 'admin')} (operator)." in page.text
+        await web.post("/signout", data={"form_token": token_in(page), "where": "everywhere"})
+        web.cookies.clear()
+        for sub, status in (("bob", 200), ("cyd", 401)):
+            headers = {"Cookie": f"{COOKIE}={sessions[sub]}"}
+            assert (await web.get("/r/node/list", headers=headers)).status_code == status
+        await until(lambda: len(acts) == 3)
+        assert [each.user for each in acts] == [called(idp, sub, "admin") for sub in ("bob", "cyd", "cyd")]

@@ -95,4 +95,4 @@ async def test_somebody_signs_in_at_an_identity_provider(page: Page) -> None:
     await page.goto("/nodes")
     await expect(page.get_by_text("127.0.0.1:4001").first).to_be_visible()
     await page.goto("/signout")
-    await expect(page.get_by_text("You are ann (operator).")).to_be_visible()
+    await expect(page.get_by_text(re.compile(r"You are ann \(oidc:[0-9a-f]{16}\) \(operator\)\."))).to_be_visible()

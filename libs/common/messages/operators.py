@@ -13,7 +13,8 @@ class OperatorActed(Frozen, frozen=True, kw_only=True):
 
     at_ms: int
     user: str
-    """As who: the user of a password is called as its role is, others as the identity provider says; empty: somebody who did not get in."""
+    """As who: the user of a password is called as its role is, whoever has typed a command as that computer does, and others `NAME (oidc:ID)`: as their identity provider calls
+    them, which may change and be another's too, and by what identifies them there; empty: somebody who did not get in."""
     role: str
     """viewer, operator or admin; empty: of whoever did not get in"""
     door: str

@@ -40,10 +40,18 @@ class Principal(Frozen, frozen=True):
     """Who acts, and from where."""
 
     user: str
+    """Whom limits, sessions and refusals are counted for: a password's role, whoever has typed a command, or what identifies somebody at the identity provider."""
     role: Role
     door: str
     """telnet, web or cli"""
     address: str = ""
+    name: str = ""
+    """What the identity provider calls it. Others may be called the same, and it may change: it is shown, and nothing is decided by it."""
+
+    @property
+    def shown(self) -> str:
+        """How it is called where people read it: as no password is, and nobody else at the provider, since what is in brackets is its own, and a name has none."""
+        return f"{self.name} ({self.user})" if self.name else self.user
 
 
 NOBODY_ELSE: Final = Principal("admin", Role.ADMIN, "here")

@@ -62,7 +62,7 @@ class SignInPages:
     def principal_of(self, headers: Mapping[str, str], address: str) -> Principal | None:
         """Say who a browser is; None: nobody who has signed in."""
         session = self._session(headers)
-        return None if session is None else Principal(session.user, session.role, "web", address)
+        return None if session is None else session.principal(address)
 
     def may_go_on(self, headers: Mapping[str, str]) -> Callable[[], bool]:
         """Give what judges whether an answer may go on: until the session that asks for it has ended; without one, to its end."""
@@ -132,7 +132,7 @@ class SignInPages:
         if form is None or not equal(form.get("form_token", ""), session.form_token):
             token = html.escape(session.form_token)
             ask = (
-                f'<p>You are {html.escape(session.user)} ({session.role.word}).</p><form method="post" action="/signout">'
+                f'<p>You are {html.escape(session.principal(address).shown)} ({session.role.word}).</p><form method="post" action="/signout">'
                 f'<input type="hidden" name="form_token" value="{token}"><button name="where" value="here">Sign out</button>'
                 '<button class="second" name="where" value="everywhere">Sign out everywhere</button></form>'
             )

@@ -9,13 +9,14 @@ signs in again and again ends those of others.
 import base64
 import hashlib
 import hmac
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.services.admin.access.roles import Role
+from clusterodm.services.admin.access.roles import Principal, Role
 
 IDLE_S: Final = 3600.0
 SESSIONS_COUNT: Final = 1000
@@ -27,7 +28,12 @@ PENDING_S: Final = 600.0
 LONGEST_WANTED_COUNT: Final = 1000
 """Characters of where somebody wants to go that are sent there and back."""
 ANYBODY: Final = "*"
-LONGEST_NAME_COUNT: Final = 128
+LONGEST_NAME_COUNT: Final = 64
+NOT_IN_NAMES: Final = re.compile(r"[^\w .@+'-]")
+"""Least of all brackets and colons: what stands in them identifies somebody."""
+ID_PREFIX: Final = "oidc:"
+ID_COUNT: Final = 16
+"""Hexadecimal digits; nobody tries so many ids at a provider until one is another's."""
 
 
 class SignInFailed(Exception):
@@ -44,6 +50,12 @@ class WebSession:
     seen: Instant
     form_token: str
     """What a form of ours carries, and no form of another site."""
+    name: str = ""
+    """What it is called; `user` identifies it (Principal)."""
+
+    def principal(self, address: str) -> Principal:
+        """Say who acts by it, from where."""
+        return Principal(self.user, self.role, "web", address, self.name)
 
 
 class WebSessions:
@@ -53,14 +65,16 @@ class WebSessions:
         self._longest_s = longest_s
         self._sessions: OrderedDict[str, WebSession] = OrderedDict()
 
-    def begin(self, session_id: str, form_token: str, user: str, role: Role, now: Instant) -> WebSession:
+    def begin(  # noqa: PLR0913, PLR0917 what a session is
+        self, session_id: str, form_token: str, user: str, role: Role, now: Instant, name: str = ""
+    ) -> WebSession:
         """Begin a session under a fresh id."""
         counts = Counter(session.user for session in self._sessions.values())
         if counts[user] >= SESSIONS_PER_USER_COUNT:
             self._end_most_silent(user)
         elif len(self._sessions) >= SESSIONS_COUNT:
             self._end_most_silent(counts.most_common(1)[0][0])
-        self._sessions[digest(session_id)] = made = WebSession(user, role, now, now, form_token)
+        self._sessions[digest(session_id)] = made = WebSession(user, role, now, now, form_token, name)
         return made
 
     def find(self, session_id: str, now: Instant) -> WebSession | None:
@@ -136,10 +150,19 @@ def role_of(claims: Mapping[str, Any], claim: str, rules: Mapping[str, Role]) ->
 
 
 def user_of(claims: Mapping[str, Any]) -> str:
-    """Call somebody by what people know: a verified address, a name, else the provider's own id."""
+    r"""Identify somebody: by issuer and subject, the only claims that stay somebody's and are nobody else's (OpenID Connect Core 1.0, 5.7).
+
+    `oidc:` and the first digits of `printf '%s\n%s' ISSUER SUBJECT | sha256sum`. No password's user and no user of a computer is called so.
+    """
+    told = f"{claims.get('iss')}\n{claims.get('sub')}".encode("utf-8", "surrogatepass")
+    return ID_PREFIX + hashlib.sha256(told).hexdigest()[:ID_COUNT]
+
+
+def name_of(claims: Mapping[str, Any]) -> str:
+    """Call somebody as people do: by a verified address, the name at the provider, else the provider's own id. It may be anybody's."""
     email = claims.get("email") if claims.get("email_verified") is True else None
-    name = email or claims.get("preferred_username") or claims.get("sub")
-    return "".join(each for each in str(name or "") if each.isprintable())[:LONGEST_NAME_COUNT]
+    name = email or claims.get("preferred_username") or claims.get("sub") or ""
+    return " ".join(NOT_IN_NAMES.sub("", str(name)).split())[:LONGEST_NAME_COUNT]
 
 
 def local_path(wanted: str) -> str:

@@ -17,7 +17,7 @@ from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.passwords import Passwords
 from clusterodm.services.admin.access.refused import ReportedRefusals
-from clusterodm.services.admin.access.roles import ROLES, Principal, Role
+from clusterodm.services.admin.access.roles import Principal, Role
 from clusterodm.services.admin.commands.handlers.execute import publish_act
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.metrics import LOGINS
@@ -26,6 +26,7 @@ from clusterodm.services.admin.signin.core import (
     WebSession,
     WebSessions,
     derived,
+    name_of,
     role_of,
     state_of,
     user_of,
@@ -119,7 +120,8 @@ class SignIns:
         if role is None:
             self.logins.failed(address, monotonic_s())
             log.warning("web.login_failed", address=address)
-            await self._publish("", Role.NONE, address, "refused", "wrong user or password")
+            nobody = Principal("", Role.NONE, "web", address)
+            await publish_act(self.bus, nobody, "SIGN IN", "", "refused", "wrong user or password")
         else:
             self.logins.succeeded(address)
         return role
@@ -161,14 +163,13 @@ class SignIns:
             async with free(self._asking, TOO_MANY):
                 claims = await self.provider.finish(code, *self._derived(state, browser))
         except SignInFailed as failed:
-            await self._publish_failed("", address, "failed", str(failed))
+            await self._publish_failed("", "", address, "failed", str(failed))
             raise
-        user, role = user_of(claims), role_of(claims, self.claim, self.rules)
-        user = f"oidc:{user}" if user in ROLES else user  # nobody is called as the passwords' users are
-        if role is None or not user:
-            await self._publish_failed(user, address, "refused", "no role")
+        user, name, role = user_of(claims), name_of(claims), role_of(claims, self.claim, self.rules)
+        if role is None:
+            await self._publish_failed(user, name, address, "refused", "no role")
             raise SignInFailed(NO_ROLE)
-        return await self._begin(user, role, address), wanted
+        return await self._begin(user, role, address, name), wanted
 
     async def out(self, session_id: str, address: str, *, everywhere: bool) -> None:
         """End a session, or all of its user's."""
@@ -179,22 +180,20 @@ class SignIns:
             self.sessions.end_all(session.user)
         self.sessions.end(session_id)
         act = "SIGN OUT EVERYWHERE" if everywhere else "SIGN OUT"
-        await publish_act(self.bus, Principal(session.user, session.role, "web", address), act, "", "done", "")
+        await publish_act(self.bus, session.principal(address), act, "", "done", "")
 
     def _derived(self, state: str, browser: str) -> tuple[str, str]:
         """Make what only this sign-in has: its nonce, and its verifier (RFC 7636)."""
         return derived(self._key, "nonce", state, browser), derived(self._key, "verifier", state, browser)
 
-    async def _publish_failed(self, user: str, address: str, outcome: str, reason: str) -> None:
+    async def _publish_failed(self, user: str, name: str, address: str, outcome: str, reason: str) -> None:
         """Put on record that somebody did not get in by the provider, once a while: who has not signed in may try as often as it likes."""
-        if self._failed.is_new(Principal(user, Role.NONE, "web", address), "SIGN IN", reason, monotonic_s()):
-            await self._publish(user, Role.NONE, address, outcome, reason)
+        principal = Principal(user, Role.NONE, "web", address, name)
+        if self._failed.is_new(principal, "SIGN IN", reason, monotonic_s()):
+            await publish_act(self.bus, principal, "SIGN IN", "", outcome, reason)
 
-    async def _begin(self, user: str, role: Role, address: str) -> Begun:
+    async def _begin(self, user: str, role: Role, address: str, name: str = "") -> Begun:
         session_id = secrets.token_urlsafe(32)
-        session = self.sessions.begin(session_id, secrets.token_urlsafe(32), user, role, monotonic_s())
-        await self._publish(user, role, address, "done", "")
+        session = self.sessions.begin(session_id, secrets.token_urlsafe(32), user, role, monotonic_s(), name)
+        await publish_act(self.bus, session.principal(address), "SIGN IN", "", "done", "")
         return Begun(session_id, session)
-
-    async def _publish(self, user: str, role: Role, address: str, outcome: str, reason: str) -> None:
-        await publish_act(self.bus, Principal(user, role, "web", address), "SIGN IN", "", outcome, reason)

@@ -1,5 +1,6 @@
 """Roles and passwords of operators."""
 
+import hashlib
 import json
 
 import pytest
@@ -9,7 +10,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.operators import OPERATOR_ACTED
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import BadPassword, Passwords, check, hashed
-from clusterodm.services.admin.access.roles import Principal, Role, acting, role_rules
+from clusterodm.services.admin.access.roles import ROLES, Principal, Role, acting, role_rules
 from clusterodm.services.admin.commands.core import commands
 from clusterodm.services.admin.commands.core.acts import needed_role
 from clusterodm.services.admin.commands.core.answers import Declined, Ok
@@ -18,8 +19,10 @@ from clusterodm.services.admin.commands.handlers.execute import execute
 from clusterodm.services.admin.rendering.answers import render
 from clusterodm.services.admin.signin.core import (
     IDLE_S,
+    LONGEST_NAME_COUNT,
     WebSessions,
     local_path,
+    name_of,
     role_of,
     user_of,
 )
@@ -211,10 +214,48 @@ def test_rules_with_a_mistake_are_refused(text: str) -> None:
         role_rules(text)
 
 
-def test_a_user_is_called_by_what_is_verified_and_nothing_that_is_not_printable() -> None:
-    assert user_of({"sub": "1", "email": "a@b", "email_verified": True}) == "a@b"
-    assert user_of({"sub": "1", "email": "a@b", "email_verified": "true"}) == "1"
-    assert user_of({"sub": "x\n\x1b[31mroot"}) == "x[31mroot"
+ANNA: dict[str, object] = {"iss": "https://id.example", "sub": "1", "preferred_username": "anna"}
+
+
+def test_a_person_is_identified_by_issuer_and_subject_and_nothing_else() -> None:
+    digest = hashlib.sha256(b"https://id.example\n1").hexdigest()
+    assert user_of(ANNA) == f"oidc:{digest[:16]}"
+    assert user_of(ANNA | {"preferred_username": "bob", "email": "bob@example.org", "email_verified": True}) == user_of(
+        ANNA
+    )
+    others = [{"sub": "2"}, {"iss": "https://other.example"}, {"sub": "\ud800"}, {"sub": "\ud801"}]
+    assert len({user_of(ANNA | other) for other in others} | {user_of(ANNA)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        pytest.param({"email": "a@b.org", "email_verified": True}, "a@b.org", id="a verified address"),
+        pytest.param({"email": "a@b.org", "email_verified": "true"}, "anna", id="one that is not"),
+        pytest.param({"preferred_username": ""}, "1", id="none"),
+        pytest.param({"preferred_username": "x\n\x1b[31mroot\u202e"}, "x31mroot", id="what is not printable"),
+        pytest.param(
+            {"preferred_username": " Jos\u00e9  O'Hara-Lee "}, "Jos\u00e9 O'Hara-Lee", id="letters of all kinds"
+        ),
+        pytest.param({"preferred_username": "bob (oidc:8f3c)"}, "bob oidc8f3c", id="what identifies another"),
+        pytest.param(
+            {"preferred_username": "\uff08bob\uff09 (admin) \ud800"}, "bob admin", id="brackets and half letters"
+        ),
+        pytest.param({"preferred_username": ["anna"]}, "'anna'", id="no text"),
+        pytest.param({"preferred_username": "x" * 1000}, "x" * LONGEST_NAME_COUNT, id="a long one"),
+    ],
+)
+def test_a_name_is_what_people_know_and_can_be_shown(claims: dict[str, object], name: str) -> None:
+    assert name_of(ANNA | claims) == name
+
+
+@pytest.mark.parametrize("name", ["admin", "viewer", "root", "", "anna", "anna (oidc:0123456789abcdef)"])
+def test_nobody_at_a_provider_is_shown_as_anybody_else(name: str) -> None:
+    people = [ANNA | {"sub": sub, "preferred_username": name} for sub in ("1", "2")]
+    shown = {Principal(user_of(each), Role.VIEWER, "web", "", name_of(each)).shown for each in people}
+    assert len(shown) == 2
+    assert not shown & {*ROLES, "root", name}
+    assert all(each.count("oidc:") == 1 for each in shown)
 
 
 @pytest.mark.parametrize(

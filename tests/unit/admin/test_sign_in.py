@@ -176,7 +176,7 @@ async def test_no_number_of_others_that_begin_pushes_a_sign_in_out(signins: Sign
     for number in range(3000):
         await signins.to_provider(f"browser {number}", "/")
     begun, wanted = await signins.from_provider(state, "good", "my browser", ADDRESS)
-    assert (begun.session.user, begun.session.role, wanted) == ("ann", Role.OPERATOR, "/tasks?x=1 2")
+    assert (begun.session.name, begun.session.role, wanted) == ("ann", Role.OPERATOR, "/tasks?x=1 2")
     assert provider.asked[0] == provider.asked[-1], "the same nonce and verifier as at the beginning"
     assert len(set(provider.asked)) == 3001
     assert all(len(verifier) >= 43 for _, verifier in provider.asked), "RFC 7636, 4.1"

@@ -45,11 +45,11 @@ async def publish_act(bus: "Bus", principal: Principal, act: str, target: str, o
     if told_lately is not None and reason.startswith(NEEDS_ROLE) and not told_lately.is_new(principal, act, target, monotonic_s()):  # fmt: skip
         return
     log.info(
-        "operator.acted", user=principal.user, door=principal.door, address=principal.address, act=act, outcome=outcome
+        "operator.acted", user=principal.shown, door=principal.door, address=principal.address, act=act, outcome=outcome
     )
     told = OperatorActed(
         at_ms=now_ms(),
-        user=principal.user,
+        user=principal.shown,
         role=principal.role.word,
         door=principal.door,
         address=principal.address,
