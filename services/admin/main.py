@@ -29,7 +29,7 @@ from clusterodm.services.admin.access.passwords import BadPassword, Passwords, c
 from clusterodm.services.admin.access.roles import role_rules
 from clusterodm.services.admin.login import LoginThrottle
 from clusterodm.services.admin.settings import AdminSettings
-from clusterodm.services.admin.signin.handlers import IdentityProvider, SignIns
+from clusterodm.services.admin.signin.handlers import IdentityProvider, SignIns, failures_counted
 from clusterodm.services.admin.telnet.api import telnet_server
 from clusterodm.services.admin.telnet.core.admission import SessionLimits
 from clusterodm.services.admin.tenants.handlers import TokensStore
@@ -70,6 +70,7 @@ async def serve(settings: AdminSettings) -> None:
             background(lambda: every(CHECK_EVERY_S, needed.check, "ask services"), "ask services")
         )
         await opened.enter_async_context(measured(bus, health, settings, metrics_port))
+        await opened.enter_async_context(failures_counted(bus, logins))
         if telnet:
             limits, tokens = session_limits(settings, passwords), tokens_store(settings)
             await opened.enter_async_context(telnet_server(bus, limits, logins, telnet, tokens))

@@ -51,12 +51,14 @@ CAUSED_AT_WILL = frozenset(
         "task.restart_ignored",
         "task.unapproved",
         "telnet.browser_refused",
+        "telnet.login_failed",
         "telnet.session_displaced",
         "telnet.session_expired",
         "telnet.session_failed",
         "token.unchecked",
         "upload.refused",
         "upload_owner.went_away",
+        "web.login_failed",
         "webhook.refused",
     }
 )

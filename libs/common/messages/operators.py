@@ -18,7 +18,7 @@ class OperatorActed(Frozen, frozen=True, kw_only=True):
     role: str
     """viewer, operator or admin; empty: of whoever did not get in"""
     door: str
-    """telnet, web or cli"""
+    """telnet, web or cli; empty: of several"""
     address: str = ""
     """From where."""
     act: str
@@ -28,6 +28,8 @@ class OperatorActed(Frozen, frozen=True, kw_only=True):
     outcome: str = "done"
     """done, refused or failed"""
     reason: str = ""
+    count: int = 1
+    """For how many this stands: of people who did not get in the first few are told each, of the others the number, every ten minutes."""
 
 
 OPERATOR_ACTED: Final = Event("operator.acted", OperatorActed)

@@ -88,7 +88,7 @@ class SignInPages:
             return self._form(headers, "", local_path(query.get("next", "/")), 200)
         try:
             going = path == "/signin/oidc"
-            return await (self._to_provider(query) if going else self._from_provider(headers, address, query))
+            return await (self._to_provider(address, query) if going else self._from_provider(headers, address, query))
         except SignInFailed as failed:
             return self._form(headers, str(failed), "/", 403)
 
@@ -102,11 +102,10 @@ class SignInPages:
             return self._form(headers, str(failed), wanted, 403)
         return self._signed_in(headers, begun, wanted)
 
-    async def _to_provider(self, query: Form) -> Response:
+    async def _to_provider(self, address: str, query: Form) -> Response:
         browser = secrets.token_urlsafe(32)
-        response = RedirectResponse(
-            await self._signins.to_provider(browser, local_path(query.get("next", "/"))), SEE_OTHER
-        )
+        going = await self._signins.to_provider(browser, local_path(query.get("next", "/")), address)
+        response = RedirectResponse(going, SEE_OTHER)
         self._set(response, self._form_cookie, browser, FORM_AGE_S)
         return response
 

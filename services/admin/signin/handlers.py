@@ -1,25 +1,28 @@
 """What happens when somebody signs in or out: judged at the time that the address has deserved, told to the bus, a session begun or ended.
 
+Whoever has to wait for something has a place in a queue, of which no address fills more than others leave it (login.py).
+
 Nothing is kept of whoever goes to the identity provider: what comes back with that browser is sealed for it (core.py), so that nobody's many beginnings push another's out.
 """
 
 import asyncio
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.telemetry.lazy_log import log
 from clusterodm.services.admin.access.passwords import Passwords
-from clusterodm.services.admin.access.refused import ReportedRefusals
 from clusterodm.services.admin.access.roles import Principal, Role
 from clusterodm.services.admin.commands.handlers.execute import publish_act
-from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.login import AT_ONCE_COUNT, FairQueue, LoginThrottle, Turns
 from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.signin.core import (
     SignInFailed,
@@ -33,10 +36,9 @@ from clusterodm.services.admin.signin.core import (
     wanted_of,
 )
 
-HASHES: Final = ThreadPoolExecutor(2, thread_name_prefix="compare a password")
-"""A hash takes 50 ms of a core and 16 MB on purpose: however many sign in at once, so many are worked out at a time."""
-WAITING_COUNT: Final = 32
-"""Sign-ins that wait for their turn behind wrong passwords, for a hash, and for the identity provider, so many each: the 200 connections are for those who have signed in, too."""
+HASHES: Final = ThreadPoolExecutor(AT_ONCE_COUNT, thread_name_prefix="compare a password")
+COUNT_EVERY_S: Final = 600.0
+"""So often it is put on record how many have failed to sign in that were not told by themselves."""
 WRONG: Final = "Wrong user or password."
 TOO_OFTEN: Final = "Too many attempts, try again later."
 TOO_MANY: Final = "Too many sign in at this moment: try again."
@@ -44,16 +46,88 @@ UNKNOWN: Final = "This sign-in is not known any more: begin again."
 NO_ROLE: Final = "You are known, and may do nothing here: ask whoever runs this cluster."
 
 
-async def compared(passwords: Passwords, compare: Callable[[], Role | None]) -> Role | None:
-    """Compare a password with what is set, in a thread where that takes long; one that nobody waits for any more is left out."""
-    return await asyncio.get_running_loop().run_in_executor(HASHES, compare) if passwords.slow else compare()
+@dataclass(eq=False)
+class WaitingSignIn:
+    """Somebody who waits."""
+
+    ends: asyncio.Timeout
+    """Ends that, where the place has to be another's."""
+    turn: asyncio.Future[None]
+    """Done when it is that one's turn, in a queue that has such."""
 
 
-def free(places: asyncio.Semaphore, full: str) -> asyncio.Semaphore:
-    """Give places of which one is free. Raises SignInFailed where none is."""
-    if places.locked():
-        raise SignInFailed(full)
-    return places
+@asynccontextmanager
+async def place(queue: FairQueue[WaitingSignIn], address: str, full: str) -> AsyncIterator[WaitingSignIn]:
+    """Give a place in a queue while the context is open. Raises SignInFailed where there is none, or as soon as it has to be another's."""
+    loop = asyncio.get_running_loop()
+    waiting = WaitingSignIn(asyncio.timeout(None), loop.create_future())
+    try:
+        async with waiting.ends:
+            gives_way = queue.join(waiting, address)
+            if gives_way is waiting:
+                raise SignInFailed(full)
+            if gives_way is not None:
+                gives_way.ends.reschedule(loop.time())
+            try:
+                yield waiting
+            finally:
+                queue.leave(waiting)
+    except TimeoutError:
+        if not waiting.ends.expired():
+            raise
+        raise SignInFailed(full) from None
+
+
+async def compared(
+    passwords: Passwords, logins: LoginThrottle, door: str, address: str, compare: Callable[[], Role | None]
+) -> Role | None:
+    """Compare a password with what is set; where that takes long, in a thread and when it is its turn. One that nobody waits for any more is left out. Raises SignInFailed."""
+    if not passwords.slow:
+        return compare()
+    turns: Turns[WaitingSignIn] = logins.turns
+    async with place(turns.at(door), address, TOO_MANY) as waiting:
+        give_turns(turns)
+        try:
+            await waiting.turn
+            return await asyncio.get_running_loop().run_in_executor(HASHES, compare)
+        finally:
+            if waiting.turn.done() and not waiting.turn.cancelled():
+                turns.end()
+                give_turns(turns)
+
+
+def give_turns(turns: Turns[WaitingSignIn]) -> None:
+    """Let whoever is next begin, as long as more may."""
+    while (waiting := turns.begin()) is not None:
+        if waiting.turn.cancelled():  # and about to leave
+            turns.end()
+        else:
+            waiting.turn.set_result(None)
+
+
+async def publish_failed(bus: Bus, logins: LoginThrottle, principal: Principal, outcome: str, reason: str) -> None:
+    """Put on record that somebody did not get in: who has not signed in may try as often as it likes, so that most of many are counted."""
+    if logins.failures.is_told():
+        await publish_act(bus, principal, "SIGN IN", "", outcome, reason)
+
+
+async def publish_count(bus: Bus, logins: LoginThrottle) -> None:
+    """Put on record how many did not get in that were not told by themselves, whichever way they tried."""
+    if count := logins.failures.take_count():
+        nobody = Principal("", Role.NONE, "")
+        reason = f"{count} more failed within {COUNT_EVERY_S / 60:.0f} minutes"
+        await publish_act(bus, nobody, "SIGN IN", "", "refused", reason, count)
+
+
+@asynccontextmanager
+async def failures_counted(bus: Bus, logins: LoginThrottle) -> AsyncIterator[None]:
+    """Put it on record every now and then while the context is open, and at its end."""
+    name = "count failed sign-ins"
+    try:
+        async with background(lambda: every(COUNT_EVERY_S, lambda: publish_count(bus, logins), name), name):
+            yield
+    finally:
+        await publish_count(bus, logins)
 
 
 class IdentityProvider(Protocol):
@@ -85,15 +159,10 @@ class SignIns:
     rules: Mapping[str, Role] = field(default_factory=dict)
     longest_s: float = 12 * 3600.0
     sessions: WebSessions = field(init=False)
-    _late: asyncio.Semaphore = field(init=False, default_factory=partial(asyncio.Semaphore, WAITING_COUNT), repr=False)
-    _comparing: asyncio.Semaphore = field(
-        init=False, default_factory=partial(asyncio.Semaphore, WAITING_COUNT), repr=False
-    )
-    _asking: asyncio.Semaphore = field(
-        init=False, default_factory=partial(asyncio.Semaphore, WAITING_COUNT), repr=False
-    )
-    _failed: ReportedRefusals = field(init=False, default_factory=ReportedRefusals, repr=False)
-
+    _late: FairQueue[WaitingSignIn] = field(init=False, default_factory=FairQueue, repr=False)
+    """Those behind wrong passwords."""
+    _asking: FairQueue[WaitingSignIn] = field(init=False, default_factory=FairQueue, repr=False)
+    """Those for whom the identity provider is asked."""
     _right: dict[bytes, Role] = field(init=False, default_factory=dict, repr=False)
     """Passwords that were right, as digests with a key that nobody knows; no more than there are roles."""
     _key: bytes = field(init=False, default_factory=partial(secrets.token_bytes, 32), repr=False)
@@ -113,28 +182,26 @@ class SignIns:
         if wait_s is None:
             raise SignInFailed(TOO_OFTEN)
         if wait_s:
-            async with free(self._late, TOO_OFTEN):
+            async with place(self._late, address, TOO_OFTEN):
                 await asyncio.sleep(wait_s)
-        role = await self._opens(user, password)
+        role = await self._opens(user, password, address)
         LOGINS.inc("web", "wrong" if role is None else "right")
         if role is None:
             self.logins.failed(address, monotonic_s())
-            log.warning("web.login_failed", address=address)
-            nobody = Principal("", Role.NONE, "web", address)
-            await publish_act(self.bus, nobody, "SIGN IN", "", "refused", "wrong user or password")
+            log.warning("web.login_failed", address=address, at_will=True)
+            await self._publish_failed("", "", address, "refused", "wrong user or password")
         else:
             self.logins.succeeded(address)
         return role
 
-    async def _opens(self, user: str, password: str) -> Role | None:
+    async def _opens(self, user: str, password: str, address: str) -> Role | None:
         """Compare; scripts send a password with each request, so what was right is known again without working out its hash."""
         opens = partial(self.passwords.opens, user, password)
         if not self.passwords.slow:
             return opens()
         seen = hmac.digest(self._key, f"{user}:{password}".encode("utf-8", "replace"), "sha256")
         if (role := self._right.get(seen)) is None:
-            async with free(self._comparing, TOO_MANY):
-                role = await compared(self.passwords, opens)
+            role = await compared(self.passwords, self.logins, "web", address, opens)
         if role is not None:
             self._right[seen] = role
         return role
@@ -146,12 +213,12 @@ class SignIns:
             raise SignInFailed(WRONG)
         return await self._begin(role.word, role, address)
 
-    async def to_provider(self, browser: str, wanted: str) -> str:
+    async def to_provider(self, browser: str, wanted: str, address: str) -> str:
         """Say where a browser goes to sign in. Raises SignInFailed."""
         if self.provider is None:
             raise SignInFailed("There is no identity provider here.")
         state = state_of(self._key, browser, wanted, secrets.token_urlsafe(32), monotonic_s())
-        async with free(self._asking, TOO_MANY):
+        async with place(self._asking, address, TOO_MANY):
             return await self.provider.begin(state, *self._derived(state, browser))
 
     async def from_provider(self, state: str, code: str, browser: str, address: str) -> tuple[Begun, str]:
@@ -160,7 +227,7 @@ class SignIns:
         if wanted is None or self.provider is None or not code:
             raise SignInFailed(UNKNOWN)
         try:
-            async with free(self._asking, TOO_MANY):
+            async with place(self._asking, address, TOO_MANY):
                 claims = await self.provider.finish(code, *self._derived(state, browser))
         except SignInFailed as failed:
             await self._publish_failed("", "", address, "failed", str(failed))
@@ -187,10 +254,7 @@ class SignIns:
         return derived(self._key, "nonce", state, browser), derived(self._key, "verifier", state, browser)
 
     async def _publish_failed(self, user: str, name: str, address: str, outcome: str, reason: str) -> None:
-        """Put on record that somebody did not get in by the provider, once a while: who has not signed in may try as often as it likes."""
-        principal = Principal(user, Role.NONE, "web", address, name)
-        if self._failed.is_new(principal, "SIGN IN", reason, monotonic_s()):
-            await publish_act(self.bus, principal, "SIGN IN", "", outcome, reason)
+        await publish_failed(self.bus, self.logins, Principal(user, Role.NONE, "web", address, name), outcome, reason)
 
     async def _begin(self, user: str, role: Role, address: str, name: str = "") -> Begun:
         session_id = secrets.token_urlsafe(32)

@@ -177,7 +177,7 @@ class Session:
         except SignInFailed:
             return await self._turn_away("Too many attempts, try again later")
         if role is None:
-            log.warning("telnet.login_failed", session=repr(self))
+            log.warning("telnet.login_failed", session=repr(self), at_will=True)
             return await self._refuse("FAIL")
         self._role = role
         if not self._sessions.log_in(self):

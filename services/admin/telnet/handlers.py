@@ -16,7 +16,7 @@ from clusterodm.services.admin.metrics import LOGINS
 from clusterodm.services.admin.rendering.answers import rendered
 from clusterodm.services.admin.rendering.text import END, one_line, pretty
 from clusterodm.services.admin.signin.core import SignInFailed
-from clusterodm.services.admin.signin.handlers import TOO_OFTEN, compared
+from clusterodm.services.admin.signin.handlers import TOO_OFTEN, compared, publish_failed
 from clusterodm.services.admin.telnet.core.grammar import parse
 from clusterodm.services.admin.telnet.core.tenant_words import parse_tenants
 from clusterodm.services.admin.tenants.core.commands import (
@@ -40,14 +40,15 @@ async def sign_in(bus: Bus, passwords: Passwords, logins: LoginThrottle, address
     await asyncio.sleep(wait_s)
     role: Role | None = None
     for each in dict.fromkeys((given, given.partition(" ")[0])):
-        role = role or await compared(passwords, partial(passwords.role_of, each))
+        role = role or await compared(passwords, logins, "telnet", address, partial(passwords.role_of, each))
     LOGINS.inc("telnet", "right" if role else "wrong")
     if role:
         logins.succeeded(address)
+        await publish_act(bus, Principal(role.word, role, "telnet", address), "SIGN IN", "", "done", "")
     else:
         logins.failed(address, monotonic_s())
-    principal = Principal(role.word if role else "", role or Role.NONE, "telnet", address)
-    await publish_act(bus, principal, "SIGN IN", "", *(("done", "") if role else ("refused", "wrong password")))
+        nobody = Principal("", Role.NONE, "telnet", address)
+        await publish_failed(bus, logins, nobody, "refused", "wrong password")
     return role
 
 

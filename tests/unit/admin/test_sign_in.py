@@ -2,19 +2,22 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords, hashed
 from clusterodm.services.admin.access.roles import Role
-from clusterodm.services.admin.login import LoginThrottle
+from clusterodm.services.admin.login import AT_ONCE_COUNT, TOLD_COUNT, WAITING_COUNT, LoginThrottle
 from clusterodm.services.admin.signin.adapters import OidcProvider
+from clusterodm.services.admin.signin.api import SignInPages
 from clusterodm.services.admin.signin.core import (
     LONGEST_WANTED_COUNT,
     PENDING_S,
@@ -23,9 +26,21 @@ from clusterodm.services.admin.signin.core import (
     SignInFailed,
     WebSessions,
     state_of,
+    user_of,
     wanted_of,
 )
-from clusterodm.services.admin.signin.handlers import TOO_MANY, TOO_OFTEN, UNKNOWN, WAITING_COUNT, SignIns, compared
+from clusterodm.services.admin.signin.handlers import (
+    TOO_MANY,
+    TOO_OFTEN,
+    UNKNOWN,
+    Begun,
+    SignIns,
+    compared,
+    give_turns,
+    publish_count,
+)
+from clusterodm.services.admin.telnet.handlers import sign_in
+from clusterodm.services.admin.web.api.guard import Guard
 from tests.waiting import until
 
 NOW = Instant(1000.0)
@@ -38,7 +53,7 @@ ADDRESS = "192.0.2.7"
 
 async def test_however_many_sign_in_at_once_two_hashes_are_worked_out_at_a_time() -> None:
     passwords, lock, go_on = Passwords({Role.ADMIN: hashed("right", b"s" * 16)}), threading.Lock(), threading.Event()
-    began: list[int] = []
+    logins, began = LoginThrottle(), list[int]()
 
     def compare(number: int) -> Role | None:
         with lock:
@@ -47,7 +62,7 @@ async def test_however_many_sign_in_at_once_two_hashes_are_worked_out_at_a_time(
         return Role.ADMIN
 
     loop = asyncio.get_running_loop()
-    comparing = [loop.create_task(compared(passwords, partial(compare, number))) for number in range(20)]
+    comparing = [loop.create_task(compared(passwords, logins, "web", f"10.0.0.{number}", partial(compare, number))) for number in range(20)]  # fmt: skip
     try:
         await until(lambda: len(began) == 2)
         gone = comparing[2:18]
@@ -64,13 +79,21 @@ async def test_however_many_sign_in_at_once_two_hashes_are_worked_out_at_a_time(
 async def test_what_is_set_as_it_is_takes_no_thread() -> None:
     passwords = Passwords({Role.ADMIN: "right"})
     here = threading.get_ident()
-    assert await compared(passwords, lambda: Role.ADMIN if threading.get_ident() == here else None) is Role.ADMIN
+    compare: Callable[[], Role | None] = lambda: Role.ADMIN if threading.get_ident() == here else None  # noqa: E731 what is compared
+    assert await compared(passwords, LoginThrottle(), "web", ADDRESS, compare) is Role.ADMIN
 
 
-def wrong_ones(signins: SignIns) -> list[asyncio.Task[Role | None]]:
+def wrong_ones(signins: SignIns, count: int = WAITING_COUNT) -> list[asyncio.Task[Role | None]]:
     """Let somebody try a wrong password from many addresses at once."""
     loop = asyncio.get_running_loop()
-    return [loop.create_task(signins.judge("admin", "wrong", f"10.0.0.{number}")) for number in range(WAITING_COUNT)]
+    return [loop.create_task(signins.judge("admin", "wrong", f"10.0.0.{number}")) for number in range(count)]
+
+
+async def ended(*waiting: asyncio.Task[Any]) -> None:
+    """Let nobody wait any more."""
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_no_more_wait_behind_wrong_passwords_than_may_and_others_sign_in() -> None:
@@ -84,24 +107,148 @@ async def test_no_more_wait_behind_wrong_passwords_than_may_and_others_sign_in()
             await signins.judge("admin", "wrong", "10.0.0.1")
         assert await signins.judge("admin", "right", ADDRESS) is Role.ADMIN
     finally:
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await ended(*waiting)
 
 
 async def test_no_more_wait_for_a_hash_than_may_and_who_was_right_before_does_not() -> None:
     signins = SignIns(MemoryBus(), Passwords({Role.ADMIN: hashed("right", b"s" * 16)}), LoginThrottle())
     assert await signins.judge("admin", "right", ADDRESS) is Role.ADMIN
-    waiting = wrong_ones(signins)
+    waiting = wrong_ones(signins, WAITING_COUNT + AT_ONCE_COUNT)
     try:
         await asyncio.sleep(0)
         with pytest.raises(SignInFailed, match=TOO_MANY):
             await signins.judge("admin", "wrong", "10.0.1.1")
         assert await signins.judge("admin", "right", "10.0.1.2") is Role.ADMIN
     finally:
-        for each in waiting:
+        await ended(*waiting)
+
+
+async def test_whoever_tries_wrong_ones_again_and_again_waits_behind_itself_alone() -> None:
+    signins = SignIns(MemoryBus(), Passwords({Role.ADMIN: "right"}), LoginThrottle())
+    await signins.judge("admin", "wrong", ADDRESS)
+    loop = asyncio.get_running_loop()
+    addresses = [f"10.0.0.{number % 4}" for number in range(WAITING_COUNT + 4)]  # of each the first is judged at once
+    flood = [loop.create_task(signins.judge("admin", "wrong", address)) for address in addresses]
+    try:
+        await asyncio.sleep(0)
+        assert await signins.judge("admin", "right", ADDRESS) is Role.ADMIN, "behind its own wrong one"
+        assert isinstance(flood[-4].exception(), SignInFailed), "the last of an address that has most gave way"
+    finally:
+        await ended(*flood)
+
+
+@dataclass(frozen=True)
+class NotedPasswords(Passwords):
+    """Notes what is compared, in this order, each by a hash, and not before it may go on."""
+
+    compared: list[str] = field(default_factory=list)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def role_of(self, given: str) -> Role | None:
+        self._note(given)
+        return super().role_of(given)
+
+    def opens(self, user: str, given: str) -> Role | None:
+        self._note(given)
+        return super().opens(user, given)
+
+    def _note(self, given: str) -> None:
+        self.compared.append(given)
+        self.go_on.wait(20)
+
+
+SOON_COUNT = 3 * AT_ONCE_COUNT
+"""Hashes that are worked out before that of somebody whose turn is the next but one, those that are under way among them; behind all that wait it would be five times as many."""
+SignsIn = Callable[[str, str], Coroutine[Any, Any, Role | None]]
+
+
+async def waits(logins: LoginThrottle, door: str, count: int) -> None:
+    """Wait until so many wait at a door."""
+    await until(lambda: len(logins.turns.at(door)) == count)
+
+
+@pytest.mark.parametrize("floods", ["telnet", "web"])
+async def test_wrong_ones_at_one_door_keep_nobody_waiting_at_the_other(bus: MemoryBus, floods: str) -> None:
+    passwords, logins = NotedPasswords({Role.ADMIN: hashed("right", b"s" * 16)}), LoginThrottle()
+    signins, loop = SignIns(bus, passwords, logins), asyncio.get_running_loop()
+    doors: dict[str, SignsIn] = {
+        "telnet": lambda given, address: sign_in(bus, passwords, logins, address, given),
+        "web": lambda given, address: signins.judge("admin", given, address),
+    }
+    other = next(door for door in doors if door != floods)
+    flood = [loop.create_task(doors[floods]("wrong", f"10.0.{number}.1")) for number in range(100)]
+    try:
+        await waits(logins, floods, WAITING_COUNT)
+        right = loop.create_task(doors[other]("right", ADDRESS))
+        await waits(logins, other, 1)
+        refused = [each for each in flood if each.done() and isinstance(each.exception(), SignInFailed)]
+        assert len(refused) == 100 - WAITING_COUNT - AT_ONCE_COUNT, "no more wait than may"
+        passwords.go_on.set()
+        assert await right is Role.ADMIN
+        assert passwords.compared.index("right") <= SOON_COUNT
+    finally:
+        passwords.go_on.set()
+        await ended(*flood)
+
+
+async def test_who_floods_from_one_address_is_refused_so_that_others_may_wait() -> None:
+    passwords, logins = NotedPasswords({Role.ADMIN: hashed("right", b"s" * 16)}), LoginThrottle()
+    loop = asyncio.get_running_loop()
+    judging = partial(compared, passwords, logins, "web")
+    count = WAITING_COUNT + AT_ONCE_COUNT
+    flood = [loop.create_task(judging("10.0.0.1", partial(passwords.role_of, "wrong"))) for _ in range(count)]
+    try:
+        await waits(logins, "web", WAITING_COUNT)
+        right = loop.create_task(judging(ADDRESS, partial(passwords.role_of, "right")))
+        await until(flood[-1].done)
+        assert isinstance(flood[-1].exception(), SignInFailed), "its last gave way"
+        passwords.go_on.set()
+        assert await right is Role.ADMIN
+        assert passwords.compared.index("right") <= SOON_COUNT
+    finally:
+        passwords.go_on.set()
+        await ended(*flood)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_turn_of_somebody_who_goes_is_the_next_ones(at_once: bool) -> None:
+    passwords, logins = Passwords({Role.ADMIN: hashed("right", b"s" * 16)}), LoginThrottle()
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        going = [
+            loop.create_task(compared(passwords, logins, "web", f"10.0.0.{number}", lambda: None))
+            for number in range(9)
+        ]
+        await asyncio.sleep(0)
+        for each in going:
             each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+            if not at_once:
+                await asyncio.sleep(0)
+        await ended(*going)
+    async with asyncio.timeout(10):
+        assert await compared(passwords, logins, "telnet", ADDRESS, lambda: Role.ADMIN) is Role.ADMIN
+    assert [logins.turns.begin(), len(logins.turns.at("web")), logins.turns._free_count] == [None, 0, AT_ONCE_COUNT]
+
+
+async def test_a_turn_is_the_next_ones_when_it_is_given_to_somebody_in_the_moment_of_going() -> None:
+    passwords, logins, go_on = Passwords({Role.ADMIN: hashed("right", b"s" * 16)}), LoginThrottle(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> Role | None:
+        go_on.wait(20)
+        return None
+
+    judging = partial(compared, passwords, logins, "web")
+    tasks = [loop.create_task(judging(f"10.0.0.{number}", work)) for number in range(AT_ONCE_COUNT + 2)]
+    try:
+        await waits(logins, "web", 2)
+        logins.turns.end()  # as when one is worked out
+        give_turns(logins.turns)
+        tasks[AT_ONCE_COUNT].cancel()
+        await until(lambda: len(logins.turns.at("web")) == 0, timeout_s=10)
+    finally:
+        go_on.set()
+        await ended(*tasks)
 
 
 # --- sessions
@@ -139,11 +286,14 @@ def test_there_are_no_more_sessions_than_may_be_and_whoever_has_most_gives_way()
 
 # --- the identity provider
 
+ANN: dict[str, Any] = {"iss": "https://id.example", "sub": "1", "preferred_username": "ann", "groups": ["staff"]}
+
 
 class Provider:
-    """One that takes its time, and lets in whoever brings `good`."""
+    """One that takes its time, and lets in whoever brings a code that it knows."""
 
     def __init__(self) -> None:
+        self.people: dict[str, dict[str, Any]] = {"good": ANN}
         self.asked: list[tuple[str, str]] = []
         self.answers = asyncio.Event()
         self.answers.set()
@@ -156,9 +306,9 @@ class Provider:
     async def finish(self, code: str, nonce: str, verifier: str) -> Mapping[str, Any]:
         self.asked.append((nonce, verifier))
         await self.answers.wait()
-        if code != "good":
+        if code not in self.people:
             raise SignInFailed("The identity provider did not accept the sign-in.")
-        return {"sub": "ann", "groups": ["staff"]}
+        return self.people[code]
 
 
 @pytest.fixture
@@ -172,9 +322,9 @@ def signins(bus: MemoryBus, provider: Provider) -> SignIns:
 
 
 async def test_no_number_of_others_that_begin_pushes_a_sign_in_out(signins: SignIns, provider: Provider) -> None:
-    state = await signins.to_provider("my browser", "/tasks?x=1 2")
+    state = await signins.to_provider("my browser", "/tasks?x=1 2", ADDRESS)
     for number in range(3000):
-        await signins.to_provider(f"browser {number}", "/")
+        await signins.to_provider(f"browser {number}", "/", ADDRESS)
     begun, wanted = await signins.from_provider(state, "good", "my browser", ADDRESS)
     assert (begun.session.name, begun.session.role, wanted) == ("ann", Role.OPERATOR, "/tasks?x=1 2")
     assert provider.asked[0] == provider.asked[-1], "the same nonce and verifier as at the beginning"
@@ -184,14 +334,14 @@ async def test_no_number_of_others_that_begin_pushes_a_sign_in_out(signins: Sign
 
 @pytest.mark.parametrize("browser", ["", "another browser"])
 async def test_a_sign_in_is_known_to_its_browser_alone(signins: SignIns, browser: str) -> None:
-    state = await signins.to_provider("my browser", "/")
+    state = await signins.to_provider("my browser", "/", ADDRESS)
     with pytest.raises(SignInFailed, match=UNKNOWN):
         await signins.from_provider(state, "good", browser, ADDRESS)
 
 
 @pytest.mark.parametrize("spoilt", ["", ".", "x", "{}x", "x{}", "{}.", "{}.{}"])
 async def test_a_state_that_is_not_ours_is_not_known(signins: SignIns, spoilt: str) -> None:
-    state = await signins.to_provider("my browser", "/")
+    state = await signins.to_provider("my browser", "/", ADDRESS)
     with pytest.raises(SignInFailed, match=UNKNOWN):
         await signins.from_provider(spoilt.replace("{}", state), "good", "my browser", ADDRESS)
 
@@ -208,27 +358,94 @@ def test_a_long_way_back_is_not_sent_around() -> None:
     assert wanted_of(KEY, "browser", state, NOW) == "/"
 
 
-async def test_who_the_provider_does_not_let_in_is_put_on_record_once_a_while(signins: SignIns, bus: MemoryBus) -> None:
-    for _ in range(30):
-        state = await signins.to_provider("browser", "/")
+async def test_of_many_whom_the_provider_does_not_let_in_the_number_is_put_on_record(
+    signins: SignIns, bus: MemoryBus
+) -> None:
+    for number in range(TOLD_COUNT + 20):
+        state = await signins.to_provider("browser", "/", ADDRESS)
         with pytest.raises(SignInFailed, match="did not accept"):
-            await signins.from_provider(state, "bad", "browser", ADDRESS)
-    [(_, told)] = bus.published
-    assert (told.act, told.outcome, told.address) == ("SIGN IN", "failed", ADDRESS)
+            await signins.from_provider(state, "bad", "browser", f"10.0.0.{number}")
+    await publish_count(bus, signins.logins)
+    *singly, counted = (told for _, told in bus.published)
+    assert [(each.act, each.outcome, each.address, each.count) for each in singly] == [
+        ("SIGN IN", "failed", f"10.0.0.{number}", 1) for number in range(TOLD_COUNT)
+    ]
+    assert (counted.act, counted.outcome, counted.address, counted.count) == ("SIGN IN", "refused", "", 20)
+
+
+async def signed_in(signins: SignIns, code: str) -> Begun:
+    state = await signins.to_provider("browser", "/", ADDRESS)
+    begun, _ = await signins.from_provider(state, code, "browser", ADDRESS)
+    return begun
+
+
+async def test_two_people_of_one_name_have_nothing_in_common(
+    signins: SignIns, provider: Provider, bus: MemoryBus
+) -> None:
+    provider.people |= {"eve": ANN | {"sub": "2"}}
+    ann, eve = await signed_in(signins, "good"), await signed_in(signins, "eve")
+    assert ann.session.principal(ADDRESS).user != eve.session.principal(ADDRESS).user
+    told = [told.user for _, told in bus.published]
+    assert told == [f"ann ({user_of(ANN)})", f"ann ({user_of(provider.people['eve'])})"]
+    assert told[0] != told[1]
+    await signins.out(eve.session_id, ADDRESS, everywhere=True)
+    assert signins.sessions.find(ann.session_id, ann.session.seen) is ann.session
+    for _ in range(SESSIONS_PER_USER_COUNT + 1):
+        await signed_in(signins, "eve")
+    assert signins.sessions.find(ann.session_id, ann.session.seen) is ann.session
+
+
+async def test_who_takes_another_name_stays_the_same(signins: SignIns, provider: Provider) -> None:
+    before = await signed_in(signins, "good")
+    provider.people["good"] = ANN | {"preferred_username": "eve", "email": "eve@example.org", "email_verified": True}
+    now = await signed_in(signins, "good")
+    assert (before.session.user, before.session.name, now.session.name) == (now.session.user, "ann", "eve@example.org")
+    await signins.out(now.session_id, ADDRESS, everywhere=True)
+    assert signins.sessions.find(before.session_id, before.session.seen) is None
+
+
+async def test_whoever_comes_back_from_the_provider_is_shown_who_that_is(signins: SignIns, provider: Provider) -> None:
+    provider.people["good"] = ANN | {"preferred_username": "admin"}
+    guard = Guard(PlainTextResponse("the page"), signins, SignInPages(signins, secure=False))
+    transport = httpx.ASGITransport(guard, client=(ADDRESS, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        away = await browser.get("/signin/oidc?next=/nodes")
+        state = httpx.URL(away.headers["location"]).path
+        back = await browser.get("/signin/callback", params={"state": state, "code": "good"})
+        assert (back.status_code, back.headers["location"]) == (303, "/nodes")
+        assert f"You are admin ({user_of(ANN)}) (operator)." in (await browser.get("/signout")).text
 
 
 async def test_no_more_wait_for_a_provider_than_may(signins: SignIns, provider: Provider) -> None:
     provider.answers.clear()
+    addresses = [f"10.0.0.{number}" for number in range(WAITING_COUNT)]
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-        waiting = [group.create_task(signins.to_provider("browser", "/")) for _ in range(WAITING_COUNT)]
+        waiting = [group.create_task(signins.to_provider("browser", "/", address)) for address in addresses]
         await until(lambda: len(provider.asked) == WAITING_COUNT)
         with pytest.raises(SignInFailed, match=TOO_MANY):
-            await signins.to_provider("browser", "/")
+            await signins.to_provider("browser", "/", ADDRESS)
         waiting[0].cancel()
         await asyncio.wait(waiting[:1])
-        waiting[0] = group.create_task(signins.to_provider("browser", "/"))
+        waiting[0] = group.create_task(signins.to_provider("browser", "/", ADDRESS))
         await until(lambda: len(provider.asked) == WAITING_COUNT + 1)
         provider.answers.set()
+
+
+async def test_who_goes_to_a_provider_again_and_again_takes_no_place_of_others(
+    signins: SignIns, provider: Provider
+) -> None:
+    provider.answers.clear()
+    loop = asyncio.get_running_loop()
+    flood = [loop.create_task(signins.to_provider("browser", "/", "10.0.0.1")) for _ in range(WAITING_COUNT)]
+    await until(lambda: len(provider.asked) == WAITING_COUNT)
+    other = loop.create_task(signins.to_provider("browser", "/", ADDRESS))
+    await until(lambda: len(provider.asked) == WAITING_COUNT + 1)
+    provider.answers.set()
+    async with asyncio.timeout(10):
+        *served, refused = await asyncio.gather(*flood, return_exceptions=True)
+        assert isinstance(await other, str)
+    assert {type(each) for each in served} == {str}
+    assert isinstance(refused, SignInFailed)
 
 
 KNOWN = {

@@ -38,8 +38,10 @@ async def execute(bus: "Bus", command: commands.Command) -> Answer:
     return answer
 
 
-async def publish_act(bus: "Bus", principal: Principal, act: str, target: str, outcome: str, reason: str) -> None:  # noqa: PLR0913, PLR0917 its account
-    """Put an act of an operator on record: in the log and on the bus. A refusal for lack of a role is, where that is so, once a while."""
+async def publish_act(  # noqa: PLR0913, PLR0917 its account
+    bus: "Bus", principal: Principal, act: str, target: str, outcome: str, reason: str, count: int = 1
+) -> None:
+    """Put an act of an operator on record, or so many alike: in the log and on the bus. A refusal for lack of a role is, where that is so, once a while."""
     act, target, reason = act[:LONGEST_COUNT], target[:LONGEST_COUNT], reason[:LONGEST_REASON_COUNT]
     told_lately = reported.get()
     if told_lately is not None and reason.startswith(NEEDS_ROLE) and not told_lately.is_new(principal, act, target, monotonic_s()):  # fmt: skip
@@ -57,6 +59,7 @@ async def publish_act(bus: "Bus", principal: Principal, act: str, target: str, o
         target=target,
         outcome=outcome,
         reason=reason,
+        count=count,
     )
     await bus.publish(OPERATOR_ACTED, told)
 

@@ -22,7 +22,7 @@ class EventRow(View, frozen=True, kw_only=True):
     user: str = ""
     """Which operator has done it; `reason` says what, and what came of it."""
     door: str = ""
-    """telnet, web or cli"""
+    """telnet, web or cli; empty: of several"""
     address: str = ""
     """From where an operator has done it, or tried to."""
     service: str = ""
