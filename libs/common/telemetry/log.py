@@ -13,6 +13,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
 from functools import lru_cache
+from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,6 +132,8 @@ class Repetitions:
         self._clock = clock
         self._seen: OrderedDict[str, list[float]] = OrderedDict()
         """Of the latest lines: when the window began, how many there were in it, how many were kept back."""
+        self._turn = RLock()
+        """Threads log, too. Taken again by the same thread where something that is finalized in the middle has a line to say."""
 
     def __repr__(self) -> str:
         """Show how many lines are remembered."""
@@ -141,19 +144,19 @@ class Repetitions:
         LINES.inc(str(event.get("level")))
         at_will, now = event.pop(AT_WILL, False), self._clock()
         said = str(event.get("event")) if at_will else repr([event.get(name) for name in event if name not in PASSING])
-        window = self._seen.setdefault(said, [now, 0, 0])
-        self._seen.move_to_end(said)
-        if len(self._seen) > REMEMBERED_COUNT:
-            self._seen.popitem(last=False)
-        if now - window[0] >= SAME_WITHIN_S:
-            if window[2]:
-                event["repeated"] = int(window[2])
-            window[:] = [now, 0, 0]
-        window[1] += 1
-        if window[1] > SAME_COUNT:
-            window[2] += 1
-            KEPT_BACK.inc()
-            raise structlog.DropEvent
+        with self._turn:
+            window = self._seen[said] = self._seen.pop(said, []) or [now, 0, 0]
+            if len(self._seen) > REMEMBERED_COUNT:
+                self._seen.popitem(last=False)
+            if now - window[0] >= SAME_WITHIN_S:
+                if window[2]:
+                    event["repeated"] = int(window[2])
+                window[:] = [now, 0, 0]
+            window[1] += 1
+            if window[1] > SAME_COUNT:
+                window[2] += 1
+                KEPT_BACK.inc()
+                raise structlog.DropEvent
         return event
 
 

@@ -5,8 +5,10 @@
     exposition()                      everything in Prometheus' text format
 
 Counting is adding to a number of this process: no lock, no library, so that the hot paths may do it. prometheus-client, which knows the
-format and how much memory and how many files a process uses, is imported by the first scrape; the text is written in a thread. Everything
-here belongs to the event loop's thread.
+format and how much memory and how many files a process uses, is imported by the first scrape; the text is written in a thread.
+
+Threads count, too: each line of the log is counted, and threads log. What is new is put in its place first; adding to what has its place holds no
+call at which CPython would let another thread go on. A scrape copies what others may add to in one such step before it goes through it.
 
 Values of labels are words of this program (endpoints as templates, reasons, outcomes) or names of nodes, never ids of tasks. Should one
 that comes from outside slip in, a metric ends at SERIES_COUNT of them, and counts the rest as "other".
@@ -64,7 +66,8 @@ class Counter(Metric):
             values[of] += by
         else:
             of = bounded(self, of, len(values))
-            values[of] = values.get(of, 0) + by
+            values.setdefault(of, 0)
+            values[of] += by
 
 
 class Gauge(Metric):
@@ -220,12 +223,12 @@ class Counted(NamedTuple):
 
 
 def snapshot() -> Iterator[Counted]:
-    """Copy what is counted: the loop goes on counting while the text is written."""
-    for metric in DECLARED.values():
+    """Copy what is counted: the loop, and threads, go on counting while the text is written."""
+    for metric in list(DECLARED.values()):
         if isinstance(metric, Counter):
             yield Counted(metric, dict(metric.values), {})
         elif isinstance(metric, Histogram):
-            kept = {of: (tuple(seen.counts), seen.total, dict(seen.traced)) for of, seen in metric.values.items()}
+            kept = {of: (tuple(seen.counts), seen.total, dict(seen.traced)) for of, seen in list(metric.values.items())}
             yield Counted(metric, {}, kept)
 
 

@@ -1,12 +1,15 @@
 """What is logged may change while a process runs, and what repeats itself is not written for ever."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import Self
 
 import pytest
 import structlog
 
 from clusterodm.libs.common.telemetry.log import (
+    REMEMBERED_COUNT,
     SAME_COUNT,
     LeveledLogger,
     Repetitions,
@@ -135,3 +138,48 @@ def test_few_lines_are_remembered():
     for number in range(1000):
         writer.says(event="x", task=number)
     assert repr(writer._limit) == "Repetitions(256)"
+
+
+class Interrupted(str):
+    """The name of a line: when it is looked up for the second time, others have their turn."""
+
+    __slots__ = ("looked_up_count", "others")
+
+    def __new__(cls, said: str, others: Callable[[], None]) -> Self:
+        made = super().__new__(cls, said)
+        made.others, made.looked_up_count = others, 0
+        return made
+
+    def __str__(self) -> str:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        self.looked_up_count += 1
+        if self.looked_up_count == 2:
+            self.others()
+        return super().__hash__()
+
+
+def test_a_line_is_written_although_other_threads_write_many_in_the_middle_of_it():
+    writer = Writer()
+    many = Thread(target=lambda: [writer.says(event="x", task=number) for number in range(REMEMBERED_COUNT + 1)])
+
+    def others() -> None:
+        many.start()
+        many.join(0.2)  # it may have to wait for the line
+
+    assert writer.says(event="y", at_will=True) is not None
+    assert writer.says(event="z", at_will=True) is not None
+    assert writer.says(event=Interrupted("y", others), at_will=True) is not None
+    many.join()
+    assert repr(writer._limit) == f"Repetitions({REMEMBERED_COUNT})"
+
+
+def test_what_is_finalized_in_the_middle_of_a_line_may_write_one():
+    writer, told = Writer(), list[object]()
+    said = writer.says(event=Interrupted("y", lambda: told.append(writer.says(event="x"))), at_will=True)
+    assert said is not None
+    assert {"level": "info", "timestamp": 0.0, "event": "x"} in told

@@ -1,5 +1,9 @@
 """Counting, reading and writing of metrics."""
 
+import sys
+from collections.abc import Iterator
+from threading import Thread
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
@@ -124,3 +128,35 @@ async def test_a_scrape_asks_readers_as_long_as_they_are_there():
         assert b"example_read_bytes 5.0" in body
         assert b"process_resident_memory_bytes" in body, "what the library knows of the process"
     assert b"example_read_bytes" not in (await exposition())[1]
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    """Let another thread go on after each few steps."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before_s)
+
+
+@pytest.mark.usefixtures("switching_often")
+def test_a_scrape_goes_on_while_a_thread_measures_under_new_labels():
+    took = declared(Histogram("example_seconds", "Time", ("what",), (1.0,)))
+    try:
+        measuring = Thread(target=lambda: [took.observe(0.5, str(number)) for number in range(metrics.SERIES_COUNT)])
+        measuring.start()
+        while measuring.is_alive():
+            list(metrics.snapshot())
+    finally:
+        del metrics.DECLARED[took.name]
+    assert len(took.values) == metrics.SERIES_COUNT
+
+
+def test_a_scrape_goes_on_while_a_module_declares_what_it_counts():
+    scraped = metrics.snapshot()
+    next(scraped)
+    late = declared(Counter("example_late_total", "Late", ()))
+    try:
+        assert list(scraped)
+    finally:
+        del metrics.DECLARED[late.name]
