@@ -262,11 +262,13 @@ class ProxyUnderTest:
         parts = [(f'name="{name}"', value.encode()) for name, value in fields.items()]
         return await self.json("POST", target, multipart(parts), MULTIPART)
 
-    async def ran(self, node: Node, task: TaskId, node_task_id: NodeTaskId) -> None:
-        """Put a task there that a node has completed, and wait until the proxy knows both."""
+    async def ran(self, port: int, task: TaskId, node_task_id: NodeTaskId, token: str = "") -> Node:
+        """Register the node on a port of this computer, put a task there that it has completed, and wait until the proxy knows both."""
+        node = await self.scheduler.add_node("127.0.0.1", port, token)
         attempt = Attempt(number=1, node=node.id, node_task_id=node_task_id, state=AttemptState.ENDED, running_at_ms=5)
         await self.scheduler.put(tried_task(task, attempt))
         await until(lambda: self.cluster.task(task) and self.cluster.node(node.id))
+        return node
 
     async def upload(self, task: str, *files: tuple[str, bytes]) -> tuple[int, Any]:
         """Upload files to a task."""

@@ -139,8 +139,7 @@ async def download(proxy: ProxyUnderTest, *said: bytes) -> bytes:
     """Let a client download what a node says."""
     async with ScriptedNode().at_work() as script:
         script.say(f"/task/{ON_NODE}/download/all.zip", *said)
-        node = await proxy.scheduler.add_node("127.0.0.1", script.port)
-        await proxy.ran(node, TASK, ON_NODE)
+        await proxy.ran(script.port, TASK, ON_NODE)
         return await proxy.raw(
             f"GET /task/{TASK}/download/all.zip HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
         )

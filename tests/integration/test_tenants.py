@@ -146,7 +146,7 @@ async def test_what_is_under_way_for_a_revoked_token_is_cut_by_every_proxy_withi
     ):
         result = TaskId("99999999-2222-4333-8444-555555555555")
         script.say(f"/task/{result}/download", response(b"x" * 100_000, length=10**9), 60.0)
-        await one.ran(await one.scheduler.add_node("127.0.0.1", script.port), result, NodeTaskId(result))
+        await one.ran(script.port, result, NodeTaskId(result))
         await one.scheduler.change(result, owner=Owner("anne"))
         await until(lambda: (known := one.cluster.task(result)) and known.task.owner == "anne")
         task, berts = await begun(one, ANNE), await begun(one, BERT)

@@ -56,8 +56,7 @@ class World:
 async def opened(folder: Path) -> AsyncIterator[tuple[ProxyUnderTest, ScriptedNode]]:
     """Run a proxy, and a node that has a result."""
     async with running_proxy(folder / "spool") as proxy, ScriptedNode().at_work() as script:
-        node = await proxy.scheduler.add_node("127.0.0.1", script.port)
-        await proxy.ran(node, TASK, ON_NODE)
+        await proxy.ran(script.port, TASK, ON_NODE)
         yield proxy, script
 
 

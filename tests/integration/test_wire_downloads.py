@@ -23,9 +23,7 @@ BODY = bytes(range(256)) * 4096
 
 @pytest.fixture
 async def node(proxy: ProxyUnderTest, script: ScriptedNode) -> Node:
-    node = await proxy.scheduler.add_node("127.0.0.1", script.port, token="secret")
-    await proxy.ran(node, TASK, ON_NODE)
-    return node
+    return await proxy.ran(script.port, TASK, ON_NODE, token="secret")
 
 
 async def test_a_result_is_streamed_with_the_nodes_own_head(

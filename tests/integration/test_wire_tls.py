@@ -69,8 +69,7 @@ def test_polls_uploads_and_downloads_are_whole_over_tls(runner: asyncio.Runner, 
     async def example() -> None:
         certificate = {"ssl_key": str(secure.key), "ssl_cert": str(secure.chain)}
         async with running_proxy(tmp_path / "spool", **certificate) as proxy, ScriptedNode().at_work() as script:
-            node = await proxy.scheduler.add_node("127.0.0.1", script.port)
-            await proxy.ran(node, TASK, ON_NODE)
+            await proxy.ran(script.port, TASK, ON_NODE)
             script.say(
                 f"/task/{ON_NODE}/download/all.zip",
                 b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(IMAGE), IMAGE),
