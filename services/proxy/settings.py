@@ -142,7 +142,15 @@ class ProxySettings(MetricsSettings):
         description="longest head of a request, bytes; a longer one is refused with 431 as soon as it is (Node.js: 16384)",
     )
     download_stall_timeout_s: float = Field(
-        60.0, gt=0, description="a download is broken off when its node or its client has not moved for so many seconds"
+        60.0, gt=0, description="a download is broken off when its node has not moved for so many seconds"
+    )
+    download_pause_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="a download is broken off when its client has taken less than the minimum rate for so many seconds: so long may it pause",
+    )
+    download_min_rate_bytes_per_s: int = Field(
+        100, ge=0, description="the minimum rate of a client that downloads; 0: whoever takes anything goes on"
     )
     node_keep_alive_timeout_s: float = Field(
         4.0,

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, LastKnown, StatusCode
 from clusterodm.libs.common.model.values import NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.services.proxy.spool.adapters.claims import Claims
 from clusterodm.services.proxy.spool.adapters.free_space import FreeSpace
-from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy, tried_task
+from tests.proxies import MULTIPART, ProxyUnderTest, ScriptedNode, multipart, parse, response, running_proxy
 from tests.waiting import until
 
 TASK = TaskId("aaaaaaaa-1111-4111-8111-111111111111")
@@ -165,10 +164,10 @@ async def test_a_body_that_trickles_is_cut_off_and_leaves_nothing(tmp_path: Path
 
 async def test_a_client_that_stops_reading_a_download_lets_the_node_go(tmp_path: Path) -> None:
     async with (
-        running_proxy(tmp_path / "spool", download_stall_timeout_s=0.5) as proxy,
+        running_proxy(tmp_path / "spool", download_pause_timeout_s=0.5) as proxy,
         ScriptedNode().at_work() as node,
     ):
-        await finished_task(proxy, node)
+        await proxy.ran(node.port, TASK, NodeTaskId(TASK))
         node.say(
             "/task/", response(b"", "200 OK", "content-type: application/zip", length=1 << 40), *[b"z" * 500_000] * 200
         )
@@ -183,24 +182,13 @@ async def test_a_client_that_stops_reading_a_download_lets_the_node_go(tmp_path:
 
 async def test_a_download_from_a_hung_node_closes_the_connection_within_its_limit(tmp_path: Path) -> None:
     async with running_proxy(tmp_path / "spool", node_answer_timeout_s=0.4) as proxy, ScriptedNode().at_work() as node:
-        await finished_task(proxy, node)
+        await proxy.ran(node.port, TASK, NodeTaskId(TASK))
         began_s = time.monotonic()
 
         assert await proxy.raw(f"GET /task/{TASK}/download/all.zip HTTP/1.1\r\nhost: x\r\n\r\n".encode()) == b""
 
         assert 0.3 < time.monotonic() - began_s < 8
         assert node.open_count == 0
-
-
-async def finished_task(proxy: ProxyUnderTest, script: ScriptedNode) -> None:
-    """Have a completed task on a node."""
-    node = await proxy.scheduler.add_node("127.0.0.1", script.port)
-    attempt = Attempt(
-        number=1, node=node.id, node_task_id=NodeTaskId(TASK), state=AttemptState.ENDED, running_at_ms=1_005
-    )
-    known = LastKnown(code=StatusCode.COMPLETED, progress=100.0)
-    await proxy.scheduler.put(tried_task(TASK, attempt, name="t", known=known))
-    await until(lambda: proxy.cluster.task(TASK))
 
 
 # --- the flood limit -----------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ import structlog
 
 from clusterodm.libs.common.http_io.lending import CycleConnection, LentSocket
 from clusterodm.libs.common.http_io.scope import App, Message, Scope
+from clusterodm.libs.common.process.sockets import untaken_bytes
 from clusterodm.libs.http1.bodies import Pieces
 from clusterodm.libs.http1.lines import BODILESS, STATUS_LINE, Header, find, require_sendable
 
@@ -51,21 +52,9 @@ class RequestCycle:
     """One request and its answer."""
 
     __slots__ = (
-        "_asked",
-        "_chunked",
-        "_connection",
-        "_due_bytes",
-        "_end_told",
-        "_pieces",
-        "_wake",
-        "complete",
-        "disconnected",
-        "is_wanted",
-        "low_water_bytes",
-        "more_body",
-        "started",
-        "waiting_bytes",
-    )
+        "_asked", "_chunked", "_connection", "_due_bytes", "_end_told", "_pieces", "_wake", "complete", "disconnected", "is_wanted",
+        "low_water_bytes", "more_body", "started", "waiting_bytes",
+    )  # fmt: skip
 
     def __init__(self, connection: CycleConnection, asked: ResponseContext) -> None:
         self._connection = connection
@@ -266,6 +255,11 @@ class RequestCycle:
         finally:
             if lent is not None:
                 self._connection.skip_body(lent_bytes - lent.left_bytes)
+
+    @property
+    def untaken_bytes(self) -> int:
+        """What has been written and the client has not taken, as far as that is known."""
+        return untaken_bytes(self._connection.transport)
 
     async def flushed(self) -> None:
         """Wait until all that has been written is with the kernel, or the client has gone."""

@@ -5,6 +5,9 @@ for a result: the connection is closed; in a bucket: 302 to where it has just be
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -39,13 +42,23 @@ log = structlog.get_logger()
 at_will = structlog.get_logger(at_will=True)
 
 
+@dataclass(frozen=True, slots=True)
+class PaceLimits:
+    """What a client must keep to that takes an answer of any length."""
+
+    pause_s: float
+    """So long it may take nothing, or less than is asked for: a browser lets its user pause a download. At twice as long it has been noticed."""
+    min_bytes_per_s: float
+    """Over so long; 0: who takes anything goes on."""
+
+
 class ResultRoutes:
     """Answers downloads and requests for pages."""
 
-    def __init__(self, results: Results, relay: Relay, stall_s: float) -> None:
+    def __init__(self, results: Results, relay: Relay, pace: PaceLimits) -> None:
         self._results = results
         self._relay = relay
-        self._stall_s = stall_s
+        self._pace = pace
 
     async def download(self, exchange: RequestContext, task: TaskId, action: str) -> None:
         """`/task/<id>/download/<asset>`."""
@@ -59,7 +72,7 @@ class ResultRoutes:
                 if isinstance(found, ResultLocation):
                     await exchange.empty(FOUND, [(b"location", found.url.encode()), NOT_KEPT])
                 else:
-                    await stream(exchange, found, self._stall_s)
+                    await stream(exchange, found, self._pace)
         except (NotFound, NodeRefused) as error:
             await exchange.refuse(error.message, NOT_FOUND if isinstance(error, NotFound) else BAD_GATEWAY)
         except (NodeFailed, BusFailed) as error:
@@ -77,7 +90,7 @@ class ResultRoutes:
         )
         try:
             async with self._relay.page(wanted) as relayed:
-                await stream(exchange, relayed, self._stall_s)
+                await stream(exchange, relayed, self._pace)
         except NoNode:
             await exchange.refuse(NO_NODES)
         except (NodeRefused, NotAnAnswer) as error:
@@ -93,43 +106,52 @@ def is_download(method: str, action: str) -> bool:
 
 
 def open_results(  # noqa: PLR0913 everything that may have a result, and how long it may take
-    bus: Bus, cluster: Cluster, finder: TaskFinder, nodes: Upstream, *, prefix: str, answer_s: float, stall_s: float
+    bus: Bus,
+    cluster: Cluster,
+    finder: TaskFinder,
+    nodes: Upstream,
+    *,
+    prefix: str,
+    answer_s: float,
+    stall_s: float,
+    pace: PaceLimits,
 ) -> ResultRoutes:
     """Put together where results come from: nodes, and what lies under `prefix`."""
     timeouts = Timeouts(connect_s=CONNECT_S, head_s=answer_s, silence_s=stall_s)
     hosts = ResultHosts(bus, cluster)
     relay = Relay(bus, cluster, nodes, hosts, timeouts)
-    return ResultRoutes(Results(bus, hosts, finder, relay, nodes, prefix), relay, stall_s)
+    return ResultRoutes(Results(bus, hosts, finder, relay, nodes, prefix), relay, pace)
 
 
-async def stream(exchange: RequestContext, relayed: Relayed, stall_s: float) -> None:
+async def stream(exchange: RequestContext, relayed: Relayed, limits: PaceLimits) -> None:
     """Pass an answer on at the client's pace; whichever side breaks off, the other is closed."""
     await exchange.head(relayed.status, list(relayed.headers))
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(watch(exchange, relayed), name="watch client")
         try:
-            complete = await copy(exchange, relayed, stall_s)
+            complete = await copy(exchange, relayed, ClientPace(exchange, limits))
         finally:
             watcher.cancel()
     if not complete:
         exchange.drop()
 
 
-async def copy(exchange: RequestContext, relayed: Relayed, stall_s: float) -> bool:
+async def copy(exchange: RequestContext, relayed: Relayed, client: "ClientPace") -> bool:
     """Pass the body on, inside the kernel as far as possible; whether all of it came, and went."""
     again_bytes = 0
     try:
         async for chunk in relayed.body:
             again_bytes -= len(chunk)
             may_splice = again_bytes <= 0 and relayed.to_end and relayed.reply.may_splice
-            async with asyncio.timeout(stall_s):
-                await exchange.part(chunk, more=True)
-                if may_splice:
-                    await exchange.cycle.flushed()
+            await client.caught_up()
+            await exchange.part(chunk, more=True)
+            if may_splice:
+                await client.flushed()
             if may_splice and await splice(exchange, relayed):
                 again_bytes = AGAIN_BYTES
             if exchange.cycle.gone:
                 return False
+        await client.caught_up()
     except TimeoutError:
         at_will.info("relay.broken_off", path=exchange.path, reason="the client does not take it")
         return False
@@ -154,6 +176,44 @@ async def splice(exchange: RequestContext, relayed: Relayed) -> bool:
     if spliced.rest:
         await exchange.part(spliced.rest, more=True)
     return True
+
+
+class ClientPace:
+    """Waits for a client as long as it takes enough. Only that time counts: what its node takes has a limit of its own."""
+
+    def __init__(self, exchange: RequestContext, limits: PaceLimits) -> None:
+        self._exchange = exchange
+        self._limits = limits
+        self._waited_s, self._from_bytes = 0.0, 0
+        """For the client, since it was looked at how much it takes; and how much it had then."""
+
+    async def caught_up(self) -> None:
+        """Wait until more may be written. Raises TimeoutError."""
+        await self._wait_for(partial(self._exchange.part, b"", more=True))
+
+    async def flushed(self) -> None:
+        """Wait until all is with the kernel. Raises TimeoutError."""
+        await self._wait_for(self._exchange.cycle.flushed)
+
+    async def _wait_for(self, event: Callable[[], Awaitable[None]]) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            begun_s = clock()
+            try:
+                async with asyncio.timeout(self._limits.pause_s - self._waited_s):
+                    await event()
+            except TimeoutError:
+                self._judge()
+            else:
+                self._waited_s += clock() - begun_s
+                return
+
+    def _judge(self) -> None:
+        """Look how much it has taken. Raises TimeoutError for less than enough."""
+        had_bytes, self._from_bytes = self._from_bytes, self._exchange.sent_bytes - self._exchange.cycle.untaken_bytes
+        if self._from_bytes - had_bytes < max(1, self._limits.pause_s * self._limits.min_bytes_per_s):
+            raise TimeoutError
+        self._waited_s = 0.0
 
 
 async def watch(exchange: RequestContext, relayed: Relayed) -> None:

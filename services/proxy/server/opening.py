@@ -13,7 +13,7 @@ from clusterodm.services.proxy.exchange.limits import BodyLimits, UploadLimiter
 from clusterodm.services.proxy.nodes.ports import Upstream
 from clusterodm.services.proxy.peers.api import PeerRoutes
 from clusterodm.services.proxy.polling.api import open_polling
-from clusterodm.services.proxy.results.api import open_results
+from clusterodm.services.proxy.results.api import PaceLimits, open_results
 from clusterodm.services.proxy.server.access_log import AccessLog
 from clusterodm.services.proxy.server.fast_path import PollFastPath
 from clusterodm.services.proxy.server.fast_uploads import UploadFastPath
@@ -58,6 +58,7 @@ def open_router(  # noqa: PLR0913, PLR0917 everything that answers
             prefix=settings.downloads_from_s3,
             answer_s=settings.node_answer_timeout_s,
             stall_s=settings.download_stall_timeout_s,
+            pace=PaceLimits(settings.download_pause_timeout_s, settings.download_min_rate_bytes_per_s),
         ),
         actions=open_actions(
             bus,
