@@ -130,6 +130,8 @@ class Claims:
     def begin(self, expected_bytes: int) -> Claim:
         """Claim room for a request whose body is so long; 0: nobody knows. Raises SpoolFull, OSError."""
         left_bytes = self._free_space.left_bytes()
+        if left_bytes < expected_bytes:  # what was said a moment ago refuses nobody
+            left_bytes = self._free_space.present_bytes()
         if left_bytes < expected_bytes:
             raise SpoolFull(disk.NO_ROOM)
         claim = Claim(self, expected_bytes, self._clock.instant())

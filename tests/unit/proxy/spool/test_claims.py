@@ -29,9 +29,11 @@ class SmallDisk(FreeSpace):
         self.size_bytes = size_bytes
         self.told_bytes = 0
         """What it was told of beside what it was asked."""
+        self.said_bytes: int | None = None
+        """What it said a moment ago, where that counts still."""
 
     def left_bytes(self) -> int:
-        return self.size_bytes
+        return self.size_bytes if self.said_bytes is None else self.said_bytes
 
     def present_bytes(self) -> int:
         return self.size_bytes
@@ -119,6 +121,12 @@ def test_a_body_that_the_disk_cannot_hold_is_refused_at_once() -> None:
         uploads.begin(1000 * MB + 1)
     uploads.begin(1000 * MB)
     assert repr(uploads.claims) == f"Claims(1 claimed={1000 * MB // FIRST_SHARE})"
+
+
+def test_a_disk_that_was_full_a_moment_ago_is_asked_again_before_it_refuses() -> None:
+    uploads = Uploads(1000 * MB)
+    uploads.disk.said_bytes = 0
+    uploads.write(uploads.begin(10 * MB), 10 * MB)
 
 
 @pytest.mark.parametrize("sizes_mb", [(500, 500), (700, 300), (1, 999), (250, 250, 250, 250), (20, 20, 960)])
