@@ -7,7 +7,8 @@ What is known of an offer is what became of the machines that were requested of 
 row are counted in *rounds*: machines that failed together are one round, so thirty requests that meet the same full region
 do not wait thirty times as long. After a failure an offer rests, twice as long with every round, and then one machine
 alone tries it (the others wait for how that goes), then two, then four. A larger size is tried only when the smaller is sold out, or refused,
-everywhere. After `createRetries` rounds over all offers that would do for a task there is a longer pause; what has not been tried as often as the
+everywhere. As long as nothing has come anywhere since it was sold out or refused, an offer that may be tried again lets those go first that have not been tried at all: with a
+dozen of them it would else have its second turn before the last had a first. After `createRetries` rounds over all offers that would do for a task there is a longer pause; what has not been tried as often as the
 others ends it.
 """
 
@@ -95,6 +96,7 @@ class OfferFallback:
         self._planned: Counter[OfferKey] = Counter()
         self._pauses: dict[tuple[str, ...], str] = {}
         self._order = {each.name: place for place, each in enumerate(limits.providers)}
+        self._created_ms = max((offer.created_ms for offer in history.offers.values()), default=0)
 
     @property
     def troubles(self) -> dict[str, str]:
@@ -118,6 +120,7 @@ class OfferFallback:
         """
         reasons: dict[str, str] = {}
         given_up: set[str] = set()
+        again: tuple[Offer, str] | None = None
         ordered = self._in_order(sizes, largest_first=largest_first, gpu=gpu)
         for size in ordered:
             name = size.provider
@@ -130,14 +133,28 @@ class OfferFallback:
                 continue
             offers = self._offers(size)
             if open_offers := [offer for offer in offers if self._open(offer)]:
-                chosen = min(open_offers, key=lambda offer: self._status(offer).rounds_count)
-                self._planned[chosen.key] += 1
-                self._exist[name] += 1
-                return OfferChoice(chosen, "; ".join(reasons.values()))
+                chosen = min(open_offers, key=self._rounds_count)
+                if not self._rounds_count(chosen) or not (again or self._is_searching(chosen)):
+                    return self._choose(chosen, "; ".join(reasons.values()))
+                again = again or (chosen, "; ".join(reasons.values()))
             reasons[name] = self._resting(offers)
             if not self._is_of_the_size(offers):
                 given_up.add(name)
-        return OfferChoice(None, "; ".join(reasons.values()))
+        return self._choose(*again) if again else OfferChoice(None, "; ".join(reasons.values()))
+
+    def _choose(self, offer: Offer, reason: str) -> OfferChoice:
+        self._planned[offer.key] += 1
+        self._exist[offer.size.provider] += 1
+        return OfferChoice(offer, reason)
+
+    def _rounds_count(self, offer: Offer) -> int:
+        return self._status(offer).rounds_count
+
+    def _is_searching(self, offer: Offer) -> bool:
+        """Whether an offer was not to be had a moment ago, and nothing has come since. What failed otherwise may work the next time."""
+        found = self._status(offer)
+        nothing_came = self._created_ms <= found.failed_at_ms
+        return found.trouble in OF_THE_SIZE and nothing_came and found.rests(FIRST_PAUSE_MS, self._now_ms)
 
     def _in_order(self, sizes: Sequence[Size], *, largest_first: bool, gpu: bool) -> list[Size]:
         """Put sizes in the order in which they are tried: each provider's first by preference, then each one's second; or by price."""

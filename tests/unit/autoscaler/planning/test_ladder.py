@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,6 +118,46 @@ def test_what_can_be_had_is_rented_after_each_offer_before_it_was_tried_once(mar
     assert {
         name_of(Offer(size=size, region=region)) for size in before for region in market.limits.regions
     } <= market.troubles.keys()
+
+
+def many_offers() -> ScalingLimits:
+    providers, regions = ("first", "second"), ("here", "there", "yonder")
+    return ScalingLimits(
+        sizes=tuple(size for provider in providers for size in sizes_of(provider)),
+        regions=regions,
+        create_retries=3,
+        providers=tuple(ProviderLimits(name=name, regions=regions) for name in providers),
+    )
+
+
+def test_of_many_offers_the_last_has_its_first_turn_before_the_first_has_its_second():
+    limits = many_offers()
+    names = [name_of(Offer(size=size, region=region)) for size in limits.sizes for region in limits.regions]
+    market = Market(limits, dict.fromkeys([each for each in names if each != names[-1]], Trouble.OUT_OF_CAPACITY))
+    found = market.play(for_s=len(names))
+    assert found is not None
+    assert (name_of(found[0]), len(market.ended)) == (names[-1], len(names) - 1)
+
+
+def test_what_is_preferred_is_tried_again_first_once_something_else_has_come():
+    limits = ScalingLimits(sizes=sizes_of("")[1:], regions=("here", "there"), create_retries=3)
+    small = {name_of(Offer(size=limits.sizes[0], region=region)) for region in limits.regions}
+    market = Market(limits, dict.fromkeys(small, Trouble.OUT_OF_CAPACITY))
+    found = market.play(for_s=5)
+    assert found is not None
+    assert (found[0].size.slug, found[1]) == ("large", 2)
+    market.ended.append(replaced(market.ended[-1], "large", WallMs(BEGUN_MS + 3_000)))
+    market.troubles.clear()
+    again = market.play(for_s=30)
+    assert again is not None
+    assert again[0].size.slug == "small"
+
+
+def replaced(failed: Machine, size: str, at_ms: WallMs) -> Machine:
+    """Say what became of the machine after one that failed: it came, and is gone."""
+    times = dict.fromkeys(("requested_at_ms", "state_at_ms", "created_at_ms", "online_at_ms", "ended_at_ms"), at_ms)
+    came = {"id": MachineId("came"), "size": size, "failure": "", "trouble": "", "failed_at_ms": None}
+    return msgspec.structs.replace(failed, state=MachineState.GONE, **came, **times)
 
 
 def is_before(one: Size, other: Size) -> bool:
