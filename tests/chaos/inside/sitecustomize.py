@@ -27,7 +27,11 @@ def tell(_number: int, _frame: object) -> None:
 
 def cancel_a_loop(_number: int, _frame: object) -> None:
     """Cancel one of the named loops, as a library does by mistake; names of loops have spaces."""
-    loops = [each for each in asyncio.all_tasks() if " " in each.get_name() and not each.done()]
+    try:
+        running = asyncio.all_tasks()
+    except RuntimeError:  # it is being started, and has none yet
+        return
+    loops = [each for each in running if " " in each.get_name() and not each.done()]
     loops.sort(key=asyncio.Task.get_name)
     if loops:
         random.Random(Path(os.environ["CHAOS_LOOPS"]).read_text()).choice(loops).cancel()
@@ -36,7 +40,7 @@ def cancel_a_loop(_number: int, _frame: object) -> None:
 def break_a_loop(_number: int, _frame: object) -> None:
     """Let the next loop that has gone round raise what nobody expects there."""
     loops = sys.modules.get("clusterodm.libs.common.process.loops")
-    if loops is None:
+    if not hasattr(loops, "Loop"):  # it is being started
         return
     succeeded = loops.Loop.succeeded
 
