@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 EVENTS_COUNT: Final = 5_000
 """Events in memory."""
+HINTS: Final = "hint."
+"""What services of builds before say to each other: it was kept with the events, and nobody looks for it."""
 AWAY_S: Final = 60.0
 """A spool of which nothing was heard for so long is not there."""
 STANDBY_AWAY_S: Final = 15.0
@@ -87,7 +89,7 @@ class EventLog:
         if found.reached < self.reached:  # the stream began anew
             self.events.clear()
         self.reached = found.reached
-        self.events.extend(found.events)
+        self.events.extend(each for each in found.events if not each.name.startswith(HINTS))
 
     def since(self, sequence: int) -> list[StoredEvent]:
         """List those after one, the oldest first; all there are when that one was of a stream that is no more."""

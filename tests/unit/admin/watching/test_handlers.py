@@ -9,7 +9,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.buckets import SAMPLES
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, STANDBY_REPORTED, HealthReport, StandbyReported
-from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.kinds import Event, Request
 from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.nodes import NODE_ADDED, NodeEvent
 from clusterodm.libs.common.messages.overview import GET_OVERVIEW, ClusterOverview, GetOverview, SpoolReport
@@ -70,6 +70,14 @@ async def test_events_are_read_once_each_and_hints_are_none(bus: MemoryBus):
     await bus.publish(NODE_ADDED, NodeEvent(at_ms=2, node=NodeId("b")))
     await watched.events.read()
     assert [each.payload["node"] for each in watched.events.since(1)] == ["b"]
+
+
+async def test_hints_of_builds_that_kept_them_are_not_shown(bus: MemoryBus):
+    await bus.publish(Event(FINISH_REPORTED.name, FinishReported), FinishReported(node_task_id=NodeTaskId("x")))
+    await bus.publish(NODE_ADDED, NodeEvent(at_ms=1, node=NodeId("n")))
+    events = EventLog(bus)
+    await events.read()
+    assert [each.name for each in events.since(0)] == [NODE_ADDED.name]
 
 
 async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: MemoryBus):
