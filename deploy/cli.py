@@ -68,7 +68,7 @@ Words for a running cluster:
   clusterodm log level debug|info|warning|error [SERVICE]
                                            what the services log, from now on
   clusterodm asr check FILE                mistakes in an autoscaler's configuration; needs no cluster
-  clusterodm asr snapshot FILE             an image with the node's in it, from which machines start faster
+  clusterodm asr snapshot FILE             a snapshot with the node's image in it, from which machines start faster
   clusterodm token create|list|revoke|rotate
                                            tokens for clients, in a file (--tokens); needs no cluster
   clusterodm tenant list|set|remove        whom tasks belong to, and what each may do
@@ -82,7 +82,7 @@ Words for a running cluster:
 One service by itself, for several computers (they meet at --nats-url):
   clusterodm proxy                         the HTTP API for clients, port 3000
   clusterodm scheduler                     nodes, tasks, the queue
-  clusterodm autoscaler                    demand for machines
+  clusterodm autoscaler                    rents machines while tasks wait
   clusterodm admin                         telnet on 8080, web page on 10000
 
 Some examples:

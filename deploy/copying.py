@@ -42,7 +42,7 @@ def readable(text: str) -> None:
 
 
 class CopySettings(CommonSettings):
-    """Flags and environment (`CLUSTERODM_...`); addresses may hold a token, which then belongs into the environment."""
+    """Copies all records of one NATS into another that is empty. Addresses may hold a password, which then belongs into the environment (`CLUSTERODM_...`)."""
 
     nats_from: str = Field(
         check=readable,

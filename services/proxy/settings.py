@@ -71,7 +71,7 @@ class ProxySettings(MetricsSettings):
     public_address: str = Field(
         "",
         check=web_address,
-        description="http(s)://host:port under which nodes reach this cluster, for split-merge; empty: as the client did",
+        description="http(s)://host:port under which nodes reach this cluster, for split-merge (empty: as the client did), and rented machines",
     )
     splitmerge: bool = Field(True, description="serve as a cluster for split-merge runs")
     webhook_allow: str = Field(

@@ -116,7 +116,7 @@ def checked(reader: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def value_of(each: Argument) -> str:
     """Call what an argument wants by a name."""
-    return "|".join(each.choices) or each.shown or each.name.lstrip("-").upper()
+    return "|".join(filter(None, each.choices)) or each.shown or each.name.lstrip("-").upper()
 
 
 def form_of(each: Argument) -> str:

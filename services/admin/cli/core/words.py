@@ -178,7 +178,7 @@ MACHINES: Final = (
     ),
     Verb(
         "snapshot",
-        "make an image with the node's in it, list and delete them, without a cluster",
+        "make a snapshot with the node's image in it, list and delete them, without a cluster",
         (Argument("file", completes="file"),),
         (("asr snapshot asr.json", "at digitalocean or hetzner; --help says more"),),
     ),
@@ -259,7 +259,7 @@ USAGE: Final = (
         ),
     ),
 )
-CHECK_NOTE: Final = "`clusterodm asr check FILE` needs no cluster: it finds the mistakes in a configuration; nor does `clusterodm asr snapshot FILE`."
+CHECK_NOTE: Final = "`clusterodm asr check FILE` and `clusterodm asr snapshot FILE` need no cluster."
 TENANT_NOTE: Final = (
     "`clusterodm tenant list|set|remove` and `clusterodm token` are about the file of tokens, and need no cluster."
 )

@@ -6,9 +6,9 @@
     DELETE /r/node                       {number, name?}                  the same
     POST   /r/task/cancel|remove         {uuid}                           {"success": true} or {"success": false, "error"}
     GET    /r/asr/status                 GET    /r/machine/list
-    POST   /r/asr/pause|resume           {reason?}                        {"success": true} or {"success": false, "error"}
-    POST   /r/log/level                  {level, service?}                {"success": true} or {"error": "Invalid", "reason"}
-    DELETE /r/machine                    {number, name?}                  the same
+    POST   /r/asr/pause|resume           {reason?}                        as of a task
+    DELETE /r/machine                    {number, name?}                  as of a task
+    POST   /r/log/level                  {level, service?}                as of a task
 
 Whatever changes something needs a header `X-Requested-With`, with any value (web/core/visitors says why).
 `GET /r/task/list?last=<count>` cuts the list to what has not ended and the newest, and counts all by state in the header
