@@ -13,7 +13,9 @@ written before it is done. What is at the provider is compared with what is writ
     records       the machines' records, their changes, their events         cluster   what the scheduler knows
     identity      which ids and keys are ours, and whether we are paused     config    the `--asr` file
     machine_life  a machine's states and steps; what became of machines      orders    what providers are asked for
-    leadership    which autoscaler leads                                     settings
+    leadership    which autoscaler leads                                     boot_lines what is said of boots, until it is kept
+    asr_words     `clusterodm asr check|plan|snapshot`, without a cluster    readings, metrics   what scrapes read
+    settings
 
 Each knows those below it only: a command shows or steers the plan, a plan acts on machines, a machine is had of a provider.
 """
