@@ -15,7 +15,7 @@ WIDE_COLUMNS: Final = 1000
 HELP: Final = frozenset({"-h", "--help"})
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 the answer is no or it failed, 2 wrong usage or a mistake in a file, 3 the cluster does not answer. "
-    "The cluster is found by --nats-url, CLUSTERODM_NATS_URL, or cluster.json in --data-dir."
+    "The cluster is found by --nats-url, else cluster.json in --data-dir, else CLUSTERODM_NATS_URL, else cluster.json in CLUSTERODM_DATA_DIR, or in data."
 )
 
 
