@@ -91,7 +91,9 @@ def show_plan(argv: Sequence[str]) -> int:
         epilog="Exit codes: 0 shown, 2 mistakes or wrong usage. Without --asr a running cluster is asked.",
     )
     parser.add_argument("--asr", required=True, metavar="FILE", help="JSON file, as for the autoscaler")
-    parser.add_argument("--demand", metavar="FILE", help="JSON list of objects, as docs/autoscaler.md says; none: no task")
+    parser.add_argument(
+        "--demand", metavar="FILE", help="JSON list of objects, as docs/autoscaler.md says; none: no task"
+    )
 
     def shown() -> None:
         given = parser.parse_args(argv)
