@@ -11,6 +11,7 @@ import yaml
 from clusterodm.deploy.cli import MODULES
 from clusterodm.deploy.probe import PROBES
 from clusterodm.deploy.settings import UpSettings
+from clusterodm.libs.common.exit_codes import EXIT_USAGE
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -249,3 +250,10 @@ def test_systemd_hears_when_ours_is_ready_and_replaces_what_hangs(name: str):
     assert unit["Type"] == "notify"
     assert int(unit["WatchdogSec"]) >= DEFAULTS.watchdog_s
     assert unit["Restart"] in {"always", "on-failure"}, "a process that its watchdog aborted is started again"
+    assert int(unit["RestartPreventExitStatus"]) == EXIT_USAGE, "another start does not mend wrong settings"
+
+
+def test_the_image_has_what_the_manifests_of_kubernetes_lead_to():
+    installs = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if "uv sync" in line]
+    assert len(installs) == 2
+    assert all("--extra kubernetes" in line and "--extra oidc" in line for line in installs)
