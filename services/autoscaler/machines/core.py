@@ -1,6 +1,6 @@
 """What is to become of machines, and what follows from the provider's list: its word counts, whatever the records say.
 
-    no record has the name                     → a stray: it is taken into use, or destroyed (handlers/reconciler.py)
+    no record has the name, nor the id         → a stray: it is taken into use, or destroyed (handlers/reconciler.py)
     the record has ended                       → it is back: destroyed again, and it counts until then
     two of one name, and we know which is ours → the other is removed
     the provider is about to take it away      → it is lost, while it is still there
@@ -54,8 +54,9 @@ def compare(before: Mapping[MachineId, Machine], listed: Sequence[ProviderMachin
     """Compare a list with the records as they were before it was asked for."""
     found = Comparison()
     by_name: dict[MachineId, list[ProviderMachine]] = {}
+    by_ref = {each.ref: each.id for each in before.values() if each.ref and not each.state.ended}
     for each in listed:
-        by_name.setdefault(each.name, []).append(each)
+        by_name.setdefault(by_ref.get(each.ref, each.name), []).append(each)
     for name, group in by_name.items():
         if machine := before.get(name):
             compare_one(found, machine, group)
