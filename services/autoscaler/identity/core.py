@@ -24,6 +24,8 @@ ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 SECRET_LENGTH: Final = 40
 IMAGES_PLACE: Final = 2
 NAME: Final = re.compile(r"clusterodm-([a-z0-9]+)-\d+-[a-z0-9]+")
+NAMEABLE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+"""What can be the name of a machine: it is the key of its record, and of what is kept beside."""
 
 
 def prefix(cluster_id: str) -> str:

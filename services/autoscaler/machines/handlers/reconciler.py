@@ -26,7 +26,7 @@ from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
-from clusterodm.services.autoscaler.identity.core import prefix
+from clusterodm.services.autoscaler.identity.core import NAMEABLE, prefix
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS
 from clusterodm.services.autoscaler.machine_life.life import MachineStep
@@ -85,6 +85,7 @@ class Reconciler:
         self._compared = compared
         self._doubted: dict[str, set[MachineId]] = {}
         """By provider, those that have ended and that the last list showed, and a look by name did not."""
+        self._left_alone: set[MachineId] = set()
 
     async def check(self) -> None:
         """Compare once; the first time until the bus answers. A provider that does not answer is asked again the next time."""
@@ -120,8 +121,11 @@ class Reconciler:
         listed = [found for each in self._identity.cluster_ids for found in await provider.list(prefix(each))]
         listed = [found for found in listed if found.name not in self._store.unreadable]
         seen = compare(before, listed, asked_at_ms)
+        # first: what else there is to do may fail, or take longer than the notice is given
+        for machine, because in seen.leaving:
+            await self._lose(machine, f"the provider takes it away: {because}")
         # none was requested meanwhile, nor is another provider's
-        strays = [found for found in seen.strays if self._store.get(found.name) is None]
+        strays = [found for found in seen.strays if self._store.get(found.name) is None and self._may_be_ours(found)]
         await self._take_in(name, [found for found in strays if self._configuration.claims(name, found.region)])
         doubted = self._doubted.get(name, set())
         back = [machine for machine, found in seen.back if not await self._took_back(provider, machine, found, doubted)]
@@ -129,8 +133,6 @@ class Reconciler:
         for found in seen.doubles:
             log.warning("machine.doubled", machine=found.name, ref=found.ref)
             await provider.discard(found)
-        for machine, because in seen.leaving:
-            await self._lose(machine, f"the provider takes it away: {because}")
         for machine in seen.stopped:
             now = await provider.inspect(machine.id, machine.ref)
             if now is not None and not now.running and not await self._node_queries.has_tasks(machine):
@@ -141,6 +143,14 @@ class Reconciler:
                 machine
             ):
                 await self._lose(machine, "the provider has it no more")
+
+    def _may_be_ours(self, found: ProviderMachine) -> bool:
+        """Whether a record can bear a name: what somebody has called otherwise (`... (copy)`) is none of ours, and he knows why."""
+        is_ours = bool(NAMEABLE.fullmatch(found.name))
+        if not is_ours and found.name not in self._left_alone:
+            self._left_alone.add(found.name)
+            log.warning("machine.left_alone", machine=found.name, ref=found.ref, reason="no record can be called so")
+        return is_ours
 
     async def _take_in(self, provider: str, unknown: Sequence[ProviderMachine]) -> None:
         """Make records of machines that bear our ids and that nobody knows. Their nodes, asked together, say of what use they are."""

@@ -10,6 +10,7 @@ from clusterodm.libs.common.messages.machines import DestroyMachine, GetAutoscal
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.machinesim.cloud import Cloud
 from clusterodm.services.autoscaler.machines.core import compare
 from clusterodm.services.autoscaler.orders import ProviderMachine
 from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World
@@ -157,6 +158,66 @@ async def test_another_machine_of_a_name_that_is_in_use_is_removed_and_the_one_i
         world.cloud.ghosts = [ProviderMachine(name=MachineId(name), ref="second")]
         await compared(world)
         assert (world.cloud.ghosts, list(world.cloud.machines)) == ([], [name])
+
+
+class Renamed(Cloud):
+    """Shows every machine under another name, as its operator wants it, and finds it by its id."""
+
+    def __init__(self) -> None:
+        super().__init__(ProviderMachine)
+        self.ending = ""
+
+    async def list(self, prefix: str) -> list[Any]:
+        return [replace(each, name=f"{each.name}{self.ending}") for each in await super().list(prefix)]
+
+    async def inspect(self, name: str, ref: str = "") -> Any:
+        return next((each for each in self.machines.values() if ref in {each.ref, ""} and each.name == name), None)
+
+    async def destroy(self, name: str, ref: str) -> Any:
+        found = next((each.name for each in self.machines.values() if ref == each.ref), name)
+        return await super().destroy(found, ref)
+
+
+@pytest.mark.parametrize("ending", ["keep", "-keep", " (keep)"])
+async def test_a_machine_whose_name_somebody_has_lengthened_is_the_one_that_it_was(ending: str):
+    async with World(cloud=Renamed()) as world:
+        world.scheduler.task_turns = BOOT_TURNS + 20
+        await world.scheduler.submit("t")
+        await world.turn(5)
+        (name,) = world.cloud.created
+        world.cloud.ending = ending
+        world.strangers = {f"{name}{ending}"}
+        await compared(world)
+        await world.turn(BOOT_TURNS)
+        assert (world.cloud.destroyed, [each.id for each in world.machines()]) == ([], [name])
+        await world.settle()
+        assert (len(world.cloud.created), world.scheduler.lost_count) == (1, 0)
+
+
+async def test_what_bears_no_name_of_a_machine_is_left_alone_and_keeps_nobody_from_seeing_to_others():
+    async with World() as world:
+        copy = f"{ours(world)} (copy)"
+        world.cloud.leak(copy)
+        world.cloud.leak(ours(world))
+        world.strangers = {copy, ours(world)}
+        await world.reconciler.check()
+        await world.turn(BOOT_TURNS)
+        assert world.cloud.destroyed == [ours(world)]
+        assert [each.id for each in world.machines()] == [ours(world)]
+
+
+async def test_a_notice_is_heard_although_something_else_cannot_be_removed():
+    async with World(machines_count=2) as world:
+        world.scheduler.task_turns = 12
+        for task in ("t", "u"):
+            await world.scheduler.submit(task)
+        await world.turn(5)
+        doubled, leaving = world.cloud.created
+        world.cloud.ghosts = [ProviderMachine(name=MachineId(doubled), ref="second")]
+        world.cloud.fail("discard")
+        world.cloud.leaving[leaving] = "spot interruption"
+        await compared(world)
+        assert world.scheduler.lost_count == 1
 
 
 def ours(world: World) -> str:
