@@ -275,11 +275,13 @@ class Probe:
         if self._world.tokens.get(machine.id, token) != token:
             return None
         ours_count = self._world.scheduler.tasks_count(machine)
-        return NodeInfo(
+        answer = NodeInfo(
             total_memory=8_000_000_000,
             max_images=self._world.nodes_take.get(machine.id),
             task_queue_count=ours_count + self._world.foreign.get(machine.id, 0),
         )
+        await self._world.answering()
+        return answer
 
 
 class MemoryIdentities:
@@ -391,6 +393,9 @@ class World:
         if self.kill_at is not None and len(self.passages) > self.kill_at:
             self.killed.set()
             await asyncio.Event().wait()
+
+    async def answering(self) -> None:
+        """Let a test do something between what a node says and that it is heard."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait until the next try, which is at once unless a test wants to look before, or has its sleepers wait."""

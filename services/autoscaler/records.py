@@ -111,9 +111,11 @@ class MachineStore:
             raise
         self._take(Entry(machine.id, machine, revision))
 
-    async def write(self, machine: Machine) -> None:
-        """Write a machine that is known. Raises Conflict (and has read it again), BusFailed."""
-        known = self._entries[machine.id]
+    async def write(self, before: Machine, machine: Machine) -> None:
+        """Write what was decided of a machine as it was `before`. Raises Conflict when it is not so any more (and has read it again), BusFailed."""
+        known = self._entries.get(machine.id)
+        if known is None or known.value != before:
+            raise Conflict(f"{machine.id} has changed meanwhile")
         try:
             revision = await self._bucket.update(machine.id, machine, known.revision)
         except (Conflict, BusFailed):
@@ -227,7 +229,7 @@ class Transitions:
                 return
             moved = after(known, step, self._clock.wall_ms(), reason, **facts)
             try:
-                await self._store.write(moved)
+                await self._store.write(known, moved)
             except Conflict:
                 continue
             count_step(known, moved)
@@ -239,14 +241,14 @@ class Transitions:
         """Write what was learned without a step. Raises Conflict, BusFailed."""
         noted = msgspec.structs.replace(machine, **facts)
         if noted != machine:
-            await self._store.write(noted)
+            await self._store.write(machine, noted)
             if noted.removal_failure:
                 REMOVAL_FAILURES.inc(noted.removal_trouble or "unknown")
         return noted
 
     async def observe(self, machine: Machine, seen: Machine) -> None:
         """Write something new about a machine, and publish it where that is another state. Raises Conflict, BusFailed."""
-        await self._store.write(seen)
+        await self._store.write(machine, seen)
         if seen.state is not machine.state:
             await self._events.publish(seen)
 

@@ -87,6 +87,7 @@ class MachineController:
             return
         await self._end_worker(machine)
         await self._transitions.step(machine, MachineStep.STOP, reason, **facts)
+        await self._end_worker(machine)  # a plan may have had one begun before that was written
         self.ensure_worker(machine)
 
     async def boot_failed(self, machine: MachineId, last_words: str, now_ms: WallMs) -> bool:

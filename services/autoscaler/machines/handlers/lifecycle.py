@@ -137,7 +137,7 @@ class StateWork:
         most_s = self._timeouts(machine).set_up_s
         heard = await self._node_queries.first_answer(machine, most_s)
         if heard is not None:
-            await self._store.write(msgspec.structs.replace(heard, silent=False))
+            await self._store.write(machine, msgspec.structs.replace(heard, silent=False))
             return
         reason = f"nobody knows it, and its node has not answered for {most_s} s"
         await self._events.leaked(msgspec.structs.replace(machine, reason=reason))

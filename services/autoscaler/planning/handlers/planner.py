@@ -36,6 +36,7 @@ from clusterodm.services.autoscaler.config.core.configuration import ScalingLimi
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.life import MachineStep
 from clusterodm.services.autoscaler.machines.api import MachineHandlers
+from clusterodm.services.autoscaler.machines.core import NodeCheck
 from clusterodm.services.autoscaler.orders import Creation
 from clusterodm.services.autoscaler.planning.core.consolidation import IdleCounts
 from clusterodm.services.autoscaler.planning.core.observation import WATCHED, Ages, PlanInput, observed
@@ -212,8 +213,9 @@ class Planner:
             await self._scheduler.lock(node.id, seen.reason)
 
     async def _do(self, decided: ScalingPlan) -> None:
-        for decision in await self._node_queries.confirm(decided.destroy):
-            await self._controller.stop(decision.machine, decision.reason)
+        for decision in await self._node_queries.confirm(decided.destroy):  # nodes may have taken seconds to answer
+            if decision.check is NodeCheck.NOTHING or not self._has_got_task(decision.machine):
+                await self._controller.stop(decision.machine, decision.reason)
         for decision in decided.drain:
             await self._transitions.step(decision.machine, MachineStep.DRAIN, decision.reason)
             if (machine := self._store.get(decision.machine)) and machine.node:
@@ -223,6 +225,14 @@ class Planner:
             await self._transitions.add(machine)
         for machine in self._store.alive():
             self._controller.ensure_worker(machine.id)
+
+    def _has_got_task(self, name: MachineId) -> bool:
+        """Whether a task was placed on a machine since the plan was made."""
+        machine = self._store.get(name)
+        if machine is None or machine.node is None:
+            return False
+        load = self._tasks.load(machine.node, machine.id, online=True, locked=False)
+        return not {*load.tasks} <= {*machine.tasks}
 
     def _requested(self, creation: Creation, place: int) -> Machine:
         """Make a record under a name that no machine has, one of an earlier store that was taken into use included."""
