@@ -45,7 +45,8 @@ class StartHistory:
         return round(median(took_ms for _, _, took_ms in known)) if known else USUAL_START_MS
 
     def requested_count(self, now_ms: WallMs) -> int:
-        """Count the machines that were requested in the last minute; a clock that was set back makes none of them young."""
+        """Count the machines that were requested in the last minute; a clock that was set back makes none of them young, nor those that follow old."""
+        self._newest_ms = min(self._newest_ms, now_ms)
         return sum(now_ms - MINUTE_MS < requested_ms <= now_ms for requested_ms in self._requests.values())
 
     def _note_request(self, machine: Machine) -> None:

@@ -53,3 +53,11 @@ def test_requests_of_the_last_minute_are_counted_each_once():
     assert known.requested_count(NOW) == 3
     assert known.requested_count(WallMs(NOW + 45_000)) == 1
     assert known.requested_count(WallMs(NOW - 3_600_000)) == 0, "the clock was set back"
+
+
+def test_requests_count_although_the_clock_was_set_back_before_them():
+    known, now = starts(came("before", 1)), WallMs(NOW - 3_600_000)
+    assert known.requested_count(now) == 0
+    for name in ("a", "b"):
+        known.take(Machine(id=MachineId(name), provider="test", requested_at_ms=now))
+    assert known.requested_count(now) == 2
