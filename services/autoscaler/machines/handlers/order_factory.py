@@ -134,13 +134,11 @@ class OrderFactory:
         return [size for size in sizes if size.provider == provider] or sizes
 
     def _size(self, machine: Machine) -> Size:
-        """Find the size in the configuration; a machine of one that is no longer there keeps what its record says."""
+        """Find the size in the configuration, for other images by now if need be; of one that is no longer there a machine keeps what its record says."""
         key = offered(machine.size, spot=machine.spot)
-        found = (size for size in self._sizes(machine.provider) if size.offered == key)
-        matching = [size for size in found if size.max_images == machine.max_images]
-        return (
-            matching[0] if matching else Size(slug=machine.size, max_images=machine.max_images or 1, spot=machine.spot)
-        )
+        found = [size for size in self._sizes(machine.provider) if size.offered == key]
+        usual = Size(slug=machine.size, max_images=machine.max_images or 1, spot=machine.spot)
+        return next((size for size in found if size.max_images == machine.max_images), next(iter(found), usual))
 
     def _launch(self, machine: Machine) -> Launch:
         node = self._configuration.part(machine.provider).node
@@ -154,7 +152,7 @@ class OrderFactory:
             lease_s=node.lease_s if self._public_url else 0,
             max_images=machine.max_images,
             tasks_at_once_count=machine.tasks_at_once_count,
-            gpu=self._size(machine).gpu,
+            gpu=machine.gpu,
             swap_ratio=node.swap_ratio,
             data_mount=node.data_mount,
             setup_command=node.setup_command,

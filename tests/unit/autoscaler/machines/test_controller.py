@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from clusterodm.libs.machinesim.cloud import Cloud
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machines.handlers import reconciler
 from clusterodm.services.autoscaler.machines.handlers.reconciler import interval_s
-from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.orders import ProviderMachine, Size
 from clusterodm.services.autoscaler.providers.core.catalogue import CheckOutcome, FileFindings
 from tests.autoscaler_world import BOOT_TURNS, World
 
@@ -409,3 +410,15 @@ async def test_last_words_of_a_machine_that_has_come_up_or_that_nobody_knows_cha
         for name in (*(machine.id for machine in world.machines()), MachineId("nobody")):
             assert not (await world.commands.boot_failed(ReportBootFailure(machine=name, last_words="x"))).destroyed
         assert [machine.failure for machine in world.machines()] == [""]
+
+
+async def test_a_machine_whose_size_is_for_other_images_by_now_is_ordered_as_the_file_says_besides():
+    spot = Size(slug="m", max_images=50, spot=True, spot_price=0.1, storage_gb=60, gpu=True)
+    async with World(sizes=(spot,)) as world:
+        machine = await world.hung_in("create")
+        limits = replace(world.configuration.limits, sizes=(replace(spot, max_images=40),))
+        world.configuration = replace(world.configuration, limits=limits)
+        await world.restart()
+        order = world.autoscaler.machines.orders.order(machine)
+        assert (order.offer.size.spot_price, order.offer.size.storage_gb) == (0.1, 60)
+        assert (order.launch.max_images, order.launch.gpu) == (50, True)

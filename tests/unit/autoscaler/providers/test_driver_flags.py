@@ -1,6 +1,7 @@
 """The words for docker-machine and for the machine: exactly what each driver takes, and no secret among them."""
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.machinesim.flags import DRIVERS, Usage, parse
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.config.core.file import read
-from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order
+from clusterodm.services.autoscaler.orders import DockerRegistry, Launch, Offer, Order, Size
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
     Resolved,
     create_words,
@@ -196,3 +197,12 @@ def test_the_script_does_every_part_once():
 )
 def test_the_last_words_of_a_driver_have_a_meaning(text: str, trouble: Trouble):
     assert meaning(text) is trouble
+
+
+def test_a_spot_machine_of_a_size_that_the_file_has_no_more_is_asked_for_without_a_price():
+    found = configured(AWS)
+    order = ordered(found)
+    order = replace(order, offer=Offer(size=Size(slug="m5.large", max_images=9, spot=True), region="us-west-2"))
+    words = create_words(found, order, Resolved("ami-1", "us-west-2"))
+    assert "--amazonec2-request-spot-instance" in words
+    assert "--amazonec2-spot-price" not in words

@@ -139,7 +139,9 @@ def amazonec2(cloud: CloudSettings, order: Order, found: Resolved) -> Iterator[s
     if cloud.monitoring:
         yield "--amazonec2-monitoring"
     if size.spot:
-        yield from ("--amazonec2-request-spot-instance", "--amazonec2-spot-price", f"{size.spot_price:g}")
+        yield "--amazonec2-request-spot-instance"
+    if size.spot and size.spot_price is not None:  # of a size that the file has no more nobody knows it
+        yield from ("--amazonec2-spot-price", f"{size.spot_price:g}")
     yield from ("--amazonec2-tags", ",".join(amazon_tags(cloud, order)))
     yield from amazon_network(cloud)
     if cloud.ssh_path:
