@@ -23,7 +23,7 @@ from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.boot_logs.core import grown, lines_from, listened_to, with_unkept
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
-from clusterodm.services.autoscaler.providers.core.order_words import bare_secrets, secrets_of
+from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
 from clusterodm.services.autoscaler.records import MachineStore
 
 NOTHING: Final = BootLog()
@@ -90,8 +90,7 @@ class BootLogs:
             raise
 
     def _secrets(self, machine: Machine) -> list[Secret]:
-        launch = self._orders.order(machine).launch
-        return [*self._configuration.secrets, *secrets_of(launch), *bare_secrets(launch)]
+        return [*self._configuration.secrets, *secrets_of(self._orders.order(machine).launch)]
 
     async def _change(self, machine: MachineId, change: Callable[[BootLog], BootLog]) -> None:
         """Write a log anew, unless nothing changes; one after the other."""

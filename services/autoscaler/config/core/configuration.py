@@ -199,8 +199,10 @@ class Configuration:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """Everything that must never be shown."""
-        found = [*self.cloud.keys.values()]
+        """Everything that must never be shown, of every provider."""
+        if self.several:
+            return tuple(secret for part in self.several.values() for secret in part.secrets)
+        found = [*self.cloud.keys.values(), *getattr(self.own, "secrets", ())]
         if self.node.s3:
             found += [self.node.s3.access_key, self.node.s3.secret_key]
         if self.node.registry:

@@ -111,16 +111,11 @@ def label(text: str) -> str:
 
 
 def secrets_of(launch: Launch) -> list[Secret]:
-    """Give everything in a launch that must not be shown."""
-    found = [launch.token, launch.webhook_url, launch.lease_url, launch.report_url, launch.output_url]
+    """Give everything in a launch that must not be shown; the machine's own secret as it stands in its addresses, too: a program may say it alone."""
+    addresses = [launch.webhook_url, launch.lease_url, launch.report_url, launch.output_url]
+    found = [launch.token, *addresses, *(Secret(each.reveal().partition("=")[2]) for each in addresses)]
     if launch.s3:
         found += [launch.s3.access_key, launch.s3.secret_key]
     if launch.registry:
         found.append(launch.registry.password)
     return [secret for secret in found if secret]
-
-
-def bare_secrets(launch: Launch) -> list[Secret]:
-    """Give the machine's own secret as it stands in its addresses: a program may say it alone."""
-    found = (launch.webhook_url, launch.lease_url, launch.report_url, launch.output_url)
-    return [Secret(each.reveal().partition("=")[2]) for each in found if "=" in each.reveal()]

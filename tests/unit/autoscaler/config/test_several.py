@@ -96,3 +96,8 @@ def test_each_mistake_names_its_key(providers: list[Any], common: dict[str, Any]
 def test_an_unknown_kind_is_told_with_those_that_there_are():
     (line,) = mistakes({"provider": "cloud9", "token": "x"})
     assert line.startswith("providers[0].provider: is 'cloud9', expected one of digitalocean, aws, ")
+
+
+def test_the_secrets_of_every_provider_are_secrets_of_the_file():
+    one, two = {**HETZNER, "apiToken": "first-token"}, {**HETZNER, "name": "two", "apiToken": "second-token"}
+    assert {"first-token", "second-token"} <= {secret.reveal() for secret in check(one, two).secrets}

@@ -44,7 +44,7 @@ from clusterodm.services.autoscaler.providers.adapters.programs import (
     held,
     run_program,
 )
-from clusterodm.services.autoscaler.providers.core.order_words import bare_secrets, secrets_of
+from clusterodm.services.autoscaler.providers.core.order_words import secrets_of
 
 log = structlog.get_logger()
 
@@ -287,8 +287,7 @@ class DockerMachineProvider:
         return masked(text, self._configuration.secrets)
 
     def _clean(self, order: Order, text: str) -> str:
-        own = (*secrets_of(order.launch), *bare_secrets(order.launch))
-        return masked(text, (*self._configuration.secrets, *own))
+        return masked(text, (*self._configuration.secrets, *secrets_of(order.launch)))
 
     def _lock_path(self, name: MachineId) -> Path:
         return self._folder / f"{name}.lock"
