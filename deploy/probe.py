@@ -35,10 +35,9 @@ def main(argv: list[str]) -> int:
 
 
 def proxy() -> bool:
-    """Ask the proxy on its port."""
-    return answers(
-        "https" if setting("SSL_KEY", "") else "http", reachable(setting("BIND", "")), int(setting("PORT", "3000"))
-    )
+    """Ask the proxy on its port, which speaks TLS where there is no other port for that."""
+    tls = setting("SSL_KEY", "") and not int(setting("SECURE_PORT", "0"))
+    return answers("https" if tls else "http", reachable(setting("BIND", "")), int(setting("PORT", "3000")))
 
 
 def admin() -> bool:
