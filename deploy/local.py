@@ -26,7 +26,7 @@ from clusterodm.deploy.output import SYSTEM, as_object, to_stdout
 from clusterodm.deploy.plan import GreetingPlan, reachable
 from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.settings import PROG, UpSettings, environment, read
-from clusterodm.deploy.supervisor import Process, Supervisor
+from clusterodm.deploy.supervisor import Process, Supervisor, stopping
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.process.files import EXPOSED, exposed_files
@@ -72,10 +72,8 @@ NODE_HEALTH_PATH: Final = "/sim/settings"
 
 def main(argv: Sequence[str]) -> int:
     """Run a cluster until Ctrl-C or SIGTERM; the exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(
-            number, signal.default_int_handler
-        )  # until the supervisor hears them: what was begun is taken back
+    for number in stopping():  # until the supervisor hears them: what was begun is taken back
+        signal.signal(number, signal.default_int_handler)
     settings = read(argv)
     try:
         return up(settings)

@@ -26,7 +26,6 @@ from clusterodm.libs.common.process.watchdog import ALIVE, READY, notify
 TICK_S: Final = 1.0
 """The longest time between two looks."""
 NOTHING_S: Final = 0.001
-STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 MICROSECONDS: Final = 1_000_000
 KEEPER: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """How systemd, if it keeps this process, wants to hear of it; nothing for our children."""
@@ -54,6 +53,12 @@ class Running:
 
     child: Child
     lines: Lines
+
+
+def stopping() -> list[signal.Signals]:
+    """Name the signals that stop everything; SIGHUP is left alone where whoever has started this has it ignored (nohup(1))."""
+    hears_hangup = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hears_hangup else [])]
 
 
 def now() -> Instant:
@@ -88,7 +93,7 @@ class Supervisor:
             end.setblocking(False)
         signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _ignore)
-        for number in STOPPING:
+        for number in stopping():
             signal.signal(number, self._on_stop)
         self._selector.register(self._wake, EVENT_READ, lambda _: self._wake.recv(4096))
         self._selector.register(self._notifications, EVENT_READ, self._hear)
@@ -97,7 +102,7 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         """Leave signals alone again."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, *STOPPING):
+        for number in (signal.SIGCHLD, *stopping()):
             signal.signal(number, signal.SIG_DFL)
         for end in (self._wake, self._woken, self._notifications):
             end.close()

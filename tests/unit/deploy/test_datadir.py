@@ -105,3 +105,18 @@ def test_an_open_directory_is_wrong_usage(tmp_path: Path):
     tmp_path.chmod(0o777)
     ran = up("", tmp_path)
     assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+
+
+IGNORED: Final = """
+import signal, sys
+from clusterodm.deploy import local
+local.main(["--port=0", "--data-dir=/proc/none"])
+print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
+"""
+
+
+def test_up_leaves_a_signal_ignored_that_nohup_has_ignored():
+    ran = subprocess.run(
+        ["nohup", sys.executable, "-c", IGNORED], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ran.stdout.split() == ["True"]

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.slow
 class Supervised:
     """A supervisor, its output, and its processes."""
 
-    def __init__(self, folder: Path, *pairs: str, watchdog_s: float = PATIENT_S) -> None:
+    def __init__(self, folder: Path, *pairs: str, watchdog_s: float = PATIENT_S, under: tuple[str, ...] = ()) -> None:
         self._folder = folder
         self._log = folder / "output"
         with self._log.open("ab") as log:
-            command = [sys.executable, str(PROGRAM), str(folder), str(watchdog_s), *pairs]
+            command = [*under, sys.executable, str(PROGRAM), str(folder), str(watchdog_s), *pairs]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     @property
@@ -69,8 +69,8 @@ Start = Callable[..., Supervised]
 def supervise(tmp_path: Path) -> Iterator[Start]:
     made: list[Supervised] = []
 
-    def start(*pairs: str, watchdog_s: float = PATIENT_S) -> Supervised:
-        made.append(Supervised(tmp_path, *pairs, watchdog_s=watchdog_s))
+    def start(*pairs: str, watchdog_s: float = PATIENT_S, under: tuple[str, ...] = ()) -> Supervised:
+        made.append(Supervised(tmp_path, *pairs, watchdog_s=watchdog_s, under=under))
         return made[-1]
 
     yield start
@@ -132,6 +132,15 @@ def test_it_can_be_stopped_by_every_signal_and_whatever_its_processes_do(supervi
     supervised.process.send_signal(number)
     assert supervised.process.wait(timeout=20) == 0
     assert supervised.output.count("not finished 3 s after SIGTERM: killed") == 2
+
+
+def test_who_was_started_by_nohup_outlives_the_terminal(supervise: Start):
+    supervised = supervise("svc=lives", under=("nohup",))
+    service = supervised.running("svc")
+    supervised.process.send_signal(signal.SIGHUP)
+    os.kill(service, signal.SIGKILL)  # it hears of both in this order, and starts another only where it goes on
+    supervised.running("svc", 2)
+    assert supervised.stop() == 0
 
 
 def test_it_can_be_stopped_in_the_middle_of_the_start(supervise: Start):
