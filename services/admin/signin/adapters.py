@@ -5,6 +5,7 @@ signs in, and kept for a while, its keys too; a token by a key that is not known
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,6 +45,8 @@ class OidcProvider:
     _keys: dict[str, Any] = field(default_factory=dict, repr=False)
     _known_until: Instant | None = None
     _away_until: Instant | None = None
+    _tls: ssl.SSLContext = field(default_factory=httpx.create_ssl_context, repr=False)
+    """One for all connections: to make it takes some 20 ms, for which everybody waits, and anybody may begin to sign in."""
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +87,7 @@ class OidcProvider:
             scope=self.scope,
             code_challenge_method="S256",
             timeout=TIMEOUT_S,
+            verify=self._tls,
             transport=self.transport,
         )
 
@@ -127,7 +131,7 @@ class OidcProvider:
                 raise
 
     async def _ask(self) -> dict[str, Any]:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, transport=self.transport) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=self._tls, transport=self.transport) as client:
             known = await fetched(client, self.issuer.rstrip("/") + DISCOVERY)
             if str(known.get("issuer", "")).rstrip("/") != self.issuer.rstrip("/"):
                 raise SignInFailed(AWAY)

@@ -1,10 +1,13 @@
 """Signing in, when many do so at once, or somebody again and again: no hashes, sessions or sign-ins of others go for it."""
 
 import asyncio
+import json
+import ssl
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -472,3 +475,41 @@ async def test_one_asks_a_provider_what_it_is_for_all_who_sign_in(status: int, a
     answers = await asyncio.gather(*begun, return_exceptions=True)
     assert {type(each) for each in answers} == {SignInFailed if status == 503 else str}
     assert len(asked) == asked_count
+
+
+class Discovered(BaseHTTPRequestHandler):
+    """A provider that says what it is."""
+
+    def do_GET(self) -> None:
+        here = f"http://127.0.0.1:{self.server.server_address[1]}"  # type: ignore[str-bytes-safe] # a tuple of an internet address
+        said = json.dumps({**KNOWN, "issuer": here, "jwks_uri": f"{here}/keys"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        """Keep still."""
+
+
+@pytest.fixture
+def discovered() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Discovered) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_who_begins_to_sign_in_again_and_again_has_no_certificates_read(
+    discovered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes 20 ms for which everybody waits; nobody has said yet who it is."""
+    provider = OidcProvider(discovered, "cluster", None, "https://here/signin/callback")
+    made: list[object] = []
+    make = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda *given, **named: made.append(1) or make(*given, **named))
+    going = [await provider.begin(f"state{number}", "nonce", "v" * 43) for number in range(5)]
+    assert [f"state=state{number}" in url for number, url in enumerate(going)] == [True] * 5
+    assert made == []
