@@ -136,10 +136,11 @@ class SampleHistory:
         return len(self._times_s)
 
     def add(self, sample: Sample) -> None:
-        """Take a sample in; one that is not newer than the last is left out."""
+        """Take a sample in; those that are not older are forgotten: a clock was ahead when they were taken, and nothing would be newer for as long."""
         at_s = sample.at_ms / 1000
-        if self._times_s and at_s <= self._times_s[-1]:
-            return
+        ahead = slice(bisect_left(self._times_s, at_s), None)
+        for values in (self._times_s, *self._values.values()):
+            del values[ahead]
         for name in sample.values.keys() - self._values.keys():
             if len(self._values) < NAMES_COUNT:
                 self._values[name] = array("f", [nan] * len(self._times_s))

@@ -132,10 +132,24 @@ def test_a_series_that_begins_late_has_a_gap_before_and_steps_are_means():
     assert series.values["b"][-3] is None
 
 
-def test_an_older_sample_changes_nothing():
+def test_what_was_sampled_while_a_clock_was_ahead_keeps_nothing_else_out():
+    """As a computer's may be when it starts: until that time has come, plots would show nothing new."""
     history = a_history(3)
-    history.add(Sample(at_ms=NOW_MS - 45_000, values={"slots": 99.0}))
+    for ahead_s in (7_200, 7_230):
+        history.add(Sample(at_ms=round(1000 * (NOW_S + ahead_s)), values={"slots": 98.0, "new": 1.0}))
+    history.add(Sample(at_ms=NOW_MS + 30_000, values={"slots": 99.0}))
+    history.add(Sample(at_ms=NOW_MS + 60_000, values={"slots": 100.0}))
+    assert len(history) == 5
+    values = history.series(NOW_S + 61, HOUR_S).values
+    assert values["slots"][-2:] == [99.0, 100.0]
+    assert not any(values["new"])
+
+
+def test_a_sample_of_a_moment_that_is_known_takes_its_place():
+    history = a_history(3)
+    history.add(Sample(at_ms=NOW_MS, values={"slots": 99.0}))
     assert len(history) == 3
+    assert history.series(NOW_S + 1, HOUR_S).values["slots"][-1] == 99.0
 
 
 def test_the_history_is_bounded_and_drops_series_that_have_ended():
