@@ -351,32 +351,51 @@ class NatsBus:
             return last.seq or 0
         return 0
 
+    @asynccontextmanager
+    async def _pulling(
+        self, snapshot: Snapshot[Any], durable: str, tries_count: int
+    ) -> AsyncIterator[JetStreamContext.PullSubscription]:
+        """Take part in a durable consumer while the context is open: what is left behind is subscribed again with every new connection."""
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
+        async with try_timeout(tries_count):
+            subscribing = self._js.pull_subscribe(snapshot.subject, durable, stream=snapshot.stream, config=config)
+            consumer = await cancellable(subscribing)
+        try:
+            yield consumer
+        finally:
+            with contextlib.suppress(*NATS_ERRORS):
+                await cancellable(consumer.unsubscribe())
+
     async def _consume(
         self, snapshot: Snapshot[Payload], durable: str, handler: Callable[[Payload], Awaitable[None]]
     ) -> None:
-        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.NEW, ack_wait=30)
         tries_count = 0
         while True:
             try:
                 await self._open_snapshot(snapshot)
-                async with try_timeout(tries_count):
-                    subscribing = self._js.pull_subscribe(
-                        snapshot.subject, durable, stream=snapshot.stream, config=config
-                    )
-                    consumer = await cancellable(subscribing)
-                tries_count = 0
-                sequence, connections_count = await self._hand_over_last(snapshot, handler), self.connections_count
-                while connections_count == self.connections_count:  # behind another one the stream may be another, too
-                    with contextlib.suppress(nats.errors.TimeoutError):
-                        for message in await cancellable(consumer.fetch(1, timeout=5)):
-                            if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
-                                sequence = message.metadata.sequence.stream
-                                await hand_over(snapshot, message.data, handler)
-                            await cancellable(message.ack())
+                async with self._pulling(snapshot, durable, tries_count) as consumer:
+                    tries_count = 0
+                    await self._follow(consumer, snapshot, handler)
             except (BusFailed, *NATS_ERRORS) as error:
                 tries_count += 1
                 log.debug("snapshot.not_found", snapshot=snapshot.name, error=repr(error))
                 await asyncio.sleep(RETRY_S)
+
+    async def _follow(
+        self,
+        consumer: JetStreamContext.PullSubscription,
+        snapshot: Snapshot[Payload],
+        handler: Callable[[Payload], Awaitable[None]],
+    ) -> None:
+        """Hand over what is there and what comes, over one connection: behind another one the stream may be another, too."""
+        sequence, connections_count = await self._hand_over_last(snapshot, handler), self.connections_count
+        while connections_count == self.connections_count:
+            with contextlib.suppress(nats.errors.TimeoutError):
+                for message in await cancellable(consumer.fetch(1, timeout=5)):
+                    if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
+                        sequence = message.metadata.sequence.stream
+                        await hand_over(snapshot, message.data, handler)
+                    await cancellable(message.ack())
 
 
 async def prepare_again(bus: NatsBus, back: asyncio.Event) -> None:
