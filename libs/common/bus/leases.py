@@ -26,10 +26,11 @@ does not wait for the death of its predecessor to be noticed from afar.
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
@@ -230,19 +231,22 @@ class Lease:
         was_valid = term.valid
         term.end()
         if was_valid:
-            with contextlib.suppress(*NATS_ERRORS):
-                await cancellable(self._store.purge(self._name))
+            with contextlib.suppress(LeadershipTaken, *NATS_ERRORS):
+                await cancellable(self._at_own_revision(partial(self._store.delete, self._name)))
 
     async def _write_again(self, term: LeaseTerm) -> None:
         began = self._clock.instant()
+        self._revision = (await self._at_own_revision(self._write)).seq
+        term.prolong(began + self._ttl_s)
+
+    async def _at_own_revision(self, write: Callable[[int], Awaitable[Any]]) -> Any:
+        """Write where we have written last, and nowhere else: what NATS hears late may come when another holds the lease. Raises LeadershipTaken."""
         try:
-            written = await self._write(self._revision)
+            return await write(self._revision)
         except nats.js.errors.APIError as error:
             if error.err_code != WRONG_REVISION:
                 raise
-            written = await self._write(await self._own_revision())
-        self._revision = written.seq
-        term.prolong(began + self._ttl_s)
+            return await write(await self._own_revision())
 
     async def _own_revision(self) -> int:
         """Find the write of ours whose answer was lost. Raises LeadershipTaken when the last one is another's."""

@@ -3,11 +3,21 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.js.errors import APIError
 
-from clusterodm.libs.common.bus.leases import LONGEST_TTL_S, Lease, LeaseTerm, ttl_of
+from clusterodm.libs.common.bus.leases import (
+    LONGEST_TTL_S,
+    TTL_WORD,
+    WRONG_REVISION,
+    Lease,
+    LeaseTerm,
+    this_process,
+    ttl_of,
+)
 from clusterodm.libs.common.process.loops import background
 from clusterodm.libs.common.testing.clock import FakeClock
 
@@ -29,6 +39,42 @@ async def test_whatever_goes_wrong_with_a_renewal_ends_the_term_so_that_the_proc
     async with asyncio.timeout(5), background(lambda: lease.renew(term), "renew"):
         await term.over()
     assert not term.valid
+
+
+class OneKey:
+    """A bucket with one key: what is in it, and at which revision."""
+
+    def __init__(self, value: bytes, revision: int) -> None:
+        self.value: bytes | None = value
+        self.revision = revision
+
+    async def get(self, key: str) -> Any:
+        return SimpleNamespace(value=self.value, revision=self.revision)
+
+    async def delete(self, key: str, last: int) -> None:
+        if last != self.revision:
+            raise APIError(code=400, err_code=WRONG_REVISION)
+        self.value = None
+
+    async def purge(self, key: str) -> None:
+        self.value = None
+
+
+@pytest.mark.parametrize(
+    ("holder", "revision", "is_freed"),
+    [
+        pytest.param("one", 0, True, id="as it was last written"),
+        pytest.param("one", 3, True, id="written again, and the answer was lost"),
+        pytest.param("two", 3, False, id="another's, while this one waited for NATS"),
+    ],
+)
+async def test_who_leaves_frees_its_own_lease_and_no_other(holder: str, revision: int, is_freed: bool):
+    """What is sent to a NATS that is away is heard when it is back: by then the term may be over, and another hold the lease."""
+    clock = FakeClock()
+    store = OneKey(f"{holder} {TTL_WORD}5 {this_process()}".encode(), revision)
+    lease = Lease(BrokenStream(), store, "scheduler", "one", 5, clock)  # type: ignore[arg-type]
+    await lease.leave(LeaseTerm(1, clock.instant() + 5, clock))
+    assert (store.value is None) is is_freed
 
 
 def test_a_term_ends_when_its_time_has_passed_and_not_when_a_wall_clock_steps():
