@@ -128,11 +128,10 @@ class Requests:
                 waiting: set[asyncio.Future[Any]] = {*tries, leader_changed}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 again = leader_changed.done()
-                over = {each for each in tries if each.done()}
-                tries -= over
-                for each in over:
-                    if each.exception() is None or not (tries or again):
-                        return each.result()
+                over = sorted((each for each in tries if each.done()), key=lambda each: each.exception() is not None)
+                tries.difference_update(over)
+                if over and (over[0].exception() is None or not (tries or again)):
+                    return over[0].result()
         finally:
             await cancel_and_wait(*tries)
 

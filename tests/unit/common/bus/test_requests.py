@@ -56,6 +56,22 @@ async def test_of_several_failures_one_is_told_and_none_is_complained_about():
     assert complaints == []
 
 
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_an_answer_counts_also_when_another_attempt_has_just_failed(answered: int):
+    """As in a process that was held up: what came meanwhile, and whose time was up, is found at once."""
+    for _ in range(10):
+        server, reply = SlowServer(), Msg(_client=cast("Client", None), data=b'{"tasks":[],"more":false}')
+        requests = Requests(cast("Client", server))
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(requests.request(LIST_TASKS, ListTasks(), timeout_s=60))
+            await until(lambda: len(server.sent) == 1)  # noqa: B023 it is waited for at once
+            requests.leader_answers(LIST_TASKS.owner)
+            await until(lambda: len(server.sent) == 2)  # noqa: B023 same
+            server.sent[1 - answered].set_exception(NatsTimeoutError())
+            server.sent[answered].set_result(reply)
+        assert asked.result().tasks == ()
+
+
 class Listening:
     """A connection on which somebody listens."""
 
