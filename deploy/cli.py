@@ -99,7 +99,7 @@ Every flag is also an environment variable (--admin-pass: CLUSTERODM_ADMIN_PASS)
 SECRET_FLAGS: Final = frozenset(
     (
         *("--token", "--admin-pass", "--admin-operator-pass", "--admin-viewer-pass", "--admin-oidc-secret"),
-        *("--nats-url", "--node"),
+        *("--admin-cli-pass", "--nats-url", "--nats-from", "--node"),
     )
 )
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from clusterodm.libs.common.messages.health import ReportSettings, SettingInForce, SettingsReport
 from clusterodm.libs.common.secret import HIDDEN, Secret
 from clusterodm.libs.common.settings.fields import Settings, secret
+from clusterodm.libs.common.telemetry.log import hide
 from clusterodm.libs.common.version import VERSION
 
 LONGEST: Final = 500
@@ -31,7 +32,7 @@ def shown(name: str, value: Any) -> str:
         return ""
     if isinstance(value, Secret) or (secret(name) and (name != "nats_url" or "@" in str(value))):
         return HIDDEN
-    return str(value)[:LONGEST]
+    return hide(str(value))[:LONGEST]
 
 
 def settings_handler(service: str, settings: Settings) -> Callable[[ReportSettings], Awaitable[SettingsReport]]:

@@ -35,7 +35,8 @@ SECRET_FIELDS: Final = ("token", "password", "secret", "api_key", "authorization
 IN_QUERY: Final = re.compile(
     r"(?i)\b([\w-]{0,40}(?:token|password|secret|key|signature|credential|sig)(?:[_-][\w-]{0,40})?)=[^&\s\"']+"
 )
-IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/@\s]+@")
+IN_AUTHORITY: Final = re.compile(r"(?<=://)[^/\s]+@")
+"""Up to the last such sign: a password may have one in it."""
 FIELDS_COUNT: Final = 1024
 """Names of fields whose kind is remembered: those of the code are fewer."""
 NAMES: Final = ("DEBUG", "INFO", "WARNING", "ERROR")

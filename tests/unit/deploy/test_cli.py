@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, main, without_secrets
+from clusterodm.deploy.cli import EXIT_INTERRUPTED, EXIT_USAGE, MODULES, SECRET_FLAGS, main, without_secrets
+from clusterodm.deploy.copying import CopySettings
+from clusterodm.deploy.settings import UpSettings
 from clusterodm.libs.common.process.printing import EXIT_BROKEN_PIPE, EXIT_UNWRITTEN
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings.fields import flag
+from clusterodm.libs.common.settings.fields import secret as is_secret
+from clusterodm.libs.common.settings.readers import plain_kind
+from clusterodm.libs.common.settings.settings import OTHER_NAMES
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.admin.cli.adapters import say
 
@@ -49,11 +56,24 @@ def test_an_unknown_word_is_one_line_with_a_hint(word: str, hint: str, capsys: p
         (["up", "--node", "a:1:s3cret", "--node=b:1:s3cret"], ["up", "--node", "***", "--node=***"]),
         (["admin", "--admin-pass", "s3cret"], ["admin", "--admin-pass", "***"]),
         (["proxy", "--nats-url=nats://s3cret@h:1"], ["proxy", "--nats-url=***"]),
+        (["copy-nats", "--nats-from", "nats://u:s3cret@h:1"], ["copy-nats", "--nats-from", "***"]),
+        (["up", "--admin-cli-pass", "s3cret"], ["up", "--admin-cli-pass", "***"]),
         (["node", "list"], ["node", "list"]),
     ],
 )
 def test_secrets_among_the_flags_are_not_shown_by_ps(words: list[str], shown: list[str]):
     assert without_secrets(words) == shown
+
+
+def test_every_setting_that_is_a_secret_is_hidden_by_all_its_names():
+    known = UpSettings.settings | CopySettings.settings
+    secret = {
+        name
+        for name, each in known.items()
+        if plain_kind(each.kind) is Secret or (name.startswith("nats_") and is_secret(name))
+    }
+    secret |= {other for other, name in OTHER_NAMES.items() if name in secret}
+    assert {flag(name) for name in secret} == SECRET_FLAGS
 
 
 def test_choosing_a_word_imports_nothing_else():
