@@ -1,6 +1,7 @@
 """The program `clusterodm`: its first word chooses what runs. Only that is imported, so that every word starts quickly."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -107,6 +108,8 @@ SECRET_FLAGS: Final = frozenset(
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command; the exit code. Ctrl-C before a program listens for it ends it as quietly as afterwards."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)  # what is opened next takes a place that is free, and no child keeps this one
     if sys.stdout is None and not may_print_nothing(words):
         return printing.given_up(printing.CLOSED, PROG)
     sys.stdout, sys.stderr = sys.stdout or printing.to_nobody(), sys.stderr or printing.to_nobody()

@@ -76,6 +76,19 @@ def test_every_setting_that_is_a_secret_is_hidden_by_all_its_names():
     assert {flag(name) for name in secret} == SECRET_FLAGS
 
 
+def test_nothing_takes_the_place_of_standard_input_where_that_is_closed():
+    """Else a child, which reads nothing, would let go of it: the lock of the data directory, for one."""
+    opened = "import os; from clusterodm.deploy.cli import main; main(['--version']); print(os.open('/dev/null', os.O_RDONLY))"
+    ran = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, opened],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert int(ran.stdout.split()[-1]) > 2
+
+
 def test_choosing_a_word_imports_nothing_else():
     loaded = "import sys, clusterodm.deploy.cli; print([m for m in sys.modules if m.split('.')[0] in ('services', 'libs', 'nats')])"
     ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=30)
