@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import LOOPBACK
+from clusterodm.libs.common.http_io.listening import reason_of
 
 Listener = tuple[str, str, int]
 """The flag that names it, the address, the port; port 0: it is off."""
@@ -41,12 +42,13 @@ def why_not(host: str, port: int) -> str:
         try:
             probe.bind((host, port))
             probe.listen(1)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, OverflowError, UnicodeError) as error:
+            number = getattr(error, "errno", None)
+            if number == errno.EADDRINUSE:
                 return "is in use by another program: stop that, or choose another port"
-            if error.errno == errno.EACCES:
+            if number == errno.EACCES:
                 return "needs more rights (ports below 1024 do): choose another port"
-            return f"on {host}: {error.strerror}"
+            return f"on {host}: {reason_of(error)}"
     return ""
 
 

@@ -34,6 +34,18 @@ def test_an_address_of_another_machine_is_refused():
         ports_free([("--port", "192.0.2.1", free_port())])
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "reason"),
+    [
+        pytest.param("127.0.0.1", 65_536, "0-65535", id="of several processes, the last one's"),
+        pytest.param("a..b", 3000, "no such address", id="a name that cannot be one"),
+    ],
+)
+def test_what_cannot_be_listened_on_is_one_line(host: str, port: int, reason: str):
+    with pytest.raises(Refused, match=rf"port {port} \(--metrics-port\) on {host}: .*{reason}"):
+        ports_free([("--metrics-port", host, port)])
+
+
 def test_a_preferred_port_is_kept_while_it_is_free():
     port = free_port()
     assert free_port(port) == port
