@@ -184,13 +184,15 @@ def has_open(process: int, wanted: os.stat_result) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else may read; it appears complete, or what was there stays. Raises Refused."""
+    """Write a file that nobody else may read; it appears complete, or what was there stays, after a power cut too. Raises Refused."""
     partial = path.with_name(f".{path.name}.new")
     with writing(path):
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 a descriptor, for its mode
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
 
 

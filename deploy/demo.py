@@ -3,20 +3,23 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.datadir import write_private, writing
 from clusterodm.deploy.plan import NodeAddress
-from clusterodm.libs.common.hosts import LOOPBACK
+from clusterodm.libs.common.hosts import LARGEST_PORT, LOOPBACK
 
 IMAGE_TIME_S: Final = 0.05
+Port = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PORT)]
 
 
 def ports(folder: Path, count: int, choose: Callable[[int], int] = free_port) -> tuple[list[int], list[int]]:
     """Choose the ports of the nodes; also name those of earlier runs that no node has any more."""
     path = folder / "ports.json"
-    before: list[int] = json.loads(path.read_text()) if path.exists() else []
+    before = remembered(path)
     chosen: list[int] = []
     for place in range(count):
         port = choose(before[place] if place < len(before) else 0)
@@ -25,6 +28,14 @@ def ports(folder: Path, count: int, choose: Callable[[int], int] = free_port) ->
         folder.mkdir(exist_ok=True)
     write_private(path, json.dumps(chosen))
     return chosen, [port for port in before if port not in chosen]
+
+
+def remembered(path: Path) -> list[int]:
+    """Read the ports of the last time; none where there are none, or nobody can read them."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Port])
+    except (OSError, msgspec.DecodeError):
+        return []
 
 
 def flags(folder: Path, chosen: Sequence[int], task_time_s: float) -> dict[str, list[str]]:

@@ -101,9 +101,11 @@ def remembered_port(folder: Path) -> int:
 def remembered_token(folder: Path) -> str:
     """Read the token of this data directory, made at its first start."""
     path = folder / "token"
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(TOKEN_BYTES))
-    return path.read_text(encoding="utf-8").strip()
+    token = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if not token:  # one that is empty, as a power cut may leave it, would give passwords that everybody knows
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        write_private(path, token)
+    return token
 
 
 def most_bytes(folder: Path) -> int:

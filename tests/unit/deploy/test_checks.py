@@ -104,6 +104,22 @@ def test_the_token_and_the_port_of_nats_are_remembered(tmp_path: Path):
     assert 'http: "127.0.0.1:8333"' in written
 
 
+def test_a_token_that_a_power_cut_has_left_empty_is_made_anew(tmp_path: Path):
+    """The passwords of all users of NATS follow from it: those of an empty one are known to everybody."""
+    (tmp_path / "token").write_text("")
+    token = remembered_token(tmp_path)
+    assert len(token) >= 32
+    assert remembered_token(tmp_path) == token
+
+
+@pytest.mark.parametrize("text", ["", "[4001,", '{"node-1": 4001}', '["4001"]', "[70000, true]", "\0\0\0\0"])
+def test_ports_that_cannot_be_read_are_chosen_anew(text: str, tmp_path: Path):
+    (tmp_path / "ports.json").write_text(text)
+    chosen, gone = demo.ports(tmp_path, 2)
+    assert (len(set(chosen)), gone) == (2, [])
+    assert demo.ports(tmp_path, 2) == (chosen, [])
+
+
 def test_simulated_nodes_keep_their_ports_and_name_those_that_are_gone(tmp_path: Path):
     first, gone = demo.ports(tmp_path, 3)
     assert (len(set(first)), gone) == (3, [])
