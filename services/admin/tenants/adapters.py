@@ -46,10 +46,18 @@ def changing(path: Path, wait_s: float = LOCK_S) -> Iterator[None]:
     except OSError as error:
         raise Refused(f"cannot change {path}: {error.strerror}") from None
     try:
+        give(lock, path)
         wait_for(lock, path, wait_s)
         yield
     finally:
         os.close(lock)
+
+
+def give(descriptor: int, path: Path) -> None:
+    """Give what lies beside a file, or in its place, to whom that belongs, or its directory: root makes tokens for a cluster of another user."""
+    owner = (path if path.exists() else path.parent).stat()
+    with suppress(PermissionError):  # another's: it becomes ours
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def wait_for(lock: int, path: Path, wait_s: float) -> None:
@@ -63,7 +71,7 @@ def wait_for(lock: int, path: Path, wait_s: float) -> None:
 
 
 def write_file(path: Path, content: TokensFile) -> None:
-    """Replace it, durably. Who may read it stays as it was; a new one is its user's alone. Raises Refused."""
+    """Replace it, durably. Who may read it stays as it was; a new one is for the owner of its directory alone. Raises Refused."""
     text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -73,9 +81,7 @@ def write_file(path: Path, content: TokensFile) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text)
             file.flush()
-            if before is not None:
-                with suppress(PermissionError):  # another's file: it becomes ours
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            give(file.fileno(), path)
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         aside.replace(path)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,28 @@ def test_the_rights_of_a_file_stay_as_they_were_but_nobody_else_may_change_it(wo
     words.path.chmod(0o664)
     words("token", "create", "survey")
     assert stat.S_IMODE(words.path.stat().st_mode) == 0o644
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_makes_belongs_to_whom_the_directory_belongs(words: Words) -> None:
+    """Else the cluster, which runs as that user, could neither read the file nor ever change it."""
+    words.path.parent.mkdir()
+    os.chown(words.path.parent, 12345, 12346)
+    words("token", "create", "survey")
+    made = list(words.path.parent.iterdir())
+    assert {(path.name, path.stat().st_uid, path.stat().st_gid) for path in made} == {
+        ("tokens.json", 12345, 12346),
+        (".tokens.json.lock", 12345, 12346),
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_lock_that_root_has_made_before_is_given_back(words: Words) -> None:
+    words("token", "create", "survey")
+    os.chown(words.path, 12345, 12346)
+    words("token", "create", "survey")
+    lock = words.path.with_name(".tokens.json.lock").stat()
+    assert (lock.st_uid, lock.st_gid) == (12345, 12346)
 
 
 @pytest.mark.parametrize(
