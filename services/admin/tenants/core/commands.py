@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.values import Frozen
 from clusterodm.libs.common.tenancy import IssuedToken, Tenant, TokensFile
+
+CALENDAR_ENDS_MS: Final = 253_402_300_799_000
+"""The last second of the year 9999."""
 
 
 class CreateToken(Frozen, frozen=True):
@@ -118,5 +121,7 @@ def tenant_data(file: TokensFile, tenant: Tenant) -> dict[str, Any]:
 
 
 def date(at_ms: int | None) -> str:
-    """Write a point in time; empty: there is none."""
-    return "" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+    """Write a point in time; empty: there is none. What lies beyond the calendar is its end."""
+    if at_ms is None:
+        return ""
+    return datetime.fromtimestamp(min(at_ms, CALENDAR_ENDS_MS) / 1000, UTC).isoformat(timespec="seconds")

@@ -24,6 +24,7 @@ from clusterodm.services.admin.tenants.core.commands import (
 
 DURATION: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+LONGEST_S: Final = 100 * 365 * SECONDS["d"]
 SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([kmgt]b)?", re.IGNORECASE)
 UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 LONGEST_NOTE: Final = 200
@@ -71,7 +72,10 @@ def duration_ms(text: str) -> int:
     match = DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no duration: 30m, 12h, 90d or 8w")
-    return int(match[1]) * SECONDS[match[2]] * 1000
+    seconds = int(match[1]) * SECONDS[match[2]]
+    if seconds > LONGEST_S:
+        raise ValueError(f"{text!r} is longer than {LONGEST_S // SECONDS['d']}d")
+    return seconds * 1000
 
 
 def size_bytes(text: str) -> int:

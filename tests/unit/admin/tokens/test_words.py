@@ -198,6 +198,24 @@ def test_a_lock_that_root_has_made_before_is_given_back(words: Words) -> None:
     assert (lock.st_uid, lock.st_gid) == (12345, 12346)
 
 
+@pytest.mark.parametrize("days", ["999999w", "400000d"])
+def test_a_time_beyond_all_calendars_is_refused(words: Words, days: str) -> None:
+    words("token", "create", "survey", "--expires", days, code=2)
+    assert "is longer than" in words.errors
+    assert not words.path.exists()
+
+
+def test_a_token_that_expires_beyond_all_calendars_can_be_listed_and_revoked(words: Words) -> None:
+    """As a file may say, which an earlier version has written."""
+    words("token", "create", "survey", "--expires", "90d")
+    file = json.loads(words.path.read_text())
+    file["tokens"][0]["expires_at_ms"] = 606_000_000_000_000
+    words.path.write_text(json.dumps(file))
+    (listed,) = words.json("token", "list")
+    assert listed["expires"].startswith("9999-12-31")
+    words("token", "revoke", listed["id"])
+
+
 @pytest.mark.parametrize(
     ("text", "ms"), [("0s", 0), ("30m", 1_800_000), ("12h", 43_200_000), ("90d", 7_776_000_000), ("1w", 604_800_000)]
 )
