@@ -1,7 +1,7 @@
 """Requests: asked of one owner, answered once, within a time limit.
 
 A request that finds nobody listening was seen by nobody: it is sent again until its time is up, so that the restart of a service
-is a delay and not an error. One that timed out may have been executed: it is never sent again.
+is a delay and not an error; so is one that finds no NATS, and is sent when that is back. One that timed out may have been executed: it is never sent again.
 
 Unless it is *idempotent* (messages.Request): then it does no harm twice, and is sent again whenever somebody else may answer it now:
 the next leader has announced that it answers (`LEADER_ANSWERS`), or our own connection was lost and is back. So what was on its way to
@@ -35,6 +35,8 @@ Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
 
 RETRY_S: Final = 0.1
+CHECK_EVERY_S: Final = 1.0
+"""So often is asked whether NATS is still away: it says itself when it is back."""
 REQUESTS: Final = counter(
     "clusterodm_bus_requests_total",
     "Requests to other services: answered, refused, failed (nobody answered in time)",
@@ -55,6 +57,8 @@ class Requests:
         self._client = client
         self._leader_changed: dict[str, asyncio.Future[None]] = {}
         """By owner: done when somebody else may answer its requests."""
+        self._back: asyncio.Future[None] | None = None
+        """Done when NATS is there again, for which somebody waits."""
 
     def __repr__(self) -> str:
         """Show whose leaders are waited for."""
@@ -66,7 +70,10 @@ class Requests:
             leader_changed.set_result(None)
 
     def reconnected(self) -> None:
-        """Send again whatever waits."""
+        """Send whatever has waited for NATS, and again what may have been lost."""
+        if back := self._back:
+            self._back = None
+            back.set_result(None)
         for owner in list(self._leader_changed):
             self.leader_answers(owner)
 
@@ -99,6 +106,7 @@ class Requests:
 
     async def _answer(self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant) -> Msg:
         while True:
+            await self._until_connected(request, until)
             try:
                 left_s = max(until - monotonic_s(), RETRY_S)
                 return await cancellable(
@@ -110,6 +118,18 @@ class Requests:
                 await asyncio.sleep(RETRY_S)
             except NATS_ERRORS as error:
                 raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
+
+    async def _until_connected(self, request: Request[Any, Any], until: Instant) -> None:
+        """Wait for NATS. Raises BusFailed where it does not come: nobody has seen the request then, and nobody will.
+
+        What is sent while it is away would lie in a buffer, and be carried out when NATS comes, however long ago whoever asked has given up.
+        """
+        while not self._client.is_connected:
+            left_s = until - monotonic_s()
+            if left_s <= 0:
+                raise BusFailed(f"no answer to {request.name}: NATS is away")
+            back = self._back = self._back or asyncio.get_running_loop().create_future()
+            await asyncio.wait([back], timeout=min(left_s, CHECK_EVERY_S))
 
     async def _first_answer(
         self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant
