@@ -230,6 +230,7 @@ class MemorySpool:
 
     async def commit(self, task: TaskId, at_ms: int, check: Callable[[Manifest], None] | None = None) -> Manifest:
         entry = self._entry(task)
+        entry.active = self._clock.instant()
         if entry.manifest is None:
             manifest = self._list(entry, at_ms)
             try:

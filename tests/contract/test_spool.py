@@ -377,6 +377,20 @@ async def test_what_is_not_here_is_not_found(spool: AnySpool) -> None:
             pass
 
 
+async def test_a_commit_counts_as_activity_each_time_it_comes(tmp_path: Path, bus: MemoryBus) -> None:
+    clock, uploads = FakeClock(NOW_MS), await bus.bucket(UPLOADS)
+    async with open_spool(tmp_path / "spool", uploads, "http://p", clock=clock) as on_disk:
+        for spool in (on_disk, MemorySpool(await MemoryBus().bucket(UPLOADS), clock)):
+            await spool.create(draft())
+            await send(spool, ("a.jpg", b"1"))
+            for _ in range(2):
+                clock.pass_s(5)
+                await spool.commit(TASK, 1)
+                found = spool.find(TASK)
+                assert found is not None
+                assert found.active == clock.instant()
+
+
 async def test_announcing_puts_kv_right_and_says_what_others_hold(spool: AnySpool, bus: MemoryBus) -> None:
     uploads = await bus.bucket(UPLOADS)
     await spool.create(draft())

@@ -47,6 +47,7 @@ class ClosingDirectory(SpoolDirectory):
         async with entry.lock:
             if entry.gone:
                 raise NotFound(NO_SUCH_UPLOAD)
+            entry.active = self._clock.instant()
             if entry.manifest is None:
                 entry.manifest = await self._close(entry, at_ms, check)
                 self._index.put(entry)

@@ -112,7 +112,7 @@ class SpooledUpload(Frozen, frozen=True, kw_only=True):
     committed: bool
     marks: frozenset[Mark] = frozenset()
     active: Instant
-    """When something last arrived."""
+    """When something last arrived, or its commit."""
     size_bytes: int = 0
     """Of its files, once committed."""
     receiving: bool = False

@@ -1,6 +1,6 @@
 """Uploads that nobody goes on with: what came last is too long ago, so they go.
 
-Never touched: an upload that a request is writing to, and a task that the scheduler knows. A committed upload that the
+Never touched: an upload that a request is writing to or whose client has just committed it, and a task that the scheduler knows. A committed upload that the
 scheduler has never heard of (the commit broke off before it was submitted) is like an open one: its client was told that
 the commit failed, and may commit again until it is swept.
 
@@ -53,10 +53,9 @@ class UploadExpiry:
         """Remove what is stale, then put the announcements right. Raises BusFailed."""
         now = self._clock.instant()
         if now - self._began >= seen_s(self._stale_after_s):
-            for held in self._spool.unsubmitted():
-                if now - held.active > self._stale_after_s and await self._abandoned(held):
-                    log.info("upload.expired", task=held.draft.task, idle_s=round(now - held.active))
-                    await self._spool.discard(held.draft.task)
+            for task in [held.draft.task for held in self._spool.unsubmitted()]:
+                if await self._is_abandoned(task):
+                    await self._spool.discard(task)
         await self._spool.remove_orphans(LIMIT_HOURS * HOUR_S)
         await self._sweep_announcements()
 
@@ -69,10 +68,21 @@ class UploadExpiry:
                 log.info("upload.announcement_removed", task=upload.task)
                 await self._spool.forget(upload)
 
-    async def _abandoned(self, held: SpooledUpload) -> bool:
-        if held.receiving or Mark.SUBMITTED in held.marks:
+    async def _is_abandoned(self, task: TaskId) -> bool:
+        """Look at an upload as it is now: while others were looked at, or the scheduler was asked, its client may have gone on."""
+        held = self._spool.find(task)
+        if held is None or not self._is_stale(held):
             return False
-        return not held.committed or not await self._known(held.draft.task)
+        if held.committed:
+            known, held = await self._known(task), self._spool.find(task)
+            if known or held is None or not self._is_stale(held):
+                return False
+        log.info("upload.expired", task=task, idle_s=round(self._clock.instant() - held.active))
+        return True
+
+    def _is_stale(self, held: SpooledUpload) -> bool:
+        is_idle = self._clock.instant() - held.active > self._stale_after_s
+        return is_idle and not held.receiving and Mark.SUBMITTED not in held.marks
 
     async def _known(self, task: TaskId) -> bool:
         try:

@@ -1,14 +1,32 @@
 """uploads/handlers/expire.py: uploads that nobody commits."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
+from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, TaskId
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.spool.core.upload import Draft, Mark
 from clusterodm.services.proxy.uploads.handlers.expire import HOUR_S, UploadExpiry
 from tests.forwarding import TASK, World
+from tests.memory_spool import MemorySpool
+
+FORMER, LATER = TaskId("former"), TaskId("later")
+
+
+async def send(spool: MemorySpool, task: TaskId) -> None:
+    async with spool.receive(task) as receipt:
+        (await receipt.open("a.jpg")).close()
+
+
+async def commit(spool: MemorySpool, task: TaskId) -> None:
+    await spool.commit(task, 1)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +73,36 @@ async def test_a_submitted_task_is_never_swept_and_an_unknown_commit_is(world: W
         world.clock.pass_s(100 * HOUR_S)
         await sweeper.sweep()
         assert [held.draft.task for held in world.spool.held()] == tasks[:2]
+
+
+@pytest.mark.parametrize(
+    ("task", "goes_on"),
+    [
+        pytest.param(LATER, send, id="another file"),
+        pytest.param(LATER, commit, id="its commit"),
+        pytest.param(FORMER, commit, id="the commit again of the one that is asked about"),
+    ],
+)
+async def test_whose_client_goes_on_while_the_scheduler_is_asked_stays(
+    task: TaskId, goes_on: Callable[[MemorySpool, TaskId], Awaitable[None]]
+) -> None:
+    bus, clock = MemoryBus(), FakeClock()
+    spool = MemorySpool(await bus.bucket(UPLOADS), clock)
+    for each in (FORMER, LATER):
+        await spool.create(Draft(task=each, name="t", created_at_ms=1))
+        await send(spool, each)
+    await commit(spool, FORMER)  # and was not submitted
+    clock.pass_s(3 * HOUR_S)
+    sweeper = UploadExpiry(bus, spool, 2, clock)
+    clock.pass_s(3 * HOUR_S)
+
+    async def get(asked: TaskRef) -> TaskRecord:
+        await goes_on(spool, task)
+        raise NotFound(f"{asked.task} not found")
+
+    async with bus.serve("scheduler", {GET_TASK: get}):
+        await sweeper.sweep()
+    assert [held.draft.task for held in spool.held()] == [task]
 
 
 async def test_announcements_of_a_lost_proxy_go_unless_the_task_is_known(world: World) -> None:
