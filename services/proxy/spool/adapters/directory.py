@@ -220,9 +220,8 @@ class SpoolDirectory:
 
     def _remove_orphans(self, idle_s: float) -> None:
         now = read(self._clock)
-        for folder in self._root.iterdir():
-            ours = folder.name.startswith(".") or TaskId(folder.name) in self._entries
-            if not folder.is_dir() or ours or (folder / disk.MANIFEST).exists():
+        for folder in disk.task_folders(self._root):
+            if TaskId(folder.name) in self._entries or (folder / disk.MANIFEST).exists():
                 continue  # what cannot be read but was committed stays: nobody has decided that it may go
             changed_at_ms = int(folder.stat().st_mtime * 1000)
             touched = self._orphans.since(folder.name, changed_at_ms, now, idle_s - seen_s(idle_s))

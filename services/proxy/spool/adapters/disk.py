@@ -42,6 +42,8 @@ MARK_SUFFIX: Final = ".mark"
 HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
 FILES: Final = "files"
 PARTS: Final = "parts"
+LOST_FOUND: Final = "lost+found"
+"""What ext4 keeps at the top of a disk, and nobody but root may look into: a disk may be mounted where the spool lies."""
 NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 SYNC_FILE_RANGE_WRITE: Final = 2
@@ -215,9 +217,16 @@ def remove_leftovers(root: Path) -> None:
     for entry in root.iterdir():
         if entry.name.startswith("."):
             remove(entry) if entry.is_dir() else entry.unlink()
-        elif entry.is_dir():
-            for leftover in (*(entry / PARTS).glob("*"), *entry.glob(".*")):
-                leftover.unlink(missing_ok=True)
+    for folder in task_folders(root):
+        for leftover in (*(folder / PARTS).glob("*"), *folder.glob(".*")):
+            leftover.unlink(missing_ok=True)
+
+
+def task_folders(root: Path) -> Iterator[Path]:
+    """Name the directories of tasks."""
+    for entry in root.iterdir():
+        if entry.name != LOST_FOUND and not entry.name.startswith(".") and entry.is_dir():
+            yield entry
 
 
 def list_files(folder: Path) -> tuple[StoredFile, ...]:

@@ -191,7 +191,7 @@ class Index:
 
 def load_entries(root: Path, now: Now) -> dict[TaskId, SpoolEntry]:
     """Read what an earlier run has left; what cannot be read is logged and stays where it is."""
-    found = (load_entry(folder, now) for folder in root.iterdir() if folder.is_dir())
+    found = (load_entry(folder, now) for folder in disk.task_folders(root))
     return {entry.draft.task: entry for entry in found if entry}
 
 
