@@ -8,7 +8,8 @@
 closed without an answer has the status 444, as nginx writes it.
 
 Tokens are not written, mistyped ones neither (`?TOKEN=`, `?x=1;token=`, `/info&token=`): of a query, only the numbers are that the API knows. At 100 MB the file becomes FILE.1, in place of the one before, and begins anew; where somebody else moves it (logrotate, another
-proxy that writes to the same file), it is opened again. A disk that is full, or a file that cannot be opened again, costs lines and no requests.
+proxy that writes to the same file), it is opened again. One whose directory is not this user's cannot be moved: it grows on, and the log says so at each 100 MB. A disk that is full, or
+a file that cannot be opened again, costs lines and no requests.
 """
 
 import os
@@ -21,6 +22,7 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote_plus
 
 import msgspec
+import structlog
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
@@ -48,6 +50,8 @@ ESCAPED: Final = {
 }
 """As nginx and Apache do, so that no client writes lines or fields of its own."""
 AccessForm = Literal["plain", "combined", "json"]
+
+log = structlog.get_logger()
 
 
 class AnsweredRequest(NamedTuple):
@@ -84,7 +88,8 @@ class AccessLog:
         self._path = path
         self._now_ms = now_ms
         self.form: Final = form
-        self._limit_bytes = limit_bytes
+        self._limit_bytes = self._full_bytes = limit_bytes
+        """How long it is to be, and from what length on it is moved."""
         try:
             self._descriptor = opened(path)
         except OSError as error:
@@ -119,13 +124,22 @@ class AccessLog:
             there = Path(self._path).stat()
         except FileNotFoundError:
             there = None
-        if there and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-            if ours.st_size < self._limit_bytes:
-                return
-            Path(self._path).replace(f"{self._path}.1")
+        is_there = there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        if is_there and (ours.st_size < self._full_bytes or not self._is_moved()):
+            return
         fresh = opened(self._path)
         os.close(self._descriptor)
-        self._descriptor = fresh
+        self._descriptor, self._full_bytes = fresh, self._limit_bytes
+
+    def _is_moved(self) -> bool:
+        """Move it out of the way; False: that cannot be done, and it is tried again when it has become longer by as much."""
+        try:
+            Path(self._path).replace(f"{self._path}.1")
+        except OSError as error:
+            self._full_bytes += self._limit_bytes
+            log.warning("access_log.not_moved", path=self._path, reason=error.strerror)
+            return False
+        return True
 
 
 @contextmanager
@@ -134,11 +148,11 @@ def written(path: str, now_ms: Callable[[], WallMs], form: AccessForm = "plain")
     if not path:
         yield None
         return
-    log = AccessLog(path, now_ms, form)
+    file = AccessLog(path, now_ms, form)
     try:
-        yield log
+        yield file
     finally:
-        log.close()
+        file.close()
 
 
 def opened(path: str) -> int:

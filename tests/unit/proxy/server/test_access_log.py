@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
@@ -69,6 +70,24 @@ def test_the_file_begins_anew_when_it_is_full_or_was_moved(tmp_path: Path):
     assert path.read_text().endswith("[a] /3\n")
     assert path.stat().st_mode & 0o777 == 0o600
     log.close()
+
+
+def test_a_full_file_that_cannot_be_moved_grows_on(tmp_path: Path):
+    path, former = tmp_path / "access.log", tmp_path / "access.log.1"
+    (former / "in the way").mkdir(parents=True)
+    with capture_logs() as said:
+        log = AccessLog(str(path), now_ms, limit_bytes=100)
+        for number in range(10):
+            log.heard("a", b"/%d" % number)
+    assert [line[-2] for line in path.read_text().splitlines(keepends=True)] == list("0123456789")
+    assert [each["event"] for each in said] == ["access_log.not_moved"] * 2, "when it is full, and at twice that size"
+    (former / "in the way").rmdir()
+    former.rmdir()
+    for number in range(10):
+        log.heard("a", b"/%d" % number)
+    log.close()
+    assert former.exists()
+    assert len(path.read_text()) < 200
 
 
 def test_a_pipe_in_the_place_of_the_file_holds_up_nobody(tmp_path: Path):
