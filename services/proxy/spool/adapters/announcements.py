@@ -5,10 +5,11 @@ right by `reconcile` (at the start and every now and then). One that could not b
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import structlog
 
-from clusterodm.libs.common.errors import BusFailed, Conflict, Refused
+from clusterodm.libs.common.errors import BusFailed, Conflict, Refused, Unreadable
 from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket, Entry
@@ -66,9 +67,10 @@ class UploadAnnouncements:
         """Make our announcements say what is present; those of the others. Raises BusFailed."""
         known = await self._uploads.load()
         for draft in list(present()):
-            if not await self._put_right(draft, known.get(draft.task)) and draft.task not in self._twice:
+            if not await self._put_right(draft, known.get(draft.task)) and await self._is_anothers(draft.task):
+                if draft.task not in self._twice:
+                    log.error("upload.held_twice", task=draft.task)
                 self._twice.add(draft.task)
-                log.error("upload.held_twice", task=draft.task)
         left = {draft.task for draft in present()}
         for key, found in known.items():
             if found.value.instance == self._instance and TaskId(key) not in left:
@@ -88,6 +90,13 @@ class UploadAnnouncements:
         except Conflict:
             return False
         return True
+
+    async def _is_anothers(self, task: TaskId) -> bool:
+        """Look again whose an upload is: since all were read it may have been begun here, or have gone."""
+        with suppress(Unreadable):
+            held = await self._uploads.get(task)
+            return held is not None and held.value.instance != self._instance
+        return False
 
     def _announcement(self, draft: Draft) -> Upload:
         return Upload(

@@ -100,7 +100,7 @@ class ClosingDirectory(SpoolDirectory):
         aside = await self._run(disk.set_aside, self._root, task)
         self._entries.pop(task, None)
         await self._run(disk.remove, aside)
-        if announced:
+        if announced and task not in self._entries:  # else its client has begun anew meanwhile
             await self._announcements.withdraw(task)
 
     async def announce(self) -> list[Upload]:
