@@ -16,6 +16,7 @@ from clusterodm.services.proxy.exchange.nodeodm_api import (
 from clusterodm.services.proxy.exchange.request import OK, RETRY_AFTER, RequestContext
 
 TASK: Final = re.compile(r"/task/(\w+-\w+-\w+-\w+-\w+)/(.+)", re.ASCII)
+LIST: Final = "/task/list"
 NO_CONTENT: Final = 204
 FAILED: Final = 500
 
@@ -49,7 +50,7 @@ async def preflight(exchange: RequestContext) -> None:
 
 async def put_off(exchange: RequestContext, error: ServerBusy) -> None:
     """Ask a client to come again; a poll is never told of it."""
-    if exchange.started or TASK.fullmatch(exchange.path):
+    if exchange.started or is_poll(exchange.path):
         exchange.drop()
     else:
         await exchange.refuse(error.message, UNAVAILABLE)
@@ -57,7 +58,12 @@ async def put_off(exchange: RequestContext, error: ServerBusy) -> None:
 
 async def apologise(exchange: RequestContext) -> None:
     """End a request that failed by our own fault: a poll is never told of it, and half an answer is never left open."""
-    if exchange.started or TASK.fullmatch(exchange.path):
+    if exchange.started or is_poll(exchange.path):
         exchange.drop()
     else:
         await exchange.refuse("Internal error", FAILED)
+
+
+def is_poll(path: str) -> bool:
+    """Whether an address is asked again and again: its clients take any status for the end, and ask again when the connection is closed."""
+    return path == LIST or TASK.fullmatch(path) is not None

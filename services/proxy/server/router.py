@@ -42,7 +42,7 @@ from clusterodm.services.proxy.server.access_log import Answered, AnsweredReques
 from clusterodm.services.proxy.server.endpoints import endpoint_of
 from clusterodm.services.proxy.server.health import ProxyHealth
 from clusterodm.services.proxy.server.meter import RequestMeter
-from clusterodm.services.proxy.server.refusals import TASK, apologise, preflight, put_off, refuse, unknown
+from clusterodm.services.proxy.server.refusals import LIST, TASK, apologise, preflight, put_off, refuse, unknown
 from clusterodm.services.proxy.server.revocation import LongRequests
 from clusterodm.services.proxy.server.spans import TraceOf, begun
 from clusterodm.services.proxy.tenants.ports import TokenChecker
@@ -120,7 +120,7 @@ class Router:
         return {
             INIT: (POST, stories.uploads.init),
             **dict.fromkeys(ACTIONS, (POST, stories.actions.act)),
-            "/task/list": (GET, stories.polls.tasks),
+            LIST: (GET, stories.polls.tasks),
             "/options": (EVERY_METHOD, stories.polls.options),
             "/auth/info": (EVERY_METHOD, self._auth_info),
             "/auth/login": (POST, always({"error": NOT_AVAILABLE})),
