@@ -2,7 +2,7 @@
 
     Refused        MalformedBody, BodyTooLong              the client sent what cannot be taken
                    SpoolFull                               the disk cannot take more now
-                   SpoolLocked                             the operator gave one directory to two proxies
+                   SpoolLocked                             the operator gave one directory to two proxies, or one that is no spool
                    WebhookFailed, WebhookRefused           the client's own server
     NodeFailed     NodeErred                               the node answered with an error that may pass
     ClusterError   ServerBusy, UploadOwnerUnavailable, SpoolLost  nobody can now
@@ -18,7 +18,7 @@ class SpoolFull(Refused):
 
 
 class SpoolLocked(Refused):
-    """Another proxy is using this spool directory: the program ends with this sentence and exit code 1."""
+    """Another proxy is using this spool directory, or it is none: the program ends with this sentence and exit code 1."""
 
 
 class SpoolLost(ClusterError):

@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -42,8 +43,9 @@ MARK_SUFFIX: Final = ".mark"
 HISTORY: Final = f"{Mark.SUBMITTED}{MARK_SUFFIX}"
 FILES: Final = "files"
 PARTS: Final = "parts"
-LOST_FOUND: Final = "lost+found"
-"""What ext4 keeps at the top of a disk, and nobody but root may look into: a disk may be mounted where the spool lies."""
+TASK_NAME: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+LEFTOVER_NAME: Final = re.compile(r"\.([0-9a-f]{32}|(instance|incarnations\.json)-[0-9a-f]+)")
+"""What a crash leaves at the top. Nothing else is touched there: a disk may be mounted where the spool lies (`lost+found`)."""
 NO_ROOM: Final = "There is no room for uploads on this server at present. Please try again later."
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 SYNC_FILE_RANGE_WRITE: Final = 2
@@ -215,7 +217,7 @@ def empty(folder: Path) -> None:
 def remove_leftovers(root: Path) -> None:
     """Remove what a crash has left: half-made and half-removed tasks, unfinished files."""
     for entry in root.iterdir():
-        if entry.name.startswith("."):
+        if LEFTOVER_NAME.fullmatch(entry.name):
             remove(entry) if entry.is_dir() else entry.unlink()
     for folder in task_folders(root):
         for leftover in (*(folder / PARTS).glob("*"), *folder.glob(".*")):
@@ -224,9 +226,7 @@ def remove_leftovers(root: Path) -> None:
 
 def task_folders(root: Path) -> Iterator[Path]:
     """Name the directories of tasks."""
-    for entry in root.iterdir():
-        if entry.name != LOST_FOUND and not entry.name.startswith(".") and entry.is_dir():
-            yield entry
+    return (entry for entry in root.iterdir() if TASK_NAME.fullmatch(entry.name) and entry.is_dir())
 
 
 def list_files(folder: Path) -> tuple[StoredFile, ...]:
