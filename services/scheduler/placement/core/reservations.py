@@ -129,15 +129,25 @@ class Walk:
         if not self._registry.open.has_room:
             return
         owners = self._heads(lanes)
-        turns = [self._turn(owner, heads[0][0]) for owner, heads in owners.items()]
-        heapify(turns)
+        turns, is_open = self._line_up(owners), self._shares.is_open
         passed_over: set[LaneKind] = set()
         while turns and self._registry.open.has_room:
-            owner = heappop(turns)[-1]
-            heads = owners[owner]
+            found = heappop(turns)
+            owner, heads = found[-1], owners[found[-1]]
+            if found != (now := self._turn(owner, heads[0][0])):  # the clocks have gone on since it was put there
+                heappush(turns, now)
+                continue
             self._next_of(heads, passed_over, reserve)
             if heads:
                 heappush(turns, self._turn(owner, heads[0][0]))
+            if self._shares.is_open is not is_open:  # the next slot goes by another order
+                turns, is_open = self._line_up(owners), not is_open
+
+    def _line_up(self, owners: Mapping[Owner, Heads]) -> list[tuple[Turn, Key, Owner]]:
+        """Put the owners that have a task left into the order that holds for the next slot: a heap."""
+        turns = [self._turn(owner, heads[0][0]) for owner, heads in owners.items() if heads]
+        heapify(turns)
+        return turns
 
     def _turn(self, owner: Owner, key: Key) -> tuple[Turn, Key, Owner]:
         return self._shares.turn(self._tasks[key[1]]), key, owner

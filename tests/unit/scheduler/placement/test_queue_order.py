@@ -69,6 +69,23 @@ def served(state: ClusterState) -> list[TaskId]:
 
 
 @settings(max_examples=150)
+@given(tasks=commits, tenants=shares, before=st.integers(0, 12))
+def test_what_is_listed_is_what_comes_where_many_slots_are_free_at_once(
+    tasks: list[tuple[str, int, int, InstanceId]], tenants: list[TenantShare], before: int
+):
+    state = a_queue(tasks, *tenants)
+    for _ in range(before if tasks else 0):
+        state.shares.served(state.index.tasks[task_id("0")])
+    listed = state.order.page(0, 100)
+    for upload_owner in UPLOAD_OWNERS:
+        state.proxies.open_poll(upload_owner, 1_000)
+    node = state.nodes.get(NODE)
+    assert node is not None
+    state.nodes.hit(node, NodeInfo(max_parallel_tasks=100), OurTasks(), NOW)
+    assert [made.task for made in state.reservations.reserve_all(NOW.instant)] == listed
+
+
+@settings(max_examples=150)
 @given(tasks=commits, tenants=st.one_of(shares, st.just([])), before=st.integers(0, 12))
 def test_what_is_listed_is_what_comes(
     tasks: list[tuple[str, int, int, InstanceId]], tenants: list[TenantShare], before: int
