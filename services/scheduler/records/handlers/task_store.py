@@ -81,7 +81,7 @@ class TaskStore(TaskLookup):
         self.signals = signals
         self.doubtful: set[TaskId] = set()
         self.twice: set[TaskId] = set()
-        """Brought back, but still in the archive: the answer to its deletion was lost."""
+        """Brought back, but still in the archive: the answer to its deletion, or to what brought it back, was lost."""
         self._locks: WeakValueDictionary[TaskId, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -104,7 +104,7 @@ class TaskStore(TaskLookup):
         except BusFailed:
             self.doubtful.add(task.id)
             raise
-        self.apply(None, task, revision)
+        self._written(None, task, revision)
         return self.record(task.id)
 
     async def change(self, task: TaskId, decide: Decision) -> TaskChange:
@@ -133,7 +133,7 @@ class TaskStore(TaskLookup):
                 self.doubtful.add(task)
                 raise
             else:
-                self.apply(before.task, after, revision)
+                self._written(before.task, after, revision)
                 if before.archived:
                     await self._left_archive(task)
                 return TaskChange(before.task, TaskRecord(task=after, revision=revision))
@@ -215,6 +215,8 @@ class TaskStore(TaskLookup):
             self.doubtful.discard(task)
             raise
         self.unreadable.discard(task)
+        if entry is not None and self.archive.table.key_of(task) is not None:
+            self.twice.add(task)
         if entry is None and await self._is_archived(task):
             return
         if entry is None and await self._is_lost(task):
@@ -258,9 +260,14 @@ class TaskStore(TaskLookup):
             await self._drop_twin(task)
 
     async def _drop_twin(self, task: TaskId) -> None:
-        if self.archive.table.key_of(task) is None:
+        if task in self.index.tasks or self.archive.table.key_of(task) is None:
             await self.archive.drop_surely(task)
         self.twice.discard(task)
+
+    def _written(self, before: Task | None, after: Task, revision: int) -> None:
+        """Take in what we have written, unless it has come by already (`RecordSync.settle`), or something later."""
+        if revision > self.index.revisions.get(after.id, 0):
+            self.apply(before, after, revision)
 
     def apply(self, before: Task | None, after: Task | None, revision: int) -> None:
         """Take what is written into the index, and tell whoever waits for it."""
