@@ -12,7 +12,7 @@ from clusterodm.libs.common.messages.nodes import NodeEvent
 from clusterodm.libs.common.messages.tasks import TASK_ATTEMPT_ENDED, TASK_FINISHED, TASK_PLACED, TaskEvent
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.telemetry.tracing import Spans, TraceSpan, emit
 from clusterodm.services.scheduler import spans
@@ -39,6 +39,8 @@ class Signals:
         self.node_online = asyncio.Event()
         """A node has come online."""
         self.task_listeners: list[TaskListener] = []
+        self.node_listeners: list[Callable[[NodeId], None]] = []
+        """Hear of a node that was not known."""
         self.archive_listeners: list[Callable[[Task], None]] = []
         """Hear of a task that has left the active ones for the archive."""
         self.departures: list[Callable[[TaskId], Awaitable[None]]] = []

@@ -76,6 +76,11 @@ class NodeProber:
         self._probe_seconds = PROBE_SECONDS.of()
         self._together_s = min(IDLE_S, max(TOGETHER_S, settings.probe_every_s * TOGETHER))
         self._idle_s = min(IDLE_S, max(TOGETHER_S, settings.probe_every_s))
+        self._signals.node_listeners.append(self._became_known)
+
+    def _became_known(self, node: NodeId) -> None:
+        """Give a node its first turn, whatever becomes of the command that has added it."""
+        self._delay_queue.set(node, self._clock.instant() + FIRST_ROUND_S)
 
     def soon(self, node: NodeState) -> None:
         """Ask this node next."""

@@ -67,11 +67,8 @@ class NodeStore:
                 return self._apply(record, revision)
 
     async def retire(self, node: NodeId) -> None:
-        """Take a node off the list; its record stays as long as a task on it has to be reached."""
-        if self.is_needed(node):
-            await self.write(node, retired)
-        else:
-            await self.drop(node)
+        """Take a node off the list. Its record stays as long as a task on it has to be reached: one may be on its way there at this moment."""
+        await self.write(node, retired)
 
     def is_needed(self, node: NodeId) -> bool:
         """Whether a task lies on this node, ended ones too, or the node has still to be told something."""
@@ -103,9 +100,12 @@ class NodeStore:
 
     def _apply(self, record: Node, revision: int) -> NodeState:
         self._revisions[record.id] = revision
+        is_new = self.registry.get(record.id) is None
         node = self.registry.put(record, self._clock.instant())
         for task in self._index.under_way_on(record.id):  # they knew it before it was registered
             self.registry.occupy(record.id, task)
+        for listener in self._signals.node_listeners if is_new else ():
+            listener(record.id)
         self._nodes_changed()
         return node
 
