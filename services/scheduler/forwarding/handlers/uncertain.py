@@ -5,7 +5,7 @@ An upload owner renews each attempt before it begins it, unless its question abo
 
 An upload owner that is silent for too long later on, or that sent the commit and did not see the answer, leaves an attempt *uncertain*. Then the node
 is asked: it has the task, so it runs; it does not have it, so the attempt is over; it cannot be reached, so it is asked again until
-the node's grace is over. Nothing else happens to the task before that, or it could run twice. A task that is found with images that its
+the node's grace is over; for as long one may be there and say nothing of use. Nothing else happens to the task before that, or it could run twice. A task that is found with images that its
 upload owner doubts (they may lie there twice, and the upload owner has not reported the proof) is removed from the node instead.
 
 "It does not have it" counts only when the node has gone on saying so for a while (`--commit-settle-s`), counted from its
@@ -41,8 +41,9 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
-from clusterodm.services.scheduler.task_life.attempts import AttemptResult
+from clusterodm.services.scheduler.task_life.attempts import LOST, AttemptResult
 from clusterodm.services.scheduler.task_life.transitions import uncertain
+from clusterodm.services.scheduler.task_life.unheard import UnheardTasks
 
 log = structlog.get_logger()
 
@@ -67,6 +68,7 @@ class UncertainAttempts:
         self._asking: set[TaskId] = set()
         self._checked_at: Instant | None = None
         self._denials = Denials(settings.commit_settle_s)
+        self._unheard = UnheardTasks(settings.node_grace_s)
 
     async def watch(self, limiter: TaskLimiter) -> None:
         """Check, again and again. A time in which we did not look ourselves is nobody's silence: what came is still to be read."""
@@ -82,6 +84,7 @@ class UncertainAttempts:
         """Look for upload owners that are silent, and ask nodes about what is uncertain."""
         now = self._clock.instant()
         self._denials.keep(self._index.forwarding.keys())
+        self._unheard.keep(self._index.forwarding.keys())
         longest_s = self._settings.forward_silence_s
         for task_id, forwarding in list(self._index.forwarding.items()):
             if forwarding.uncertain_since is not None:
@@ -106,6 +109,7 @@ class UncertainAttempts:
         change = await self._tasks.change(task_id, decide)
         if change.made:
             log.warning("slot.released", task=task_id, attempt=change.task.attempts[-1].number, reason=reason)
+            await self._events.publish_end(change.before, change.task, reason)
 
     async def _suspect(self, task_id: TaskId, silent_s: float) -> None:
         reason = f"its proxy has been silent for {silent_s:g} s"
@@ -143,18 +147,32 @@ class UncertainAttempts:
             )
         except ClusterError as error:
             self._denials.forget(task.id)
-            self._nodes.unreachable(node, self._clock.instant())
-            if self._clock.instant() - node.seen_at > self._settings.node_grace_s:
-                reason = f"the node cannot be asked whether it has the task: {error.message}"
-                await self._end(task, died_or_not(self._index.forwarding.get(task.id), reason, node))
+            await self._unanswered(task, attempt, node, error)
             return
-        if observation is not None and self._index.forwarding[task.id].doubtful:
+        self._unheard.forget(task.id)
+        forwarding = self._index.forwarding.get(task.id)
+        if forwarding is None or self._index.tasks[task.id].attempts[-1].number != attempt.number:
+            return  # it was reported, or ended, meanwhile
+        if observation is not None and forwarding.doubtful:
             await self._take_back(task, node)
         elif observation is not None:
             await self._found(task)
         elif self._denials.is_final(task.id, attempt.number, self._clock.instant()):
             reason = attempt.reason or "the node does not have the task"
             await self._end(task, died_or_not(self._index.forwarding.get(task.id), reason, node))
+
+    async def _unanswered(self, task: Task, attempt: Attempt, node: NodeState, error: ClusterError) -> None:
+        """End an attempt whose node has been silent for too long, or is there and does not say for as long whether it has it."""
+        now, grace_s = self._clock.instant(), self._settings.node_grace_s
+        self._nodes.unreachable(node, now)
+        if now - node.seen_at > grace_s:
+            reason = f"the node cannot be asked whether it has the task: {error.message}"
+            await self._end(task, died_or_not(self._index.forwarding.get(task.id), reason, node))
+        elif not node.online:
+            self._unheard.forget(task.id)
+        elif self._unheard.missed(task.id, attempt, now):
+            reason = f"its node has not said for {grace_s:g} s whether it has the task ({error.message})"
+            await self._end(task, AttemptResult(reason, LOST, counted=True, cleanup=Cleanup.REMOVE))
 
     async def _missed(self, task: Task, attempt: Attempt) -> None:
         """End an attempt whose node is not registered; one that was told of again waits for its node as for one that is silent."""

@@ -2,8 +2,6 @@
 
 While a task runs, only the node has all of its lines (clusterodm.libs.common.console), and the record their tail and number;
 once it has ended, all of them are kept packed.
-
-A node may be there and not say how a task stands: `UnheardTasks` says when that has lasted too long.
 """
 
 import zlib
@@ -12,10 +10,9 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.clocks import Instant, WallMs
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.nodes import percent, whole_ms
-from clusterodm.libs.common.model.tasks import Attempt, LastKnown, StatusCode
-from clusterodm.libs.common.model.values import TaskId
+from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
 from clusterodm.services.scheduler.node_client.ports import ObservedTask
 
 TAIL_COUNT: Final = 200
@@ -30,10 +27,6 @@ OBSERVE_S: Final = 10.0
 """At least so long between two writes of what is seen of a task."""
 PROCESSING_STEP_MS: Final = 5_000
 """A task that runs gets older all the time; its record follows in steps of this."""
-LEAST_COUNT: Final = 3
-"""So many looks in vain at least."""
-LONGEST_S: Final = 30.0
-"""Between two looks no more counts: the rest is a time in which we did not look."""
 
 
 def grown(known: LastKnown | None, new_lines: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
@@ -149,41 +142,3 @@ def is_due(written: LastKnown | None, after: LastKnown, since_s: float) -> bool:
     if written is None or written.code is not after.code or after.console_count < written.console_count:
         return True
     return since_s >= OBSERVE_S and has_changed(written, after)
-
-
-@dataclass
-class _Unheard:
-    """Looks in vain at one run."""
-
-    run: tuple[int, int | None]
-    last_at: Instant
-    count: int = 1
-    lasted_s: float = 0.0
-
-
-class UnheardTasks:
-    """Looks in vain, one after another, at tasks that run."""
-
-    def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
-        self._unheard: dict[TaskId, _Unheard] = {}
-
-    def __contains__(self, task: TaskId) -> bool:
-        """Whether the last look at it was in vain."""
-        return task in self._unheard
-
-    def missed(self, task: TaskId, attempt: Attempt, now: Instant) -> bool:
-        """Note a look in vain; whether there have been so many of this run, for so long, that it is to be given up."""
-        run = (attempt.number, attempt.running_at_ms)
-        unheard = self._unheard.get(task)
-        if unheard is None or unheard.run != run:
-            self._unheard[task] = _Unheard(run, now)
-            return False
-        unheard.count += 1
-        unheard.lasted_s += min(now - unheard.last_at, LONGEST_S)
-        unheard.last_at = now
-        return unheard.count >= LEAST_COUNT and unheard.lasted_s > self._grace_s
-
-    def forget(self, task: TaskId) -> None:
-        """Begin anew: its node has spoken of it, or cannot be asked, or the task runs no more."""
-        self._unheard.pop(task, None)

@@ -31,7 +31,8 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
 from clusterodm.services.scheduler.task_life.attempts import LOST, AttemptPolicy, AttemptResult
 from clusterodm.services.scheduler.task_life.transitions import observed, tried, with_console
-from clusterodm.services.scheduler.tasks.core.observation import PollInterval, UnheardTasks, known_of
+from clusterodm.services.scheduler.task_life.unheard import UnheardTasks
+from clusterodm.services.scheduler.tasks.core.observation import PollInterval, known_of
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore, ObservationStore
 
 log = structlog.get_logger()

@@ -331,6 +331,7 @@ async def test_an_answer_that_was_lost_with_its_proxy_keeps_its_slot_for_three_s
             assert list(await others) == ["of another"]
         assert play.task("lost").state is TaskState.WAITING
         assert "its proxy has not taken it up within 3 s" in play.task("lost").timeline[-1].text
+        assert [(each.task, each.attempt) for each in play.told("task.attempt_ended")] == [(task_id("lost"), 1)]
         with pytest.raises(Refused):
             await play.renews("lost", 1)
         assert not play.task("lost").attempts[-1].counted

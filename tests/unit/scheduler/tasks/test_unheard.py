@@ -5,7 +5,7 @@ import pytest
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
-from clusterodm.services.scheduler.tasks.core.observation import UnheardTasks
+from clusterodm.services.scheduler.task_life.unheard import UnheardTasks
 
 TASK = TaskId("t")
 GRACE_S = 60.0
