@@ -262,7 +262,7 @@ def claimed(task: Task, upload_owner: InstanceId) -> Task:
         return task
     if task.upload_owner != HELD_BY_NOBODY or not task.from_url or task.removed or task.state is not TaskState.WAITING:
         raise Refused(f"{task.id} is not to be taken up")
-    return msgspec.structs.replace(task, upload_owner=upload_owner, upload_owner_away_since_ms=0)
+    return msgspec.structs.replace(task, upload_owner=upload_owner, upload_owner_away_since_ms=0, waiting_because="")
 
 
 def images_in(request: SubmitTask) -> int | None:

@@ -108,6 +108,19 @@ async def test_while_no_proxy_takes_it_its_console_says_so_and_in_the_end_it_fai
         assert play.task("one").error.startswith("No proxy has taken it up")
 
 
+async def test_who_claims_it_and_goes_away_at_once_is_waited_for_as_any_proxy_that_holds_photos():
+    async with a_play() as play:
+        await submits(play)
+        for _ in range(3):
+            await play.passes(20)
+        await claims(play, OTHER)
+        await play.passes(20)
+        await play.passes(20)
+        assert "which holds the photos and does not answer" in play.task("one").timeline[-1].text
+        await play.passes(settings().holder_gone_h * 3600 + 60)
+        assert play.task("one").error.startswith("Its photos are lost")
+
+
 @pytest.mark.parametrize(
     ("more", "word"),
     [
