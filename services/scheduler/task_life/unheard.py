@@ -1,4 +1,4 @@
-"""Looks in vain at what a node has, or may have: it is there and does not say how a task stands. When has that lasted too long?
+"""Looks in vain at what a node has, or may have: it is there and does not say how a task stands. When that has lasted too long.
 
 The time between two looks counts only up to `LONGEST_S`: nobody is given up for a time in which we did not look. Pure.
 """

@@ -155,8 +155,7 @@ class TaskActions:
 
     async def _clean_now(self, task: Task) -> None:
         for node_id in {attempt.node for attempt in task.attempts if attempt.cleanup is not Cleanup.NONE}:
-            node = self._nodes.get(node_id)
-            if node is None or node.online:
+            if self._collector.may_be_told(node_id):
                 await self._collector.clean(task.id, node_id)
         await self._collector.forget_if_done(task.id)
 
@@ -170,7 +169,9 @@ class TaskActions:
                 raise Refused(CANNOT_RESTART)
             with self._slot_kept(task) as has_slot:
                 started = await self._started_again(task, request, has_slot=has_slot)
-                record = await self._restarted(task.id, request, restarted if started else self._over_again(task))
+                record = await self._restarted(task.id, request, restarted) if started else None
+            if record is None:  # it waits for a slot as others do
+                record = await self._restarted(task.id, request, self._over_again(task))
         await self._events.publish_task(TASK_RESTARTED, record.task)
         return shown_record(record)
 

@@ -11,6 +11,7 @@ first, and this goes on beside it, some tasks at a time.
 
 import asyncio
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final
 
 import structlog
@@ -64,14 +65,18 @@ class GarbageCollector:
     async def clean_nodes(self, limiter: TaskLimiter) -> None:
         """Tell every node that can be reached what it has still to be told; each one by itself."""
         for node_id, tasks in list(self._index.to_clean.items()):
-            node = self._nodes.get(node_id)
-            if tasks and (node is None or node.online) and node_id not in self._under_way:
+            if tasks and self.may_be_told(node_id) and node_id not in self._under_way:
                 self._under_way.add(node_id)
                 await limiter.start(self._clean_node(node_id, list(tasks)), name=f"clean {node_id}")
 
+    def may_be_told(self, node: NodeId) -> bool:
+        """Whether there is any sense in telling a node something now: it is online, or nobody knows it any more."""
+        known = self._nodes.get(node)
+        return known is None or known.online
+
     async def _clean_node(self, node: NodeId, tasks: list[TaskId]) -> None:
         try:
-            for task in tasks:
+            for task in takewhile(lambda _: self.may_be_told(node), tasks):
                 async with self._tasks.holding(task):
                     await self.clean(task, node)
         except BusFailed as error:
