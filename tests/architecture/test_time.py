@@ -53,6 +53,7 @@ COMPARED: Final = {
     "services/autoscaler/boot_logs/core.py::lines_from": "whether a reader asks again: shown to people",
     "services/autoscaler/machines/core.py::newborn": "bounded on both sides",
     "services/autoscaler/planning/core/offer_fallback.py::rests": "bounded on both sides: a pause ends when the clock goes back",
+    "services/autoscaler/planning/core/offer_fallback.py::status_of": "what lies ahead of a clock that went back counts last",
     "services/autoscaler/machines/handlers/lifecycle.py::_destroy": "a time of the record, from how long ago that was",
     "services/autoscaler/planning/core/plan.py::has_results": AGED,
     "services/autoscaler/planning/core/kept_results.py::kept": AGED,

@@ -171,6 +171,14 @@ class OfferHistory:
         self.tried_ms = max(self.tried_ms, other.tried_ms)
         self.open_failures |= other.open_failures
 
+    def set_back(self, now_ms: WallMs) -> None:
+        """Learn where the clock is: where it went back, what lies ahead of it was not later than now, and so makes good nothing that comes."""
+        self.created_ms = min(self.created_ms, now_ms)
+        self.online_ms = min(self.online_ms, now_ms)
+        self.tried_ms = min(self.tried_ms, now_ms)
+        if self.refused_ms is not None:
+            self.refused_ms = min(self.refused_ms, now_ms)
+
     def forget(self, machine: MachineId) -> None:
         """Hold a failure against nobody any more."""
         self.open_failures.pop(machine, None)

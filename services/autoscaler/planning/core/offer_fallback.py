@@ -89,8 +89,10 @@ class OfferFallback:
         self._history = history
         self._named = {size.provider for size in limits.sizes}
         trying = Counter(self._own(key_of(machine)) for machine in machines if machine.state in TRYING)
+        for offer in history.offers.values():
+            offer.set_back(now_ms)
         self._statuses = {
-            self._own(key): status_of(offer, trying[self._own(key)]) for key, offer in history.offers.items()
+            self._own(key): status_of(offer, now_ms, trying[self._own(key)]) for key, offer in history.offers.items()
         }
         self._exist = Counter(machine.provider for machine in machines)
         self._planned: Counter[OfferKey] = Counter()
@@ -102,7 +104,8 @@ class OfferFallback:
     def troubles(self) -> dict[str, str]:
         """What each provider failed with last, as long as nothing has succeeded there since."""
         found = {
-            name: status_of(self._history.together(provider=name)) for name in sorted(self._named, key=self._place)
+            name: status_of(self._history.together(provider=name), self._now_ms)
+            for name in sorted(self._named, key=self._place)
         }
         return {name: status.failure for name, status in found.items() if status.rounds_count}
 
@@ -210,7 +213,7 @@ class OfferFallback:
     def _pause(self, provider: str, sizes: Sequence[Size]) -> str:
         tried = self._would_be_tried(sizes)
         statuses = [self._status(offer) for offer in tried]
-        together = status_of(self._history.together({offer.size.offered for offer in tried}, provider))
+        together = status_of(self._history.together({offer.size.offered for offer in tried}, provider), self._now_ms)
         times = together.rounds_count // max(self._limits.create_retries, len(tried))
         fewest_count = min(status.rounds_count for status in statuses)
         if not times or not fewest_count:
@@ -237,12 +240,12 @@ class OfferFallback:
         return f"{' and '.join(map(str, offers))}: {worst.failure or worst.trouble}"
 
 
-def status_of(offer: OfferHistory, trying_count: int = 0) -> OfferStatus:
-    """Judge by what became of machines."""
+def status_of(offer: OfferHistory, now_ms: WallMs, trying_count: int = 0) -> OfferStatus:
+    """Judge by what became of machines. Where the clock went back, those that failed after that are the latest."""
     failures = offer.failures()
     if not failures:
         return OfferStatus(trying_count=trying_count, most_trying_count=offer.room())
-    last = max(failures, key=failed_ms)
+    last = max(failures, key=lambda machine: (failed_ms(machine) <= now_ms, failed_ms(machine)))
     return OfferStatus(rounds(failures), failed_ms(last), last.trouble, last.failure, trying_count)
 
 

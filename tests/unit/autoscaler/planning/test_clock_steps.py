@@ -2,8 +2,11 @@
 
 import pytest
 
-from tests.autoscaler_world import World
+from clusterodm.libs.common.errors import Trouble
+from tests.autoscaler_world import SIZES, World
 
+MOST_TRIES = 8
+"""Of one size in five minutes: at once, and after 10, 20, 40, 80 and 160 s."""
 STEPS = [pytest.param(-7200.0, id="back"), pytest.param(7200.0, id="forward")]
 
 
@@ -46,3 +49,26 @@ async def test_a_task_that_was_placed_after_the_clock_went_back_keeps_its_machin
         await world.settle(120)
         assert len(world.cloud.created) == 1
         assert world.scheduler.lost_count == 0
+
+
+@pytest.mark.parametrize("trouble", [Trouble.RETRYABLE, Trouble.OUT_OF_CAPACITY, Trouble.UNAUTHORISED])
+@pytest.mark.parametrize("failures_before_count", [0, 1])
+async def test_what_fails_after_the_clock_went_back_rests_between_tries(trouble: Trouble, failures_before_count: int):
+    async with World() as world:
+        await world.scheduler.submit("made")
+        await world.settle()
+        for _ in range(failures_before_count):
+            world.cloud.fail("create", trouble)
+        await world.scheduler.submit("waits")
+        await world.turn(failures_before_count)
+        world.clock.step_wall_s(-7200)
+        for _ in range(100):
+            world.cloud.fail("create", trouble)
+        before_count = asked_count(world)
+        await world.turn(60)
+        sizes_count = len(SIZES) if trouble is Trouble.OUT_OF_CAPACITY else 1
+        assert 0 < asked_count(world) - before_count <= MOST_TRIES * sizes_count
+
+
+def asked_count(world: World) -> int:
+    return sum(call == "create" for call, _ in world.cloud.calls)
