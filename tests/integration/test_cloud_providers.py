@@ -136,6 +136,15 @@ async def test_every_disk_of_scaleway_bears_its_machines_name_and_tags():
         assert [(each["name"], each["tags"]) for each in disks] == [(NAME, ["clusterodm-cluster:c1"])]
 
 
+async def test_of_a_server_of_scaleway_that_somebody_has_renamed_no_disk_is_left():
+    async with web("scaleway", size="PLAY2-NANO") as rental, rental.make() as provider:
+        made = await provider.create(rental.order)
+        assert rental.served
+        machine_of(rental.served.cloud.here()).name = f"{NAME} (keep)"
+        await provider.destroy(NAME, made.ref)
+        assert list(rental.present()) == []
+
+
 async def test_a_container_that_cannot_start_is_taken_away_when_it_is_destroyed():
     async with web("docker") as rental, rental.make() as provider:
         rental.fail("start", "limit")

@@ -13,6 +13,7 @@ A server that stood still is deleted and not terminated: the API terminates runn
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Self
 
 import httpx
@@ -142,7 +143,9 @@ class ScalewayVendor(ApiAccount):
             return named
         zone, _, number = place.partition("/")
         content = await self._rest.find(f"{servers(zone)}/{number}")
-        return named if content is None else [found(zone, content["server"]), *named]
+        if content is None:
+            return named
+        return [replace(found(zone, content["server"]), name=name), *named]  # whatever somebody calls it now
 
     async def starting(self, prefix: str) -> Sequence[ProviderMachine]:
         return [each for each in await self._everywhere(prefix) if each.name.startswith(prefix)]
@@ -169,7 +172,7 @@ class ScalewayVendor(ApiAccount):
         kind, zone, number = found.ref.split("/")
         match kind:
             case "server":
-                await self._remove_server(zone, number)
+                await self._remove_server(zone, number, found.name)
             case "block":
                 await self._rest.delete(f"{block_volumes(zone)}/{number}")
             case _:
@@ -183,25 +186,27 @@ class ScalewayVendor(ApiAccount):
 
     async def _switch_on(self, order: Order, zone: str, content: Mapping[str, Any]) -> ProviderMachine:
         place = f"{servers(zone)}/{content['id']}"
-        await self._name_disks(zone, content, flat_tags(self._cloud.tags, order.tags))
+        await self._name_disks(zone, content, order.name, flat_tags(self._cloud.tags, order.tags))
         text = user_data(order.launch, self._cloud.engine_install_url)
         await self._rest.call("PATCH", f"{place}/user_data/cloud-init", text=text)
         await self._rest.call("POST", f"{place}/action", body={"action": "poweron"})
         return found(zone, content)
 
-    async def _name_disks(self, zone: str, content: Mapping[str, Any], tags: Sequence[str] | None = None) -> None:
-        body = {"name": content["name"]} | ({"tags": list(tags)} if tags is not None else {})
+    async def _name_disks(
+        self, zone: str, content: Mapping[str, Any], name: MachineId, tags: Sequence[str] | None = None
+    ) -> None:
+        body = {"name": name} | ({"tags": list(tags)} if tags is not None else {})
         for disk in (content.get("volumes") or {}).values():
             place = block_volumes(zone) if disk["volume_type"] == BLOCK else volumes(zone)
             await self._rest.call("PATCH", f"{place}/{disk['id']}", body=body, missing_ok=True)
 
-    async def _remove_server(self, zone: str, number: str) -> None:
+    async def _remove_server(self, zone: str, number: str, name: MachineId) -> None:
         place = f"{servers(zone)}/{number}"
         answer = await self._rest.find(place)
         if answer is None:
             return
         content = answer["server"]
-        await self._name_disks(zone, content)
+        await self._name_disks(zone, content, name)
         if content["state"] == STOPPING:
             return  # it goes already, or stands still at the next look; any action is refused meanwhile
         if content["state"] == STANDING_STILL:
