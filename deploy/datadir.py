@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from clusterodm.deploy.ancestors import ROOT, user_name, weaknesses
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.process.files import close, keep_private, mend
+from clusterodm.libs.common.process.files import close, keep_private, mend, sync_folder
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.tenancy import TOKENS_FILE
 
@@ -194,6 +194,7 @@ def write_private(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        sync_folder(path.parent)
 
 
 @contextmanager

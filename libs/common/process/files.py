@@ -6,6 +6,8 @@ behind one that is not, nothing can be reached. What belongs to another user, or
 
 `read_regular` is for files that are read again while a process runs, whatever stands at their path by then: a pipe, a device or a directory holds up nobody.
 
+`sync_folder` is for a file that takes another's place: its content is on the disk then, and its name may not be.
+
 `exposed_files` is for what belongs to whoever starts a program: it is not changed, and said.
 """
 
@@ -41,6 +43,15 @@ def make_private(folder: Path) -> int:
     """Make a directory with its parents, or mend one that is there; how many things were open to others. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return mend(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of files in a directory survive a power cut. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def mend(folder: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.process.files import read_regular
+from clusterodm.libs.common.process.files import read_regular, sync_folder
 from clusterodm.libs.common.tenancy import FILE_LIMIT_BYTES, TokensFile, read_tokens
 
 PRIVATE: Final = 0o600
@@ -85,6 +85,7 @@ def write_file(path: Path, content: TokensFile) -> None:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         aside.replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise Refused(f"cannot write {path}: {error.strerror}") from None

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.errors import Refused
+from clusterodm.libs.common.process.files import sync_folder
 from clusterodm.services.autoscaler.identity.core import Identities
 
 FOLDER: Final = "autoscaler"
@@ -48,15 +49,6 @@ class IdentityFile:
                 file.flush()
                 os.fsync(file.fileno())
             Path(file.name).replace(self._path)
-            synced(self._path.parent)
+            sync_folder(self._path.parent)
         except OSError as error:
             raise Refused(f"{self._path} cannot be written: {error.strerror}") from None
-
-
-def synced(folder: Path) -> None:
-    """Make the new name of a file survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
