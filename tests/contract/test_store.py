@@ -259,12 +259,17 @@ async def read_raw(bus: Bus, key: str) -> bytes:
 
 
 @pytest.mark.parametrize("key", ["a b", "*", ">", "a.*", ".a", "a.", ""])
-async def test_what_is_no_key_is_never_found(nats_bus: NatsBus, key: str):
-    nodes = await nats_bus.bucket(NODES)
-    await nodes.put("a.b", node(1))
-    assert await nodes.get(key) is None
-    with pytest.raises(BusFailed):
-        await nodes.put(key, node(1))
+async def test_what_is_no_key_is_never_found_nor_written(bucket: Bucket[Node], key: str):
+    await bucket.put("a.b", node(1))
+    assert await bucket.get(key) is None
+    for change in (
+        bucket.put(key, node(1)),
+        bucket.create(key, node(1)),
+        bucket.update(key, node(1), 1),
+        bucket.delete(key),
+    ):
+        with pytest.raises(BusFailed, match="not a key"):
+            await change
 
 
 async def test_a_watch_of_nothing_says_so_at_once(bucket: Bucket[Node]):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import msgspec
 
-from clusterodm.libs.common.errors import Conflict, Unreadable
+from clusterodm.libs.common.bus.store import KEY
+from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.merging import merged
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
@@ -56,6 +57,7 @@ class MemoryBucket(Generic[Value]):
     async def create(self, key: str, value: Value) -> int:
         """Write a key that must not exist."""
         self._bus.require_connection()
+        self._require_key(key, "written")
         if key in self._entries:
             raise Conflict(f"{self._name.name}/{key} exists")
         return self.write_raw(key, msgspec.json.encode(value))
@@ -63,6 +65,7 @@ class MemoryBucket(Generic[Value]):
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
         self._bus.require_connection()
+        self._require_key(key, "written")
         if self._entries.get(key, (b"", 0))[1] != revision:
             raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
         return self.write_raw(key, merged(self._name.value, msgspec.json.encode(value), self._entries[key][0]))
@@ -70,6 +73,7 @@ class MemoryBucket(Generic[Value]):
     async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
         """Write a key whatever it holds."""
         self._bus.require_connection()
+        self._require_key(key, "written")
         revision = self.write_raw(key, msgspec.json.encode(value))
         if ttl_s is not None:
             asyncio.get_running_loop().call_later(ttl_s, self._expire, key, revision)
@@ -82,11 +86,16 @@ class MemoryBucket(Generic[Value]):
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key."""
         self._bus.require_connection()
+        self._require_key(key, "deleted")
         if revision is not None and self._entries.get(key, (b"", 0))[1] != revision:
             raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
         if self._entries.pop(key, None):
             self._revision += 1
             self._tell(Change(key, None, self._revision))
+
+    def _require_key(self, key: str, what: str) -> None:
+        if not KEY.fullmatch(key):
+            raise BusFailed(f"{self._name.name}/{key} not {what}: not a key")
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["MemoryWatch[Value]"]:
