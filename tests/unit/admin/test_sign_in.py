@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import product
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.admin.access.passwords import Passwords, hashed
 from clusterodm.services.admin.access.roles import Role
@@ -49,6 +51,8 @@ from tests.waiting import until
 NOW = Instant(1000.0)
 KEY = b"k" * 32
 ADDRESS = "192.0.2.7"
+FAILURES_COUNT = 4
+"""Who has failed so often waits for seconds."""
 
 
 # --- passwords
@@ -100,9 +104,10 @@ async def ended(*waiting: asyncio.Task[Any]) -> None:
 
 
 async def test_no_more_wait_behind_wrong_passwords_than_may_and_others_sign_in() -> None:
-    signins = SignIns(MemoryBus(), Passwords({Role.ADMIN: "right"}), LoginThrottle())
-    for number in range(WAITING_COUNT):
-        await signins.judge("admin", "wrong", f"10.0.0.{number}")
+    logins = LoginThrottle()
+    signins = SignIns(MemoryBus(), Passwords({Role.ADMIN: "right"}), logins)
+    for number, _ in product(range(WAITING_COUNT), range(FAILURES_COUNT)):
+        logins.failed(f"10.0.0.{number}", monotonic_s())
     waiting = wrong_ones(signins)
     try:
         await asyncio.sleep(0)
