@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import count
@@ -823,10 +824,11 @@ async def test_what_a_crash_leaves_behind_is_removed_at_the_start(reopen: Opener
     root = tmp_path / "spool"
     (root / TASK / "parts" / "deadbeef").write_bytes(b"half")
     (root / TASK / ".manifest.json-deadbeef").write_bytes(b"{")
-    (root / ".half-made" / "files").mkdir(parents=True)
+    half_made = root / f".{uuid.uuid4().hex}"
+    (half_made / "files").mkdir(parents=True)
     async with reopen() as spool:
         assert stored(spool) == {"a.jpg": b"1"}
-    assert not (root / ".half-made").exists()
+    assert not half_made.exists()
     assert sorted(path.name for path in (root / TASK).iterdir()) == ["draft.json", "files", "parts"]
     assert list((root / TASK / "parts").iterdir()) == []
 
