@@ -42,15 +42,26 @@ def changing(path: Path, wait_s: float = LOCK_S) -> Iterator[None]:
     """Let nobody else change it while the context is open. Raises Refused, also where somebody else does for longer than `wait_s`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+        lock = opened_lock(path)
     except OSError as error:
         raise Refused(f"cannot change {path}: {error.strerror}") from None
     try:
-        give(lock, path)
         wait_for(lock, path, wait_s)
         yield
     finally:
         os.close(lock)
+
+
+def opened_lock(path: Path) -> int:
+    """Open what is locked while a file is changed; its descriptor. Only what is made here is given to another user: a link may lead to anything. Raises OSError."""
+    beside = path.with_name(f".{path.name}.lock")
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        made = os.open(beside, flags | os.O_EXCL, PRIVATE)
+    except FileExistsError:
+        return os.open(beside, flags, PRIVATE)
+    give(made, path)
+    return made
 
 
 def give(descriptor: int, path: Path) -> None:

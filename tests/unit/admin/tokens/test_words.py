@@ -4,6 +4,7 @@ import io
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +191,16 @@ def test_what_root_makes_belongs_to_whom_the_directory_belongs(words: Words) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_lock_that_root_has_made_before_is_given_back(words: Words) -> None:
-    words("token", "create", "survey")
-    os.chown(words.path, 12345, 12346)
-    words("token", "create", "survey")
-    lock = words.path.with_name(".tokens.json.lock").stat()
-    assert (lock.st_uid, lock.st_gid) == (12345, 12346)
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_nothing_that_was_there_before_is_given_away(words: Words, tmp_path: Path, link: Callable[..., None]) -> None:
+    """Whoever owns the directory may lay a link there, to a file of root's."""
+    folder, roots = words.path.parent, tmp_path / "roots"
+    folder.mkdir()
+    os.chown(folder, 12345, 12346)
+    roots.write_text("a secret")
+    link(roots, folder / ".tokens.json.lock")
+    words("token", "create", "survey", code=2 if link is os.symlink else 0)
+    assert (roots.stat().st_uid, roots.read_text()) == (0, "a secret")
 
 
 @pytest.mark.parametrize("days", ["999999w", "400000d"])
