@@ -235,6 +235,10 @@ class TaskIndex:
         self.observed.setdefault(task.id, task.known)
         return msgspec.structs.replace(task, known=None)
 
+    def hold_back(self, task: TaskId, until: Instant) -> None:
+        """Place a task that waits nowhere before then."""
+        self.not_before[task] = until
+
     def _enter(self, task: Task, now: Now) -> None:
         key = key_of(task)
         self.all.add(key)

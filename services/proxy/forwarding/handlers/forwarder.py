@@ -54,6 +54,7 @@ log = structlog.get_logger()
 
 WORK_COUNT: Final = 1_000_000
 """What is done for a task is bounded where it costs: how many send, how many are resumed at once."""
+NOT_HERE: Final = "its proxy does not have its photos"
 
 
 class Forwarder:
@@ -202,11 +203,9 @@ class Forwarder:
 
         `asked`: when, where it was a question about this task.
         """
-        held = self._held.get(task)
+        held = self._held.get(task) or await self._taken_in(task, answer)
         if held is None:
-            if not isinstance(answer, Placed) or self._spool.find(task) is None:
-                return
-            held = self._held.add(task)  # its commit was answered a moment ago
+            return
         if held.at_work:
             if not isinstance(answer, Placed) or self._sending.get(task) != answer.attempt:
                 held.woken.set()
@@ -219,6 +218,15 @@ class Forwarder:
                 await self._waits(task, held, named=asked is not None)
             case NotWaiting():
                 await self._waits_not(task, held, answer)
+
+    async def _taken_in(self, task: TaskId, answer: PlaceReply) -> HeldTask | None:
+        """Hold a task whose commit was answered a moment ago; what is placed of one that is not here would wait for us for ever."""
+        if not isinstance(answer, Placed):
+            return None
+        if self._spool.find(task) is not None:
+            return self._held.add(task)
+        await self._limiter.start(self._attempts.give_up(task, answer.attempt, NOT_HERE), name=f"give up {task}")
+        return None
 
     async def _placed(self, task: TaskId, held: HeldTask, placed: Placed, asked: Instant | None) -> None:
         self._placements.waits_no_more(task)

@@ -101,7 +101,9 @@ class AbsentProxies:
 
     def _may_be_found(self, task: TaskId) -> bool:
         now = self._clock.instant()
-        return now - self._unfound.setdefault(task, now) < self._node_grace_s
+        until = self._unfound.setdefault(task, now) + self._node_grace_s
+        self._index.hold_back(task, until)  # nobody could send it: it takes no slot meanwhile
+        return now < until
 
     def _without(self, task: Task, found: KnownAttempt | None) -> Task:
         now_ms = self._clock.wall_ms()

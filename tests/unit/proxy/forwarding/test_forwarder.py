@@ -84,6 +84,21 @@ async def test_a_waiting_task_asks_again_when_a_place_becomes_possible(world: Wo
         await until(lambda: world.nodes.committed, timeout_s=3, what="it was sent")
 
 
+async def test_what_is_placed_of_a_task_that_is_not_here_is_given_up_at_once(world: World) -> None:
+    """As records of a backup have it, where the task was removed since."""
+    async with world.proxy() as forwarder:
+        world.scheduler.slots_count = 0
+        await world.adopted(forwarder)
+        await until(lambda: world.scheduler.asked[TASK] == 1, what="it has asked")
+        ghost = TaskId("ghost")
+        world.scheduler.tasks = {}
+        world.scheduler.submit(ghost)
+        world.scheduler.slots_count = 1
+        await until(lambda: world.scheduler.failed, timeout_s=5, what="it was given up")
+    [report] = world.scheduler.failed
+    assert (report.task, report.attempt, report.commit_uncertain) == (ghost, 1, True)
+
+
 async def test_the_attempt_is_renewed_while_files_are_under_way(world: World) -> None:
     async with world.proxy() as forwarder:
         world.nodes.gate.clear()

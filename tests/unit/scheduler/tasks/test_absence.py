@@ -148,6 +148,18 @@ async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():
         assert "after the backup" in play.task("one").error
 
 
+async def test_a_task_without_photos_is_placed_nowhere_while_it_may_still_be_found():
+    async with a_play() as play:
+        await play.commits("one")
+        await play.commits("two")
+        with pytest.raises(Refused, match="others may still join"):
+            await says_that_they_are_not_there(play)
+        await play.adds("a", FakeNode(slots=1))
+        await play.starts("two")
+        assert play.task("two").state is not TaskState.WAITING
+        assert play.task("one").state is TaskState.WAITING
+
+
 async def test_a_task_that_was_completed_after_the_backup_is_found_on_its_node():
     async with a_play() as play:
         await play.commits("one")
