@@ -5,26 +5,20 @@ record's owner says that nothing has changed; else ask its node for at most a se
 be. Otherwise have the record confirmed by its owner: through any number of proxies no client sees an earlier state after a later one. Then
 fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves here only when nothing at all is known, and
 the connection is then closed without one. The console of a task that has ended is kept beside its record, and read from there.
-
-An owner's tasks (`TaskLists`) are all known to the scheduler, also those that ended long ago. Where it cannot be asked, the list is what it
-last said to this owner, with what the mirror knows of active tasks; short lists of the owners that asked last are remembered for that. An
-owner of whom nothing is known gets no answer.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.console import OwnLines, attempt_on_node, kept_lines
-from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.errors import ClusterError
 from clusterodm.libs.common.http_io.room import ROOM, size_of
 from clusterodm.libs.common.messages.placement import FINISH_REPORTED, FinishReported
-from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, READ_CONSOLE, ListTaskIds, ReadConsole, TaskRecord
+from clusterodm.libs.common.messages.tasks import READ_CONSOLE, ReadConsole, TaskRecord
 from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.nodes import NodeOption
 from clusterodm.libs.common.model.tasks import Task, TaskState
@@ -40,108 +34,13 @@ from clusterodm.services.proxy.polling.core.task_info import (
     node_info,
     own_lines_with_place,
 )
+from clusterodm.services.proxy.polling.handlers.lists import TaskLists
 from clusterodm.services.proxy.polling.handlers.node_answers import NodeAnswers
-
-OWNERS_COUNT: Final = 100
-SHORT_COUNT: Final = 1_000
 
 KEPT_PART_S: Final = 0.9
 """How long a part of a kept console may take before the node is asked instead."""
 KEPT_CONSOLE_S: Final = 5.0
 """How long all its parts may take."""
-
-
-class ListReading:
-    """Reads one owner's list for all who want it: one reading at a time."""
-
-    def __init__(self, read: Callable[[], Awaitable[bytes | BusFailed]]) -> None:
-        self._read = read
-        self._turn = asyncio.Lock()
-        self._begun_count = 0
-        self._said: bytes | BusFailed = b""
-        self._said_of = 0
-        """The number of the reading that said it."""
-        self.waiting_count = 0
-
-    async def join(self) -> bytes:
-        """Take what a reading says that begins from now on. Raises BusFailed when it says nothing."""
-        begun_before_count = self._begun_count
-        self.waiting_count += 1
-        try:
-            async with self._turn:
-                if self._said_of <= begun_before_count:
-                    self._begun_count += 1
-                    self._said, self._said_of = await self._read(), self._begun_count
-                said = self._said
-        finally:
-            self.waiting_count -= 1
-        if isinstance(said, BusFailed):
-            raise BusFailed(said.message)
-        return said
-
-
-class TaskLists:
-    """Lists tasks by owner."""
-
-    def __init__(self, bus: Bus, cluster: Cluster) -> None:
-        self._bus = bus
-        self._cluster = cluster
-        self._listed: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
-        self._readings: dict[Owner, ListReading] = {}
-        """Of those whose lists are read just now."""
-
-    async def of(self, owner: Owner) -> list[TaskId]:
-        """List an owner's committed tasks in the order of their commits. Raises BusFailed when nothing is known."""
-        try:
-            listed = await self._request(owner)
-        except BusFailed:
-            return self._last_known(owner)
-        self._remember(owner, listed)
-        return listed
-
-    async def json_of(self, owner: Owner) -> bytes:
-        """List them as JSON: an array of `{"uuid"}`. Who asks while the list is read waits for the next reading, which is one for all who wait.
-
-        A list may be megabytes long, and thousands may ask for it at once. Raises BusFailed when nothing is known.
-        """
-        if owner not in self._readings:
-            self._readings[owner] = ListReading(partial(self._read, owner))
-        reading = self._readings[owner]
-        try:
-            return await reading.join()
-        finally:
-            if not reading.waiting_count:
-                self._readings.pop(owner, None)
-
-    async def _read(self, owner: Owner) -> bytes | BusFailed:
-        try:
-            return msgspec.json.encode([{"uuid": task} for task in await self.of(owner)])
-        except BusFailed as error:
-            return error
-
-    async def _request(self, owner: Owner) -> list[TaskId]:
-        listed: list[TaskId] = []
-        more, after = True, None
-        while more:
-            page = await self._bus.request(LIST_TASK_IDS, ListTaskIds(owner=owner, after=after))
-            listed.extend(page.tasks)
-            more, after = page.more and bool(page.tasks), page.tasks[-1] if page.tasks else None
-        return listed
-
-    def _remember(self, owner: Owner, listed: list[TaskId]) -> None:
-        self._listed.pop(owner, None)
-        if len(listed) <= SHORT_COUNT:
-            self._listed[owner] = tuple(listed)
-        while len(self._listed) > OWNERS_COUNT:
-            self._listed.popitem(last=False)
-
-    def _last_known(self, owner: Owner) -> list[TaskId]:
-        told = self._listed.get(owner)
-        if told is None or not self._cluster.ready:
-            raise BusFailed("the scheduler cannot be asked for the tasks of this owner")
-        active = {task.id: task for task in self._cluster.tasks() if task.owner == owner}
-        known = dict.fromkeys((*told, *active))
-        return [task for task in known if task not in active or not active[task].removed]
 
 
 class Reader:

@@ -14,7 +14,7 @@ from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import mirrored
-from clusterodm.services.proxy.polling.handlers.read import ListReading, TaskLists
+from clusterodm.services.proxy.polling.handlers.lists import ListReading, TaskLists
 from tests.crowds import come_and_go
 from tests.proxy_ports import FakeCluster
 from tests.waiting import until
