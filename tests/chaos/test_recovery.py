@@ -168,6 +168,17 @@ class Scene:
                     assert code in codes, f"{code} after {told_count - 1} answers"
                 await asyncio.sleep(POLL_S)
 
+    async def starts_and_doubts(self, service: str, task: Dataset) -> None:
+        """Start a proxy, and wait until it has compared a record that somebody polls, and found that it may be older."""
+        before_count = len(self.cluster.log(service))
+        self.cluster.start(service)
+
+        def doubts() -> bool:
+            lines = self.cluster.log(service)[before_count:].splitlines()
+            return any("record.compared" in line and task.task in line for line in lines)
+
+        await until(doubts, timeout_s=60, what=f"a doubt of {service}")
+
     async def cancels(self, task: Dataset) -> None:
         """Cancel a task, and wait until its proxy has noted that."""
         async with self.client() as http:
@@ -298,6 +309,33 @@ async def test_no_poll_goes_back_at_a_proxy_that_does_not_hold_the_task_when_an_
         group.create_task(scene.is_told(url, task, {code}, times=25))
         await scene.starts_again(SECOND)
     assert not [line for line in task.lies if "error" in line]
+
+
+async def test_a_task_that_ran_in_an_older_backup_and_is_completed_is_told_as_completed_from_the_first_poll_on(
+    scene: Scene,
+):
+    backup, task, urls = scene.folder / "backup", scene.running, [scene.cluster.url, scene.second_proxy()]
+    await scene.commits(task)
+    await scene.runs(task)
+    for url in urls:
+        await scene.is_told(url, task, {RUNNING})
+    await asyncio.to_thread(scene.cluster.kill_all)
+    await asyncio.to_thread(shutil.copytree, scene.cluster.nats.store / "js", backup)
+    await scene.starts_again(SECOND, register=False)
+    await until(lambda: not (scene.cluster.spool / task.task).exists(), timeout_s=60, what="it is completed")
+    for url in urls:
+        await scene.is_told(url, task, {TaskStatus.COMPLETED.value})
+    await asyncio.to_thread(scene.cluster.kill_all)
+    scene.store_is_lost()
+    await asyncio.to_thread(shutil.copytree, backup, scene.cluster.nats.store / "js")
+    async with asyncio.TaskGroup() as group:
+        for url in urls:
+            group.create_task(scene.is_told(url, task, {TaskStatus.COMPLETED.value}, times=25))
+        await asyncio.to_thread(scene.cluster.nats.start)
+        for service in ("proxy", SECOND):
+            await scene.starts_and_doubts(service, task)
+        scene.cluster.start("scheduler")  # the records are what they were until now
+    assert task.lies == []
 
 
 async def killed_before(scene: Scene) -> None:

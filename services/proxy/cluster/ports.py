@@ -36,6 +36,10 @@ class StoreComparison(Protocol):
     def connection(self) -> StoreConnection:
         """Say which one it is now."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether this connection has just been made: what was told before may not have been noted anywhere but in a store that is gone."""
+
     def is_compared(self, task: TaskId) -> bool:
         """Whether a record of this task has been the last one over this connection: later ones are, too."""
 
@@ -50,6 +54,7 @@ class Trust:
     """Takes each record for the last one. Implements StoreComparison."""
 
     connection = (0, 0)
+    is_new = False
 
     def is_compared(self, task: TaskId) -> bool:
         """Say that it has been."""

@@ -2,8 +2,9 @@
 
 What is found is answered when it is the last record (confirming.py) of a store that knows what was done. A store that was restored
 from an older backup does not: the first record of each task that is looked at over a new connection to NATS is held against what its upload
-owner knows (`StoreComparison`), and who polls it waits until the record has been put right. What a node says of its task needs
-no such proof, where its upload owner says nothing against it.
+owner knows (`StoreComparison`), and who polls it waits until the record has been put right. That a task goes on, as its node says, needs
+no such proof, where its upload owner says nothing against it. That it has ended there may have been told of a later record: while the
+connection is new, the scheduler looks first.
 """
 
 from collections import OrderedDict
@@ -63,10 +64,14 @@ class TaskFinder:
             record = await self._request_task(task, owner, action)
         if record.task.removed:
             raise NotFound(no_task(task, action))
-        if self.comparison.is_compared(task) or not self._bus.connected:
+        if not self.is_in_doubt(task):
             return record
         # such a poll has not been held yet (polling/handlers/coalesce.py): it is held for as long as others are by two attempts
         return await self.confirmed(record, seen_on_node=True, hold_s=2 * HOLD_S)
+
+    def is_in_doubt(self, task: TaskId) -> bool:
+        """Whether the record of a task that was found may be older than what was done, though NATS is there."""
+        return self._bus.connected and not self.comparison.is_compared(task)
 
     async def find_result(self, task: TaskId, owner: Owner, action: str) -> Task:
         """Find a task of which somebody wants the result. Raises as `find`.
@@ -84,14 +89,16 @@ class TaskFinder:
                 return record.task
             raise
 
-    async def confirmed(self, record: TaskRecord, *, seen_on_node: bool = False, hold_s: float = HOLD_S) -> TaskRecord:
+    async def confirmed(
+        self, record: TaskRecord, *, seen_on_node: bool = False, ended_on_node: bool = False, hold_s: float = HOLD_S
+    ) -> TaskRecord:
         """Find the last record of a task. Raises NotFound when it was removed, BusFailed when nobody can tell.
 
-        `seen_on_node`: what is answered is what its node has just said, or that is still to be asked. Then nothing but the word of its upload
-        owner speaks against it.
+        `seen_on_node`: its node is asked before anything is answered, and nothing but the word of its upload owner speaks against one that goes on.
+        `ended_on_node`: its node says that what runs in the record has ended.
         """
         try:
-            latest = await retried(lambda: self._compared(record, seen_on_node), self._clock, hold_s)
+            latest = await retried(lambda: self._compared(record, seen_on_node, ended_on_node), self._clock, hold_s)
         except Removed:
             raise NotFound(no_task(record.task.id, "info")) from None
         except NotFound:
@@ -100,7 +107,7 @@ class TaskFinder:
             raise NotFound(no_task(record.task.id, "info"))
         return latest
 
-    async def _compared(self, record: TaskRecord, seen_on_node: bool) -> TaskRecord:
+    async def _compared(self, record: TaskRecord, seen_on_node: bool, ended_on_node: bool) -> TaskRecord:
         connection = self.comparison.connection
         latest = await self.confirmer.confirm_now(record)
         if latest.revision < record.revision:
@@ -108,6 +115,8 @@ class TaskFinder:
         standing = Standing.LAST if latest.task.removed else await self.comparison.compare(latest.task, connection)
         if standing is Standing.OLDER or (standing is Standing.UNSURE and not seen_on_node):
             raise BusFailed(f"the record of {record.task.id} may be older than what was done")
+        if ended_on_node and self.comparison.is_new and goes_on(record.task, latest.task):
+            raise BusFailed(f"the node of {record.task.id} is ahead of its record, and the scheduler is to look first")
         return latest
 
     async def _ended(self, task: TaskId, owner: Owner) -> TaskRecord | None:
@@ -141,3 +150,9 @@ class TaskFinder:
             raise NotFound(no_task(task, action)) from None
         self._cluster.learn(record)
         return record
+
+
+def goes_on(before: Task, now: Task) -> bool:
+    """Whether a task is still in the attempt in which its record had it before."""
+    attempts = [task.attempt.node_task_id if task.attempt else None for task in (before, now)]
+    return now.state is before.state and attempts[0] == attempts[1]

@@ -2,9 +2,9 @@
 
 The order for one task: find its record (cluster/handlers/finding.py); if it runs, say what its node has just said (node_answers.py), if the
 record's owner says that nothing has changed; else ask its node for at most a second, whose word that it goes on is the latest there can
-be. Otherwise have the record confirmed by its owner: through any number of proxies no client sees an earlier state after a later one. Then
-fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves here only when nothing at all is known, and
-the connection is then closed without one. The console of a task that has ended is kept beside its record, and read from there.
+be. Otherwise, also where its node says that it has ended, have the record confirmed by its owner: through any number of proxies no client
+sees an earlier state after a later one. Then fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves
+here only when nothing at all is known, and the connection is then closed without one. The console of a task that has ended is kept beside its record, and read from there.
 """
 
 import asyncio
@@ -72,20 +72,35 @@ class Reader:
 
     async def output(self, task_id: TaskId, owner: Owner, from_line: int) -> list[str]:
         """Say a task's console from a line on; negative: the last lines."""
-        return await self.output_of(await self._finder.find(task_id, owner, "output"), from_line)
+        record = await self._finder.find(task_id, owner, "output")
+        if self._finder.is_in_doubt(task_id):
+            record, _ = await self._last(record, None)
+        return await self.output_of(record, from_line)
 
     async def info_of(self, record: TaskRecord, from_line: int | None) -> dict[str, Any]:
         """Say how a task stands that has been found. Raises BusFailed when it is not certain that it still stands so."""
-        said = await self._said_of_running(record, from_line)
-        if said is not None and not contradicts(record.task, said):
-            return self._from_node(record.task, said, from_line)
-        was_seen = said is not None
-        latest = await self._finder.confirmed(record, seen_on_node=was_seen)
-        if latest is not record:
-            said = await self._said_of_running(latest, from_line)
-            if was_seen and said is None:
-                latest = await self._finder.confirmed(latest)
-        return await self._confirmed_info(latest.task, said, from_line)
+        latest, said = await self._last(record, from_line)
+        if said is not None:
+            return self._from_node(latest.task, said, from_line)
+        return await self._known_info(latest.task, from_line)
+
+    async def _last(self, record: TaskRecord, from_line: int | None) -> tuple[TaskRecord, dict[str, Any] | None]:
+        """Find the last record of a task, and what its node says of one that runs. Raises BusFailed when nobody can tell.
+
+        That the task goes on is the latest that a node can say. That it has ended there may have been told already, of a later record.
+        """
+        while True:
+            said = await self._said_of_running(record, from_line)
+            if said is not None and not contradicts(record.task, said):
+                return record, said
+            if said is not None:
+                await self._mention(record.task)
+            latest = await self._finder.confirmed(record, ended_on_node=said is not None)
+            if latest is record:
+                return record, said
+            if latest.task.state is not TaskState.RUNNING:
+                return latest, None
+            record = latest
 
     async def _said_of_running(self, record: TaskRecord, from_line: int | None) -> dict[str, Any] | None:
         """Say what the node of a running task says; None when it has nothing to say of it."""
@@ -97,19 +112,6 @@ class Reader:
             return None
         return {**answer.info, "output": list(answer.lines_from(line) or ())}
 
-    async def _confirmed_info(self, task: Task, said: dict[str, Any] | None, from_line: int | None) -> dict[str, Any]:
-        """Say how a task stands that is known to stand so. `said`: what its node says of one that runs."""
-        if said is not None:
-            if contradicts(task, said):
-                await self._mention(task)
-            return self._from_node(task, said, from_line)
-        if not task.state.ended:
-            return self._known_info(task, from_line)
-        info = known_info(task, self._now_ms())
-        if from_line is None:
-            return info
-        return {**info, "output": await self.output_of(TaskRecord(task=task, revision=0), from_line)}
-
     def _from_node(self, task: Task, said: dict[str, Any], from_line: int | None) -> dict[str, Any]:
         info = {**(node_info(task, said) or {})}
         lines = info.pop("output", None) or ()
@@ -117,10 +119,13 @@ class Reader:
             return info
         return {**info, "output": self._console(task, lines, from_line)}
 
-    def _known_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
+    async def _known_info(self, task: Task, from_line: int | None) -> dict[str, Any]:
+        """Say how a task stands of which no node says anything."""
         info = known_info(task, self._now_ms())
         if from_line is None:
             return info
+        if task.state.ended:
+            return {**info, "output": await self.output_of(TaskRecord(task=task, revision=0), from_line)}
         lines = kept_lines(task.known, self._node_line(task, from_line))
         return {**info, "output": self._console(task, lines, from_line)}
 

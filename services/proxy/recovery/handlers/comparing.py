@@ -69,9 +69,14 @@ class RecordComparison:
             self._compared.clear()
         return now
 
-    def _connected_s(self) -> float:
-        """Say how long the present connection has lasted, as far as anybody has looked."""
-        return self._clock.instant() - self._since
+    @property
+    def is_new(self) -> bool:
+        """Whether others may be starting as we do."""
+        return self._lasts_s(self.connection) < HOLDER_START_S
+
+    def _lasts_s(self, connection: StoreConnection) -> float:
+        """Say how long a connection has lasted, as far as anybody has looked."""
+        return self._clock.instant() - self._since if connection == self._connection else 0.0
 
     def is_compared(self, task: TaskId) -> bool:
         """Whether a record of this task has been the last one over this connection."""
@@ -90,7 +95,7 @@ class RecordComparison:
         known = await self._known(record)
         if self.connection != connection:  # it was the last one in a store that may be another than this
             return Standing.UNSURE
-        found = standing(record, known, self._connected_s())
+        found = standing(record, known, self._lasts_s(connection))
         if found is Standing.LAST:
             if len(self._compared) >= MOST_COUNT:
                 self._compared.clear()
@@ -106,12 +111,11 @@ class RecordComparison:
 
     async def may_be_held(self, task: TaskId, owner: Owner) -> bool:
         """Whether another proxy may hold a task that the scheduler does not know, and is about to submit it again. Raises BusFailed."""
-        now = self.connection
-        if now == self._connection and self._connected_s() >= SETTLE_S:
+        if (lasts_s := self._lasts_s(self.connection)) >= SETTLE_S:
             return False
         for proxy in await self._holders.others():
             known = await self._holders.ask(proxy, task, owner)
-            if of_held(known is not None and known.is_submitted, self._connected_s(), answers=known is not None):
+            if of_held(known is not None and known.is_submitted, lasts_s, answers=known is not None):
                 return True
         return False
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.confirming import HOLD_S
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
+from clusterodm.services.proxy.cluster.ports import Standing, StoreComparison, StoreConnection, Trust
 from clusterodm.services.proxy.exchange.limits import BodyLimits
 from clusterodm.services.proxy.exchange.request import RequestContext
 from clusterodm.services.proxy.polling.api import open_polling, tell
@@ -75,6 +77,7 @@ class World:
     cluster: FakeCluster = field(default_factory=FakeCluster)
     nodes: FakeUpstream = field(default_factory=FakeUpstream)
     clock: FakeClock = field(default_factory=FakeClock)
+    comparison: StoreComparison = field(default_factory=Trust)
     unmirrored: dict[TaskId, Task] = field(default_factory=dict)
     kept: list[str] | None = None
     """The console of an ended task, where the scheduler keeps it."""
@@ -84,7 +87,7 @@ class World:
     def __post_init__(self) -> None:
         self.cluster.nodes[NODE.id] = NODE
         self.inquiry = NodePoller(self.nodes, self.clock.instant)  # type: ignore[arg-type]
-        self.finder = TaskFinder(self.bus, self.cluster, self.clock)
+        self.finder = TaskFinder(self.bus, self.cluster, self.clock, comparison=self.comparison)
         polling = open_polling(self.bus, self.cluster, self.nodes, self.finder, self.clock)
         self.reader, self.polls = polling.reader, polling.polls
 
@@ -104,17 +107,53 @@ class World:
         return Console(lines=tuple(lines if asked.from_line < 0 else lines[:2]))
 
 
+class Doubt(Trust):
+    """A store of which nobody knows whether it is older than what was done. Implements StoreComparison."""
+
+    def __init__(self, standing: Standing, *, is_new: bool = True) -> None:
+        self.standing = standing
+        self.is_new = is_new
+        self.world: World
+        self.compared_count = 0
+        self.put_right: Task | None = None
+        """What the scheduler makes of the task when it has been compared three times."""
+
+    def is_compared(self, task: TaskId) -> bool:
+        del task
+        return self.standing is Standing.LAST
+
+    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+        del record, connection
+        self.compared_count += 1
+        if self.compared_count == 3 and self.put_right is not None:
+            self.world.unmirrored[TASK] = self.put_right
+            self.world.cluster.outdated.add(TASK)
+        return Standing.LAST if self.compared_count > 3 else self.standing
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    made = World()
-    handlers = {
-        CONFIRM_TASKS: made.cluster.confirm,
-        GET_TASK: made.get,
-        LIST_TASK_IDS: made.list_ids,
-        READ_CONSOLE: made.read_console,
-    }
-    async with made.bus.serve("scheduler", handlers):
+    async with serving(World()) as made:
         yield made
+
+
+@asynccontextmanager
+async def serving(world: World) -> AsyncIterator[World]:
+    handlers = {
+        CONFIRM_TASKS: world.cluster.confirm,
+        GET_TASK: world.get,
+        LIST_TASK_IDS: world.list_ids,
+        READ_CONSOLE: world.read_console,
+    }
+    async with world.bus.serve("scheduler", handlers):
+        yield world
+
+
+@asynccontextmanager
+async def in_doubt(doubt: Doubt, put_right: Task | None = None) -> AsyncIterator[World]:
+    doubt.world, doubt.put_right = World(comparison=doubt), put_right
+    async with serving(doubt.world):
+        yield doubt.world
 
 
 # --- info and output -----------------------------------------------------------------------------------------------
@@ -264,6 +303,58 @@ async def test_a_node_whose_task_goes_on_is_believed_without_its_owner(world: Wo
     world.cluster.outdated.add(TASK)
     world.nodes.answers[INFO] = says(of_node())
     assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 20}
+
+
+# --- a store that may be older than what was done --------------------------------------------------------------------
+
+
+DOUBTS = [
+    pytest.param(Standing.UNSURE, False, id="nothing is left of it at its upload owner"),
+    pytest.param(Standing.LAST, True, id="its upload owner had not noted its end"),
+]
+
+
+@pytest.mark.parametrize(("standing", "is_new"), DOUBTS)
+@pytest.mark.parametrize("with_output", [None, 0], ids=["info", "info with its console"])
+async def test_what_has_ended_on_its_node_and_runs_in_an_older_store_is_told_when_it_has_ended_there_too(
+    with_output: int | None, standing: Standing, is_new: bool
+) -> None:
+    ended = a_task(TaskState.COMPLETED, known=LastKnown(seen_at_ms=9, code=StatusCode.COMPLETED, progress=100.0))
+    async with in_doubt(Doubt(standing, is_new=is_new), ended) as world:
+        world.cluster.put(a_task())
+        world.nodes.answers = {INFO: says(of_node(40)), OUTPUT: says(["one"])}
+        info = await world.reader.info(TASK, ANNE, with_output)
+        assert (info["status"], info.get("output")) == (
+            {"code": 40},
+            None if with_output is None else ["accepted", "one", "it has ended"],
+        )
+        assert FINISH_REPORTED.name in [name for name, _ in world.bus.published], "the scheduler looks now"
+
+
+@pytest.mark.parametrize("state", [TaskState.RUNNING, TaskState.WAITING])
+async def test_the_console_of_a_task_that_has_ended_is_not_told_from_an_older_store(state: TaskState) -> None:
+    async with in_doubt(Doubt(Standing.UNSURE), a_task(TaskState.COMPLETED)) as world:
+        world.cluster.put(a_task(state, attempts=(ATTEMPT,) if state is TaskState.RUNNING else ()))
+        world.nodes.answers = {INFO: says(of_node(40)), OUTPUT: says(["one"])}
+        assert await world.reader.output(TASK, ANNE, 0) == ["accepted", "one", "it has ended"]
+
+
+@pytest.mark.parametrize("standing", [Standing.UNSURE, Standing.LAST])
+async def test_what_goes_on_on_its_node_is_told_at_once_whatever_the_store_is(standing: Standing) -> None:
+    async with in_doubt(Doubt(standing)) as world:
+        world.cluster.put(a_task())
+        world.nodes.answers = {INFO: says(of_node()), OUTPUT: says(["one"])}
+        assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 20}
+        assert await world.reader.output(TASK, ANNE, 0) == ["accepted", "one"]
+        assert world.bus.published == []
+
+
+async def test_a_node_that_is_away_holds_no_poll_of_what_its_upload_owner_knows_to_run() -> None:
+    doubt = Doubt(Standing.LAST)
+    async with in_doubt(doubt) as world:
+        world.cluster.put(a_task())
+        assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 20}
+        assert doubt.compared_count == 1
 
 
 async def test_a_task_that_the_mirror_lacks_is_asked_for(world: World) -> None:

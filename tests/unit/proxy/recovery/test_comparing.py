@@ -110,6 +110,14 @@ async def test_who_does_not_answer_is_waited_for_while_it_may_start_with_us(scen
     assert await scene.compare(of_other()) is Standing.UNSURE, "the time counts from the connection"
 
 
+async def test_a_connection_is_new_for_as_long_as_others_may_start_with_us(scene: Scene):
+    assert scene.comparison.is_new
+    scene.clock.pass_s(HOLDER_START_S)
+    assert not scene.comparison.is_new
+    scene.bus.connections_count += 1
+    assert scene.comparison.is_new
+
+
 async def test_a_record_of_the_connection_before_is_no_proof(scene: Scene):
     before = scene.comparison.connection
 
