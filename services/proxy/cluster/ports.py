@@ -1,6 +1,6 @@
 """The view of the cluster: what is published of tasks, nodes, machines and totals, from memory."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -49,6 +49,9 @@ class StoreComparison(Protocol):
     def forget(self, task: TaskId) -> None:
         """Compare a task once more."""
 
+    async def lacks(self, owner: Owner, listed: Collection[TaskId]) -> bool:
+        """Whether the scheduler's list of an owner's tasks lacks one that lies here, and that it does not know yet. Raises BusFailed."""
+
 
 class Trust:
     """Takes each record for the last one. Implements StoreComparison."""
@@ -68,6 +71,11 @@ class Trust:
 
     def forget(self, task: TaskId) -> None:
         """Know nothing to forget."""
+
+    async def lacks(self, owner: Owner, listed: Collection[TaskId]) -> bool:
+        """Miss nothing."""
+        del owner, listed
+        return False
 
 
 class ClusterView(Protocol):

@@ -2,7 +2,7 @@
 
 An owner's tasks are all known to the scheduler, also those that ended long ago. Where it cannot be asked, the list is what it
 last said to this owner, with what the mirror knows of active tasks; short lists of the owners that asked last are remembered for that. An
-owner of whom nothing is known gets no answer.
+owner of whom nothing is known gets no answer, nor one of whose tasks the scheduler does not know yet what lies here.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.tasks import LIST_TASK_IDS, ListTaskIds
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.services.proxy.cluster.ports import Cluster
+from clusterodm.services.proxy.cluster.ports import Cluster, StoreComparison, Trust
 
 OWNERS_COUNT: Final = 100
 SHORT_COUNT: Final = 1_000
@@ -55,9 +55,10 @@ class ListReading:
 class TaskLists:
     """Lists tasks by owner."""
 
-    def __init__(self, bus: Bus, cluster: Cluster) -> None:
+    def __init__(self, bus: Bus, cluster: Cluster, comparison: StoreComparison | None = None) -> None:
         self._bus = bus
         self._cluster = cluster
+        self._comparison = comparison or Trust()
         self._listed: OrderedDict[Owner, tuple[TaskId, ...]] = OrderedDict()
         self._readings: dict[Owner, ListReading] = {}
         """Of those whose lists are read just now."""
@@ -68,6 +69,8 @@ class TaskLists:
             listed = await self._request(owner)
         except BusFailed:
             return self._last_known(owner)
+        if await self._comparison.lacks(owner, listed):
+            raise BusFailed("the records are not complete yet: a task of this owner is about to be submitted again")
         self._remember(owner, listed)
         return listed
 

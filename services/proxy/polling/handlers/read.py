@@ -51,7 +51,7 @@ class Reader:
         self._cluster = cluster
         self._finder = finder
         self._answers = answers
-        self._lists = TaskLists(bus, cluster)
+        self._lists = TaskLists(bus, cluster, finder.comparison)
         self._now_ms = clock.wall_ms
 
     def summary(self) -> ClusterSummary:

@@ -11,18 +11,20 @@ Its word is about what it has done, and rests on its spool, not on NATS: it is r
 Who does not answer may start at the same time, and is waited for; then it is away, and the record is all there is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.errors import NotFound, Removed
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster, Standing, StoreConnection
 from clusterodm.services.proxy.spool.core.history import Holding, is_behind
-from clusterodm.services.proxy.spool.core.upload import holding
+from clusterodm.services.proxy.spool.core.upload import Mark, holding
 from clusterodm.services.proxy.spool.ports import RecoveredSpool
 
 log = structlog.get_logger()
@@ -117,6 +119,25 @@ class RecordComparison:
             known = await self._holders.ask(proxy, task, owner)
             if of_held(known is not None and known.is_submitted, lasts_s, answers=known is not None):
                 return True
+        return False
+
+    async def lacks(self, owner: Owner, listed: Collection[TaskId]) -> bool:
+        """Whether the scheduler's list of an owner's tasks lacks one that lies here, and that it does not know yet. Raises BusFailed."""
+        if self._lasts_s(self.connection) >= SETTLE_S:
+            return False
+        known = frozenset(listed)
+        held = (each.draft for each in self._spool.held() if Mark.SUBMITTED in each.marks)
+        missing = [draft.task for draft in held if draft.owner == owner and draft.task not in known]
+        for task in missing:
+            if await self._is_unknown(task):
+                return True
+        return False
+
+    async def _is_unknown(self, task: TaskId) -> bool:
+        try:
+            await self._bus.request(GET_TASK, TaskRef(task=task))
+        except NotFound as error:
+            return not isinstance(error, Removed)
         return False
 
 

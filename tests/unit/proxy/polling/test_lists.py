@@ -1,7 +1,7 @@
 """`/task/list`: as the scheduler says, or as was last known."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import suppress
 from random import Random
 
@@ -14,6 +14,7 @@ from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.adapters import mirrored
+from clusterodm.services.proxy.cluster.ports import Trust
 from clusterodm.services.proxy.polling.handlers.lists import ListReading, TaskLists
 from tests.crowds import come_and_go
 from tests.proxy_ports import FakeCluster
@@ -41,6 +42,27 @@ def active(task: str, *, removed: bool = False) -> Task:
         images_count=1,
         removed=removed,
     )
+
+
+class Lacking(Trust):
+    """A store that lacks a task for a while. Implements StoreComparison."""
+
+    def __init__(self) -> None:
+        self.is_lacking = True
+
+    async def lacks(self, owner: Owner, listed: Collection[TaskId]) -> bool:
+        return self.is_lacking and owner == ALICE and "d" not in listed
+
+
+async def test_a_list_that_lacks_a_task_is_not_told():
+    bus, comparison = MemoryBus(), Lacking()
+    async with bus.serve("scheduler", {LIST_TASK_IDS: told}):
+        lists = TaskLists(bus, FakeCluster(), comparison)
+        with pytest.raises(BusFailed):
+            await lists.of(ALICE)
+        assert await lists.of(Owner("bob")) == []
+        comparison.is_lacking = False
+        assert await lists.of(ALICE) == ["a", "b", "c"]
 
 
 async def test_a_list_has_all_pages_and_is_remembered_for_when_nobody_can_be_asked():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from clusterodm.libs.common.errors import BusFailed, NotFound
+from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, KnownEnd, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import Task, TaskState
@@ -16,7 +16,7 @@ from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Standing
 from clusterodm.services.proxy.recovery.handlers.comparing import HOLDER_START_S, SETTLE_S, RecordComparison
 from clusterodm.services.proxy.spool.core.history import History, Holding
-from clusterodm.services.proxy.spool.core.upload import Draft, holding
+from clusterodm.services.proxy.spool.core.upload import Draft, Mark, holding
 from tests.fake_scheduler import task
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster
@@ -236,3 +236,34 @@ async def test_unknown_to_the_scheduler_and_held_by_another_is_not_said_not_to_e
         with pytest.raises(NotFound):
             await finder.find(TASK, NOBODY, "info")
     assert scene.holders.asked[0] == (OTHER, TASK, NOBODY)
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "owner", "listed", "later_s", "expected"),
+    [
+        pytest.param(NotFound("no such task"), "anne", (), 0, True, id="it is about to be submitted again"),
+        pytest.param(NotFound("no such task"), "anne", (OURS,), 0, False, id="it is listed"),
+        pytest.param(NotFound("no such task"), "bert", (), 0, False, id="another's"),
+        pytest.param(Removed("it was removed"), "anne", (), 0, False, id="removed"),
+        pytest.param(None, "anne", (), 0, False, id="committed since the list was made"),
+        pytest.param(NotFound("no such task"), "anne", (), SETTLE_S, False, id="all have been submitted again by then"),
+    ],
+)
+async def test_a_list_lacks_what_lies_here_and_is_unknown_to_the_scheduler(
+    scene: Scene, known: NotFound | None, owner: str, listed: tuple[TaskId, ...], later_s: float, expected: bool
+):
+    async def get(_asked: TaskRef) -> TaskRecord:
+        if known is not None:
+            raise known
+        return TaskRecord(task=task(OURS), revision=1)
+
+    await scene.spool.create(Draft(task=OURS, name="t", created_at_ms=1, zip_url="http://x/a.zip", owner=Owner("anne")))
+    await scene.spool.commit(OURS, 2)
+    assert not await scene.comparison.lacks(Owner("anne"), ()), "the scheduler has not been told of it yet"
+    await scene.spool.mark(OURS, Mark.SUBMITTED)
+    scene.clock.pass_s(later_s)
+    async with scene.bus.serve("scheduler", {GET_TASK: get}):
+        assert await scene.comparison.lacks(Owner(owner), listed) is expected
