@@ -96,6 +96,10 @@ class Archive:
         await self._ended.delete(task)
         self.table.drop(task)
 
+    def leave_out(self, task: TaskId) -> None:
+        """Take a task out of the index whose record cannot be read: it stays, as one does that could not be read when the index was loaded."""
+        self.table.drop(task)
+
     def _note(self, task: TaskId) -> None:
         if not self.is_loaded:
             self._written.add(task)

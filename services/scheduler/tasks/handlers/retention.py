@@ -7,9 +7,13 @@ upload owner does that by itself, unless it was killed.
 Tasks leave the active ones for the archive some time after their end and off everybody's way. What the version before this one wrote is written anew by that too: there, ended tasks lay among the active ones with the tail of their
 console. The tail goes to where consoles are kept, unless the whole is there. Nothing waits for it: a scheduler leads and places
 first, and this goes on beside it, some tasks at a time.
+
+A record that cannot be read any more (a later version has written it meanwhile) is left alone and keeps no other one here: the bucket has said
+and counted it.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Final
@@ -18,7 +22,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Instant, read, seen_s
 from clusterodm.libs.common.delay_queue import DelayQueue
-from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.errors import BusFailed, ClusterError, Unreadable
 from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
@@ -78,7 +82,8 @@ class GarbageCollector:
         try:
             for task in takewhile(lambda _: self.may_be_told(node), tasks):
                 async with self._tasks.holding(task):
-                    await self.clean(task, node)
+                    with contextlib.suppress(Unreadable):
+                        await self.clean(task, node)
         except BusFailed as error:
             log.warning("cleaning.interrupted", node=node, error=error.message)
         finally:
@@ -137,22 +142,33 @@ class GarbageCollector:
         before_ms = self._oldest_ms()
         for task in [task for task in self._index.tasks.values() if self._is_old(task, before_ms)]:
             async with self._tasks.holding(task.id):
-                if self._is_old(self._index.tasks.get(task.id), before_ms):
-                    await self._forget(task, "removed" if task.removed else "ended long ago")
+                with contextlib.suppress(Unreadable):
+                    await self._forget_if_old(task.id, before_ms)
         while await self._forget_archived(before_ms) == SLICE_COUNT:
             pass
+
+    async def _forget_if_old(self, task_id: TaskId, before_ms: int) -> None:
+        task = self._index.tasks.get(task_id)
+        if task is not None and self._is_old(task, before_ms):
+            await self._forget(task, "removed" if task.removed else "ended long ago")
 
     async def _forget_archived(self, before_ms: int) -> int:
         """Delete some of the archived records of tasks that ended before; how many there were."""
         old = self._archive.table.ended_before(before_ms, SLICE_COUNT)
         for task_id in old:
             async with self._tasks.holding(task_id):
-                found = await self._tasks.lookup(task_id)
-                if found and found.archived:
-                    await self._forget(found.task, "ended long ago")
-                else:
-                    await self._archive.drop(task_id)
+                try:
+                    await self._forget_ended(task_id)
+                except Unreadable:
+                    self._archive.leave_out(task_id)
         return len(old)
+
+    async def _forget_ended(self, task_id: TaskId) -> None:
+        found = await self._tasks.lookup(task_id)
+        if found and found.archived:
+            await self._forget(found.task, "ended long ago")
+        else:
+            await self._archive.drop(task_id)
 
     async def _forget(self, task: Task, reason: str) -> None:
         await self._tasks.forget(task.id, reason, self._remembered_s)
@@ -181,8 +197,9 @@ class GarbageCollector:
         """Delete records of removed nodes that no task needs any more."""
         for node in self._nodes.retired():
             if not self._node_store.is_needed(node.id):
-                await self._node_store.drop(node.id)
-                log.info("node.forgotten", node=node.id, reason="no task needs it any more")
+                with contextlib.suppress(Unreadable):
+                    await self._node_store.drop(node.id)
+                    log.info("node.forgotten", node=node.id, reason="no task needs it any more")
 
 
 def is_done_with(task: Task) -> bool:

@@ -161,6 +161,33 @@ async def test_an_archived_task_is_forgotten_after_its_time():
             await shows(play, "one")
 
 
+async def test_an_archived_record_that_cannot_be_read_stays_and_keeps_no_other_one_from_being_forgotten():
+    async with a_play(chosen=settings(task_retention_h=1), a=FakeNode()) as play:
+        for name in ("one", "two"):
+            await completes(play, name)
+        await play.archives()
+        bucket = await play.bus.bucket(ENDED)
+        assert isinstance(bucket, MemoryBucket)
+        bucket.write_raw(task_id("one"), b"whoever reads this fails")
+        await play.passes(3590)
+        assert await lists(play) == []
+        assert set((await bucket.load()).unreadable) == {task_id("one")}
+        assert await kept(play) == (set(), set())
+
+
+async def test_an_active_record_that_cannot_be_read_any_more_keeps_no_other_one_from_being_forgotten():
+    async with a_play(chosen=settings(task_retention_h=1), a=FakeNode()) as play:
+        for name in ("one", "two"):
+            await completes(play, name)
+        bucket = await play.bus.bucket(TASKS)
+        assert isinstance(bucket, MemoryBucket)
+        bucket.write_raw(task_id("one"), b"whoever reads this fails")
+        play.clock.pass_s(3 * 3600)
+        await play.scheduler.tasks.collector.forget_old()
+        assert (play.has("one"), play.has("two")) == (True, False)
+        assert set((await bucket.load()).unreadable) == {task_id("one")}
+
+
 async def test_a_node_is_remembered_while_an_archived_task_lies_there():
     async with a_play(chosen=settings(task_retention_h=1), a=FakeNode()) as play:
         await completes(play, "one")
