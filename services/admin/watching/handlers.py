@@ -139,11 +139,13 @@ class Watched:
 
     def __init__(self, bus: Bus, clock: Clock | None = None) -> None:
         self.uploads: Mirror[UploadProgress] = Mirror(PROGRESS.name)
-        self.spools: Mirror[SpoolReport] = Mirror(SPOOLS.name)
+        self.spools: Mirror[SpoolReport] = Mirror(SPOOLS.name, self._hear_spool)
         self.proxies: Mirror[Proxy] = Mirror(PROXIES.name)
         self.events = EventLog(bus)
         self._bus = bus
         self._clock = clock or SystemClock()
+        self._heard: dict[str, Instant] = {}
+        """When each proxy last told of its spool, by our clock: its own may be hours away from ours."""
         self.standbys = Standbys(self._clock)
         self._history: SampleHistory | None = None
         self._samples: Bucket[Sample] | None = None
@@ -213,9 +215,15 @@ class Watched:
 
     def known_spools(self) -> list[SpoolReport]:
         """List the spools of proxies that are there."""
-        oldest_ms = self._clock.wall_ms() - AWAY_S * 1000
-        there = (value for value, _ in self.spools.values.values() if value.at_ms >= oldest_ms)
+        now = self._clock.instant()
+        there = (report for key, (report, _) in self.spools.values.items() if now - self._heard[key] <= AWAY_S)
         return sorted(there, key=lambda each: each.instance)
+
+    def _hear_spool(self, instance: str, _before: SpoolReport | None, report: SpoolReport | None) -> None:
+        if report is None:
+            self._heard.pop(instance, None)
+        else:
+            self._heard[instance] = self._clock.instant()
 
     async def history(self) -> SampleHistory:
         """Find the samples, read when they are asked for the first time. Raises BusFailed."""

@@ -90,6 +90,19 @@ async def test_a_spool_that_was_not_heard_of_for_a_minute_is_not_there(bus: Memo
     assert watched.known_spools() == []
 
 
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_a_spool_is_there_while_it_is_heard_of_whatever_the_clock_of_its_host_says(bus: MemoryBus, hours: int):
+    clock = FakeClock()
+    watched = Watched(bus, clock)
+    told_ms = clock.wall_ms() + hours * 3_600_000
+    for revision in (1, 2):
+        clock.pass_s(50)
+        watched.spools.take("p", SpoolReport(instance=InstanceId("p"), at_ms=told_ms), revision)
+    assert [each.instance for each in watched.known_spools()] == ["p"]
+    clock.pass_s(61)
+    assert watched.known_spools() == []
+
+
 def a_standby(instance: str, since_ms: int, service: str = "scheduler") -> StandbyReported:
     health = HealthReport(ok=True, service=service, version="3.0.0", host="b", epoch=None, turn_ms=0.5)
     return StandbyReported(instance=InstanceId(instance), since_ms=since_ms, health=health)
