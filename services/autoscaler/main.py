@@ -1,7 +1,7 @@
 """Wires the autoscaler, and does nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -75,8 +75,8 @@ async def serve(settings: AutoscalerSettings) -> None:
         folder, cross_check = settings.data_dir / LOCKS, settings.asr_cross_check
         opened = providers_of(configuration, folder, cross_check=cross_check, poll_s=settings.asr_poll_s)
         providers = ProviderRegistry(await stack.enter_async_context(opened))
-        for name, part in configuration.parts.items():
-            await checked(part, providers[name], settings)
+        with refusing():
+            await checked(configuration.parts, providers, settings)
         if not settings.public_address:
             log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
         await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
@@ -127,17 +127,35 @@ async def without(bus: Bus, health: Health, settings: AutoscalerSettings) -> Non
         await asyncio.Event().wait()
 
 
-async def checked(configuration: Configuration, provider: Provider, settings: AutoscalerSettings) -> None:
-    """Try at once what would fail later. Raises Refused in the original's words."""
-    with refusing():
-        log.info(original_words(configuration.provider))
-        for note in configuration.notes:
-            log.warning("asr_file.noted", note=note)
-        if configuration.node.s3 and settings.asr_check_storage:
-            await S3Storage(configuration.node.s3).check()
-        await provider.check()
-    if configuration.node.s3 is None:
-        log.warning(fleeting(configuration))
+async def checked(
+    parts: Mapping[str, Configuration], providers: Mapping[str, Provider], settings: AutoscalerSettings
+) -> None:
+    """Try at once what would fail later. Raises Refused where there is no provider to be had.
+
+    Of several, one that cannot be had keeps nobody from renting at the others: it is said, and asked again beside the work.
+    """
+    refusals: list[str] = []
+    for name, part in parts.items():
+        await check_storage(part, settings)
+        try:
+            await providers[name].check()
+        except Refused as error:
+            refusals.append(error.message)
+            if len(parts) > 1:
+                log.warning("provider.not_to_be_had", provider=name, reason=error.message)
+        if part.node.s3 is None:
+            log.warning(fleeting(part))
+    if len(refusals) == len(parts):
+        raise Refused("\n".join(refusals))
+
+
+async def check_storage(part: Configuration, settings: AutoscalerSettings) -> None:
+    """Say whose part it is and what is to be noted of it, and try its bucket. Raises Refused."""
+    log.info(original_words(part.provider))
+    for note in part.notes:
+        log.warning("asr_file.noted", note=note)
+    if part.node.s3 and settings.asr_check_storage:
+        await S3Storage(part.node.s3).check()
 
 
 def original_words(provider: str) -> str:

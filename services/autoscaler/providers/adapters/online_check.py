@@ -3,7 +3,7 @@
 The start asks for it and waits for no more than some seconds: a cloud that does not answer must not keep anybody from destroying what
 exists. Then it is tried beside the work until there is an answer. What is not accepted is a line of the log each, and stands where
 operators look. By API the start ends with that, where nothing could be rented with the file; beside docker-machine it does not, since
-docker-machine may know better.
+docker-machine may know better, nor beside another provider of the file that can be had. Then this one is asked again, too.
 """
 
 import asyncio
@@ -77,9 +77,9 @@ class OnlineCheck:
         return found
 
     async def until_answered(self) -> None:
-        """Try it again and again until there is an answer, and then wait for ever, as a loop does."""
-        while not self.outcome.answered:
-            if self.outcome.reason:
+        """Try it again and again until something can be rented, or at least there is an answer, and then wait for ever, as a loop does."""
+        while not self.outcome.answered or self.outcome.findings.hopeless:
+            if self.outcome != CheckOutcome():
                 await asyncio.sleep(AGAIN_S)
             await self.once()
         await asyncio.Event().wait()
@@ -131,12 +131,13 @@ class OnlineCheckedProvider:
     async def check(self) -> None:
         """See ports.Provider; what has not answered by then is tried beside the work."""
         if self._decides:
-            findings = (await self._online.once(START_LIMIT_S)).findings
-            if findings.hopeless:
-                raise Refused("\n".join(findings.mistakes))
+            await self._online.once(START_LIMIT_S)
         else:
             await self._provider.check()
         await self._stack.enter_async_context(background(self._online.until_answered, "check the file"))
+        findings = self._online.outcome.findings
+        if self._decides and findings.hopeless:  # beside others it is asked on: a key is put right without a start
+            raise Refused("\n".join(findings.mistakes))
 
 
 def failed(error: ProviderFailed, sentence: str, *, hopeless: bool) -> CheckOutcome:

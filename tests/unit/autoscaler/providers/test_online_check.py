@@ -151,6 +151,20 @@ async def test_keys_that_turn_out_wrong_later_end_nothing():
 
 
 @turned
+async def test_a_provider_that_could_not_be_had_is_asked_again_until_it_can():
+    api = Api(KEYS, KEYS, SOLD)
+    with structlog.testing.capture_logs() as lines:
+        async with checked(api) as provider:
+            with pytest.raises(Refused):
+                await provider.check()
+            await passed(2 * AGAIN_S + 20, step_s=AGAIN_S / 4)
+            assert (api.asked_count, str(provider.file_check)) == (3, "accepted")
+            await passed(2 * AGAIN_S, step_s=AGAIN_S / 4)
+            assert api.asked_count == 3
+    assert [line["event"] for line in lines] == ["asr_file.not_accepted", "asr_file.accepted"]
+
+
+@turned
 async def test_beside_docker_machine_nothing_waits_and_nothing_ends_the_start():
     async with checked(Api(KEYS), decides=False) as provider:
         await provider.check()
