@@ -20,6 +20,8 @@ from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
+from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
+from clusterodm.services.autoscaler.machine_life.starts import USUAL_START_MS
 from clusterodm.services.autoscaler.orders import ProviderMachine
 
 NEWBORN_MS: Final = 60_000
@@ -87,6 +89,21 @@ def compare_one(found: Comparison, machine: Machine, group: Sequence[ProviderMac
 def newborn(machine: Machine, now_ms: WallMs) -> bool:
     """Whether a list may not show a machine yet. A clock that was set back makes nothing young."""
     return 0 <= now_ms - (machine.created_at_ms or 0) < NEWBORN_MS
+
+
+def was_adopted(machine: Machine) -> bool:
+    """Whether a machine that is being set up was found at the provider, and was ordered by nobody whose records we have."""
+    return bool(machine.seen_at_ms)
+
+
+def boots_within_s(timeouts: StepTimeouts) -> int:
+    """Say how long tasks wait at most for a machine that nobody here has ordered: another would not be there sooner, and would cost as well."""
+    return min(timeouts.set_up_s, USUAL_START_MS // 1000)
+
+
+def may_boot(found: ProviderMachine, timeouts: StepTimeouts, now_ms: WallMs) -> bool:
+    """Whether a machine is so young, by the provider's word, that its node is likely to be on its way."""
+    return bool(found.created_at_ms) and now_ms - found.created_at_ms < boots_within_s(timeouts) * 1000
 
 
 def left_by(machine: Machine, error: ProviderFailed, now_ms: WallMs) -> dict[str, Any]:

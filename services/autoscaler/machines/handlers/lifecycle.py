@@ -16,11 +16,11 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, Pro
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.nodes import NodeInfo
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.lifecycle import cancel_and_wait, mention_failure, monotonic_s
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, StepTimeouts
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist
-from clusterodm.services.autoscaler.machines.core import facts_of, left_by
+from clusterodm.services.autoscaler.machines.core import boots_within_s, facts_of, left_by, was_adopted
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
 from clusterodm.services.autoscaler.orders import ProviderMachine, Removal
@@ -107,14 +107,11 @@ class StateWork:
             )
 
     async def _set_up(self, machine: Machine) -> None:
-        if machine.silent:
+        if was_adopted(machine) and await self._node_queries.info(machine) is None:
             return await self._wait_for_answer(machine)
-        order = self._orders.order(machine)
-        known = ProviderMachine(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
         try:
-            if not await self._answers(machine):
-                async with limited(self._timeouts(machine).set_up_s, "setting it up"):
-                    found = await self._providers.of(machine.provider).set_up(order, known)
+            if not was_adopted(machine):
+                found = await self._have_set_up(machine)
                 machine = await self._transitions.note(machine, **facts_of(found))
             async with limited(self._timeouts(machine).online_s, "waiting for its node"):
                 info = await self._online(machine)
@@ -132,22 +129,45 @@ class StateWork:
             **self._orders.learned(machine, info),
         )
 
+    async def _have_set_up(self, machine: Machine) -> ProviderMachine:
+        known = ProviderMachine(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
+        async with limited(self._timeouts(machine).set_up_s, "setting it up"):
+            return await self._providers.of(machine.provider).set_up(self._orders.order(machine), known)
+
     async def _wait_for_answer(self, machine: Machine) -> None:
-        """Ask the node of a machine that nobody knows; only one that does not answer as long as a boot may take is destroyed."""
-        most_s = self._timeouts(machine).set_up_s
-        heard = await self._node_queries.first_answer(machine, most_s)
-        if heard is not None:
-            await self._store.write(machine, msgspec.structs.replace(heard, silent=False))
+        """Ask the node of a machine that nobody knew, first for as long as tasks may wait for it, then without anything being counted on it.
+
+        Only one that does not answer as long as a boot may take is destroyed. That is no failed creation: nobody here has ordered it.
+        """
+        timeouts = self._timeouts(machine)
+        most_s = timeouts.set_up_s if machine.silent else boots_within_s(timeouts)
+        async with self._being_set_up(machine):
+            heard = await self._node_queries.first_answer(machine, most_s)
+        if heard is not None or not machine.silent:
+            await self._store.write(machine, msgspec.structs.replace(heard or machine, silent=heard is None))
             return
         reason = f"nobody knows it, and its node has not answered for {most_s} s"
         await self._events.leaked(msgspec.structs.replace(machine, reason=reason))
         await self._transitions.step(machine.id, MachineStep.STOP, reason)
 
-    async def _answers(self, machine: Machine) -> bool:
-        """Whether its node is there already: a machine that was taken into use may need no set-up."""
-        if not (machine.hostname and machine.seen_at_ms):
-            return False
-        return await self._node_queries.info(machine) is not None
+    @contextlib.asynccontextmanager
+    async def _being_set_up(self, machine: Machine) -> AsyncIterator[None]:
+        """Do meanwhile what whoever has ordered a machine may not have come to. Not where its key is lost: anybody could make the token of such a node."""
+        if not self._orders.knows_key(machine):
+            yield
+            return
+        setting_up = asyncio.get_running_loop().create_task(self._try_to_set_up(machine), name=f"set up {machine.id}")
+        setting_up.add_done_callback(mention_failure)
+        try:
+            yield
+        finally:
+            await cancel_and_wait(setting_up)
+
+    async def _try_to_set_up(self, machine: Machine) -> None:
+        try:
+            await self._have_set_up(machine)
+        except ProviderFailed as error:  # it is asked on: only what its node says counts
+            log.info("machine.not_set_up", machine=machine.id, reason=error.message)
 
     async def _online(self, machine: Machine) -> NodeInfo:
         if not machine.hostname:
@@ -162,6 +182,8 @@ class StateWork:
         if await self._node_queries.has_tasks(machine):
             log.warning("machine.kept", machine=machine.id, because="its node is at work")
             return await self._sleep(AT_WORK_PAUSE_S)
+        if was_adopted(machine):  # that says nothing of what is ordered next
+            return await self._transitions.step(machine.id, MachineStep.STOP, f"it is of no use: {error.message}")
         return await self._transitions.step(
             machine.id,
             MachineStep.STOP,

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.model.machines import Machine, MachineState, offered
 from clusterodm.libs.common.model.nodes import GPU_LABEL, NodeInfo, labels_of
+from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.boot_lines import BootLines
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
@@ -105,8 +106,13 @@ class OrderFactory:
             ref=found.ref,
             hostname=found.address,
             port=found.port,
-            webhook_digest=digest(webhook_secret(self._identity.key_of(found.name), found.name)),
+            webhook_digest=self._digest_of(found.name),
         )
+
+    def _digest_of(self, name: MachineId) -> str:
+        """Give what a machine's calls are checked by; where its key is lost nothing, which no secret matches: of no key anybody could make one."""
+        key = self._identity.key_of(name)
+        return digest(webhook_secret(key, name)) if key else ""
 
     def learned(self, machine: Machine, info: NodeInfo) -> dict[str, Any]:
         """Say what a node's first answer tells of its machine; of one whose size nobody knows, how much it takes, too."""

@@ -30,7 +30,7 @@ from clusterodm.services.autoscaler.identity.core import NAMEABLE, prefix
 from clusterodm.services.autoscaler.identity.handlers import ClusterIdentity
 from clusterodm.services.autoscaler.machine_life.history import DAY_MS
 from clusterodm.services.autoscaler.machine_life.life import MachineStep
-from clusterodm.services.autoscaler.machines.core import compare
+from clusterodm.services.autoscaler.machines.core import compare, may_boot
 from clusterodm.services.autoscaler.machines.handlers.controller import MachineController
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
@@ -160,17 +160,14 @@ class Reconciler:
             self._controller.ensure_worker(machine.id)
 
     async def _adopted(self, provider: str, found: ProviderMachine) -> Machine:
-        machine = await self._node_queries.locate(self._orders.adopted(provider, found, self._clock.wall_ms()))
+        now_ms = self._clock.wall_ms()
+        machine = await self._node_queries.locate(self._orders.adopted(provider, found, now_ms))
         answers = await self._node_queries.info(machine) is not None
         reason = f"nobody knew it: {'taken into use' if answers else 'its node is asked'}"
-        moment = Moment(at_ms=machine.state_at_ms, text=f"{machine.state}: found at the provider; {reason}")
-        silent = not (answers or self._may_boot(machine, found))
-        return msgspec.structs.replace(machine, silent=silent, reason=reason, timeline=(moment,))
-
-    def _may_boot(self, machine: Machine, found: ProviderMachine) -> bool:
-        """Whether its node may still be on its way, by the provider's word."""
-        boot_ms = self._configuration.part(machine.provider).timeouts.set_up_s * 1000
-        return bool(found.created_at_ms) and machine.state_at_ms - found.created_at_ms < boot_ms
+        moment = Moment(at_ms=now_ms, text=f"{machine.state}: found at the provider; {reason}")
+        timeouts = self._configuration.part(provider).timeouts
+        boots = self._orders.knows_key(machine) and may_boot(found, timeouts, now_ms)
+        return msgspec.structs.replace(machine, silent=not (answers or boots), reason=reason, timeline=(moment,))
 
     async def _took_back(
         self, provider: Provider, machine: Machine, found: ProviderMachine, doubted: Collection[MachineId]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model.machines import Machine
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.services.autoscaler.config.core.configuration import (
@@ -400,12 +401,19 @@ async def lose(kind: Kind, does: list[str], ordered: list[tuple[str, str]], lies
             world.foreign = dict.fromkeys(at_work, 1)
             lies.honest = False
             stage.faults.order(ordered)
-            clock.pass_s(BOOT_S)
+            clock.pass_s(BOOT_S if len(does) == 1 else 0)
             await stage.lose_the_records()
+            adopted = world.machines()
+            await world.scheduler.submit("new")
             for _ in range(HONEST_COMPARISONS):
                 await stage.turn(COMPARE_TURNS)
                 assert at_work <= set(estate.machines), "a machine went whose node was at work"
+            if not ordered:
+                assert world.scheduler.tasks[TaskId("new")].state.ended, "it has waited for what does not come"
+            await world.scheduler.cancel_all()
             lies.honest, world.foreign = True, {}
             await stage.turn(HONEST_COMPARISONS * COMPARE_TURNS)
             assert estate.left == []
             assert [machine for machine in world.machines() if not machine.state.ended] == []
+            known = (world.autoscaler.store.get(machine.id) for machine in adopted)
+            assert not any(machine.failure for machine in known if machine), "none of them was ordered here"

@@ -8,12 +8,15 @@ import pytest
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.machines import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
 from clusterodm.libs.common.model.machines import Machine, MachineState
+from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import TaskState
-from clusterodm.libs.common.model.values import MachineId, TaskId
+from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.machinesim.cloud import Cloud
+from clusterodm.services.autoscaler.identity.core import Identities, Identity
+from clusterodm.services.autoscaler.machine_life.starts import USUAL_START_MS
 from clusterodm.services.autoscaler.machines.core import compare
 from clusterodm.services.autoscaler.orders import ProviderMachine
-from tests.autoscaler_world import BOOT_TURNS, TURN_MS, World
+from tests.autoscaler_world import BOOT_TURNS, SIZES, TURN_MS, World
 
 S = MachineState
 
@@ -371,6 +374,105 @@ async def test_an_operators_word_and_the_longest_run_time_ask_no_node():
         assert world.cloud.destroyed == [ours(world)]
         await world.turn(3600 * 1000 // TURN_MS)
         assert len(world.cloud.destroyed) == 2
+
+
+USUAL_START_TURNS = USUAL_START_MS // TURN_MS + 2
+
+
+def knowing_no_key(world: World) -> str:
+    """A machine of an id of which nothing but its name is left: nobody here can speak to its node, which is there."""
+    world.directory.write(Identities(known=(Identity(cluster_id="lost12", key=""),)))
+    return "clusterodm-lost12-9-earlier"
+
+
+async def test_a_young_machine_of_ours_is_waited_for_as_long_as_another_would_take():
+    async with World() as world:
+        name = ours(world)
+        world.cloud.leak(name, size="small", created_at_ms=world.now_ms)
+        world.strangers = {name}
+        await world.reconciler.check()
+        await world.scheduler.submit("t")
+        await world.turn(2)
+        assert world.cloud.created == [], "it is on its way, as far as anybody can tell"
+        await world.turn(USUAL_START_TURNS)
+        assert len(world.cloud.created) == 1, "it should have come"
+        assert known(world, MachineId(name)).silent
+        await world.turn(BOOT_TURNS)
+        after = known(world, MachineId(name))
+        assert (after.state, after.failure) == (S.GONE, "")
+
+
+async def test_a_young_machine_of_ours_that_comes_is_the_only_one():
+    async with World() as world:
+        name = ours(world)
+        world.cloud.leak(name, size="small", created_at_ms=world.now_ms)
+        world.strangers = {name}
+        await world.reconciler.check()
+        await world.scheduler.submit("t")
+        await world.turn(5)
+        world.strangers = set()
+        await world.settle()
+        assert (world.cloud.created, known(world, MachineId(name)).done) == ([], ("t",))
+
+
+@pytest.mark.parametrize("registered", [True, False])
+async def test_a_young_machine_whose_key_is_lost_holds_up_no_task(registered: bool):
+    async with World() as world:
+        name = knowing_no_key(world)
+        await world.restart()
+        world.cloud.leak(name, size="small", created_at_ms=world.now_ms)
+        world.tokens[name] = "its own"
+        if registered:
+            node = Node(
+                id=NodeId("n"), hostname="127.0.0.1", port=3000, token=world.tokens[name], machine=MachineId(name)
+            )
+            await world.scheduler._put(node)
+        await world.reconciler.check()
+        await world.scheduler.submit("t")
+        await world.turn(2)
+        after = known(world, MachineId(name))
+        assert (after.tasks, after.webhook_digest) == (("t",) if registered else (), "")
+        assert len(world.cloud.created) == (0 if registered else 1)
+        assert world.cloud.calls.count(("set_up", name)) == 0, "anybody could make the token of a node of no key"
+
+
+async def test_a_machine_that_was_taken_in_and_comes_to_nothing_lets_no_size_rest():
+    async with World(machines_count=1, sizes=SIZES[:1]) as world:
+        name = ours(world)
+        world.cloud.leak(name, size="small", created_at_ms=world.now_ms - 1000)
+        world.scheduler.refuses = True
+        await world.reconciler.check()
+        await world.turn()
+        assert (known(world, MachineId(name)).state, known(world, MachineId(name)).failure) == (S.GONE, "")
+        world.scheduler.refuses = False
+        await world.scheduler.submit("t")
+        await world.turn(2)
+        assert len(world.cloud.created) == 1, "the limit of one machine has room, and nothing rests"
+
+
+class SetUpByHand(Cloud):
+    """Starts a node when it is set up, as docker-machine does."""
+
+    def __init__(self, strangers: set[str]) -> None:
+        super().__init__(ProviderMachine)
+        self.strangers = strangers
+
+    async def set_up(self, order: Any, found: Any) -> Any:
+        self.strangers.discard(found.name)
+        return await super().set_up(order, found)
+
+
+@pytest.mark.parametrize("age_ms", [1000, 600_000])
+async def test_a_machine_of_ours_that_nobody_has_set_up_is_set_up(age_ms: int):
+    strangers: set[str] = set()
+    async with World(cloud=SetUpByHand(strangers)) as world:
+        name = ours(world)
+        world.strangers = strangers
+        strangers.add(name)
+        world.cloud.leak(name, size="small", created_at_ms=world.now_ms - age_ms)
+        await world.reconciler.check()
+        await world.turn(2)
+        assert known(world, MachineId(name)).state is S.ONLINE
 
 
 async def test_a_machine_that_was_taken_in_and_that_nobody_needs_goes_as_any_other():
