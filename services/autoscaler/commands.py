@@ -91,6 +91,7 @@ class Commands:
         self._identity = identity
         self._orders = machines.orders
         self._controller = machines.controller
+        self._reconciler = machines.reconciler
         self._planner = planner
         self._clock = clock
 
@@ -196,6 +197,7 @@ class Commands:
             providers=tuple(self._of_provider(each, alive) for each in self._configuration.limits.providers),
             file_check="; ".join(f"{name}{outcome}" for name, outcome in checks),
             file_mistakes=tuple(f"{name}{words}" for name, outcome in checks for words in outcome.findings.mistakes),
+            left_alone=tuple(self._reconciler.left_alone[:MOST_WAITS]),
         )
 
     def _file_checks(self) -> list[tuple[str, CheckOutcome]]:

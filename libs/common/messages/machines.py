@@ -118,6 +118,8 @@ class AutoscalerStatus(Frozen, frozen=True, kw_only=True):
     """What the provider's API says of the keys, image, regions and sizes of the file, in words; empty: it is not asked."""
     file_mistakes: tuple[str, ...] = ()
     """What of it the provider does not accept, a line each."""
+    left_alone: tuple[str, ...] = ()
+    """What providers have whose names begin like those of our machines and are none: nobody here touches it."""
     budgets: tuple["BudgetStatus", ...] = ()
     """Each owner that has a budget, machines or bills of the last day."""
 

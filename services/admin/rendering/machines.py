@@ -105,4 +105,5 @@ def autoscaler_status(status: AutoscalerStatus) -> Json:
         ],
         "fileCheck": status.file_check,
         "fileMistakes": list(status.file_mistakes),
+        "leftAlone": list(status.left_alone),
     }

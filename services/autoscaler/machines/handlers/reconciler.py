@@ -85,7 +85,13 @@ class Reconciler:
         self._compared = compared
         self._doubted: dict[str, set[MachineId]] = {}
         """By provider, those that have ended and that the last list showed, and a look by name did not."""
-        self._left_alone: set[MachineId] = set()
+        self._left_alone: dict[str, list[MachineId]] = {}
+        """By provider, what its last list showed that begins like our names and is none."""
+
+    @property
+    def left_alone(self) -> list[MachineId]:
+        """Name what providers have that is left alone."""
+        return sorted({name for names in self._left_alone.values() for name in names})
 
     async def check(self) -> None:
         """Compare once; the first time until the bus answers. A provider that does not answer is asked again the next time."""
@@ -125,8 +131,10 @@ class Reconciler:
         for machine, because in seen.leaving:
             await self._lose(machine, f"the provider takes it away: {because}")
         # none was requested meanwhile, nor is another provider's
-        strays = [found for found in seen.strays if self._store.get(found.name) is None and self._may_be_ours(found)]
-        await self._take_in(name, [found for found in strays if self._configuration.claims(name, found.region)])
+        strays = [found for found in seen.strays if self._store.get(found.name) is None]
+        strays = [found for found in strays if self._configuration.claims(name, found.region)]
+        self._leave_alone(name, [found for found in strays if not NAMEABLE.fullmatch(found.name)])
+        await self._take_in(name, [found for found in strays if NAMEABLE.fullmatch(found.name)])
         doubted = self._doubted.get(name, set())
         back = [machine for machine, found in seen.back if not await self._took_back(provider, machine, found, doubted)]
         self._doubted[name] = {machine.id for machine in back}
@@ -144,13 +152,15 @@ class Reconciler:
             ):
                 await self._lose(machine, "the provider has it no more")
 
-    def _may_be_ours(self, found: ProviderMachine) -> bool:
-        """Whether a record can bear a name: what somebody has called otherwise (`... (copy)`) is none of ours, and he knows why."""
-        is_ours = bool(NAMEABLE.fullmatch(found.name))
-        if not is_ours and found.name not in self._left_alone:
-            self._left_alone.add(found.name)
-            log.warning("machine.left_alone", machine=found.name, ref=found.ref, reason="no record can be called so")
-        return is_ours
+    def _leave_alone(self, provider: str, strangers: Sequence[ProviderMachine]) -> None:
+        """Tell once of what no record can be called like: somebody has named it so (`... (copy)`), and knows why."""
+        before = self._left_alone.get(provider, [])
+        self._left_alone[provider] = [found.name for found in strangers]
+        for found in strangers:
+            if found.name not in before:
+                log.warning(
+                    "machine.left_alone", machine=found.name, ref=found.ref, reason="no record can be called so"
+                )
 
     async def _take_in(self, provider: str, unknown: Sequence[ProviderMachine]) -> None:
         """Make records of machines that bear our ids and that nobody knows. Their nodes, asked together, say of what use they are."""

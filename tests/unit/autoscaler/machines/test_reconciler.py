@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.messages.machines import DestroyMachine, GetAutoscalerStatus, PauseAutoscaler
@@ -207,6 +208,20 @@ async def test_what_bears_no_name_of_a_machine_is_left_alone_and_keeps_nobody_fr
         await world.turn(BOOT_TURNS)
         assert world.cloud.destroyed == [ours(world)]
         assert [each.id for each in world.machines()] == [ours(world)]
+        assert (await world.commands.status(GetAutoscalerStatus())).left_alone == (copy,)
+        world.cloud.lose(copy)
+        await compared(world)
+        assert (await world.commands.status(GetAutoscalerStatus())).left_alone == ()
+
+
+async def test_what_is_left_alone_is_told_by_each_that_leads_once():
+    async with World() as world:
+        world.cloud.leak(f"{ours(world)} (copy)")
+        for _ in range(2):
+            with structlog.testing.capture_logs() as lines:
+                await world.restart()
+                await compared(world)
+            assert [line["event"] for line in lines].count("machine.left_alone") == 1
 
 
 async def test_a_notice_is_heard_although_something_else_cannot_be_removed():
