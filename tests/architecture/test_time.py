@@ -103,7 +103,19 @@ def compares(node: ast.AST) -> bool:
     """Whether this is a comparison of, or a difference with, what the wall clock says now."""
     if isinstance(node, ast.Compare):
         return any(map(is_wall, (node.left, *node.comparators)))
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and (is_wall(node.left) or is_wall(node.right))
+    if not isinstance(node, ast.BinOp):
+        return False
+    if isinstance(node.op, ast.Add):  # mypy takes a wall time for a number of seconds
+        return (is_instant(node.left) and is_wall(node.right)) or (is_wall(node.left) and is_instant(node.right))
+    return isinstance(node.op, ast.Sub) and (is_wall(node.left) or is_wall(node.right))
+
+
+def is_instant(node: ast.AST) -> bool:
+    """Whether an expression reads the monotonic clock, or was told what it says."""
+    if isinstance(node, ast.Call):
+        return is_instant(node.func)
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name.lstrip("_") == "instant"
 
 
 def is_wall(node: ast.AST) -> bool:
@@ -136,6 +148,7 @@ def test_what_the_wall_clock_says_is_compared_only_where_a_reason_is_given():
     [
         pytest.param("def f(now_ms, at_ms): return now_ms - at_ms > 5", True, id="an age by the wall clock"),
         pytest.param("def f(clock): return clock.wall_ms() >= 5", True, id="a limit by the wall clock"),
+        pytest.param("def f(now): return now.instant + now.wall_ms", True, id="both clocks in one sum"),
         pytest.param("def f(now, began): return now - began > 5", False, id="an age by the monotonic clock"),
         pytest.param("def f(now_ms): return Moment(at_ms=now_ms + 5)", False, id="a record"),
     ],

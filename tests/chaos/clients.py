@@ -49,6 +49,8 @@ class Dataset:
     committed: bool = False
     completed: bool = False
     lies: list[str] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    """The status codes that its polls were told, each that was another than the one before."""
     broken_count: int = 0
     """Connections that broke."""
     refused_count: int = 0
@@ -71,6 +73,12 @@ class Dataset:
     def begins(self, step: str) -> None:
         """Say what its client does from now on."""
         self.step, self.since_s = step, time.monotonic()
+
+    @property
+    def went_back(self) -> bool:
+        """Whether a poll was told an earlier state after a later one, if it was sent once. RUNNING may come before QUEUED: then no slot had been looked for."""
+        began = self.codes[1:] if self.codes[:2] == [20, 10] else self.codes
+        return began != sorted(began)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -129,6 +137,8 @@ class Raw:
             data.lies.append(f"{answer.status_code} {answer.text[:200]}")
         elif data.completed and code != 40:
             data.lies.append(f"completed, then {code}")
+        elif data.codes[-1:] != [code]:
+            data.codes.append(code)
         data.completed |= code == 40
         return code if isinstance(code, int) else None
 

@@ -13,7 +13,10 @@ import httpx
 import msgspec
 
 from clusterodm.libs.common.bus.bus import connect
+from clusterodm.libs.common.errors import NotFound
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset
 from tests.e2e.up import Up
@@ -48,11 +51,18 @@ async def said(ask: Callable[[], Awaitable[str]]) -> str:
 
 
 async def record(up: Up, data: Dataset) -> str:
-    """Ask the scheduler."""
+    """Ask the scheduler, and write down what it says."""
+    return msgspec.json.format(msgspec.json.encode(await record_of(up, data))).decode()
+
+
+async def record_of(up: Up, data: Dataset) -> Task | None:
+    """Ask the scheduler; None when it has no record."""
     url = json.loads((up.data_dir / "cluster.json").read_text())["nats_url"]
     async with connect(url, "test", wait_s=5) as bus:
-        found = await bus.request(GET_TASK, TaskRef(task=data.task), timeout_s=5)  # type: ignore[arg-type]
-    return msgspec.json.format(msgspec.json.encode(found)).decode()
+        try:
+            return (await bus.request(GET_TASK, TaskRef(task=TaskId(data.task)), timeout_s=5)).task
+        except NotFound:
+            return None
 
 
 async def get(up: Up, path: str) -> str:

@@ -21,7 +21,7 @@ import httpx
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import GIVE_UP_S, Dataset, GaveUp, Raw
 from tests.chaos.clock import ShiftedClock
-from tests.chaos.explaining import explained
+from tests.chaos.explaining import explained, record_of
 from tests.chaos.node_logs import Run, runs_of
 from tests.chaos.saying import say
 from tests.e2e.up import Up, command_line
@@ -102,6 +102,9 @@ class Losses:
             await asyncio.sleep(self._chance.uniform(0.5, 2.5))
         self._clock.step_to(0)
 
+    async def begin(self) -> None:
+        """Let everything run at first."""
+
     async def kill_the_keeper(self) -> None:
         """Kill `up` itself, and start it again at once."""
         await self._do(self._kill_up)
@@ -113,6 +116,10 @@ class Losses:
     async def explained(self, data: Dataset, datasets: Sequence[Dataset]) -> str:
         """Gather all that is known of a task."""
         return await explained(self._up, self._nodes, data, datasets)
+
+    async def attempts_counts(self, datasets: Sequence[Dataset]) -> dict[str, int]:
+        """How often each task was sent, of those whose records are there."""
+        return {data.task: len(task.attempts) for data in datasets if (task := await record_of(self._up, data))}
 
     def had_ended(self, data: Dataset) -> bool:
         """Whether a node had completed a task before the store was lost."""

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import random
+import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ GIVE_UP_S = 3 * CALAMITY_S + CLIENTS_COUNT * EACH_S + 66.0
 """A task lives through all losses at worst (each begins with a kill, and the store's with a stop of everything), and then waits for the
 others that are under way; a loop that hangs is noticed by then, if it is not one that a task waits for."""
 EXPLAINED_S = 150.0
+REASON = re.compile(r"inputs\.deleted .*?reason=(\S+)")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONGEST_S + EXPLAINED_S)]
 
 
@@ -45,19 +48,26 @@ async def test_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, ch
             losses = Losses(up, nodes, clock, chance)
             client = Client(f"http://127.0.0.1:{up.port}", losses, datasets, GIVE_UP_S)
             async with asyncio.timeout(LONGEST_S), asyncio.TaskGroup() as group:
-                group.create_task(committed_and_completed(client, datasets, CLIENTS_COUNT))
-                await losses.go_on(CALAMITY_S)
-                await losses.kill_the_keeper()
-                await losses.go_on(CALAMITY_S)
-                await losses.lose_the_store()
-                await losses.go_on(CALAMITY_S)
+                for number, loss in enumerate((losses.begin, losses.kill_the_keeper, losses.lose_the_store)):
+                    part = datasets[number::3]
+                    group.create_task(committed_and_completed(client, part, CLIENTS_COUNT))
+                    await until(partly(part), timeout_s=GIVE_UP_S, what="tasks that are under way at the loss")
+                    await loss()
+                    await losses.go_on(CALAMITY_S)
                 say("the losses are over")
             check(losses, datasets)
+            attempts_counts = await losses.attempts_counts(datasets)
+            once = [data for data in datasets if attempts_counts.get(data.task) == 1]
+            assert once, "the records of what has ended since the loss are there"
+            assert {data.task: data.codes for data in once if data.went_back} == {}
             spools = [up.data_dir / "spool", up.data_dir / "spool-2"]
             await until(
                 lambda: not any(map(held, spools)), timeout_s=60, what="all photos to be given up, each for a reason"
             )
-            say(f"{dict(losses.counts)}; loops that raised: {up.history.count('made to fail')}")
+            assert set(REASON.findall(up.history)) == {"completed"}, "photos go because a record says so"
+            say(
+                f"{len(once)} tasks sent once; {dict(losses.counts)}; loops that raised: {up.history.count('made to fail')}"
+            )
     finally:
         for node in nodes:
             node.close()
@@ -72,6 +82,11 @@ def check(losses: Losses, datasets: list[Dataset]) -> None:
     assert {task: runs[task] for task, count in counts.items() if count != 1} == {}, Counter(counts.values())
     for of_task in runs.values():
         assert overlaps(of_task, (), 0) == []
+
+
+def partly(datasets: Sequence[Dataset]) -> Callable[[], bool]:
+    """Say how to see that some of them are committed, while clients are at the others."""
+    return lambda: sum(data.committed for data in datasets) >= len(datasets) // 4
 
 
 def held(spool: Path) -> list[str]:
