@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
-from clusterodm.services.scheduler.registry.ranking import Need, Placement, Ranking, anyone, at_home, place, reason_for
+from clusterodm.services.scheduler.registry.ranking import (
+    Need,
+    Placement,
+    Ranking,
+    anyone,
+    at_home,
+    place,
+    reason_for,
+    suitable,
+)
 
 
 class SlotsByPace:
@@ -71,6 +80,15 @@ class OpenNodes:
         node = self._ranking.best(need, accepts)
         home = self._open.get(self._homes[need.task].id) if node and need.task in self._homes else None
         return at_home(node, home, need) if node and home and accepts(home) else node
+
+    def has_room_for(self, need: Need, tasks_count: int) -> bool:
+        """Whether so many tasks like this one could be sent now."""
+        room_count = 0
+        for node in suitable(self.listed(), need):
+            room_count += node.slots_count + self._send_ahead_count - node.used_count
+            if room_count >= tasks_count:
+                return True
+        return False
 
     def free_for(self, need: Need, accepts: Callable[[NodeState], bool] = anyone) -> NodeState | None:
         """Find a node with a slot that nobody uses for such a task, among those that are accepted."""

@@ -30,6 +30,8 @@ class ProxyRegistry:
         self._silence_s = silence_s
         self._polling: dict[InstanceId, int] = {}
         """How many tasks those who poll now can send at once."""
+        self._places: dict[InstanceId, int] = {}
+        """How many those could send at once who have polled since they were away, when they last did."""
         self._heard: dict[InstanceId, Instant] = {}
         self._sending: dict[InstanceId, set[TaskId]] = {}
 
@@ -43,6 +45,8 @@ class ProxyRegistry:
     def open_poll(self, upload_owner: InstanceId, places_count: int) -> None:
         """Note that an upload owner polls now."""
         self._polling[upload_owner] = places_count
+        if places_count:
+            self._places[upload_owner] = places_count
 
     def rest(self, upload_owner: InstanceId) -> None:
         """Note that it does not poll any more."""
@@ -63,6 +67,11 @@ class ProxyRegistry:
     def room_count(self, upload_owner: InstanceId) -> int:
         """Say how many more tasks an upload owner polls for."""
         return max(0, self.places_count(upload_owner) - len(self._sending.get(upload_owner, ())))
+
+    def is_full(self, upload_owner: InstanceId, more_count: int) -> bool:
+        """Whether an upload owner sends, with so many more, as many tasks as it can; False when it has never said how many."""
+        sending_count = len(self._sending.get(upload_owner, ())) + more_count
+        return sending_count >= self._places.get(upload_owner, sending_count + 1)
 
     def sending(self, upload_owner: InstanceId) -> tuple[TaskId, ...]:
         """Name the tasks that an upload owner sends, or for which a slot is reserved."""
@@ -96,6 +105,7 @@ class ProxyRegistry:
             self._heard[upload_owner] = since
             if upload_owner not in self.away and now - since > self._silence_s:
                 self.away.add(upload_owner)
+                self._places.pop(upload_owner, None)
                 went.append(upload_owner)
         for upload_owner in self._heard.keys() - known:
             del self._heard[upload_owner]

@@ -33,6 +33,7 @@ CHANGED_MS: Final = 2_000
 """The same, when the autoscaler has something new to say."""
 FIRST_MS: Final = 1_000
 """From a line after which no reason has been told yet to the first one: until then most have begun."""
+ANOTHER_FOLLOWS: Final = "another attempt follows"
 CHATTY_COUNT: Final = 200
 """From so many lines on, only what matters is added."""
 LINE_LENGTH: Final = 1_000
@@ -224,6 +225,7 @@ def started_over(task: Task, options: tuple[OptionValue, ...] | None, now_ms: Wa
         error="",
         ended_at_ms=None,
         console_kept=False,
+        waiting_because=ANOTHER_FOLLOWS,
         options=task.options if options is None else options,
         attempts=tuple(forgiven(attempt, last=attempt is task.attempt) for attempt in task.attempts),
         timeline=with_line(task.timeline, "Restarted from its inputs", now_ms),

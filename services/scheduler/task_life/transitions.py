@@ -40,6 +40,7 @@ from clusterodm.services.scheduler.task_life.attempts import (
     refused,
 )
 from clusterodm.services.scheduler.task_life.life import (
+    ANOTHER_FOLLOWS,
     ExpectedStart,
     TaskStep,
     end_ms,
@@ -55,7 +56,8 @@ from clusterodm.services.scheduler.task_life.life import (
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
 UPLOAD_OWNER_AWAY: Final = "its photos lie with a proxy that does not answer"
-ANOTHER_FOLLOWS: Final = "another attempt follows"
+TAKEN_UP: Final = "a proxy has just taken it up"
+OTHERS_FIRST: Final = "the slots that are free are for tasks before it"
 RUNNING_ON: Final = "Attempt {number}: running on {where}"
 TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
 HELD_BY_NOBODY: Final = InstanceId("")
@@ -73,7 +75,7 @@ def waiting_because(
         return with_start(task, start, now_ms)
     if word not in task.waiting_because and is_step(task, word):
         return msgspec.structs.replace(task, waiting_because=because, upload_owner_away_since_ms=0)
-    first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN}
+    first = task.waiting_because in {"", ANOTHER_FOLLOWS, TAKEN_IN, TAKEN_UP, OTHERS_FIRST}
     if not may_repeat(task, now_ms, first=first, changed=word not in task.waiting_because):
         return task
     line = f"Waiting for a node: {because}" + (f"; {start.words}" if start else "")

@@ -18,8 +18,11 @@ class TaskQueue(Protocol):
     def offer(self, task: Task, ahead: StagedFiles | None = None) -> None:
         """Give a task that has just come a slot, if there is one and its upload owner asks."""
 
-    def why_no_room(self, need: Need) -> str:
-        """Say why no node would take such a task at this moment; empty: one would."""
+    def why_not_at_once(self, task: TaskId, upload_owner: InstanceId, need: Need) -> str:
+        """Say why a task that comes now waits; empty: it begins at once. `came` is to follow."""
+
+    def came(self, task: TaskId) -> None:
+        """Note that a task has been written down, or has not."""
 
     def is_beyond(self, need: Need) -> bool:
         """Whether there is no room for another part of a split dataset."""

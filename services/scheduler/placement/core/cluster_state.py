@@ -7,6 +7,7 @@ Each part is what it is and knows nothing of the whole. What this module adds is
     nodes          the slot that the task used is free, and the one that it uses now is taken
     quota, proxies count what is under way or has a slot reserved: by now both are known
     queue          holds what waits and has no slot reserved
+    beginnings     holds what waits and was told no reason for it
     foresight      forgets who waits no more, and learns from what is completed
     submodels      counts the parts of split datasets
     slot_times     learns how long tasks hold their slots
@@ -21,6 +22,7 @@ from clusterodm.libs.common.messages.placement import PlaceTasks
 from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.services.scheduler.placement.core.beginnings import Beginnings
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLanes
 from clusterodm.services.scheduler.placement.core.queue_order import QueueOrder
@@ -61,6 +63,9 @@ class ClusterState:
         )
         self.submodels = Submodels(self.index, self.nodes, self.supply)
         self.reasons = WaitReasons(self.index, self.nodes, self.proxies, self.quota, self.foresight, self.supply)
+        self.beginnings = Beginnings(
+            self.index.tasks, self.nodes, self.quota, self.proxies, self.reservations.made, self.reasons.why_not
+        )
 
     def set_shares(self, shares: Iterable[TenantShare]) -> None:
         """Take in what shares tenants have; from the first on, whose tasks wait is told apart."""
@@ -102,6 +107,7 @@ class ClusterState:
         self.quota.task_changed(before, after, reserved=reserved)
         self.proxies.task_changed(before, after, reserved=reserved)
         self.queue.task_changed(before, after, reserved=reserved)
+        self.beginnings.task_changed(before, after)
         self.foresight.task_changed(before, after)
         self.submodels.task_changed(before, after)
         was_completed = before is not None and before.state is TaskState.COMPLETED

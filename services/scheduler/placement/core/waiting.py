@@ -126,8 +126,7 @@ class WaitReasons:
         if (left_s := self._index.not_before.get(task.id, now) - now) > 0:
             return f"trying again in {ceil(left_s)} s"
         if not self._quota.left_count(task.owner):
-            used_count, limit_count = self._quota.used_count(task.owner), self._quota.limit_of(task.owner)
-            return f"{used_count} tasks of this user are under way already (limit {limit_count})"
+            return over_limit(self._quota.used_count(task.owner), self._quota.limit_of(task.owner))
         if deferred := self._foresight.why_deferred(task.id):
             return deferred.reason
         need, word = need_of(task), self._supply.word(task.id, now)
@@ -154,6 +153,11 @@ class WaitReasons:
 
 
 # --- why no node has room --------------------------------------------------------------------------------------------
+
+
+def over_limit(used_count: int, limit_count: int) -> str:
+    """Say that a user has as many tasks under way as may be."""
+    return f"{used_count} tasks of this user are under way already (limit {limit_count})"
 
 
 def why_not(nodes: Sequence[NodeState], need: Need, confined_to: frozenset[str] = frozenset()) -> str:

@@ -80,6 +80,7 @@ class PlacementLoop:
         self._events = events
         self._new_id = new_id
         self.expected = forecaster.expected
+        self.why_not_at_once, self.came = state.beginnings.why_not, state.beginnings.came
         self._polls = PlacementPolls(state.proxies, records.clock)
         self._beginning: set[TaskId] = set()
         """Tasks whose attempt is being written down."""
@@ -119,10 +120,6 @@ class PlacementLoop:
         """Note what the autoscaler does for the tasks that wait; one that was deferred for a machine may go elsewhere now."""
         if self._state.supply.take(message, self._clock.instant()):
             self._signals.capacity_freed.set()
-
-    def why_no_room(self, need: Need) -> str:
-        """Say why no node would take such a task at this moment; empty: one would."""
-        return "" if self._nodes.open.choose(need) is not None else self._state.reasons.why_not(need)
 
     def is_beyond(self, need: Need) -> bool:
         """Whether there is no room for another part of a split dataset."""

@@ -32,12 +32,9 @@ from clusterodm.libs.common.messages.tasks import (
 )
 from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, Moment, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId
-from clusterodm.services.scheduler.task_life.attempts import (
-    LOST,
-    AttemptResult,
-    ended,
-)
+from clusterodm.services.scheduler.task_life.attempts import LOST, AttemptResult, ended
 from clusterodm.services.scheduler.task_life.life import (
+    ANOTHER_FOLLOWS,
     TaskStep,
     abandoned,
     after,
@@ -51,6 +48,7 @@ from clusterodm.services.scheduler.task_life.transitions import (
     NO_INPUTS,
     RUNNING_ON,
     TAKEN_IN,
+    TAKEN_UP,
 )
 
 CAUGHT_UP: Final = "Attempt {number} on node {where} was not in the record, which is older than it"
@@ -160,6 +158,7 @@ def set_free(task: Task, reason: str, now_ms: WallMs) -> Task:
         TaskStep.RETRY,
         attempts=ended(task.attempts, AttemptResult(reason, LOST, cleanup=Cleanup.REMOVE), now_ms),
         known=None,
+        waiting_because=ANOTHER_FOLLOWS,
     )
 
 
@@ -262,7 +261,8 @@ def claimed(task: Task, upload_owner: InstanceId) -> Task:
         return task
     if task.upload_owner != HELD_BY_NOBODY or not task.from_url or task.removed or task.state is not TaskState.WAITING:
         raise Refused(f"{task.id} is not to be taken up")
-    return msgspec.structs.replace(task, upload_owner=upload_owner, upload_owner_away_since_ms=0, waiting_because="")
+    why = task.waiting_because and TAKEN_UP  # who was told QUEUED is told it until there is a slot (decision 92)
+    return msgspec.structs.replace(task, upload_owner=upload_owner, upload_owner_away_since_ms=0, waiting_because=why)
 
 
 def images_in(request: SubmitTask) -> int | None:

@@ -29,6 +29,7 @@ from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import Need
 from clusterodm.services.scheduler.task_life.graphics import asks_for_gpu, with_demand
+from clusterodm.services.scheduler.task_life.transitions import HELD_BY_NOBODY
 from clusterodm.services.scheduler.tasks.core.submission import (
     adopted,
     caught_up,
@@ -91,13 +92,15 @@ class TaskSubmission:
         images_count = images_in(request)
         gpu = asks_for_gpu(request.options, self._gpu_options)
         need = Need(images_count or 0, images_known=images_count is not None, owner=request.owner, gpu=gpu)
-        because = self._queue.why_no_room(need)
         beyond = request.submodel and self._queue.is_beyond(need)
+        because = self._queue.why_not_at_once(request.task, request.upload_owner, need)
         try:
             begun = submitted(request, now_ms, because, beyond=beyond)
             return await self._tasks.create(with_demand(begun, self._gpu_options))
         except Conflict:
             return same(self._tasks.record(request.task), request)
+        finally:
+            self._queue.came(request.task)
 
     async def submit_from_url(self, request: SubmitFromUrl) -> TaskSummary:
         """Take a task that somebody sends over the bus; the first proxy that has room claims it. The same one again gets the same answer."""
@@ -116,9 +119,13 @@ class TaskSubmission:
 
     async def _create_from_url(self, request: SubmitFromUrl) -> TaskRecord:
         now_ms = self._index.next_commit_ms(self._clock.wall_ms())
-        need = Need(0, images_known=False, gpu=asks_for_gpu(request.options, self._gpu_options))
-        begun = submitted_from_url(request, now_ms, self._queue.why_no_room(need))
-        return await self._tasks.create(with_demand(begun, self._gpu_options))
+        gpu = asks_for_gpu(request.options, self._gpu_options)
+        need = Need(0, images_known=False, owner=request.owner, gpu=gpu)
+        begun = submitted_from_url(request, now_ms, self._queue.why_not_at_once(request.task, HELD_BY_NOBODY, need))
+        try:
+            return await self._tasks.create(with_demand(begun, self._gpu_options))
+        finally:
+            self._queue.came(request.task)
 
     async def claim(self, request: ClaimTask) -> TaskRecord:
         """Let a proxy hold a task that nobody holds. Raises Refused when another was first."""
