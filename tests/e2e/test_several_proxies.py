@@ -12,6 +12,9 @@ import pytest
 from pyodm.types import TaskStatus
 
 from clusterodm.libs.common.messages.nodes import LOCK_NODE, UNLOCK_NODE, LockNode, NodeRef
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.model.tasks import StatusCode
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster, answers
 from tests.datasets import expected, make_images, processed
@@ -38,7 +41,13 @@ class Pair:
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with Cluster(tmp_path, holder_silence_s=2) as cluster:
+    async with a_pair(tmp_path) as pair:
+        yield pair
+
+
+@asynccontextmanager
+async def a_pair(tmp_path: Path, **settings: Any) -> AsyncIterator[Pair]:
+    async with Cluster(tmp_path, holder_silence_s=2, **settings) as cluster:
         port = free_port()
         cluster.overrides = {
             "proxy": {"CLUSTERODM_PROXY_URL": cluster.url},
@@ -189,3 +198,45 @@ async def test_a_task_says_that_it_waits_for_its_proxy_and_another_on_that_spool
         await completed(pair.two, task)
         (tmp_path / "all.zip").write_bytes((await pair.two.get(f"/task/{task}/download/all.zip")).content)
         assert processed(tmp_path / "all.zip") == expected(images)
+
+
+async def committed(http: httpx.AsyncClient, images: list[Path]) -> str:
+    task: str = (await http.post("/task/new/init", data={"name": "one of two"})).json()["uuid"]
+    for path in images:
+        assert (await send(http, task, path)).json() == {"success": True}
+    assert (await http.post(f"/task/new/commit/{task}")).json() == {"uuid": task}
+    return task
+
+
+async def test_a_task_behind_one_that_came_past_the_cluster_is_never_earlier_than_it_was(tmp_path: Path):
+    images = make_images(tmp_path / "images", 2)
+    told: list[int] = []
+    async with (
+        a_pair(tmp_path, probe_every_s=600, services=("scheduler", "proxy")) as pair,
+        pair.cluster.node(task_time_s=600) as node,
+        client(node.url) as past_the_cluster,
+    ):
+        other = await committed(past_the_cluster, images)
+        await until(lambda: bool(node.events("task_started")), what="the node to be at work")
+        node.set(task_time_s=0.3)
+        task = await committed(pair.one, images)
+
+        async def polled() -> list[int]:
+            answers_of_both = [(await http.get(f"/task/{task}/info")).json() for http in (pair.one, pair.two)]
+            told.extend(answer["status"]["code"] for answer in answers_of_both)
+            return told[-2:]
+
+        async def is_seen_queued() -> bool:
+            await polled()
+            known = (await pair.cluster.bus.request(GET_TASK, TaskRef(task=TaskId(task)))).task.known
+            return known is not None and known.code is StatusCode.QUEUED
+
+        async def is_completed() -> bool:
+            return await polled() == [StatusCode.COMPLETED] * 2
+
+        await until(is_seen_queued, timeout_s=60, what="the scheduler to see it queued on its node")
+        for _ in range(3):
+            await polled()
+        assert (await past_the_cluster.post("/task/cancel", data={"uuid": other})).json() == {"success": True}
+        await until(is_completed, timeout_s=60, what="it to be completed")
+    assert told == sorted(told)

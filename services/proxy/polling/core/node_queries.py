@@ -14,8 +14,8 @@ An answer about a task that runs is kept by these rules:
     age       counts from the moment at which the node was asked: what is told is never older than the limit
     record    the answer was put together with one revision of the task's record and counts with that one only. Whoever tells it has that
               revision confirmed (cluster/handlers/confirming.py): so no cancel, no end, no restart and no other node is missed
-    content   only that a task runs is told again. That it waits on its node, or has ended there, is asked for each time: those
-              change into what has been told of it already, this changes by a change of the record alone
+    content   only that a task runs is told again. That it waits on its node, or has ended there, is asked for each time: that it has
+              begun, or ended, is to be told at once
     console   lines from one on answer whoever wants later ones
 """
 
@@ -28,7 +28,7 @@ import msgspec
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import StatusCode
-from clusterodm.services.proxy.polling.core.task_info import code_of, status_code
+from clusterodm.services.proxy.polling.core.task_info import status_code
 
 PAUSES_S: Final = (1.0, 2.0, 4.0)
 """After the first failure, the second in a row, every further one."""
@@ -131,8 +131,7 @@ def may_be_told_again(answer: NodeAnswer) -> bool:
         return True
     if len(msgspec.json.encode(answer.info)) > INFO_LIMIT_BYTES:
         return False
-    code = status_code(answer.info)
-    return code is StatusCode.RUNNING and code_of(answer.record.task, code) is StatusCode.RUNNING
+    return status_code(answer.info) is StatusCode.RUNNING
 
 
 def widest(one: int | None, other: int | None) -> int | None:

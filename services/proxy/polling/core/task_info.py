@@ -7,8 +7,8 @@ The record decides how a task stands; the node adds what only it can know (progr
                                          QUEUED. A sub-model: RUNNING, QUEUED when it is beyond the room for them, which is
                                          what QUEUED means for split-merge ("node limit reached")
     forwarding        (is not asked)     RUNNING
-    running           QUEUED             RUNNING, until the scheduler has seen it queued there, too; then QUEUED. A sub-model: RUNNING
-    running           RUNNING            RUNNING
+    running           QUEUED, RUNNING    RUNNING: that was told while it was sent, and is not taken back because others are before it there, or its
+                                         node has begun anew
     running           it has ended       RUNNING, until the scheduler has looked too (it is told at once): after a failure another
                                          attempt may follow, and only what the scheduler knows to have ended can be run again
     running           anything else      what the node last said, from the record
@@ -59,21 +59,11 @@ def line_number(text: str) -> int:
 # --- how it stands -------------------------------------------------------------------------------------------------
 
 
-def code_of(task: Task, said: StatusCode | None) -> StatusCode:
-    """Decide the status code; `said` is the node's."""
+def code_of(task: Task) -> StatusCode:
+    """Decide the status code. By the record alone: its revisions have an order, and what a node says at one moment or another has none."""
     if task.state.ended:
         return ENDED_CODES[task.state]
-    if task.state is not TaskState.RUNNING:
-        return StatusCode.QUEUED if is_queued(task) else StatusCode.RUNNING
-    return StatusCode.QUEUED if said is StatusCode.QUEUED and is_kept_waiting(task) else StatusCode.RUNNING
-
-
-def is_kept_waiting(task: Task) -> bool:
-    """Whether its node had it queued when the scheduler looked, too.
-
-    A free node has it queued for a moment between its commit and its start. After the RUNNING of the files on their way that is a step back, and no news.
-    """
-    return not task.submodel and task.known is not None and task.known.code is StatusCode.QUEUED
+    return StatusCode.QUEUED if is_queued(task) else StatusCode.RUNNING
 
 
 def is_queued(task: Task) -> bool:
@@ -101,7 +91,7 @@ def known_info(task: Task, now_ms: WallMs) -> dict[str, Any]:
         "name": task.name,
         "dateCreated": created_at_ms(task),
         "processingTime": known.processing_time_ms if known else busy_ms(task, now_ms),
-        "status": status(task, code_of(task, known.code if known else None)),
+        "status": status(task),
         "options": [{"name": option.name, "value": option.value} for option in chosen(task)],
         "imagesCount": images_count(task),
         "progress": short(known.progress) if known else ALL_DONE_PERCENT if task.state is TaskState.COMPLETED else 0,
@@ -110,8 +100,7 @@ def known_info(task: Task, now_ms: WallMs) -> dict[str, Any]:
 
 def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
     """Write a task's info from its node's; None when the node did not speak of a task."""
-    code = status_code(said)
-    if code is None or "error" in said:
+    if status_code(said) is None or "error" in said:
         return None
     return {
         **said,
@@ -119,7 +108,7 @@ def node_info(task: Task, said: Mapping[str, Any]) -> dict[str, Any] | None:
         "name": task.name,
         "dateCreated": created_at_ms(task),
         "processingTime": whole_ms(said.get("processingTime")),
-        "status": status(task, code_of(task, code)),
+        "status": status(task),
         **({"progress": percent(said["progress"])} if "progress" in said else {}),
         **({} if tells_images(said, task) else {"imagesCount": images_count(task)}),
     }
@@ -151,8 +140,9 @@ def has_count(said: Mapping[str, Any]) -> bool:
     return bool(whole_count(said.get("imagesCount"))) and initialised
 
 
-def status(task: Task, code: StatusCode) -> dict[str, Any]:
+def status(task: Task) -> dict[str, Any]:
     """Write the `status` object."""
+    code = code_of(task)
     if code is not StatusCode.FAILED:
         return {"code": int(code)}
     return {"code": int(code), "errorMessage": task.error or (task.known.error if task.known else "")}

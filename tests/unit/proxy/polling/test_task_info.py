@@ -47,46 +47,44 @@ def task(state: TaskState = TaskState.RUNNING, **values: Any) -> Task:
 
 
 @pytest.mark.parametrize(
-    ("state", "said", "shown", "submodel_shown"),
+    ("state", "said", "shown"),
     [
-        (TaskState.WAITING, None, 20, 20),
-        (TaskState.FORWARDING, None, 20, 20),
-        (TaskState.RUNNING, None, 20, 20),
-        (TaskState.RUNNING, 10, 20, 20),
-        (TaskState.RUNNING, 20, 20, 20),
-        (TaskState.RUNNING, 30, 20, 20),
-        (TaskState.RUNNING, 40, 20, 20),
-        (TaskState.RUNNING, 50, 20, 20),
-        (TaskState.COMPLETED, 20, 40, 40),
-        (TaskState.FAILED, 40, 30, 30),
-        (TaskState.CANCELED, 20, 50, 50),
+        (TaskState.WAITING, None, 20),
+        (TaskState.FORWARDING, None, 20),
+        (TaskState.RUNNING, None, 20),
+        (TaskState.RUNNING, 10, 20),
+        (TaskState.RUNNING, 20, 20),
+        (TaskState.RUNNING, 30, 20),
+        (TaskState.RUNNING, 40, 20),
+        (TaskState.RUNNING, 50, 20),
+        (TaskState.COMPLETED, 20, 40),
+        (TaskState.FAILED, 40, 30),
+        (TaskState.CANCELED, 20, 50),
     ],
 )
-def test_the_record_decides_and_the_node_adds(
-    state: TaskState, said: int | None, shown: int, submodel_shown: int
-) -> None:
-    code = None if said is None else StatusCode(said)
-
-    assert code_of(task(state), code) == shown
-    assert code_of(task(state, submodel=True), code) == submodel_shown
+@pytest.mark.parametrize("submodel", [False, True], ids=["", "submodel"])
+def test_the_record_decides_and_the_node_adds(state: TaskState, said: int | None, shown: int, submodel: bool) -> None:
+    record = task(state, submodel=submodel)
+    info = known_info(record, WallMs(30)) if said is None else node_info(record, {"status": {"code": said}})
+    assert (info or {})["status"]["code"] == shown
 
 
-def test_a_node_keeps_a_task_waiting_when_the_scheduler_has_seen_that_too() -> None:
-    queued = task(TaskState.RUNNING, known=LastKnown(code=StatusCode.QUEUED))
-    assert code_of(queued, StatusCode.QUEUED) == StatusCode.QUEUED
-    assert code_of(queued, StatusCode.RUNNING) == StatusCode.RUNNING
-    assert known_info(queued, now_ms=110)["status"] == {"code": 10}
-    assert code_of(task(TaskState.RUNNING, known=LastKnown(code=StatusCode.RUNNING)), StatusCode.QUEUED) == 20
-    assert code_of(msgspec.structs.replace(queued, submodel=True), StatusCode.QUEUED) == StatusCode.RUNNING
+@pytest.mark.parametrize("said", [None, 10, 20], ids=["it is silent", "it says queued", "it says running"])
+@pytest.mark.parametrize("seen", [None, 10, 20], ids=["not seen yet", "seen queued", "seen running"])
+def test_what_was_running_while_it_was_sent_is_not_queued_on_its_node(said: int | None, seen: int | None) -> None:
+    before = task(TaskState.FORWARDING)
+    on_node = task(TaskState.RUNNING, known=None if seen is None else LastKnown(code=StatusCode(seen)))
+    told = known_info(on_node, WallMs(30)) if said is None else node_info(on_node, {"status": {"code": said}})
+    assert (code_of(before), (told or {})["status"]) == (StatusCode.RUNNING, {"code": 20})
 
 
 def test_a_task_is_queued_when_a_slot_has_been_looked_for_in_vain() -> None:
     waiting = task(TaskState.WAITING, waiting_because="no free slot (1 of 1 busy)")
-    assert code_of(waiting, None) == StatusCode.QUEUED
+    assert code_of(waiting) == StatusCode.QUEUED
     part = msgspec.structs.replace(waiting, submodel=True)
-    assert (code_of(part, None), known_info(part, now_ms=110)["processingTime"]) == (StatusCode.RUNNING, 100)
+    assert (code_of(part), known_info(part, now_ms=110)["processingTime"]) == (StatusCode.RUNNING, 100)
     beyond = msgspec.structs.replace(part, beyond=True)
-    assert (code_of(beyond, None), known_info(beyond, now_ms=110)["processingTime"]) == (StatusCode.QUEUED, -1)
+    assert (code_of(beyond), known_info(beyond, now_ms=110)["processingTime"]) == (StatusCode.QUEUED, -1)
 
 
 def test_a_restarted_task_is_shown_as_created_then() -> None:
