@@ -3,12 +3,32 @@
 Fields of records are only ever added. So a type with more of them is the later one (`fields_count` goes with each record, as a header),
 and who has read a record of a later version knows which of its fields it does not know: it writes these back as they were (`merged`).
 What it knows and left out is at its default. Elements of a list are matched by their required fields, which say what they are.
+
+Who moves a record (a task to the archive and back) takes along how it is written where it comes from (`LaterRecord`).
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.inspect import CollectionType, DictType, StructType, Type, UnionType
+
+
+class LaterRecord(NamedTuple):
+    """A record as a later version wrote it, for whoever writes elsewhere what was read of it."""
+
+    payload: bytes
+    """JSON."""
+    more_count: int
+    """So many fields more than this version's were known to the one that wrote it."""
+
+    def within(self, field: str) -> "LaterRecord":
+        """Put it into a field of another record."""
+        return self._replace(payload=msgspec.json.encode({field: msgspec.Raw(self.payload)}))
+
+    def inside(self, field: str) -> "LaterRecord":
+        """Take the record that one of its fields holds."""
+        return self._replace(payload=msgspec.json.encode(msgspec.json.decode(self.payload).get(field)))
 
 
 def fields_count(kind: Any) -> int:
@@ -27,9 +47,20 @@ def fields_count(kind: Any) -> int:
 
 
 def merged(kind: Any, ours: bytes, theirs: bytes) -> bytes:
-    """Write a value as JSON with those fields of what it replaces that its type does not know."""
-    info = msgspec.inspect.type_info(kind)
-    return msgspec.json.encode(both(info, msgspec.json.decode(ours), msgspec.json.decode(theirs)))
+    """Write a value as JSON with those fields of what it replaces that its type does not know; what is no JSON has none."""
+    try:
+        replaced = msgspec.json.decode(theirs)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ours
+    return msgspec.json.encode(both(msgspec.inspect.type_info(kind), msgspec.json.decode(ours), replaced))
+
+
+def encoded(kind: Any, value: Any, later: Iterable[LaterRecord | None]) -> tuple[bytes, int]:
+    """Write a value as JSON with those fields that only later versions know, and how many more these know."""
+    payload, more_count = msgspec.json.encode(value), 0
+    for each in filter(None, later):
+        payload, more_count = merged(kind, payload, each.payload), max(more_count, each.more_count)
+    return payload, more_count
 
 
 def both(info: Type, ours: Any, theirs: Any) -> Any:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from clusterodm.libs.common.merging import LaterRecord
 from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 
 Payload = TypeVar("Payload")
@@ -101,14 +102,20 @@ class Bucket(Protocol[Value]):
     def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
         """Read everything, a page at a time, so that nothing else waits for long; what this version cannot read is left out."""
 
-    async def create(self, key: str, value: Value) -> int:
-        """Write a key that must not exist; the new revision. Raises Conflict."""
+    async def later(self, key: str) -> LaterRecord | None:
+        """Say how a record is written that a later version wrote, for whoever writes it elsewhere; None: none has, that was read here."""
+
+    async def create(self, key: str, value: Value, *, later: LaterRecord | None = None) -> int:
+        """Write a key that must not exist, with what this version does not know of where it was read; the new revision. Raises Conflict."""
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`; the new revision. Raises Conflict."""
 
-    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
-        """Write a key whatever it holds; the new revision. It goes by itself after `ttl_s`, without a trace."""
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None, later: LaterRecord | None = None) -> int:
+        """Write a key whatever it holds; the new revision. It goes by itself after `ttl_s`, without a trace.
+
+        What this version does not know stays: of the record it read under this key, and of `later`.
+        """
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key; nothing happens when it does not exist. With a revision: only if it is still there, else Conflict.

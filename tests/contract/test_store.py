@@ -247,6 +247,38 @@ async def test_fields_of_a_later_version_that_a_watch_has_seen_survive_too(bus: 
     assert msgspec.json.decode(await read_raw(bus, "b")) == {"id": "b", "hostname": "h", "port": 3, "rack": {"row": 7}}
 
 
+async def test_fields_of_a_later_version_survive_being_put_over_what_was_read(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", b'{"id":"b","hostname":"h","port":1,"locked":true,"rack":{"row":7}}')
+    for port in (2, 3):
+        entry = await bucket.get("b")
+        assert entry is not None
+        await bucket.put("b", msgspec.structs.replace(entry.value, port=port, locked=False))
+    assert msgspec.json.decode(await read_raw(bus, "b")) == {"id": "b", "hostname": "h", "port": 3, "rack": {"row": 7}}
+
+
+async def test_fields_of_a_later_version_survive_a_move_to_another_key(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", b'{"id":"b","hostname":"h","port":1,"locked":true,"rack":{"row":7}}')
+    entry = await bucket.get("b")
+    assert entry is not None
+    for write, key in ((bucket.put, "c"), (bucket.create, "d")):
+        moved = msgspec.structs.replace(entry.value, locked=False)
+        revision = await write(key, moved, later=await bucket.later("b"))
+        expected = {"id": "b", "hostname": "h", "port": 1, "rack": {"row": 7}}
+        assert msgspec.json.decode(await read_raw(bus, key)) == expected
+        await bucket.update(key, msgspec.structs.replace(moved, port=2), revision)
+        assert msgspec.json.decode(await read_raw(bus, key))["rack"] == {"row": 7}
+
+
+async def test_what_is_put_over_a_value_that_cannot_be_read_counts(bus: Bus, bucket: Bucket[Node]):
+    await write_raw(bus, "b", b"{")
+    with pytest.raises(Unreadable):
+        await bucket.get("b")
+    await bucket.put("b", node(2))
+    entry = await bucket.get("b")
+    assert entry is not None
+    assert entry.value == node(2)
+
+
 async def read_raw(bus: Bus, key: str) -> bytes:
     """Read what is written."""
     if isinstance(bus, MemoryBus):

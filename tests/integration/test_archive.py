@@ -12,6 +12,7 @@ from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.store import open_bucket
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.merging import fields_count
 from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, OBSERVATIONS, TASKS
 from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks
 from clusterodm.libs.common.model.tasks import Ended, Task, TaskState
@@ -61,6 +62,35 @@ async def test_ended_tasks_move_and_come_back(nats_bus: NatsBus) -> None:
         await play.probes()
         await play.sweeps()
         assert await kept(nats_bus) == (set(), set())
+
+
+async def test_what_a_later_version_wrote_of_a_task_goes_to_the_archive_and_comes_back(nats_server: NatsServer) -> None:
+    client, key = await nats.connect(nats_server.url), task_id("one")
+    js = client.jetstream()
+
+    async def stored(bucket: str) -> tuple[dict[str, Any], int]:
+        found = await js.get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{key}")
+        return json.loads(found.data or b""), int((found.headers or {})["Clusterodm-Fields"])
+
+    async with connect(nats_server.url, "test") as bus, a_play(on(bus), a=FakeNode()) as play:
+        await completes(play, "one")
+        written, count = await stored("tasks")
+        later = json.dumps(written | {"colour": "red"}).encode()
+        await js.publish(f"$KV.tasks.{key}", later, headers={"Clusterodm-Fields": str(count + 5)})
+        await play.starts_up()
+        await play.archives()
+        archived, archived_count = await stored("ended")
+        assert archived["task"]["colour"] == "red"
+        assert archived_count == fields_count(Ended) + 5
+        await play.starts_up()
+        assert (await play.restarts("one")).state is TaskState.RUNNING
+        back, back_count = await stored("tasks")
+        assert (back["colour"], back_count) == ("red", count + 5)
+        play.node("a").finishes(play.task("one").attempts[-1].node_task_id)
+        await play.looks()
+        await play.archives()
+        assert (await stored("ended"))[0]["task"]["colour"] == "red"
+    await client.close()
 
 
 async def test_a_store_of_the_version_before_is_read_and_written_anew(nats_bus: NatsBus) -> None:

@@ -8,7 +8,7 @@ changes are followed is in watches.py: whoever was interrupted lists everything 
 only by those who watch at that moment: it carries a time to live (NATS' ADR-43), and then nothing is left of the key.
 
 A value that cannot be decoded was written by a later version. It is logged with its key, counted, and skipped; it is there. Of one that
-can, the fields that are not known here are kept when it is updated (merging.py); only keys of such records are remembered.
+can, the fields that are not known here are kept when it is written again (merging.py); only keys of such records are remembered.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from clusterodm.libs.common.bus.streams import NOT_MADE, conform, why
 from clusterodm.libs.common.bus.watches import NatsWatch
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
-from clusterodm.libs.common.merging import fields_count, merged
+from clusterodm.libs.common.merging import LaterRecord, encoded, fields_count
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
@@ -140,7 +140,7 @@ class NatsBucket(Generic[Value]):
         self._clock = clock or SystemClock()
         self._kind = name.value
         self._decoder = msgspec.json.Decoder(name.value)
-        self._ours = {FIELDS: str(fields_count(name.value))}
+        self._fields_count = fields_count(name.value)
         self._later: set[str] = set()
         """Keys that were last written by a version that knows more fields."""
         self._unread: dict[str, int] = {}
@@ -270,37 +270,56 @@ class NatsBucket(Generic[Value]):
         value = self._decoded(key, message.data, revision)
         return None if value is None else Entry(key, value, revision)
 
-    async def create(self, key: str, value: Value) -> int:
+    async def later(self, key: str) -> LaterRecord | None:
+        """Say how a record is written that a later version wrote."""
+        return self._later_of(await self._last(key)) if key in self._later else None
+
+    async def create(self, key: str, value: Value, *, later: LaterRecord | None = None) -> int:
         """Write a key that must not exist."""
-        payload = msgspec.json.encode(value)
+        payload, written_by = self._encoded(key, value, later)
         try:
-            return await self._publish(key, payload, {EXPECTED: "0", **self._ours}, "created")
+            return await self._publish(key, payload, {EXPECTED: "0", **written_by}, "created")
         except Conflict:
             last = await self._last(key)
             if last is None or not is_gone(last.headers, last.data):
                 raise Conflict(f"{self.name}/{key} exists") from None
-        return await self._publish(key, payload, {EXPECTED: str(last.seq), **self._ours}, "created")
+        return await self._publish(key, payload, {EXPECTED: str(last.seq), **written_by}, "created")
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
-        payload = msgspec.json.encode(value)
-        if key not in self._later:
-            return await self._publish(key, payload, {EXPECTED: str(revision), **self._ours}, "updated")
-        last = await self._last(key)
-        if last is None or last.seq != revision:
+        last = await self._last(key) if key in self._later else None
+        if key in self._later and (last is None or last.seq != revision):
             raise Conflict(f"{self.name}/{key} is no longer at revision {revision}")
-        payload = merged(self._kind, payload, last.data or b"{}")
-        written_by = {FIELDS: (last.headers or {}).get(FIELDS, self._ours[FIELDS])}
+        payload, written_by = self._encoded(key, value, self._later_of(last))
         return await self._publish(key, payload, {EXPECTED: str(revision), **written_by}, "updated")
 
-    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None, later: LaterRecord | None = None) -> int:
         """Write a key whatever it holds. With a time to live as NATS' ADR-48 has it: a header of the message."""
-        return await self._publish(key, msgspec.json.encode(value), self._ours, "written", ttl_s)
+        while key in self._later:
+            last = await self._last(key)
+            payload, written_by = self._encoded(key, value, self._later_of(last), later)
+            expected = {EXPECTED: str(last.seq if last else 0)}
+            with contextlib.suppress(Conflict):
+                return await self._publish(key, payload, expected | written_by, "written", ttl_s)
+        payload, written_by = self._encoded(key, value, later)
+        return await self._publish(key, payload, written_by, "written", ttl_s)
+
+    def _encoded(self, key: str, value: Value, *later: LaterRecord | None) -> tuple[bytes, dict[str, str]]:
+        payload, more_count = encoded(self._kind, value, later)
+        if more_count:
+            self._later.add(key)
+        return payload, {FIELDS: str(self._fields_count + more_count)}
+
+    def _later_of(self, last: api.RawStreamMsg | None) -> LaterRecord | None:
+        if last is None or is_gone(last.headers, last.data):
+            return None
+        return LaterRecord(last.data or b"", max(0, self._more_count(last.headers)))
 
     async def delete(self, key: str, revision: int | None = None) -> None:
         """Remove a key with all that was kept of it."""
         expected = {EXPECTED: str(revision)} if revision else {}
         await self._publish(key, b"", {OPERATION: "DEL", **expected}, "deleted", self._marker_ttl_s)
+        self._later.discard(key)
 
     async def forget_deleted(self) -> int:
         """Remove markers without a time to live, as older versions left them. Raises BusFailed."""
@@ -453,10 +472,13 @@ class NatsBucket(Generic[Value]):
 
     def _notice(self, key: str, headers: Mapping[str, str] | None) -> None:
         """Remember whether a key was written by a later version."""
-        if int((headers or {}).get(FIELDS, "0")) > int(self._ours[FIELDS]):
+        if self._more_count(headers) > 0:
             self._later.add(key)
         else:
             self._later.discard(key)
+
+    def _more_count(self, headers: Mapping[str, str] | None) -> int:
+        return int((headers or {}).get(FIELDS, "0")) - self._fields_count
 
     def _decoded(self, key: str, data: bytes, revision: int) -> Value | None:
         try:

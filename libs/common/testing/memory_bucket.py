@@ -9,7 +9,7 @@ import msgspec
 
 from clusterodm.libs.common.bus.store import KEY
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
-from clusterodm.libs.common.merging import merged
+from clusterodm.libs.common.merging import LaterRecord, encoded
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 
@@ -54,13 +54,18 @@ class MemoryBucket(Generic[Value]):
         for entry in (await self.load()).values():
             yield [entry]
 
-    async def create(self, key: str, value: Value) -> int:
+    async def later(self, key: str) -> LaterRecord | None:
+        """Say how a record is written, whoever wrote it: nothing comes of it where there is nothing unknown."""
+        self._bus.require_connection()
+        return LaterRecord(self._entries[key][0], 0) if key in self._entries else None
+
+    async def create(self, key: str, value: Value, *, later: LaterRecord | None = None) -> int:
         """Write a key that must not exist."""
         self._bus.require_connection()
         self._require_key(key, "written")
         if key in self._entries:
             raise Conflict(f"{self._name.name}/{key} exists")
-        return self.write_raw(key, msgspec.json.encode(value))
+        return self.write_raw(key, self._encoded(value, later))
 
     async def update(self, key: str, value: Value, revision: int) -> int:
         """Write a key that must still be at `revision`."""
@@ -68,16 +73,19 @@ class MemoryBucket(Generic[Value]):
         self._require_key(key, "written")
         if self._entries.get(key, (b"", 0))[1] != revision:
             raise Conflict(f"{self._name.name}/{key} is no longer at revision {revision}")
-        return self.write_raw(key, merged(self._name.value, msgspec.json.encode(value), self._entries[key][0]))
+        return self.write_raw(key, self._encoded(value, await self.later(key)))
 
-    async def put(self, key: str, value: Value, *, ttl_s: int | None = None) -> int:
+    async def put(self, key: str, value: Value, *, ttl_s: int | None = None, later: LaterRecord | None = None) -> int:
         """Write a key whatever it holds."""
         self._bus.require_connection()
         self._require_key(key, "written")
-        revision = self.write_raw(key, msgspec.json.encode(value))
+        revision = self.write_raw(key, self._encoded(value, await self.later(key), later))
         if ttl_s is not None:
             asyncio.get_running_loop().call_later(ttl_s, self._expire, key, revision)
         return revision
+
+    def _encoded(self, value: Value, *later: LaterRecord | None) -> bytes:
+        return encoded(self._name.value, value, later)[0]
 
     def _expire(self, key: str, revision: int) -> None:
         if self._entries.get(key, (b"", 0))[1] == revision:

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from clusterodm.libs.common.errors import BusFailed, NodeFailed, Refused
+from clusterodm.libs.common.merging import LaterRecord
 from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.messages.nodes import AddNode
@@ -35,8 +36,8 @@ class SlowBucket(MemoryBucket[Any]):
         self.loses_answer_to = ""
         self.loses = ""
 
-    async def create(self, key: str, value: Any) -> int:
-        return await self._answered("create", await super().create(key, value))
+    async def create(self, key: str, value: Any, *, later: LaterRecord | None = None) -> int:
+        return await self._answered("create", await super().create(key, value, later=later))
 
     async def update(self, key: str, value: Any, revision: int) -> int:
         return await self._answered("update", await super().update(key, value, revision))

@@ -16,6 +16,7 @@ import structlog
 
 from clusterodm.libs.common.bus.retrying import Slices
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.merging import LaterRecord
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.tasks import TaskSummary
 from clusterodm.libs.common.model.tasks import Ended, LastKnown, Task, TaskState
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 
 NO_TASK: Final = TaskId("none")
 """No task can have this id: ids are UUIDs."""
+TASK_FIELD: Final = "task"
+"""Of `Ended`."""
 ROWS_COUNT: Final = 20
 """Taken into the index at once."""
 LOADED_WITHIN_S: Final = 4.0
@@ -74,10 +77,15 @@ class Archive:
         """Take as long as for a task that is not here. Raises BusFailed."""
         await self._ended.get(NO_TASK)
 
-    async def put(self, ended: Ended) -> None:
-        """Write a task's record. It is not in the index before it has left the active ones. Raises BusFailed."""
+    async def put(self, ended: Ended, later: LaterRecord | None) -> None:
+        """Write a task's record, and what only a later version knows of it. It is not in the index before it has left the active ones. Raises BusFailed."""
         self._note(ended.task.id)
-        await self._ended.put(ended.task.id, ended)
+        await self._ended.put(ended.task.id, ended, later=later and later.within(TASK_FIELD))
+
+    async def later(self, task: TaskId) -> LaterRecord | None:
+        """Say how a task that was found here is written, if by a later version: for its record among the active ones. Raises BusFailed."""
+        later = await self._ended.later(task)
+        return later and later.inside(TASK_FIELD)
 
     def take_in(self, task: Task) -> None:
         """Take a task into the index: it has left the active ones."""

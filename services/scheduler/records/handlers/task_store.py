@@ -144,7 +144,7 @@ class TaskStore(TaskLookup):
             await self.signals.before_end_is_left(after.id)
         self.leadership.require()
         if before.archived:
-            return await self.records.create(after.id, after)
+            return await self.records.create(after.id, after, later=await self.archive.later(after.id))
         return await self.records.update(after.id, after, before.revision)
 
     async def _left_archive(self, task: TaskId) -> None:
@@ -164,7 +164,7 @@ class TaskStore(TaskLookup):
         ended = Ended(
             task=msgspec.structs.replace(compacted(known), accounted=True), revision=self.index.revisions[task]
         )
-        await self.archive.put(ended)
+        await self.archive.put(ended, await self.records.later(task))
         try:
             await self.records.delete(task, ended.revision)
         except Conflict:

@@ -137,6 +137,27 @@ async def test_an_archived_task_that_is_canceled_comes_back_and_is_archived_agai
         assert await kept(play) == (set(), {task_id("one")})
 
 
+async def test_what_a_later_version_wrote_of_a_task_goes_to_the_archive_and_comes_back():
+    async with a_play(a=FakeNode()) as play:
+        await completes(play, "one")
+        tasks, ended = await play.bus.bucket(TASKS), await play.bus.bucket(ENDED)
+        assert isinstance(tasks, MemoryBucket)
+        assert isinstance(ended, MemoryBucket)
+        key = task_id("one")
+        written = json.loads(tasks.read_raw(key)) | {"colour": "red"}
+        written["attempts"][0]["rack"] = 7
+        tasks.write_raw(key, json.dumps(written).encode())
+        await play.starts_up()
+        await play.archives()
+        assert await kept(play) == (set(), {key})
+        archived = json.loads(ended.read_raw(key))["task"]
+        assert (archived["colour"], archived["attempts"][0]["rack"]) == ("red", 7)
+        await play.starts_up()
+        await play.restarts("one")
+        back = json.loads(tasks.read_raw(key))
+        assert (back["colour"], back["attempts"][0]["rack"]) == ("red", 7)
+
+
 async def test_a_removed_task_goes_from_the_archive_too():
     async with a_play(a=FakeNode()) as play:
         await completes(play, "one")
