@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.bus.bus import connected
-from clusterodm.libs.common.bus.incarnation import incarnation
+from clusterodm.libs.common.bus.incarnation import incarnation, log_not_read
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_REFUSED
 from clusterodm.libs.common.health.health import (
@@ -79,7 +79,8 @@ async def serve(settings: AutoscalerSettings) -> None:
             await checked(configuration.parts, providers, settings)
         if not settings.public_address:
             log.warning("machines report nothing themselves: set --public-address to their way to the proxy")
-        await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s)
+        if await incarnation(bus, SystemClock().wall_ms, wait_s=settings.nats_wait_s) is None:
+            log_not_read()
         with refusing():
             identity = await ClusterIdentity.open(bus, directory)  # a standby, too, has to know
         await stack.enter_async_context(background(identity.watch, "follow ids"))

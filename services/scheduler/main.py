@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from clusterodm.libs.common.bus.bus import connected
-from clusterodm.libs.common.bus.incarnation import incarnation
+from clusterodm.libs.common.bus.incarnation import incarnation, log_not_read
 from clusterodm.libs.common.bus.layout import BUCKETS
 from clusterodm.libs.common.clocks import Clock, read
 from clusterodm.libs.common.health.health import (
@@ -221,8 +221,11 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
     """Read the records, start the loops, and only then answer."""
     clock, last_term = clock or SystemClock(), last_term or LastTerm()
     current = await incarnation(bus, clock.wall_ms)
+    store = current.id if current else None
+    if store is None:
+        log_not_read()
     scheduler = await wired(bus, api, settings, term, clock, new_id)
-    await last_term.give_back(current.id, scheduler.records)
+    await last_term.give_back(store, scheduler.records)
     async with AsyncExitStack() as stack:
         stack.enter_context(health.leading(term))
         stack.enter_context(read_by(lambda: readings(scheduler.state, scheduler.totals.demand, read(clock))))
@@ -234,4 +237,4 @@ async def running(  # noqa: PLR0913, PLR0917 the world, and who we are in it
         try:
             yield scheduler
         finally:
-            last_term.keep(current.id, scheduler.records)
+            last_term.keep(store, scheduler.records)

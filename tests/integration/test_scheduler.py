@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nats
 import pytest
 
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.errors import NotFound, Refused
-from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
+from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, OPTIONS, SUMMARY, SUMMARY_KEY, TASKS
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, REMOVE_NODE, AddNode, ListNodes, NodeRef
 from clusterodm.libs.common.messages.placement import (
@@ -225,6 +226,21 @@ async def test_a_task_goes_from_commit_to_its_end(nats_bus: NatsBus, nats_server
         assert options is not None
         assert "dsm" in {option.name for option in options.value.options}
         assert await stage.end() == 0
+
+
+async def test_a_scheduler_leads_though_it_cannot_read_the_incarnation_and_says_what_to_do(
+    nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path
+):
+    await nats_bus.bucket(CLUSTER)
+    client = await nats.connect(nats_server.url)
+    payload = b'{"id":{"of":"a later version"},"made_at_ms":1}'
+    key = f"$KV.{CLUSTER.name}.{INCARNATION_KEY}"
+    await client.jetstream().publish(key, payload, headers={"Clusterodm-Fields": "999"})
+    async with a_stage(nats_bus, nats_server, tmp_path) as stage:
+        assert (await stage.task(await stage.commit())).state is TaskState.WAITING
+        assert "nats kv del cluster incarnation" in stage.log()
+    assert (await client.jetstream().get_last_msg(f"KV_{CLUSTER.name}", key)).data == payload
+    await client.close()
 
 
 async def test_client_actions_reach_the_node(nats_bus: NatsBus, nats_server: NatsServer, tmp_path: Path):

@@ -7,12 +7,13 @@ too (core.py says why). Each place learns what the other knows: at the start, an
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
 import msgspec
 import structlog
 
-from clusterodm.libs.common.errors import Conflict, Refused
+from clusterodm.libs.common.errors import Conflict, Refused, Unreadable
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.model.cluster import Incarnation
@@ -211,11 +212,16 @@ class ClusterIdentity:
 
     async def _noted(self, known: Identities, before: Sequence[IncarnationId]) -> Identities:
         """Note with which store this directory is used; whoever makes the incarnation does so at its own start."""
-        entry = await self._cluster.get(INCARNATION_KEY)
-        present = entry.value.id if entry else None
+        present = await self._present()
         if before and present is not None and present not in before:
             log.warning("machines.earlier_stores_adopted", cluster_ids=list(known.cluster_ids))
         return msgspec.structs.replace(known, incarnations=noted(before, present))
+
+    async def _present(self) -> IncarnationId | None:
+        with suppress(Unreadable):  # it has been said, and nothing follows from it
+            entry = await self._cluster.get(INCARNATION_KEY)
+            return entry.value.id if entry else None
+        return None
 
     def _remember(self, known: Identities) -> None:
         """Write the directory. That it cannot be written now is said, and stops nothing: the buckets have it all."""

@@ -23,7 +23,7 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.bus.incarnation import incarnation
+from clusterodm.libs.common.bus.incarnation import incarnation, log_not_read
 from clusterodm.libs.common.clocks import Clock, Instant, read
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
 from clusterodm.libs.common.identity import may_touch
@@ -72,6 +72,7 @@ class Recovery:
         self._on_records_lost = on_records_lost
         self._renew_secret = renew_secret
         self._compared_at: Instant | None = None
+        self._said_not_read = False
         self._settled_at = clock.instant()
         self.comparison = comparison
 
@@ -80,6 +81,10 @@ class Recovery:
         current, known = await incarnation(self._bus, self._clock.wall_ms, wait_s), self._spool.incarnation
         is_first = self._compared_at is None
         self._compared_at = self._clock.instant()
+        if current is None:
+            self._say_not_read()
+            return
+        self._said_not_read = False
         if known is not None and known.id == current.id:
             if is_first and self._spool.has_former_store:  # they may have been lost just before this start
                 self._settled_at = read(self._clock).until(current.made_at_ms + int(SETTLE_S * 1000), SETTLE_S)
@@ -93,6 +98,11 @@ class Recovery:
         self._on_records_lost()
         await self._renew_secret()
         await self._spool.announce()
+
+    def _say_not_read(self) -> None:
+        if not self._said_not_read:
+            log_not_read()
+        self._said_not_read = True
 
     async def is_sure(self, task: TaskId, owner: Owner) -> bool:
         """Whether a task that the scheduler does not know is sure not to exist, as far as a client may know. Raises BusFailed."""

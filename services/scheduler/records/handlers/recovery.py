@@ -178,14 +178,14 @@ class LastTerm:
         self._tasks: tuple[Task, ...] = ()
         self._until: Instant | None = None
 
-    def keep(self, incarnation: IncarnationId, records: Records) -> None:
-        """Remember what a term knew that is over."""
+    def keep(self, incarnation: IncarnationId | None, records: Records) -> None:
+        """Remember what a term knew that is over; of a store whose incarnation cannot be read nothing is given back."""
         self._incarnation = incarnation
         self._nodes = tuple(node.record for node in records.registry)
         self._tasks = tuple(records.index.tasks.values())
         self._until = records.clock.instant() + BELIEVED_S
 
-    async def give_back(self, incarnation: IncarnationId, records: Records) -> None:
+    async def give_back(self, incarnation: IncarnationId | None, records: Records) -> None:
         """Write what is missing into a store that began anew. Raises BusFailed."""
         if self._is_of_use(incarnation, records.clock.instant()):
             missing = [node for node in self._nodes if records.registry.get(node.id) is None]
@@ -195,8 +195,9 @@ class LastTerm:
             log.error("records.restored", nodes=len(missing), tasks=count)
         self._nodes, self._tasks, self._until = (), (), None
 
-    def _is_of_use(self, incarnation: IncarnationId, now: Instant) -> bool:
-        return self._incarnation not in {None, incarnation} and self._until is not None and now <= self._until
+    def _is_of_use(self, incarnation: IncarnationId | None, now: Instant) -> bool:
+        is_another = None not in {self._incarnation, incarnation} and self._incarnation != incarnation
+        return is_another and self._until is not None and now <= self._until
 
 
 def kept(node: Node) -> Callable[[Node | None], Node]:

@@ -97,6 +97,12 @@ async def test_a_new_store_gets_the_id_and_the_key_of_the_directory(store: Ident
     assert (await opened(bus, MemoryIdentities())).cluster_ids == ("first1",)
 
 
+async def test_an_incarnation_that_cannot_be_read_stops_nothing(store: IdentityStore):
+    bus = MemoryBus()
+    (await bus.bucket(CLUSTER)).write_raw(INCARNATION_KEY, b"{")
+    assert (await opened(bus, store)).cluster_ids == ("fresh1",)
+
+
 async def test_a_lost_directory_is_written_anew_from_the_store(store: IdentityStore):
     bus = MemoryBus()
     before = await opened(bus, MemoryIdentities())

@@ -11,6 +11,7 @@ from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY
 from clusterodm.libs.common.model.cluster import Incarnation
 from clusterodm.libs.common.model.values import IncarnationId
 from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 
 
@@ -52,6 +53,16 @@ async def test_a_store_that_begins_anew_has_another():
     first = await incarnation(bus, clock.wall_ms)
     await (await bus.bucket(CLUSTER)).delete(INCARNATION_KEY)
     assert (await incarnation(bus, clock.wall_ms)).id != first.id
+
+
+@pytest.mark.parametrize("payload", [b"{", b'{"id":{"of":"a later version"},"made_at_ms":1}'])
+async def test_one_that_cannot_be_read_is_never_replaced_nor_waited_for(payload: bytes):
+    bus = MemoryBus()
+    bucket = await bus.bucket(CLUSTER)
+    assert isinstance(bucket, MemoryBucket)
+    bucket.write_raw(INCARNATION_KEY, payload)
+    assert await incarnation(bus, FakeClock().wall_ms, wait_s=60) is None
+    assert bucket.read_raw(INCARNATION_KEY) == payload
 
 
 async def test_without_nats_it_is_not_known():

@@ -1,6 +1,7 @@
 """A proxy that finds other records than it knows looks at everything again, and says of nothing that it does not exist."""
 
 import pytest
+import structlog.testing
 
 from clusterodm.libs.common.bus.incarnation import incarnation
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
@@ -115,6 +116,21 @@ async def test_nothing_is_said_not_to_exist_either_after_a_restart_soon_after_th
     await later.compare()
     scene.clock.pass_s(0 if step_s >= 0 else SETTLE_S)
     assert await later.is_sure(OTHER, NOBODY)
+
+
+async def test_an_incarnation_that_cannot_be_read_stops_nothing_and_is_said_once(scene: Scene):
+    bucket = await scene.bus.bucket(CLUSTER)
+    known = scene.spool.incarnation
+    bucket.write_raw(INCARNATION_KEY, b"{")
+    with structlog.testing.capture_logs() as lines:
+        for recovery in (scene.recovery, scene.recovery, scene.started()):
+            await recovery.compare()
+            scene.clock.pass_s(SETTLE_S + 1)
+            assert await recovery.is_sure(OTHER, NOBODY)
+    assert (scene.spool.incarnation, scene.looks_count) == (known, 0)
+    said = [line["remedy"] for line in lines if line["event"] == "incarnation.not_read"]
+    assert len(said) == 2
+    assert "nats kv del cluster incarnation" in said[0]
 
 
 async def test_a_task_that_lies_here_is_never_said_not_to_exist(scene: Scene):

@@ -37,6 +37,13 @@ async def test_in_the_same_store_nothing_is_written():
         assert not play.has("running")
 
 
+async def test_where_the_incarnation_cannot_be_read_nothing_is_written():
+    async with a_play(a=FakeNode()) as play:
+        memory = await remembered(play)
+        await memory.give_back(None, play.scheduler.records)
+        assert not play.has("running")
+
+
 async def test_what_the_new_store_knows_counts():
     async with a_play(a=FakeNode()) as play:
         memory = await remembered(play)
