@@ -7,13 +7,16 @@ from typing import Any, cast
 import msgspec
 import nats
 import pytest
+from nats.js import JetStreamContext
 
 from clusterodm.libs.common.bus.bus import NatsBus, connect
+from clusterodm.libs.common.bus.layout import BUCKETS
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.store import open_bucket
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.merging import fields_count
-from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, OBSERVATIONS, TASKS
+from clusterodm.libs.common.messages.buckets import CONSOLES, ENDED, TASKS, TOMBSTONES, USAGE
+from clusterodm.libs.common.messages.kinds import EVENTS_STREAM
 from clusterodm.libs.common.messages.tasks import ListTaskIds, ListTasks
 from clusterodm.libs.common.model.tasks import Ended, Task, TaskState
 from clusterodm.libs.common.model.values import Owner
@@ -24,6 +27,8 @@ from tests.scheduling import FakeNode, Play, a_play, task_id
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
+ACCOUNT = f"KV_{USAGE.name}"
+"""One record for each tenant and month, however many tasks: what was used is known when they are gone."""
 OLD = Path(__file__).parents[1] / "records" / "with_what_was_seen.json"
 
 
@@ -145,21 +150,42 @@ async def test_a_nats_that_goes_away_while_a_task_moves_loses_nothing(nats_serve
 async def test_a_removed_task_leaves_nothing_in_the_store(nats_server: NatsServer) -> None:
     client = await nats.connect(nats_server.url)
     js = client.jetstream()
-    quickly: dict[str, Any] = {}
-    for name in (TASKS, ENDED, OBSERVATIONS):
-        quickly[name.name] = await open_bucket(client, js, name, Replicas(1), marker_ttl_s=1)
     async with connect(nats_server.url, "test") as bus:
-        bus._buckets.update(quickly)
+        await bus.lay_out()
+        for name in BUCKETS:
+            bus._buckets[name.name] = await open_bucket(client, js, name, Replicas(1), marker_ttl_s=1)
+        bus._buckets[TOMBSTONES.name] = await open_bucket(
+            client, js, msgspec.structs.replace(TOMBSTONES, expires_s=1.0), Replicas(1)
+        )
         async with a_play(on(bus), a=FakeNode()) as play:
+            before = await stored_bytes(js)
             await completes(play, "one")
             await play.archives()
             await play.removes("one")
             play.clock.pass_s(120)
             await play.scheduler.tasks.observer.forget_over()
+            assert (await stored_bytes(js))[EVENTS_STREAM] > before[EVENTS_STREAM]
+        await shorten(js, EVENTS_STREAM)
+
+        async def left() -> dict[str, int]:
+            grown = {stream: held - before[stream] for stream, held in (await stored_bytes(js)).items()}
+            return {stream: more for stream, more in grown.items() if more > 0 and stream != ACCOUNT}
+
+        assert f"OBJ_{CONSOLES.name}" not in await left()
 
         async def nothing_left() -> bool:
-            infos = [await js.stream_info(f"KV_{name}") for name in quickly]
-            return sum(info.state.bytes for info in infos) == 0
+            return await left() == {}
 
-        await until(nothing_left, what="the markers to expire")
+        await until(nothing_left, what="all times to live to be over")
     await client.close()
+
+
+async def stored_bytes(js: JetStreamContext) -> dict[str, int]:
+    """Say how much each stream holds: buckets, objects, events."""
+    return {info.config.name or "": info.state.bytes for info in await js.streams_info()}
+
+
+async def shorten(js: JetStreamContext, stream: str) -> None:
+    """Let what a stream holds expire at once."""
+    config = (await js.stream_info(stream)).config
+    await js.update_stream(config.evolve(max_age=1.0, duplicate_window=1.0))

@@ -5,6 +5,7 @@ with its time to live.
 """
 
 import asyncio
+import base64
 import contextlib
 from dataclasses import replace
 from typing import Final
@@ -102,9 +103,15 @@ class NatsObjects:
         try:
             with contextlib.suppress(nats.js.errors.NotFoundError):
                 async with asyncio.timeout(LONGEST_S):
-                    await cancellable(self._store.delete(key))
+                    await cancellable(self._delete(key))
         except NATS_ERRORS as error:
             raise self._failed("deleted", key, error) from None
+
+    async def _delete(self, key: str) -> None:
+        """Delete an object, and then what nats-py leaves of it for those who watch: nobody does, and it would stay as long as an object."""
+        await self._store.delete(key)
+        stream, name = f"OBJ_{self._name}", base64.urlsafe_b64encode(key.encode()).decode()
+        await self._js.purge_stream(stream, subject=f"$O.{self._name}.M.{name}")
 
     def _failed(self, what: str, key: str, error: BaseException) -> BusFailed:
         return BusFailed(f"{self._name}/{key} not {what}: {why(error)}")
