@@ -50,10 +50,12 @@ def write_file(folder: Path, cloud: CloudApiProcess, **keys: Any) -> Path:
 
 
 @asynccontextmanager
-async def started(folder: Path, cloud: CloudApiProcess, **keys: Any) -> AsyncIterator[Cluster]:
+async def started(
+    folder: Path, cloud: CloudApiProcess, node_grace_s: float = 120, **keys: Any
+) -> AsyncIterator[Cluster]:
     """A cluster that compares often."""
     file = write_file(folder, cloud, **keys)
-    async with Cluster(folder / "cluster", asr=file, **OFTEN) as cluster:
+    async with Cluster(folder / "cluster", asr=file, **OFTEN, node_grace_s=node_grace_s) as cluster:
         await until(IdentityFile(cluster.folder / "data").read, timeout_s=45, what="the autoscaler's directory")
         yield cluster
 
@@ -67,10 +69,11 @@ async def the_one_machine(cluster: Cluster) -> Machine:
     return await until(lambda: online(cluster), timeout_s=30, what="a machine of the warm pool")
 
 
-async def lose_the_store(cluster: Cluster) -> None:
-    """Everything stops, and NATS begins anew."""
+async def lose_the_store(cluster: Cluster, *more: Path) -> None:
+    """Everything stops, and NATS begins anew; `more`: directories that are lost, too."""
     cluster.kill_all()
-    shutil.rmtree(cluster.nats.store / "js")
+    for lost in (cluster.nats.store / "js", *more):
+        shutil.rmtree(lost)
     cluster.nats.start()
     cluster.start_all()
     await cluster.ready()
@@ -152,6 +155,22 @@ async def test_after_the_loss_of_the_nats_store_a_task_goes_on_where_it_ran_thou
             assert (tmp_path / "programs" / "made").read_text().split() == [before], (
                 "nothing was destroyed, or rented anew"
             )
+
+
+async def test_after_the_loss_of_store_and_directory_a_task_waits_for_no_young_machine_whose_key_is_lost(
+    tmp_path: Path,
+):
+    with CloudApiProcess("hetzner", nodes=True, node={"task_time_s": LONG_TASK_S}) as cloud:
+        async with started(tmp_path, cloud, node_grace_s=5) as cluster:
+            task = await create(cluster, make_images(tmp_path / "images", 3))
+            before = await until(lambda: running(cluster, task), timeout_s=30, what="the task to run")
+            await lose_the_store(cluster, cluster.folder / "data" / "autoscaler")
+            after = await until(lambda: running(cluster, task), timeout_s=60, what="the task to run elsewhere")
+            assert sorted(cloud.here()) == sorted([before, after]), (
+                "it may be at work for others, as far as anybody knows"
+            )
+            left = next(each for each in await machines_of(cluster) if each.id == before)
+            assert (left.state, left.silent, left.failure) == (MachineState.SETTING_UP, True, "")
 
 
 async def test_the_autoscalers_directory_is_written_anew_when_it_is_lost(tmp_path: Path, cloud: CloudApiProcess):
