@@ -17,7 +17,7 @@ from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.loops import background, every, missed
 
 log = structlog.get_logger()
 
@@ -62,7 +62,8 @@ class NoLeader:
         """See whether somebody leads. Who cannot see leaves it at what was seen last."""
         try:
             led = await self._bus.led(self._service)
-        except BusFailed:
+        except BusFailed as error:
+            missed(error)
             return
         if led:
             self._seen()

@@ -18,7 +18,8 @@ from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock, now_ms, run
-from clusterodm.libs.common.process.loops import FATAL, background, every
+from clusterodm.libs.common.process.loop import FATAL
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.process.memory import Trimmer
 from clusterodm.libs.common.process.watchdog import notify_ready, with_watchdog
 from clusterodm.libs.common.settings.settings import parse

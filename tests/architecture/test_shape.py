@@ -17,7 +17,7 @@ FUNCTION_LINES = 60
 LONG_MODULES = {
     "deploy/nats_users.py": (450, "one table: who may publish and hear what"),
     "libs/common/bus/bus.py": (500, "NatsBus is the whole of `ports.Bus` over NATS"),
-    "libs/common/bus/store.py": (500, "NatsBucket is the whole of `ports.Bucket` over NATS"),
+    "libs/common/bus/store.py": (520, "NatsBucket is the whole of `ports.Bucket` over NATS"),
     "libs/common/http_io/server.py": (500, "one protocol class, on the hottest path"),
     "libs/common/messages/tasks.py": (350, "declarations: what is asked and told of tasks"),
     "libs/machinesim/cloud_api_kubernetes.py": (350, "a stranger: one API, as it answers"),
@@ -25,7 +25,7 @@ LONG_MODULES = {
     "libs/nodesim/node.py": (350, "a stranger: one node, as it answers"),
     "services/proxy/exchange/request.py": (350, "what a request can be asked, in one class"),
     "services/proxy/forwarding/handlers/stage_in.py": (350, "one loop a task, whose steps share its state"),
-    "services/scheduler/placement/handlers/place.py": (350, "one loop over the queue, whose steps share its state"),
+    "services/scheduler/placement/handlers/place.py": (360, "one loop over the queue, whose steps share its state"),
 }
 """Modules that may be longer, up to so many lines each, with the reason."""
 LONG_FUNCTIONS = {

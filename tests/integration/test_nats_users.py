@@ -15,10 +15,13 @@ from clusterodm.deploy.nats import USERS
 from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
+from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeList
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId
+from clusterodm.libs.common.process.lifecycle import SystemClock
+from clusterodm.libs.common.process.loops import Loops, background, every, watched
 from tests.nats import LEAVES_UNCLOSED
 from tests.nats_users import EARLIER_TOKEN, connected
 from tests.waiting import until
@@ -213,3 +216,24 @@ async def test_a_service_with_a_wrong_password_says_so_and_ends_with_78(urls: di
     assert line.endswith(": it refuses the user or the password")
     assert "wrong" not in line
     assert process.returncode == 78
+
+
+async def test_a_right_that_a_loop_has_not_is_its_failure_and_says_which(urls: dict[str, str]) -> None:
+    loops = Loops(SystemClock())
+    with watched(loops):
+        async with connect(urls["scheduler"], "scheduler") as scheduler, connect(urls["proxy"], "proxy") as proxy:
+            await scheduler.lay_out()
+            nodes = await proxy.bucket(NODES)
+            writing = every(0.1, lambda: nodes.put("n", NODE), "write nodes")
+            async with background(lambda: writing, "write nodes"):
+                await until(lambda: not said_of(loops, "write nodes").ok, timeout_s=30)
+                said = said_of(loops, "write nodes")
+    assert said.failures_count == 1
+    assert said.error.startswith("BusDenied: nodes/n not written")
+    assert 'permissions violation for publish to "$kv.nodes.n"' in said.error.lower()
+
+
+def said_of(loops: Loops, name: str) -> LoopReport:
+    """Say how the loop of a name is."""
+    [found] = [loop for loop in loops.report() if loop.name == name]
+    return found

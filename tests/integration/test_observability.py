@@ -6,7 +6,6 @@ Skipped only where it is not installed: apt-get install prometheus; CI has it.
 import json
 import shutil
 import subprocess
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import yaml
 
 from tests.datasets import make_images
 from tests.e2e.up import Up
+from tests.machines_file import machines_file
 from tests.ports import free_port, ports_in_a_row
 from tests.waiting import until_sync
 
@@ -28,25 +28,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(prometheus is None, reason="a
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "observability"
 SERVICES = ("proxy", "scheduler", "autoscaler", "admin")
-LISTS_NOTHING = "import sys\nsys.stdin.read()\nprint('{\"machines\": []}')\n"
-
-
-def machines_file(folder: Path) -> Path:
-    """Write a configuration of machines of which there are none."""
-    program = folder / "machines.py"
-    program.write_text(LISTS_NOTHING)
-    words = [sys.executable, str(program)]
-    asr = {
-        "provider": "command",
-        "create": words,
-        "list": words,
-        "destroy": words,
-        "keepResults": 60,
-        "maxDailyCost": 20,
-    }
-    asr["imageSizeMapping"] = [{"maxImages": 50, "slug": "any", "pricePerHour": 1.5}]  # type: ignore[assignment]
-    (folder / "asr.json").write_text(json.dumps(asr))
-    return folder / "asr.json"
 
 
 def get(url: str) -> Any:

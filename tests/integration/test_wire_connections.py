@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clusterodm.libs.common.process.loops import LoopFailed
+from clusterodm.libs.common.process.loop import LoopFailed
 from clusterodm.services.proxy.settings import ProxySettings
 from tests.proxies import ProxyUnderTest, parse, running_proxy
 

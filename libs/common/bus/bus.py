@@ -47,6 +47,7 @@ from clusterodm.libs.common.bus.serving import STOP_GRACE_S, ProgramsConnection,
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.stored_events import events_after
 from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM as EVENTS
@@ -54,7 +55,7 @@ from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName
 from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, LogLevelSet
 from clusterodm.libs.common.ports import Handler, StoredEvents, Term
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable, monotonic_s
-from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.process.loops import background, beat, missed, running_loops
 from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.libs.common.telemetry.log import hide, set_level
 from clusterodm.libs.common.telemetry.metrics import counter
@@ -126,6 +127,10 @@ class NatsBus:
     def connected(self) -> bool:
         """Whether NATS is there at this moment."""
         return self._client.is_connected
+
+    def refused_since(self, since: Instant) -> str:
+        """Say what NATS has refused to this process since then; empty: nothing."""
+        return self.denials.since(since)
 
     @property
     def away_s(self) -> float:
@@ -379,7 +384,8 @@ class NatsBus:
             except (BusFailed, *NATS_ERRORS) as error:
                 tries_count += 1
                 log.debug("snapshot.not_found", snapshot=snapshot.name, error=repr(error))
-                await asyncio.sleep(RETRY_S)
+                said = error if isinstance(error, BusFailed) else BusFailed(f"{snapshot.name}: {why(error)}")
+                await asyncio.sleep(max(RETRY_S, missed(said)))
 
     async def _follow(
         self,
@@ -390,6 +396,8 @@ class NatsBus:
         """Hand over what is there and what comes, over one connection: behind another one the stream may be another, too."""
         sequence, connections_count = await self._hand_over_last(snapshot, handler), self.connections_count
         while connections_count == self.connections_count:
+            if self.connected:
+                beat()
             with contextlib.suppress(nats.errors.TimeoutError):
                 for message in await cancellable(consumer.fetch(1, timeout=5)):
                     if message.metadata.sequence.stream > sequence:  # what is redelivered late is old
@@ -447,14 +455,15 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
         except TimeoutError:
             raise denials.failure(f"no NATS with JetStream at {hide(url)} in {wait_s:g} s") from None
         opened.append(bus)
-        async with (
-            background(lambda: prepare_again(bus, back), name="prepare nats again"),
-            background(bus.explain_replicas, name="explain replicas"),
-            background(lambda: shutting_down(client, absence), name="shut down what does not close"),
-            bus.hearing_leaders(),
-            bus.hearing_log_levels(),
-        ):
-            yield bus
+        with running_loops().depending_on(bus):
+            async with (
+                background(lambda: prepare_again(bus, back), name="prepare nats again"),
+                background(bus.explain_replicas, name="explain replicas"),
+                background(lambda: shutting_down(client, absence), name="shut down what does not close"),
+                bus.hearing_leaders(),
+                bus.hearing_log_levels(),
+            ):
+                yield bus
     finally:
         closing.set()
         bus.report_replicas()

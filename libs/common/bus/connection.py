@@ -33,7 +33,7 @@ from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
-from clusterodm.libs.common.process.lifecycle import cancellable
+from clusterodm.libs.common.process.lifecycle import cancellable, monotonic_s
 from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.libs.common.process.sockets import duplicated
 from clusterodm.libs.common.telemetry.log import hide
@@ -94,6 +94,7 @@ class NatsDenials:
     def __init__(self) -> None:
         self._login = False
         self._right = ""
+        self._right_at: Instant | None = None
 
     def __repr__(self) -> str:
         """Show what was refused."""
@@ -111,6 +112,10 @@ class NatsDenials:
         """Say it behind something else; empty: nothing was refused."""
         return f": {self.reason}" if self.reason else ""
 
+    def since(self, since: Instant) -> str:
+        """Say which right was refused last, if that was since then (monotonic); empty: none was."""
+        return self._right if self._right_at is not None and self._right_at >= since else ""
+
     def failure(self, message: str) -> BusFailed:
         """Make the error for something that has not come about, with what was refused."""
         return BusDenied(f"{message}{self.told}") if self.reason else BusFailed(message)
@@ -125,7 +130,7 @@ class NatsDenials:
         said = str(error).removeprefix("nats: ").strip("'")
         self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
         if PERMISSIONS in said.lower():
-            self._right = said
+            self._right, self._right_at = said, monotonic_s()
 
 
 async def shutting_down(client: Client, absence: Absence) -> None:

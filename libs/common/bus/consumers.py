@@ -67,6 +67,23 @@ class StreamMessage(NamedTuple):
     written_at: datetime
 
 
+class SignsOfLife:
+    """When a watch has last heard anything of what it follows, through whichever consumer."""
+
+    def __init__(self) -> None:
+        self.last_s = asyncio.get_running_loop().time()
+        """By the loop's clock; at first, when it began."""
+
+    def note(self) -> float:
+        """Hear one, now; when that is, by the loop's clock."""
+        self.last_s = asyncio.get_running_loop().time()
+        return self.last_s
+
+    def silent_s(self) -> float:
+        """Say how long ago that is, in seconds."""
+        return asyncio.get_running_loop().time() - self.last_s
+
+
 class Consumer:
     """An ordered consumer of everything under one subject."""
 
@@ -84,6 +101,7 @@ class Consumer:
         self._heartbeat_s, self._silence_s = HEARTBEAT_S, SILENCE_S
         self._has_leader = True
         """Other servers may have the stream, too, and one of them leads."""
+        self._signs = SignsOfLife()
         self._heard_at_s = 0.0
         """When a message came last, of whatever kind, by the loop's clock."""
         self._count = 0
@@ -105,6 +123,11 @@ class Consumer:
     def __repr__(self) -> str:
         """Show how far it is."""
         return f"Consumer({self._stream} sequence={self._sequence}{' all told' if self._told_all else ''})"
+
+    def tell(self, signs: SignsOfLife) -> None:
+        """Note there, from now on, whenever something is heard."""
+        self._signs = signs
+        signs.note()
 
     async def begin(self) -> None:
         """Start it. Raises NotFoundError when there is no such stream, else what nats-py raises."""
@@ -148,7 +171,7 @@ class Consumer:
                 await cancellable(self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._name}"))
 
     async def _take(self, message: Msg) -> None:
-        self._heard_at_s = asyncio.get_running_loop().time()
+        self._heard_at_s = self._signs.note()
         if not self._tells_nothing(message):
             self._put(message)
 

@@ -29,7 +29,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
-from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, SignsOfLife, StreamMessage
 from clusterodm.libs.common.bus.pages import pages_of
 from clusterodm.libs.common.bus.replicas import Replicas, is_alone
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
@@ -41,6 +41,7 @@ from clusterodm.libs.common.merging import LaterRecord, encoded, fields_count
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
+from clusterodm.libs.common.process.loops import listening
 from clusterodm.libs.common.telemetry.metrics import UNREADABLE
 
 log = structlog.get_logger()
@@ -243,7 +244,7 @@ class NatsBucket(Generic[Value]):
         """Read everything."""
         found: dict[str, Entry[Value]] = {}
         skipped: dict[str, int] = {}
-        async with self.watch() as changes:
+        async with self._watching() as changes:
             async for change in changes:
                 if change is None:
                     break
@@ -345,6 +346,12 @@ class NatsBucket(Generic[Value]):
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["NatsWatch[Value]"]:
         """Follow all keys."""
+        async with self._watching() as watch:
+            with listening(watch.signs.silent_s):
+                yield watch
+
+    @asynccontextmanager
+    async def _watching(self) -> AsyncIterator["NatsWatch[Value]"]:
         watch = NatsWatch(self.name, self.consuming, self.key_of, self.read)
         try:
             yield watch
@@ -354,9 +361,11 @@ class NatsBucket(Generic[Value]):
     @asynccontextmanager
     async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
         """Follow all keys without their values."""
-        revisions = self._revisions()
+        signs = SignsOfLife()
+        revisions = self._revisions(signs)
         try:
-            yield revisions
+            with listening(signs.silent_s):
+                yield revisions
         finally:
             await revisions.aclose()
 
@@ -366,9 +375,10 @@ class NatsBucket(Generic[Value]):
         for consumer in self._consumers:
             consumer.interrupt()
 
-    async def _revisions(self) -> AsyncGenerator[Seen]:
+    async def _revisions(self, signs: SignsOfLife) -> AsyncGenerator[Seen]:
         while True:
             async with self.consuming(headers_only=True) as consumer:
+                consumer.tell(signs)
                 with contextlib.suppress(Interrupted, *NATS_ERRORS):
                     while True:
                         if told := await consumer.next():

@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 
 import structlog
 
-from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, StreamMessage
+from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, SignsOfLife, StreamMessage
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, Slices
 from clusterodm.libs.common.ports import Change, Reset, Step
 
@@ -41,6 +41,7 @@ class NatsWatch(Generic[Value]):
         self._consumer: Consumer | None = None
         self._last: Consumer | None = None
         self._told_all = False
+        self.signs = SignsOfLife()
         self._steps = self._all_steps()
 
     def __repr__(self) -> str:
@@ -62,6 +63,7 @@ class NatsWatch(Generic[Value]):
     async def _all_steps(self) -> AsyncGenerator[Step[Value]]:
         while True:
             async with self._consuming() as consumer:
+                consumer.tell(self.signs)
                 if self._is_another(consumer):
                     log.warning("bucket.began_anew", bucket=self._name, reached=self._reached, reaches=consumer.reaches)
                     self._known = dict.fromkeys(self._known, 0)

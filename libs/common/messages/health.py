@@ -13,11 +13,11 @@ class LoopReport(Frozen, frozen=True, kw_only=True):
 
     name: str
     ok: bool
-    """It has neither failed last nor is it late."""
+    """It has neither failed last nor is it late, and it hears of what it follows."""
     success_age_s: float | None = None
-    """Since it last went round well; None: it never has, or it only waits for events."""
+    """Since it last went round well, or heard of the bucket that it follows, or began to wait for events; None: it never has been round."""
     failures_count: int = 0
-    """In a row."""
+    """In a row. Rounds that were interrupted count when all have been for a minute while NATS was there."""
     late: bool = False
     """It hangs."""
     error: str = ""

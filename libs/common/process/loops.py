@@ -4,11 +4,14 @@
                    failing, or may not fail at all (FATAL), ends its context, and so the process, with one clear line
     every()        a loop that does something again and again
     beat()         said by a loop that goes round: it is alive
+    missed()       said by one whose round came to nothing, for want of something else
+    listening()    says what a loop follows: it is as well as the last sign of life of that
     watched()      whose loops are reported together: those of a process, or of one of several services in a test
 
 A loop that has nothing to do waits for an event and is never late. One that goes round by itself is late when it has not been round
 for much longer than it should take: then it hangs, the process is not alive, and whoever keeps it starts it again. What NATS or
-a task that went away interrupts (BusFailed, NotFound) is a line and no failure: it goes on when NATS is back.
+a task that went away interrupts (BusFailed, NotFound) is a line and no failure: it goes on when NATS is back. What NATS refuses is one, and
+so is what is not answered for a minute although NATS is there; `loop` says which.
 
 A loop ends with its context and no other way: a cancellation that comes from elsewhere is a failure like any other, and the loop
 begins again. Otherwise a loop that waits for events would be gone, and nothing would tell: it is never late.
@@ -19,19 +22,23 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Final
 
-import structlog
-
-from clusterodm.libs.common.clocks import Clock, Instant
+from clusterodm.libs.common.clocks import Clock
 from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
 from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancel_and_wait
+from clusterodm.libs.common.process.loop import (
+    RESTART,
+    BusSeen,
+    CancelledByMistake,
+    Loop,
+    LoopFailed,
+    LoopPolicy,
+    NoBus,
+)
 from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.libs.common.process.owner import Owner
-
-log = structlog.get_logger()
 
 Start = Callable[[], Coroutine[Any, Any, object]]
 """Begins a loop; called again each time it begins again."""
@@ -42,107 +49,13 @@ LATE_AFTER_S: Final = 90.0
 """A loop that goes round every few seconds is late after three rounds and so long."""
 
 
-@dataclass(frozen=True)
-class LoopPolicy:
-    """What happens when a loop fails. It has given up when it failed `most_failures_count` times in a row over `failing_for_s`."""
-
-    first_pause_s: float = 0.2
-    longest_pause_s: float = 10.0
-    settled_s: float = 10.0
-    """Whoever has run for so long had begun well."""
-    failing_for_s: float = 60.0
-    most_failures_count: int = 5
-
-    def pause_s(self, failures_count: int) -> float:
-        """Say how long to wait before the next begin: doubled each time."""
-        return min(self.first_pause_s * 2.0 ** min(failures_count - 1, 30), self.longest_pause_s)
-
-    def gives_up(self, failures_count: int, failing_s: float) -> bool:
-        """Whether trying again is of no use any more."""
-        return failures_count >= self.most_failures_count and failing_s >= self.failing_for_s
-
-
-RESTART: Final = LoopPolicy()
-FATAL: Final = LoopPolicy(failing_for_s=0.0, most_failures_count=1)
-
-
-class CancelledByMistake(Exception):
-    """Somebody has cancelled a loop whose context goes on, as a library may that mixes up whom it cancels."""
-
-
-class LoopFailed(ClusterError):
-    """A loop has failed for good: its process ends, and whoever keeps it starts it again."""
-
-
-class Loop:
-    """What is known of one loop."""
-
-    def __init__(self, name: str, policy: LoopPolicy, clock: Clock, late_after_s: float | None) -> None:
-        self.name = name
-        self.late_after_s = late_after_s
-        self._policy = policy
-        self._clock = clock
-        self._round_at = clock.instant()
-        self._success_at: Instant | None = None
-        self._failing_since: Instant | None = None
-        self._failures_count = 0
-        self._error = ""
-
-    def began(self) -> None:
-        """Note that it begins, perhaps again."""
-        self._round_at = self._clock.instant()
-
-    def succeeded(self) -> None:
-        """Note that it went round well."""
-        self._round_at = self._success_at = self._clock.instant()
-        self._failing_since = None
-        self._failures_count, self._error = 0, ""
-
-    def interrupted(self, error: ClusterError) -> None:
-        """Note that it waits for something that is away: no failure of its own."""
-        if self._error != error.message:
-            say = log.debug if isinstance(error, NotFound) else log.warning
-            say("loop.interrupted", loop=self.name, error=error.message)
-        self._round_at, self._error = self._clock.instant(), error.message
-
-    def failed(self, error: Exception | None, ran_s: float = 0.0) -> float:
-        """Note that it failed, or ended (None); the pause before it begins again, seconds. Raises LoopFailed when it is over."""
-        if ran_s >= self._policy.settled_s:
-            self.succeeded()
-        now = self._round_at = self._clock.instant()
-        self._failing_since = now if self._failing_since is None else self._failing_since
-        self._failures_count += 1
-        self._error = f"{type(error).__name__}: {error}" if error else "it ended by itself"
-        if self._policy.gives_up(self._failures_count, now - self._failing_since):
-            raise LoopFailed(
-                f"the loop {self.name!r} has failed {self._failures_count} times: {self._error}"
-            ) from error
-        log.error("loop.failed", loop=self.name, failures=self._failures_count, error=self._error, exc_info=error)
-        return self._policy.pause_s(self._failures_count)
-
-    @property
-    def late(self) -> bool:
-        """Whether it hangs."""
-        return self.late_after_s is not None and self._clock.instant() - self._round_at > self.late_after_s
-
-    def report(self) -> LoopReport:
-        """Say how it is."""
-        age_s = None if self._success_at is None else round(self._clock.instant() - self._success_at, 1)
-        return LoopReport(
-            name=self.name,
-            ok=not self._failures_count and not self.late,
-            success_age_s=age_s,
-            failures_count=self._failures_count,
-            late=self.late,
-            error=self._error,
-        )
-
-
 class Loops:
     """All loops of a service that run at present."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.bus: BusSeen = NoBus()
+        """What their rounds depend on."""
         self._running: list[Loop] = []
 
     @property
@@ -162,6 +75,15 @@ class Loops:
             yield
         finally:
             self._running.remove(loop)
+
+    @contextmanager
+    def depending_on(self, bus: BusSeen) -> Iterator[None]:
+        """Have their interruptions judged by what is known of a bus while the context is open."""
+        before, self.bus = self.bus, bus
+        try:
+            yield
+        finally:
+            self.bus = before
 
 
 _loops: ContextVar[Loops] = ContextVar("loops")
@@ -190,6 +112,22 @@ def beat() -> None:
         loop.succeeded()
 
 
+def missed(error: ClusterError) -> float:
+    """Say that this round of the loop that calls this came to nothing; the least pause before the next, seconds. Raises LoopFailed."""
+    loop = _current.get()
+    return loop.missed(error) if loop else 0.0
+
+
+@contextmanager
+def listening(silent_s: Callable[[], float]) -> Iterator[None]:
+    """Have the loop that calls this follow something while the context is open. `silent_s`: since its last sign of life, seconds."""
+    if loop := _current.get():
+        with loop.listening(silent_s):
+            yield
+    else:
+        yield
+
+
 async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: str, jitter: float = 0.1) -> None:
     """Call `act` for ever, `interval_s` apart give or take `jitter` (a fraction). It goes on whatever that raises.
 
@@ -201,10 +139,13 @@ async def every(interval_s: float, act: Callable[[], Awaitable[object]], name: s
     while True:
         pause_s = interval_s * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311 no secret
         try:
+            loop.begins_round()
             await act()
-            loop.succeeded()
+            loop.ends_round()
         except (BusFailed, NotFound) as error:
-            loop.interrupted(error)
+            pause_s = max(pause_s, loop.missed(error))
+        except LoopFailed:
+            raise
         except Exception as error:  # noqa: BLE001 it is logged, and counted
             pause_s = max(pause_s, loop.failed(error))
         await sleep_together(pause_s)
@@ -238,8 +179,7 @@ async def ran(start: Start, loop: Loop) -> float:
     try:
         await start()
     except (BusFailed, NotFound) as interruption:
-        loop.interrupted(interruption)
-        return INTERRUPTED_PAUSE_S
+        return max(INTERRUPTED_PAUSE_S, loop.missed(interruption, clock.instant() - began))
     except LoopFailed:
         raise
     except Exception as failure:  # noqa: BLE001 it is logged, and counted
@@ -263,7 +203,7 @@ async def background(
     `late_after_s`: the loop says `beat()`, and hangs when it has not for so long; None: it may wait for ever.
     """
     loops = running_loops()
-    loop = Loop(name, policy, loops.clock, late_after_s)
+    loop = Loop(name, policy, loops.clock, late_after_s, lambda: loops.bus)
     with loops.running(loop):
         owner = Owner()
         running = asyncio.get_running_loop().create_task(kept(start, loop, owner.ending), name=name)

@@ -30,7 +30,8 @@ from clusterodm.libs.common.http_io.server import Connection
 from clusterodm.libs.common.http_io.serving import Server
 from clusterodm.libs.common.http_io.sharing import Connections
 from clusterodm.libs.common.process.lifecycle import TaskLimiter
-from clusterodm.libs.common.process.loops import FATAL, background, every
+from clusterodm.libs.common.process.loop import FATAL
+from clusterodm.libs.common.process.loops import background, every
 from clusterodm.libs.common.telemetry.metrics import read_by
 from clusterodm.libs.http1.heads import HeadLimits
 from clusterodm.libs.http1.server import ServerLimits

@@ -17,7 +17,7 @@ from clusterodm.libs.common.messages.tenants import SET_TENANTS, SetTenants, Ten
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock
-from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.loops import background, every, missed
 from clusterodm.libs.common.tenancy import Tenant
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.spool.ports import Spool
@@ -89,6 +89,7 @@ class ShareAnnouncer:
             await self._bus.request(SET_TENANTS, SetTenants(tenants=changed))
         except BusFailed as error:
             log.debug("tenants.not_told", reason=error.message)
+            missed(error)
             return
         self._announced |= {share.owner: share for share in changed}
 

@@ -6,17 +6,16 @@ from typing import Final
 import structlog
 
 from clusterodm.libs.common.clocks import Instant, read
-from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound
 from clusterodm.libs.common.messages.buckets import OPTIONS, SUMMARY, SUMMARY_KEY
 from clusterodm.libs.common.messages.demand import DEMAND_CHANGED, DemandChanged
 from clusterodm.libs.common.model.cluster import ClusterSummary
 from clusterodm.libs.common.model.nodes import ReferenceOptions
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.ports import Bucket, Bus
-from clusterodm.libs.common.process.loops import Start, beat
+from clusterodm.libs.common.process.loops import Start, beat, missed
 from clusterodm.libs.common.process.moments import wait_for_turn, wait_until_woken
 from clusterodm.services.scheduler.demand.core import demand_changed, demand_of, summary_changed, summary_of
-from clusterodm.services.scheduler.leadership import suppress_transient
 from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.records.handlers.recovery import Records
@@ -79,7 +78,6 @@ class ClusterTotals:
         """Tell whenever there is news, and now and then when there is none: a predecessor may have had the last word."""
         unchanged_count = 0
         while True:
-            beat()
             unchanged_count = 0 if await self._has_changed() else unchanged_count + 1
             if unchanged_count == PUBLISH_AGAIN_COUNT:
                 unchanged_count = 0
@@ -87,9 +85,11 @@ class ClusterTotals:
             self._signals.changed.clear()
             try:
                 await self.publish()
+                beat()
             except BusFailed as error:
                 log.warning("totals.publish_failed", error=error.message)
                 self._signals.changed.set()
+                missed(error)
             await asyncio.sleep(self._settings.tell_every_s)
 
     async def _has_changed(self) -> bool:
@@ -112,7 +112,11 @@ class ClusterTotals:
         """Fetch the list of options whenever that is due, and at once when a node comes online: uploads need it."""
         while True:
             await wait_until_woken(self._signals.node_online, OPTIONS_CHECK_S)
-            await suppress_transient(self.refresh_options, "fetch options")()
+            try:
+                await self.refresh_options()
+                beat()
+            except (BusFailed, NotFound) as error:
+                missed(error)
 
     async def refresh_options(self) -> None:
         """Fetch the list of options from the first node online, when that is due. Without any node the last list stays."""

@@ -24,6 +24,7 @@ from clusterodm.libs.common.errors import BusFailed, Conflict, ProviderFailed
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.tasks import Moment
 from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.process.loops import missed
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.identity.core import NAMEABLE, prefix
@@ -109,6 +110,7 @@ class Reconciler:
             await self._compare()
         except (BusFailed, Conflict) as error:
             log.warning("machines.not_compared", reason=error.message)
+            missed(error)
             return False
         return True
 

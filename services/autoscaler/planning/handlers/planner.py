@@ -28,7 +28,7 @@ from clusterodm.libs.common.messages.nodes import NodeView
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId, NodeId, TaskId
 from clusterodm.libs.common.ports import Bus, Term
-from clusterodm.libs.common.process.loops import background, beat
+from clusterodm.libs.common.process.loops import background, beat, missed
 from clusterodm.libs.common.process.moments import wait_for_event
 from clusterodm.services.autoscaler.cluster.core import Load
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient, TaskMirror
@@ -122,6 +122,7 @@ class Planner:
                 beat()
             except (BusFailed, Conflict) as error:
                 log.warning("fleet.deferred", reason=error.message)
+                missed(error)
             self._changed.clear()
             try:
                 async with asyncio.timeout(every_s):

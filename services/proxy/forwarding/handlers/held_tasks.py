@@ -18,6 +18,7 @@ from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import TaskRecord
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
+from clusterodm.libs.common.process.loops import beat
 from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.forwarding.core.decisions import NextStep
@@ -139,6 +140,7 @@ class HeldTasks:
                 for task in tasks[at : at + size]:
                     if task in self._held and not self._held[task].at_work:
                         self._request(task)
+                beat()
 
     def _is_as_said(self, task: TaskId, held: HeldTask) -> bool:
         """Whether the mirror shows what the scheduler has said, or is about to say: it is asked, or just places the task."""

@@ -33,6 +33,7 @@ from clusterodm.libs.common.messages.tasks import StagedFiles
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.loops import beat, missed
 from clusterodm.services.proxy.forwarding.core.decisions import Epochs
 from clusterodm.services.proxy.forwarding.handlers.attempt import ForwardingIntervals
 
@@ -135,6 +136,7 @@ class PlacementClient:
                 self.name(task)
             return
         await self._hand_on(answer, dict.fromkeys(names, asked))
+        beat()
 
     async def hold_open(self) -> None:
         """Keep a question open while tasks wait, for ever."""
@@ -144,6 +146,7 @@ class PlacementClient:
             answer = await self._request_held_open()
             if answer is not None:
                 await self._hand_on(answer, {})
+                beat()
             if monotonic_s() - began_s < LEAST_PAUSE_S:
                 await asyncio.sleep(LEAST_PAUSE_S if answer else self._intervals.bus_retry_s)
 
@@ -186,6 +189,7 @@ class PlacementClient:
             )
         except BusFailed as error:
             log.warning("placement.requests_failed", named=len(question.tasks), reason=error.message)
+            missed(error)
             return None
         if not self._epochs.counts(answer.epoch, monotonic_s()):
             log.warning("placement.refused", epoch=answer.epoch, highest=self._epochs.highest)

@@ -17,7 +17,7 @@ from clusterodm.libs.common.messages.from_url import CLAIM_TASK, ClaimTask
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bus
-from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.process.loops import background, beat
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.spool.core.upload import Draft
 from clusterodm.services.proxy.spool.ports import Spool
@@ -67,6 +67,7 @@ class TasksFromUrls:
                 await asyncio.wait_for(self._changed.wait(), RETRY_S if self._wanted else None)
             self._changed.clear()
             await self.take_all()
+            beat()
 
     async def take_all(self) -> None:
         """Take up all that there are; those that cannot be taken up now stay. Raises BusFailed."""

@@ -23,7 +23,7 @@ from clusterodm.libs.common.messages.overview import SpoolReport, UploadProgress
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.common.ports import Bucket, Bus
 from clusterodm.libs.common.process.lifecycle import SystemClock, threaded
-from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.loops import background, every, missed
 from clusterodm.libs.common.version import VERSION
 from clusterodm.services.proxy.spool.core.upload import SpooledUpload
 from clusterodm.services.proxy.spool.ports import Spool
@@ -167,6 +167,7 @@ async def publishing_progress(
             await reporter.publish()
         except BusFailed as error:
             log.debug("progress.not_written", reason=error.message)
+            missed(error)
 
     async with background(lambda: every(PUBLISH_EVERY_S, publish, "tell of uploads"), "tell of uploads"):
         yield

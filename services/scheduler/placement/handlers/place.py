@@ -35,6 +35,7 @@ from clusterodm.libs.common.messages.tasks import TASK_PLACED, StagedFiles
 from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.process.loops import beat
 from clusterodm.libs.common.telemetry.tracing import Spans
 from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS
@@ -96,6 +97,7 @@ class PlacementLoop:
             await self._signals.capacity_freed.wait()
             self._walk()
             await self._hints.publish()
+            beat()
 
     async def recheck(self) -> None:
         """Note who is away; give those a chance whose back-off is over, or who were deferred for long enough."""

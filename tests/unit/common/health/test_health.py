@@ -7,7 +7,8 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health.health import Health, NeededServices
 from clusterodm.libs.common.health.vitals import answered
 from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth
-from clusterodm.libs.common.process.loops import LoopPolicy, Loops, background, every, watched
+from clusterodm.libs.common.process.loop import LoopPolicy
+from clusterodm.libs.common.process.loops import Loops, background, every, watched
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from tests.waiting import until

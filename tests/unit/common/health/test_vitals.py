@@ -2,7 +2,8 @@
 
 from clusterodm.libs.common.health import vitals
 from clusterodm.libs.common.health.health import Health
-from clusterodm.libs.common.process.loops import RESTART, Loop, Loops
+from clusterodm.libs.common.process.loop import RESTART, Loop
+from clusterodm.libs.common.process.loops import Loops
 from clusterodm.libs.common.telemetry.metrics import Gauge, Reading
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus, MemoryTerm

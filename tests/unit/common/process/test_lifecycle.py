@@ -14,7 +14,7 @@ import pytest
 
 from clusterodm.libs.common.errors import BusDenied, BusFailed, Refused
 from clusterodm.libs.common.process.lifecycle import TaskLimiter, cancel_and_wait, cancellable, run, threaded
-from clusterodm.libs.common.process.loops import LoopFailed
+from clusterodm.libs.common.process.loop import LoopFailed
 
 REPOSITORY = Path(__file__).parents[4]
 

@@ -5,18 +5,25 @@ import contextlib
 
 import pytest
 
-from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.process.loops import (
+from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.errors import BusDenied, BusFailed, Unreadable
+from clusterodm.libs.common.process.loop import (
+    DEAF_AFTER_S,
     FATAL,
-    LATE_AFTER_S,
     RESTART,
+    STUCK_AFTER_S,
     Loop,
     LoopFailed,
     LoopPolicy,
+)
+from clusterodm.libs.common.process.loops import (
+    LATE_AFTER_S,
     Loops,
     background,
     beat,
     every,
+    listening,
+    missed,
     watched,
 )
 from clusterodm.libs.common.process.moments import shared_s
@@ -155,7 +162,19 @@ async def test_what_ends_a_process_from_outside_is_no_failure_of_a_loop():
         await running
 
 
-async def test_a_bus_that_is_away_interrupts_a_loop_and_is_no_failure():
+class FakeBusSeen:
+    """What a test lets a loop know of NATS."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.refused = ""
+
+    def refused_since(self, since: Instant) -> str:
+        del since
+        return self.refused
+
+
+async def test_a_bus_that_is_away_interrupts_a_loop_and_is_no_failure_however_long():
     rounds: list[int] = []
     back = asyncio.Event()
 
@@ -164,14 +183,148 @@ async def test_a_bus_that_is_away_interrupts_a_loop_and_is_no_failure():
         if not back.is_set():
             raise BusFailed("nobody answers")
 
-    loops = Loops(FakeClock())
-    with watched(loops):
+    clock, bus = FakeClock(), FakeBusSeen()
+    bus.connected = False
+    loops = Loops(clock)
+    with watched(loops), loops.depending_on(bus):
         async with background(lambda: every(0.0, act, "test"), "test", HASTY):
             await until(lambda: len(rounds) > 20)
+            clock.pass_s(36_000)
+            rounds.clear()
+            await until(lambda: len(rounds) > 1)
             assert loops.report()[0].ok
             assert loops.report()[0].error == "nobody answers"
             back.set()
             await until(lambda: not loops.report()[0].error)
+
+
+def loop_of(clock: FakeClock, bus: FakeBusSeen) -> Loop:
+    return Loop("test", RESTART, clock, None, lambda: bus)
+
+
+def test_what_is_not_answered_for_long_though_nats_is_there_is_told_as_a_failure_and_ends_nothing():
+    clock = FakeClock()
+    loop = loop_of(clock, FakeBusSeen())
+    for _ in range(5):
+        loop.missed(BusFailed("no answer"))
+        clock.pass_s(STUCK_AFTER_S / 6)
+    assert loop.report().ok, "a stream, or a service, may be about to be taken over"
+    for _ in range(3600):
+        loop.missed(BusFailed("no answer"))
+        clock.pass_s(10)
+    assert (loop.report().ok, loop.report().failures_count) == (False, 3605)
+    assert loop.report().error == "no answer"
+    loop.succeeded()
+    assert (loop.report().ok, loop.report().failures_count) == (True, 0)
+
+
+async def test_a_round_that_was_missed_is_no_success():
+    rounds: list[int] = []
+
+    async def misses() -> None:
+        rounds.append(1)
+        missed(BusFailed("no answer"))
+
+    loops = Loops(FakeClock())
+    with watched(loops):
+        async with background(lambda: every(0.0, misses, "test"), "test"):
+            await until(lambda: len(rounds) > 2)
+            assert (loops.report()[0].success_age_s, loops.report()[0].error) == (None, "no answer")
+
+
+def test_time_without_nats_does_not_count_as_time_without_an_answer():
+    clock, bus = FakeClock(), FakeBusSeen()
+    loop = loop_of(clock, bus)
+    loop.missed(BusFailed("no answer"))
+    bus.connected = False
+    clock.pass_s(36_000)
+    loop.missed(BusFailed("nats is away"))
+    bus.connected = True
+    loop.missed(BusFailed("no answer"))
+    assert loop.report().ok
+
+
+@pytest.mark.parametrize("message", ["its user has not the rights that are needed", "no answer"])
+def test_a_right_that_is_refused_is_a_failure_that_ends_the_process_with_one_clear_line(message: str):
+    clock, bus = FakeClock(), FakeBusSeen()
+    loop = loop_of(clock, bus)
+    bus.refused = "" if message != "no answer" else 'permissions violation for publish to "$kv.tasks.t"'
+    error = BusFailed(message) if bus.refused else BusDenied(message)
+    assert loop.missed(error) == RESTART.first_pause_s
+    assert (loop.report().ok, loop.report().failures_count) == (False, 1)
+    for _ in range(5):
+        loop.missed(error)
+    clock.pass_s(RESTART.failing_for_s)
+    with pytest.raises(LoopFailed, match=f"the loop 'test' has failed 7 times: BusDenied: {message}") as failed:
+        loop.missed(error)
+    assert bus.refused in str(failed.value)
+
+
+def test_a_record_that_this_version_cannot_read_is_a_failure_and_ends_nothing():
+    clock = FakeClock()
+    loop = loop_of(clock, FakeBusSeen())
+    for _ in range(100):
+        loop.missed(Unreadable("tasks/t was written by a later version"))
+        clock.pass_s(60)
+    assert (loop.report().ok, loop.report().failures_count) == (False, 100)
+
+
+async def test_a_loop_that_waits_for_events_tells_since_when_it_waits():
+    clock, work = FakeClock(), asyncio.Event()
+
+    async def waits() -> None:
+        while True:
+            await work.wait()
+            work.clear()
+            beat()
+
+    loops = Loops(clock)
+    with watched(loops):
+        async with background(waits, "test"):
+            await asyncio.sleep(0)
+            clock.pass_s(36_000)
+            assert loops.report()[0].success_age_s == 36_000
+            work.set()
+            await until(lambda: loops.report()[0].success_age_s == 0)
+
+
+async def test_a_loop_that_follows_something_is_as_well_as_its_last_sign_of_life():
+    clock, bus = FakeClock(), FakeBusSeen()
+    silent_s = [2.0]
+
+    async def follows() -> None:
+        with listening(lambda: silent_s[0]):
+            await asyncio.Event().wait()
+
+    loops = Loops(clock)
+    with watched(loops), loops.depending_on(bus):
+        async with background(follows, "test"):
+            await until(lambda: loops.report()[0].success_age_s == 2.0)
+            assert loops.report()[0].ok
+            silent_s[0] = DEAF_AFTER_S + 1
+            [said] = loops.report()
+            assert (said.ok, said.success_age_s, said.error) == (
+                False,
+                DEAF_AFTER_S + 1,
+                "nothing is heard of what it follows",
+            )
+            bus.connected = False
+            assert loops.report()[0].ok, "that NATS is away is told elsewhere"
+
+
+async def test_what_a_loop_reads_on_its_round_is_not_what_it_follows():
+    clock = FakeClock()
+
+    async def reads() -> None:
+        with listening(lambda: 1_000.0):
+            await asyncio.Event().wait()
+
+    loops = Loops(clock)
+    with watched(loops):
+        async with background(lambda: every(1.0, reads, "test"), "test"):
+            await asyncio.sleep(0)
+            assert loops.report()[0].ok
+            assert loops.report()[0].success_age_s is None, "it has not been round yet"
 
 
 def test_a_loop_that_fails_waits_twice_as_long_each_time():
