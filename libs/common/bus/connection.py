@@ -34,6 +34,7 @@ from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
 from clusterodm.libs.common.process.lifecycle import cancellable, monotonic_s
+from clusterodm.libs.common.process.loops import beat
 from clusterodm.libs.common.process.moments import sleep_together
 from clusterodm.libs.common.process.sockets import duplicated
 from clusterodm.libs.common.telemetry.log import hide
@@ -146,6 +147,7 @@ async def shutting_down(client: Client, absence: Absence) -> None:
             with contextlib.suppress(OSError):
                 found = await asyncio.get_running_loop().getaddrinfo(*where, type=socket.SOCK_STREAM)
                 shut_down({(str(address[0]), int(address[1])) for *_, address in found})
+        beat()
         await sleep_together(CLOSED_WITHIN_S)
 
 

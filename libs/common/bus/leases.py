@@ -45,7 +45,7 @@ from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
-from clusterodm.libs.common.process.loops import background
+from clusterodm.libs.common.process.loops import background, beat
 from clusterodm.libs.common.process.moments import sleep_together
 
 log = structlog.get_logger()
@@ -218,6 +218,7 @@ class Lease:
             try:
                 async with asyncio.timeout(self._ttl_s / TRIES_PER_TTL):
                     await cancellable(self._write_again(term))
+                beat()
                 pause_s = self._ttl_s / RENEWALS_PER_TTL
             except LeadershipTaken as error:
                 log.warning("leadership.lost", lease=self._name, epoch=term.epoch, reason=str(error))

@@ -21,7 +21,7 @@ from clusterodm.libs.common.http_io.scope import App, Message, Receive, Send
 from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from clusterodm.libs.common.process.loops import background, every
+from clusterodm.libs.common.process.loops import background, beat, every
 from clusterodm.libs.common.settings.settings import HealthSettings, MetricsSettings
 from clusterodm.libs.common.telemetry.metrics import Reading, counter, exposition, gauge, histogram, read_by
 from clusterodm.libs.common.telemetry.tracing import Spans
@@ -123,6 +123,7 @@ async def measure_lag() -> None:
         due = monotonic_s() + LAG_EVERY_S
         await asyncio.sleep(LAG_EVERY_S)
         LAG.observe(max(0.0, monotonic_s() - due))
+        beat()
 
 
 async def ping(bus: Bus) -> None:
