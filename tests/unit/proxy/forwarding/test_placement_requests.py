@@ -2,8 +2,10 @@
 
 import asyncio
 
+from clusterodm.libs.common.messages.health import LoopReport
 from clusterodm.libs.common.messages.kinds import Done
 from clusterodm.libs.common.messages.placement import (
+    PLACE_TASKS,
     PLACEMENT_POSSIBLE,
     RENEW_ATTEMPT,
     PlacementPossible,
@@ -12,7 +14,9 @@ from clusterodm.libs.common.messages.placement import (
 )
 from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
-from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.lifecycle import SystemClock, monotonic_s
+from clusterodm.libs.common.process.loops import Loops, watched
+from clusterodm.libs.common.testing.faults import Faults
 from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Mark
 from tests.forwarding import QUICK, World
@@ -158,3 +162,21 @@ async def test_a_commit_whose_task_was_placed_meanwhile_is_answered_when_that_is
 def held_open(world: World) -> list[PlaceTasks]:
     """Which questions were to be held open."""
     return [question for question in world.scheduler.questions if question.hold_s]
+
+
+async def test_the_loop_that_asks_says_that_nobody_answers_and_succeeds_when_somebody_does(world: World) -> None:
+    world.scheduler.slots_count = 0
+    loops = Loops(SystemClock())
+    with watched(loops):
+        async with world.proxy() as forwarder:
+            world.bus.faults.lose(PLACE_TASKS, 1_000_000)
+            await world.adopted(forwarder, TaskId("task"))
+            await until(lambda: "nobody answers" in said_of(loops, "ask about tasks").error)
+            world.bus.faults = Faults()
+            await until(lambda: not said_of(loops, "ask about tasks").error, what="it was answered")
+
+
+def said_of(loops: Loops, name: str) -> LoopReport:
+    """Say how the loop of a name is."""
+    [found] = [loop for loop in loops.report() if loop.name == name]
+    return found
