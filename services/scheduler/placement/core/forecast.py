@@ -23,9 +23,8 @@ from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.libs.common.run_times import NORMAL_HIGH, Range, Workload, workload_of
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.foresight import BACKLOG
-from clusterodm.services.scheduler.placement.core.shares import Turn
+from clusterodm.services.scheduler.placement.core.shares import OwnersInTurn
 from clusterodm.services.scheduler.placement.core.slot_times import SlotKind, SlotRoom, sending_ms, speed_factor
-from clusterodm.services.scheduler.records.core import Key, place_of
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.ranking import limit_of
 
@@ -85,7 +84,7 @@ class QueueForecast:
         self._shares = state.shares.copy()
         self._apart = bool(state.shares) or state.quota.limits_any
         self._owners: dict[Owner, OwnersTasks] = {}
-        self._turns: list[tuple[Turn, Key, Owner]] = []
+        self._turns = OwnersInTurn(self._shares)
         self._rates: dict[int, float] = {}
         self._images_count = state.queue.images_count
         """Of those whose turn has not come."""
@@ -129,7 +128,7 @@ class QueueForecast:
         while owner.tasks:
             task = self._waiting(owner.tasks[-1])
             if task is not None:
-                heappush(self._turns, (self._shares.turn(task), place_of(task), owner.owner))
+                self._turns.put(owner.owner, task)
                 return
             owner.tasks.pop()
 
@@ -143,7 +142,7 @@ class QueueForecast:
         while self._turns or self._held:
             if self._held and (not self._turns or self._held[0][0] <= soonest_s):
                 return self._owners[heappop(self._held)[1]]
-            owner = self._owners[heappop(self._turns)[-1]]
+            owner = self._owners[self._turns.pop()]
             if owner.may_s <= soonest_s:
                 return owner
             heappush(self._held, (owner.may_s, owner.owner))

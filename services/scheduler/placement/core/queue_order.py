@@ -6,25 +6,17 @@ Without tenants that is the order of `place_of`, as it stands. With tenants whos
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush, merge
+from heapq import merge
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner, TaskId
 from clusterodm.services.scheduler.placement.core.lanes import WaitingLane, WaitingLanes
-from clusterodm.services.scheduler.placement.core.shares import FairShares, Turn
+from clusterodm.services.scheduler.placement.core.shares import FairShares, OwnersInTurn
 from clusterodm.services.scheduler.records.core import Key, TaskIndex, place_of
 
 FORESEEN_COUNT: Final = 500
-
-
-class Contender(NamedTuple):
-    """An owner's next task. Sorted by whose turn it is; `owner` tells equals apart."""
-
-    turn: Turn
-    key: Key
-    owner: Owner
 
 
 class QueueOrder:
@@ -72,27 +64,18 @@ def play(queue: WaitingLanes, shares: FairShares, index: TaskIndex) -> Iterator[
     for lane in queue:
         lanes.setdefault(lane.id.owner, []).append(lane)
     following = {owner: merge(*theirs) for owner, theirs in lanes.items()}
-    heads = {owner: next(keys) for owner, keys in following.items()}
+    turns = OwnersInTurn(shares)
 
-    def contender(owner: Owner, *, is_open: bool = False) -> Contender:
-        key = heads[owner]
-        return Contender(shares.turn(index.tasks[key[1]], is_open=is_open), key, owner)
-
-    heap = [contender(owner) for owner in heads]
-    heapify(heap)
-    while heads:
-        owner = min(contender(each, is_open=True) for each in heads).owner if shares.is_open else None
-        while owner is None:
-            found = heappop(heap)
-            if found.owner in heads:
-                now = contender(found.owner)
-                if now == found:
-                    owner = found.owner
-                else:  # a clock has gone on since it was put there
-                    heappush(heap, now)
-        task = heads.pop(owner)[1]
-        shares.served(index.tasks[task])
-        yield task
+    def put(owner: Owner) -> None:
         if (key := next(following[owner], None)) is not None:
-            heads[owner] = key
-            heappush(heap, contender(owner))
+            heads[owner] = index.tasks[key[1]]
+            turns.put(owner, heads[owner])
+
+    heads: dict[Owner, Task] = {}
+    for owner in following:
+        put(owner)
+    while turns:
+        owner = turns.pop()
+        shares.served(heads[owner])
+        yield heads[owner].id
+        put(owner)

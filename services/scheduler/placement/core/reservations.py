@@ -21,7 +21,7 @@ from clusterodm.libs.common.model.tasks import AttemptState, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, Owner, TaskId
 from clusterodm.services.scheduler.placement.core.foresight import BusySlot, Foresight
 from clusterodm.services.scheduler.placement.core.lanes import LaneKind, WaitingLane, WaitingLanes
-from clusterodm.services.scheduler.placement.core.shares import FairShares, Turn
+from clusterodm.services.scheduler.placement.core.shares import FairShares, OwnersInTurn
 from clusterodm.services.scheduler.placement.core.supply import Supply
 from clusterodm.services.scheduler.records.core import Key, TaskIndex
 from clusterodm.services.scheduler.registry.node_state import UNDER_WAY, NodeState
@@ -128,29 +128,18 @@ class Walk:
         """Give out what is free. `reserve` must take the slot, and the task out of its lane, before it returns."""
         if not self._registry.open.has_room:
             return
-        owners = self._heads(lanes)
-        turns, is_open = self._line_up(owners), self._shares.is_open
+        owners, turns = self._heads(lanes), OwnersInTurn(self._shares)
+        for owner, heads in owners.items():
+            turns.put(owner, self._first_of(heads))
         passed_over: set[LaneKind] = set()
         while turns and self._registry.open.has_room:
-            found = heappop(turns)
-            owner, heads = found[-1], owners[found[-1]]
-            if found != (now := self._turn(owner, heads[0][0])):  # the clocks have gone on since it was put there
-                heappush(turns, now)
-                continue
-            self._next_of(heads, passed_over, reserve)
-            if heads:
-                heappush(turns, self._turn(owner, heads[0][0]))
-            if self._shares.is_open is not is_open:  # the next slot goes by another order
-                turns, is_open = self._line_up(owners), not is_open
+            owner = turns.pop()
+            self._next_of(owners[owner], passed_over, reserve)
+            if owners[owner]:
+                turns.put(owner, self._first_of(owners[owner]))
 
-    def _line_up(self, owners: Mapping[Owner, Heads]) -> list[tuple[Turn, Key, Owner]]:
-        """Put the owners that have a task left into the order that holds for the next slot: a heap."""
-        turns = [self._turn(owner, heads[0][0]) for owner, heads in owners.items() if heads]
-        heapify(turns)
-        return turns
-
-    def _turn(self, owner: Owner, key: Key) -> tuple[Turn, Key, Owner]:
-        return self._shares.turn(self._tasks[key[1]]), key, owner
+    def _first_of(self, heads: Heads) -> Task:
+        return self._tasks[heads[0][0][1]]
 
     def _heads(self, lanes: WaitingLanes) -> dict[Owner, Heads]:
         """Find the oldest task of each lane whose upload owner asks and can send; a heap for each owner."""

@@ -15,11 +15,13 @@ What is kept: the clocks that are ahead of their time, one for each owner that w
 """
 
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
 from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import Owner
+from clusterodm.services.scheduler.records.core import Key, place_of
 
 OPEN_EVERY: Final = 10
 KEPT_COUNT: Final = 4096
@@ -148,3 +150,44 @@ class FairShares:
         self._clocks = {
             owner: clock for owner, clock in self._clocks.items() if clock > self._now.get(self._priority(owner), 0.0)
         }
+
+
+class OwnersInTurn:
+    """Owners in the order in which they are served, each with its next task, while the clocks go on.
+
+    Whoever is put there has a turn by the clocks of that moment. So the first is looked at again when it comes up, and all are when the next slot
+    goes by the clocks alone, or no longer.
+    """
+
+    def __init__(self, shares: FairShares) -> None:
+        self._shares = shares
+        self._is_open = shares.is_open
+        self._next: dict[Owner, Task] = {}
+        self._heap: list[tuple[Turn, Key, Owner]] = []
+
+    def __repr__(self) -> str:
+        """Show how many."""
+        return f"OwnersInTurn({len(self._next)} owners)"
+
+    def __len__(self) -> int:
+        return len(self._next)
+
+    def put(self, owner: Owner, task: Task) -> None:
+        """Let an owner that is not there take its turn with a task."""
+        self._next[owner] = task
+        heappush(self._heap, self._turn(owner))
+
+    def pop(self) -> Owner:
+        """Take out whose turn it is. Raises IndexError when nobody is there."""
+        if self._shares.is_open is not self._is_open:
+            self._is_open = not self._is_open
+            self._heap = [self._turn(owner) for owner in self._next]
+            heapify(self._heap)
+        while (found := self._heap[0]) != (now := self._turn(found[-1])):
+            heapreplace(self._heap, now)
+        del self._next[heappop(self._heap)[-1]]
+        return found[-1]
+
+    def _turn(self, owner: Owner) -> tuple[Turn, Key, Owner]:
+        task = self._next[owner]
+        return self._shares.turn(task), place_of(task), owner

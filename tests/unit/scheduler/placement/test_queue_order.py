@@ -8,8 +8,10 @@ from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.tasks import LastKnown, StatusCode
 from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, Owner, TaskId
+from clusterodm.libs.common.run_times import Workload
 from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
+from clusterodm.services.scheduler.placement.core.forecast import QueueForecast
 from clusterodm.services.scheduler.placement.core.queue_order import FORESEEN_COUNT
 from clusterodm.services.scheduler.registry.node_state import OurTasks
 from clusterodm.services.scheduler.task_life.attempts import AttemptPolicy
@@ -83,6 +85,23 @@ def test_what_is_listed_is_what_comes_where_many_slots_are_free_at_once(
     assert node is not None
     state.nodes.hit(node, NodeInfo(max_parallel_tasks=100), OurTasks(), NOW)
     assert [made.task for made in state.reservations.reserve_all(NOW.instant)] == listed
+
+
+@settings(max_examples=150)
+@given(tasks=commits, tenants=shares, before=st.integers(0, 12))
+def test_starts_are_estimated_in_the_order_that_is_listed(
+    tasks: list[tuple[str, int, int, InstanceId]], tenants: list[TenantShare], before: int
+):
+    state = a_queue(tasks, *tenants)
+    for _ in range(30):
+        state.slot_times.learn_time(Workload(images_count=10), "", 60_000)
+    for _ in range(before if tasks else 0):
+        state.shares.served(state.index.tasks[task_id("0")])
+    listed = state.order.page(0, 100)
+    forecast = QueueForecast(state, NOW.instant)
+    for _ in forecast.walk():
+        pass
+    assert sorted(forecast.found, key=lambda task: forecast.found[task].start) == listed
 
 
 @settings(max_examples=150)
