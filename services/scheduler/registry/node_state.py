@@ -22,6 +22,11 @@ from clusterodm.services.scheduler.registry.admissions import ANYBODY, NodeAdmis
 UNDER_WAY: Final = frozenset((TaskState.FORWARDING, TaskState.RUNNING))
 """A task that is so uses a slot."""
 
+RETIRED_EVERY_S: Final = 60.0
+SILENT_EVERY_S: Final = 300.0
+SILENT_PART: Final = 0.25
+"""So much of its absence later, at most, a removed node that is back hears what it has still to be told."""
+
 
 @dataclass(eq=False)
 class NodeState:
@@ -62,6 +67,17 @@ class NodeState:
     def asked(self) -> bool:
         """Whether it has been probed before."""
         return self.info_at_ms is not None or self.missed_at is not None
+
+    def probe_after_s(self, every_s: float, now: Instant) -> float:
+        """Say after how long it is to be probed again.
+
+        One that was removed is known for as long as results lie there, and its address may be another's by now: where nothing is under way there, it is
+        asked seldom, and the less often the longer it has been silent.
+        """
+        if not self.record.retired or self.tasks or (self.online and self.misses_count):
+            return every_s
+        seldom_s = RETIRED_EVERY_S if self.online else min((now - self.seen_at) * SILENT_PART, SILENT_EVERY_S)
+        return max(every_s, seldom_s)
 
     @property
     def usable(self) -> bool:

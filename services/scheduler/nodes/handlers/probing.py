@@ -4,6 +4,7 @@ A node is due every few seconds, give or take a little. All are asked at once wh
 part of the interval that chance gives to each: from then on a thousand of them are spread evenly over it. Those that are due
 together are one round (libs/common/nodeodm/rounds.py), a little before their turn or a little after it: each answer is taken in where
 it arrives. A slow or hung node holds one place until its time limit and delays nobody else.
+Removed nodes that are silent are asked ever less often (registry/node_state.py).
 """
 
 import asyncio
@@ -175,7 +176,8 @@ class NodeProber:
         del self._under_way[asked.id]
         if self._nodes.get(asked.id) is not None:
             share = random.uniform(asked.earliest, 1 + JITTER)  # noqa: S311 no secret
-            self._delay_queue.set(asked.id, now + self._settings.probe_every_s * share)
+            every_s = asked.node.probe_after_s(self._settings.probe_every_s, now)
+            self._delay_queue.set(asked.id, now + every_s * share)
 
     def _take_in(self, node: NodeState, said: NodeInfo | ClusterError, before: OnNode, now: Now) -> None:
         if self._nodes.get(node.id) is not node:

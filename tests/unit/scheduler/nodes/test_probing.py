@@ -42,6 +42,27 @@ async def test_a_node_that_goes_is_offline_after_two_turns_and_back_after_one():
         assert state.online
 
 
+async def test_a_removed_node_that_is_gone_is_asked_seldom_and_hears_in_the_end_what_it_has_to_be_told():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        placed = await play.starts("one")
+        await play.adds("b", FakeNode())
+        await play.goes_down("a")
+        await play.removes("one")
+        await play.takes_off("a")
+        play.clock.pass_s(3600)
+        async with background(play.scheduler.nodes.prober.run, "probe"):
+            await until(lambda: play.api.turns_count["a"] > 0)
+            for _ in range(3):
+                await turn(play, "b")
+            assert play.api.turns_count["a"] == 1
+            play.node("a").up = True
+            play.clock.pass_s(3600)
+            await until(lambda: play.state_of("a").online)
+        await play.passes(1)
+        assert placed.node_task_id not in play.node("a").tasks
+
+
 async def test_not_more_nodes_are_asked_at_once_than_may_be_and_all_have_their_turn():
     names = [f"n{number}" for number in range(7)]
     fakes = {name: FakeNode() for name in names}

@@ -6,7 +6,7 @@ from clusterodm.libs.common.model.nodes import Node, NodeInfo
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.nodes.handlers.commands import node_id
-from clusterodm.services.scheduler.registry.node_state import OurTasks, foreign_of
+from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks, foreign_of
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry, ProbeResult
 from tests.scheduling import NOW
 
@@ -60,6 +60,28 @@ def test_a_node_is_offline_after_two_misses_and_back_after_one_hit():
     assert made.miss(node, "refused", clocks_at(0).instant) is False
     assert answers(made, "a") is ProbeResult.CAME
     assert node.online
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "online", "fields", "expected_s"),
+    [
+        pytest.param(3600.0, False, {"retired": False}, 5.0, id="one that is listed"),
+        pytest.param(10.0, False, {}, 5.0, id="removed, silent for a moment"),
+        pytest.param(120.0, False, {}, 30.0, id="removed, silent for a while"),
+        pytest.param(86_400.0, False, {}, 300.0, id="removed, and gone for good"),
+        pytest.param(86_400.0, False, {"under_way": True}, 5.0, id="removed, with a task under way"),
+        pytest.param(0.0, True, {}, 60.0, id="removed, with results"),
+        pytest.param(60.0, True, {"missed": True}, 5.0, id="removed, and perhaps gone"),
+    ],
+)
+def test_a_removed_node_is_asked_less_often_the_longer_it_is_silent(
+    silent_s: float, fields: dict[str, bool], *, online: bool, expected_s: float
+):
+    record = Node(id=NodeId("a"), hostname="a", port=3000, retired=fields.get("retired", True))
+    node = NodeState(record, seen_at=NOW.instant, online=online, misses_count=int(fields.get("missed", False)))
+    if fields.get("under_way"):
+        node.tasks.add(TaskId("one"))
+    assert node.probe_after_s(5.0, NOW.instant + silent_s) == expected_s
 
 
 def test_a_hit_between_two_misses_keeps_a_node_online():
