@@ -156,6 +156,7 @@ TARGETS = (
     Target("memory of 100,000 ended tasks, a proxy", "", 30, cost_of_history("proxy"), "MB", digits=0),
     Target("memory of 100,000 ended tasks, the scheduler", "", 100, cost_of_history("scheduler"), "MB", digits=0),
     Target("store per ended task", "without console", 3, own("history", "store per ended task"), "KB"),
+    Target("store per removed task", "after its time to live", 0, own("removed-tasks", "left for ever"), "B", digits=0),
     Target("commit at the leader's death", "100,000 ended", 3, own("history", "commit at the kill"), "s"),
     Target("placement after the leader's death", "100,000 ended", 3, own("history", "placed after it"), "s"),
     Target("`clusterodm up` answers", "", 1, own("start-up", "first answer"), "s"),

@@ -6,17 +6,30 @@ import time
 import uuid
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
+
+import nats
+from nats.js.errors import NotFoundError
 
 from benchmarks.cases.case import Case, Contender, Metric
 from benchmarks.history import PER_OWNER_COUNT, RUNNING_COUNT, WAITING_COUNT, write_history
 from benchmarks.processes import resident_bytes
-from benchmarks.programs import Broken
+from benchmarks.programs import Broken, told_by
 from benchmarks.stages import NODES_COUNT, Bare
 from benchmarks.subjects import stub
 from clusterodm.libs.common.bus.bus import NatsBus
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.buckets import ENDED, TASKS, UPLOADS
 from clusterodm.libs.common.messages.placement import PLACE_TASK, Placed, PlaceTask
-from clusterodm.libs.common.messages.tasks import LIST_TASKS, SUBMIT_TASK, ListTasks, SubmitTask
+from clusterodm.libs.common.messages.tasks import (
+    LIST_TASKS,
+    REMOVE_TASK,
+    SUBMIT_TASK,
+    ListTasks,
+    SubmitTask,
+    TaskRef,
+    TaskSummary,
+)
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from tests.cluster import Cluster
 from tests.waiting import until
@@ -26,6 +39,7 @@ UPLOAD_OWNER = InstanceId("bench")
 SLOTS_COUNT = 4
 READ_S = 60.0
 SETTLE_S = 5.0
+REMOVED_COUNT = 50
 
 
 class History(Case[Bare]):
@@ -88,6 +102,82 @@ class History(Case[Bare]):
             "placed after it": placed_s,
             "store per ended task": stored_bytes / 1e3,
         }
+
+
+class RemovedTasks(Case[Bare]):
+    """Tasks that are over and removed."""
+
+    name = "removed-tasks"
+    sentence = (
+        f"What {REMOVED_COUNT} tasks leave in NATS for ever that have run to their end and been removed: the bytes of each message under a "
+        "subject that was not there before, in streams that keep messages without limit, and without a time to live of its own. What "
+        "expires (events, tombstones, markers of deletions, consoles) is none of it."
+    )
+    metrics = (Metric("left for ever", "B/task", 0), Metric("until it expires", "B/task", 0))
+    stage = Bare
+    rounds_limit_count = 1
+    warms_up = False
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Only ours."""
+        return [Contender("clusterodm", "deletes records, keeps tombstones for a time", self.measure)]
+
+    async def measure(self) -> dict[str, float]:
+        """Let a task run and go, then many, and compare."""
+        running = Cluster(self.on.folder / "removed", services=("scheduler", "proxy"), log_level="info")
+        async with running, running.node(task_time_s=0.1, parallel_tasks=SLOTS_COUNT):
+            await run_and_removed(
+                running, 1
+            )  # with it come the records that there are once: totals, options, the month's account
+            before = await stored_messages(running.nats.url)
+            await run_and_removed(running, REMOVED_COUNT)
+            after = await stored_messages(running.nats.url)
+        new = [after[key] for key in after.keys() - before.keys()]
+        return {
+            "left for ever": sum(each.size_bytes for each in new if not each.expires) / REMOVED_COUNT,
+            "until it expires": sum(each.size_bytes for each in new if each.expires) / REMOVED_COUNT,
+        }
+
+
+class Stored(NamedTuple):
+    """A message of a stream."""
+
+    size_bytes: int
+    expires: bool
+
+
+async def stored_messages(url: str) -> dict[tuple[str, str, int], Stored]:
+    """Read all messages, by stream and subject; those that expire by their sequence too."""
+    client = await nats.connect(url)
+    js, found = client.jetstream(), dict[tuple[str, str, int], Stored]()
+    for info in await js.streams_info():
+        name = info.config.name or ""
+        for sequence in range(max(1, info.state.first_seq), info.state.last_seq + 1):
+            with contextlib.suppress(NotFoundError):
+                message = await js.get_msg(name, sequence)
+                expires = bool(info.config.max_age) or "Nats-TTL" in (message.headers or {})
+                size_bytes = len(message.data or b"") + len(message.subject or "")
+                found[name, message.subject or "", sequence if expires else 0] = Stored(size_bytes, expires)
+    await client.close()
+    return found
+
+
+async def run_and_removed(running: Cluster, count: int) -> None:
+    """Have tasks run to their end, and remove them."""
+    await told_by("benchmarks.load", "commit", running.url, "--count", str(count), "--connections", "1")
+
+    async def ended() -> tuple[TaskSummary, ...]:
+        tasks = (await running.bus.request(LIST_TASKS, ListTasks(limit_count=count))).tasks
+        return tasks if len(tasks) == count and all(task.state.ended for task in tasks) else ()
+
+    for task in await until(ended, timeout_s=READ_S, what="all tasks to end"):
+        await running.bus.request(REMOVE_TASK, TaskRef(task=task.id))
+    await until(lambda: holds_none(running.bus), timeout_s=READ_S, what="their records to be gone")
+
+
+async def holds_none(bus: NatsBus) -> bool:
+    """Whether there is no record of a task."""
+    return not any([await (await bus.bucket(name)).load() for name in (TASKS, ENDED, UPLOADS)])
 
 
 async def lists(bus: NatsBus) -> bool:
