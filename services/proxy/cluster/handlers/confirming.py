@@ -12,6 +12,8 @@ No answer is given from a mirror alone: it may be behind another proxy's.
                    more: the mirror is not believed at all
     promptly       whoever can ask a node instead has the owner asked alone, and waits for PROMPT_S at most
     nobody         the question is asked again for HOLD_S, then BusFailed: the connection is closed
+    the node       of a task that goes on, as its node says, counts where nobody tells within that time; promptly where there is one server of NATS, since
+                   no other proxy knows more then
 
 So the answer is never older than the question, whichever server of NATS feeds the mirror and however far it lags behind.
 
@@ -164,6 +166,21 @@ class Confirmer:
                 return record.task.id not in await self._outdated(record)
         except (BusFailed, TimeoutError):
             return False
+
+    async def is_known_outdated(self, record: TaskRecord) -> bool:
+        """Whether it is certain that a record is not the last one; False: it is the last, or nobody tells in time."""
+        try:
+            if self._bus.servers_count > 1:
+                return await retried(lambda: self._is_outdated(record), self._clock)
+            async with asyncio.timeout(PROMPT_S):
+                return self.is_prompt and await self._is_outdated(record)
+        except (BusFailed, TimeoutError):
+            return False
+
+    async def _is_outdated(self, record: TaskRecord) -> bool:
+        if not self._bus.connected:
+            raise BusFailed("nats is away")
+        return record.task.id in await self._outdated(record)
 
     async def confirm_now(self, record: TaskRecord) -> TaskRecord:
         """Confirm a record, or raise at once."""

@@ -1,9 +1,9 @@
 """What clients ask again and again: info and output of a task, the list of tasks, the cluster's info and options.
 
 The order for one task: find its record (cluster/handlers/finding.py); if it runs, say what its node has just said (node_answers.py), if the
-record's owner says that nothing has changed; else ask its node for at most a second, whose word that it goes on is the latest there can
-be. Otherwise, also where its node says that it has ended, have the record confirmed by its owner: through any number of proxies no client
-sees an earlier state after a later one. Then fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves
+record's owner says that nothing has changed; else ask its node for at most a second. In any case have the record confirmed by its owner: through
+any number of proxies no client sees an earlier state after a later one, and a node need not know yet that its task was canceled. Only where
+nobody confirms it in time, the word of the node counts that the task goes on. Then fall back to what the record knows. Trouble that may pass is never an answer: BusFailed leaves
 here only when nothing at all is known, and the connection is then closed without one. The console of a task that has ended is kept beside its record, and read from there.
 """
 
@@ -87,15 +87,17 @@ class Reader:
     async def _last(self, record: TaskRecord, from_line: int | None) -> tuple[TaskRecord, dict[str, Any] | None]:
         """Find the last record of a task, and what its node says of one that runs. Raises BusFailed when nobody can tell.
 
-        That the task goes on is the latest that a node can say. That it has ended there may have been told already, of a later record.
+        Its node may not know yet that it was canceled. That it has ended there may have been told already, of a later record.
         """
         while True:
             said = await self._said_of_running(record, from_line)
-            if said is not None and not contradicts(record.task, said):
+            ended = said is not None and contradicts(record.task, said)
+            goes_on = said is not None and not ended
+            if goes_on and not await self._finder.confirmer.is_known_outdated(record):
                 return record, said
-            if said is not None:
+            if ended:
                 await self._mention(record.task)
-            latest = await self._finder.confirmed(record, ended_on_node=said is not None)
+            latest = await self._finder.confirmed(record, seen_on_node=goes_on, ended_on_node=ended)
             if latest is record:
                 return record, said
             if latest.task.state is not TaskState.RUNNING:

@@ -298,11 +298,32 @@ async def test_a_poll_that_nobody_confirms_is_not_answered(world: World) -> None
         await world.reader.info(TASK, ANNE, None)
 
 
-async def test_a_node_whose_task_goes_on_is_believed_without_its_owner(world: World) -> None:
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        pytest.param(TaskState.CANCELED, 50, id="canceled, and its node has not been told"),
+        pytest.param(TaskState.WAITING, 10, id="its node was given up, and is there again"),
+    ],
+)
+async def test_a_node_that_has_not_heard_of_a_change_is_not_believed(world: World, state: TaskState, code: int) -> None:
     world.cluster.put(a_task())
     world.cluster.outdated.add(TASK)
+    world.unmirrored[TASK] = a_task(state, waiting_because="no free slot")
     world.nodes.answers[INFO] = says(of_node())
-    assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": 20}
+    assert (await world.reader.info(TASK, ANNE, None))["status"] == {"code": code}
+
+
+@pytest.mark.parametrize("servers_count", [1, 3])
+async def test_a_node_whose_task_goes_on_is_believed_where_nobody_confirms_it(servers_count: int) -> None:
+    world = World(clock=FakeClock(), bus=MemoryBus())
+    world.bus.connected, world.bus.servers_count = False, servers_count
+    world.cluster.put(a_task())
+    world.nodes.answers[INFO] = says(of_node())
+    async with asyncio.TaskGroup() as group:
+        asked = group.create_task(world.reader.info(TASK, ANNE, None))
+        await until(lambda: world.nodes.asked)
+        world.clock.pass_s(HOLD_S)
+    assert asked.result()["status"] == {"code": 20}
 
 
 # --- a store that may be older than what was done --------------------------------------------------------------------
