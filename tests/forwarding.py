@@ -58,6 +58,7 @@ from clusterodm.services.proxy.forwarding.handlers.forwarder import Forwarder
 from clusterodm.services.proxy.forwarding.handlers.stage_in import UploadStageIn
 from clusterodm.services.proxy.forwarding.ports import Sender
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
+from clusterodm.services.proxy.spool.core.history import History
 from clusterodm.services.proxy.spool.core.upload import Draft, Mark, is_image, unique_name
 from clusterodm.services.scheduler.tasks.core.submission import adopted, caught_up
 from tests.memory_spool import MemorySpool
@@ -97,7 +98,9 @@ class Scheduler:
         self.adopted: list[AdoptTask] = []
         """What was submitted again."""
         self.removed: set[TaskId] = set()
-        """Those of which there is a tombstone."""
+        """Those of which there is a tombstone, or the record of a removed task."""
+        self.untold: set[TaskId] = set()
+        """Those of them of which nodes have still to be told."""
         self.says_again = False
         """Whether each attempt has begun with an earlier question."""
         self.slots_count = 1_000
@@ -171,6 +174,11 @@ class Scheduler:
         del self.tasks[task]
         self.tell(task)
 
+    def forgets_all(self) -> None:
+        """Lose every record and every tombstone."""
+        self.tasks.clear()
+        self.removed.clear()
+
     def tell(self, task: TaskId) -> None:
         self.revision += 1
         for listener in self.listeners:
@@ -229,7 +237,8 @@ class Scheduler:
         self.asked[asked.task] += 1
         task = self.tasks.get(asked.task)
         if task is None:
-            return NotWaiting(state=None, removed=asked.task in self.removed)
+            removed = asked.task in self.removed
+            return NotWaiting(state=None, removed=removed, untold=removed and asked.task in self.untold)
         if task.upload_owner != question.upload_owner:
             return NotWaiting(state=task.state, held_by=task.upload_owner)
         if task.state is TaskState.WAITING:
@@ -273,6 +282,9 @@ class Scheduler:
             self.put(adopted(asked, 1))
         else:
             self.put(caught_up(self.tasks[submission.task], asked, 1))
+        if self.tasks[submission.task].removed:
+            self.remove(submission.task)
+            raise Removed("it was removed")
         return await self.get(TaskRef(task=submission.task))
 
     async def plan_stage_in(self, asked: PlanStageIn) -> StageInReply:
@@ -568,6 +580,11 @@ class World:
     async def tell_account(self, token: str, info: Mapping[str, Any]) -> None:
         """Take note that the end of a task was told with a token."""
         self.accounts.append((token, info))
+
+    def history(self) -> History:
+        """Say what is noted beside the task, while the spool has it."""
+        held = self.spool.find(TASK)
+        return held.history if held and held.history else History()
 
     def held_marks(self) -> frozenset[Mark]:
         """Say what is noted of the task, while the spool has it."""

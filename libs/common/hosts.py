@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 from typing import Final
+from urllib.parse import urlsplit
 
 LONGEST_COUNT: Final = 253
 LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -74,3 +75,13 @@ def account_of(address: str) -> str:
 def plain_address(address: str) -> str:
     """Write an IPv4 address as one that came in through a socket for both families."""
     return address.removeprefix("::ffff:") if "." in address else address
+
+
+def is_web_address(address: str) -> bool:
+    """Whether a node could fetch something from there."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(host) and address.isprintable() and " " not in address

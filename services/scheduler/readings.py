@@ -80,7 +80,7 @@ def of_nodes(nodes: Iterable[NodeState]) -> Iterator[Reading]:
         states[state_of(node)] += 1
         if node.online:
             uses["ours"] += node.ours_count
-            uses["foreign"] += node.foreign_count
+            uses["foreign"] += node.others_count
             uses["free" if node.usable else "closed"] += node.free_count
     yield from (Reading(NODES, states[name], (name,)) for name in STATES)
     yield from (Reading(SLOTS, uses[name], (name,)) for name in USES)

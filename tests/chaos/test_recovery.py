@@ -16,6 +16,8 @@ import pytest
 from pyodm.types import TaskStatus
 
 from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.messages.tasks import CANCEL_TASK, TaskRef
+from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.proxy.spool.adapters.disk import HISTORY
 from tests.chaos.clients import Dataset, Raw
@@ -30,6 +32,7 @@ POLL_S = 0.2
 GONE_H = 0.004
 SECOND = "proxy#2"
 RUNNING = 20
+TOO_LONG_S = 600.0
 RUNS_S = 20.0
 """How long the first task runs: a cluster is stopped and started in less."""
 
@@ -183,8 +186,22 @@ class Scene:
         """Cancel a task, and wait until its proxy has noted that."""
         async with self.client() as http:
             assert (await http.post("/task/cancel", data={"uuid": task.task})).json() == {"success": True}
+        await self.notes(task, '"canceled"')
+
+    async def notes(self, task: Dataset, words: str) -> None:
+        """Wait until its proxy has noted something of a task."""
         note = self.cluster.spool / task.task / HISTORY
-        await until(lambda: "canceled" in note.read_text(), what="the proxy has noted the end")
+        await until(lambda: words in note.read_text(), what=f"the proxy has noted {words}")
+
+    async def is_backed_up(self) -> None:
+        """Copy what NATS has kept, and start again."""
+        await asyncio.to_thread(self.cluster.kill_all)
+        await asyncio.to_thread(shutil.copytree, self.cluster.nats.store / "js", self.folder / "backup")
+        await self.starts_again()
+
+    async def backup_is_restored(self) -> None:
+        """Put back what was copied."""
+        await asyncio.to_thread(shutil.copytree, self.folder / "backup", self.cluster.nats.store / "js")
 
     async def removes(self, task: Dataset) -> None:
         """Remove a task."""
@@ -192,6 +209,10 @@ class Scene:
             assert (await http.post("/task/remove", data={"uuid": task.task})).json() == {"success": True}
 
     async def first_code(self, task: Dataset) -> int:
+        """Say how a task stands as soon as there is an answer."""
+        return int((await self.first_answer(task))["status"]["code"])
+
+    async def first_answer(self, task: Dataset) -> dict[str, Any]:
         """Ask how a task stands until there is an answer."""
 
         async def answer() -> dict[str, Any] | None:
@@ -202,8 +223,7 @@ class Scene:
                     return None
             return told
 
-        told = await until(answer, timeout_s=60, step_s=0.2, what="an answer")
-        return int(told["status"]["code"])
+        return await until(answer, timeout_s=60, step_s=0.2, what="an answer")
 
     async def fails(self, task: Dataset) -> str:
         """Wait until a task has failed; what it says."""
@@ -276,6 +296,69 @@ async def test_an_older_backup_of_nats_takes_nothing_back_that_was_done(unregist
 async def canceled(scene: Scene, task: Dataset) -> None:
     """Cancel it at the proxy that holds it, and let its proxy know."""
     await scene.cancels(task)
+
+
+async def canceled_elsewhere(scene: Scene, task: Dataset) -> None:
+    """Cancel it at a proxy that does not hold it, and let the one know that does."""
+    url = scene.second_proxy()
+    await until(lambda: asyncio.to_thread(answers, f"{url}/healthz"), timeout_s=60, what=f"{url} to answer")
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
+        assert (await http.post("/task/cancel", data={"uuid": task.task})).json() == {"success": True}
+    await scene.notes(task, '"canceled"')
+
+
+async def canceled_by_an_operator(scene: Scene, task: Dataset) -> None:
+    """Cancel it as consoles and the command line do, and let its proxy know."""
+    await scene.cluster.bus.request(CANCEL_TASK, TaskRef(task=TaskId(task.task)), timeout_s=20)
+    await scene.notes(task, '"canceled"')
+
+
+async def removed(scene: Scene, task: Dataset) -> None:
+    """Remove it, and let its proxy know."""
+    await scene.removes(task)
+    await scene.notes(task, '"removed":true')
+
+
+@pytest.mark.parametrize(
+    ("ends", "backup"),
+    [
+        (canceled, False),
+        (canceled_elsewhere, False),
+        (canceled_by_an_operator, False),
+        (removed, False),
+        (canceled, True),
+        (removed, True),
+    ],
+    ids=lambda each: each.__name__ if callable(each) else "older backup restored" if each else "store lost",
+)
+async def test_a_node_is_told_of_what_was_ended_before_it_had_been_told_and_the_store_was_lost(
+    scene: Scene, ends: Callable[[Scene, Dataset], Awaitable[None]], *, backup: bool
+):
+    scene.node.set(task_time_s=TOO_LONG_S)
+    await scene.commits(scene.running)
+    await until(lambda: scene.node.events("task_started", task=scene.running.task), timeout_s=60, what="it runs")
+    if backup:
+        await scene.is_backed_up()
+    await asyncio.to_thread(scene.node.stop)
+    await ends(scene, scene.running)
+    await scene.commits(scene.waiting)
+    await asyncio.to_thread(scene.cluster.kill_all)
+    scene.store_is_lost()
+    if backup:
+        await scene.backup_is_restored()
+    await asyncio.to_thread(scene.node.start)
+    await until(lambda: len(scene.node.events("task_started")) == 2, what="it goes on, for its node does not know")
+    scene.node.set(task_time_s=0.5)
+    await scene.starts_again()
+    await until(lambda: scene.node.events("task_canceled", task=scene.running.task), what="its node is told")
+    await until(lambda: len(scene.node.events("task_started")) == 3, timeout_s=60, what="the other has the slot")
+    told = [each["event"] for each in scene.node.events("task_started", "task_canceled")]
+    assert told == ["task_started", "task_started", "task_canceled", "task_started"]
+    told_now = await scene.first_answer(scene.running)
+    if ends is removed:
+        assert "no task table entry" in told_now["error"]
+    else:
+        assert told_now["status"]["code"] == TaskStatus.CANCELED.value
 
 
 async def completed(scene: Scene, task: Dataset) -> None:

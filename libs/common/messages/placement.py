@@ -130,6 +130,8 @@ class NotWaiting(Frozen, frozen=True, kw_only=True, tag="not-waiting"):
     """None: there is no such task."""
     removed: bool = False
     """There was one: a record or a tombstone says that it was removed. Without that nothing of it may be deleted."""
+    untold: bool = False
+    """And nodes have still to be told: what is noted of its attempts stays until they have been, only its inputs go."""
     held_by: InstanceId = InstanceId("")
     """Another upload owner than the one that asks: whom its record names. Empty: the one that asks."""
 

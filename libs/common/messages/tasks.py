@@ -8,7 +8,7 @@ import msgspec
 from clusterodm.libs.common.messages.estimates import Expected
 from clusterodm.libs.common.messages.kinds import Done, Event, Request
 from clusterodm.libs.common.model.nodes import OptionValue
-from clusterodm.libs.common.model.tasks import Task, TaskState
+from clusterodm.libs.common.model.tasks import Cleanup, Task, TaskState
 from clusterodm.libs.common.model.values import Frozen, InstanceId, MachineId, NodeId, NodeTaskId, Owner, TaskId
 
 
@@ -82,6 +82,10 @@ class KnownEnd(Frozen, frozen=True, kw_only=True):
     state: TaskState
     at_ms: int
     error: str = ""
+    cleanup: Cleanup = Cleanup.NONE
+    """What the node of its last attempt had still to be told then."""
+    removed: bool = False
+    """And its client has removed it, while nodes had still to be told."""
 
 
 class AdoptTask(Frozen, frozen=True, kw_only=True):

@@ -222,6 +222,11 @@ class Task(Frozen, frozen=True, kw_only=True):
         return self.attempts[-1] if self.attempts else None
 
     @property
+    def is_untold(self) -> bool:
+        """Whether a node has still to be told something about an attempt of it that is over."""
+        return any(attempt.cleanup is not Cleanup.NONE for attempt in self.attempts)
+
+    @property
     def interruptions_count(self) -> int:
         """So many spot machines were taken away from it."""
         return sum(attempt.interrupted for attempt in self.attempts)

@@ -11,7 +11,8 @@ Kept inputs may go earlier: under disk pressure, by `--keep-inputs`, or after th
 The scheduler is told first: once it has answered, it makes no new attempt of the task and says why in its timeline, and only
 then the files are deleted. Where it refuses (the task has just lost its node and needs them), does not know the task, or
 cannot be asked, they stay.
-The rest of the spool entry stays until the task has ended: the client's webhook is still to be called.
+The rest of the spool entry stays until the task has ended: the client's webhook is still to be called. Of what failed, was canceled or removed
+it stays until the nodes of its attempts have been told: should its record be lost before, only these notes say where it still runs.
 """
 
 import asyncio
@@ -36,13 +37,15 @@ from clusterodm.services.proxy.cluster.ports import ClusterView
 from clusterodm.services.proxy.errors import WebhookFailed, WebhookRefused
 from clusterodm.services.proxy.finishing.core import EvictionCandidate, to_give_up
 from clusterodm.services.proxy.metrics import WEBHOOKS
-from clusterodm.services.proxy.spool.core.history import History, ended, is_before, runs_again
+from clusterodm.services.proxy.spool.core.history import History, ended, is_before, is_removed, removed, runs_again
 from clusterodm.services.proxy.spool.core.upload import Mark, is_image
 from clusterodm.services.proxy.spool.ports import Spool
 
 log = structlog.get_logger()
 
 RELIEVE_EVERY_S: Final = 5.0
+UNTOLD_S: Final = 10.0
+"""Between two looks whether the nodes of a task have been told."""
 DISK_IS_FULL: Final = "the disk of the server that kept them is full"
 
 RETRY_AFTER_S: Final = (5.0, 10.0, 15.0, 20.0, 25.0)
@@ -152,20 +155,18 @@ class Finisher:
             told = [await self._notify_account(record), await self._notify_client(record)]
             if any(told) and await self._ended(task) is None:  # that may have taken its time
                 return None
-        except NotFound as error:
-            return await self._unseen(task, error)
+        except NotFound:  # removed or lost: what becomes of it the answer to the next question says
+            return None
         if kept_s := self._kept_s(record):
             return kept_s
-        if not await self._may_go(record):
-            return None
-        await self._discard(task, record.state)
-        return 0
+        return await self._let_go(record) if await self._may_go(record) else None
 
-    async def _unseen(self, task: TaskId, error: NotFound) -> float | None:
-        """Delete the inputs of a task that was removed. That its record is lost is no decision."""
-        if not isinstance(error, Removed):
-            return None
-        await self.drop(task)
+    async def _let_go(self, record: Task) -> float:
+        """Delete all of it; while nodes have still to be told, its inputs. After how many seconds to look again; 0: everything is gone."""
+        if record.is_untold and record.state is not TaskState.COMPLETED:
+            await self._delete_inputs(record.id, record.state)
+            return UNTOLD_S
+        await self._discard(record.id, record.state)
         return 0
 
     async def _forget_former_end(self, record: Task) -> None:
@@ -198,8 +199,22 @@ class Finisher:
         return max(0.0, keep_s - (now.instant - ended))
 
     async def drop(self, task: TaskId) -> None:
-        """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
+        """Delete all of a task of which a record or a tombstone says that it was removed, and no node has still to be told of it."""
         await self._discard(task, "removed")
+
+    async def keep_notes(self, task: TaskId) -> None:
+        """Delete the inputs of a task that was removed, and note that first; what is noted of its attempts stays."""
+        held = self._spool.find(task)
+        if held is not None and not is_removed(held.history):
+            await self._spool.remember(task, removed(held.history or History(), self._clock.wall_ms()))
+        await self._delete_inputs(task, "removed")
+
+    async def _delete_inputs(self, task: TaskId, reason: str) -> None:
+        """Delete them, and keep what is noted."""
+        held = self._spool.find(task)
+        if held is not None and Mark.INPUTS_GONE not in held.marks:
+            await self._spool.give_up(task)
+            log.info("inputs.deleted", task=task, reason=reason)
 
     async def _discard(self, task: TaskId, reason: str) -> None:
         await self._spool.discard(task)

@@ -49,7 +49,10 @@ class TaskEnd(Protocol):
         """
 
     async def drop(self, task: TaskId) -> None:
-        """Delete the inputs of a task of which a record or a tombstone says that it was removed."""
+        """Delete all of a task of which a record or a tombstone says that it was removed, and no node has still to be told of it."""
+
+    async def keep_notes(self, task: TaskId) -> None:
+        """Delete the inputs of a task that was removed, and note that; what is noted of its attempts stays."""
 
     async def begun_again(self, task: TaskId) -> None:
         """Remember that a task that had ended runs again."""

@@ -4,6 +4,7 @@ A slot is room for one task. A node's slots are used by three kinds of tasks: ou
 ours for which room is reserved (`reserved`), and those that others have sent to the node directly (`foreign_count`). The last
 is what remains of the reported queue after ours are taken away. A probe and a commit can cross, so ours at that moment are
 known only as a range, at least `sure` and at most `possible`; within what the range leaves open, the last figure stands.
+What was canceled while it ran, and its node has still to be told of, uses its slot too (`stopping`), until the next probe counts it among the last kind.
 
 All of them together are in registry/nodes.py.
 """
@@ -48,6 +49,8 @@ class NodeState:
     trouble: str = ""
     tasks: set[TaskId] = field(default_factory=set)
     """Ours that are under way there."""
+    stopping: set[TaskId] = field(default_factory=set)
+    """Ours that ran there and were canceled, of which it has still to be told: they use a slot until it says itself what it has."""
     reserved: set[TaskId] = field(default_factory=set)
     """Ours for which a slot is kept while their attempt is written down."""
     staged: list[TaskId] = field(default_factory=list)
@@ -93,7 +96,12 @@ class NodeState:
     @property
     def used_count(self) -> int:
         """Slots in use, whoever uses them."""
-        return self.ours_count + self.foreign_count
+        return self.ours_count + self.others_count
+
+    @property
+    def others_count(self) -> int:
+        """Slots that are in use by what is none of our tasks, or none any more."""
+        return self.foreign_count + len(self.stopping)
 
     @property
     def slots_count(self) -> int:
@@ -146,7 +154,7 @@ def foreign_of(reported_count: int, ours: OurTasks, before_count: int) -> int:
 
 def matters(node: NodeState) -> tuple[int, int | None, int, int]:
     """Pick what placement depends on. The memory that is left at the moment, which is another at every probe, is not of it."""
-    return node.slots_count, node.limit_count, node.memory_bytes, node.foreign_count
+    return node.slots_count, node.limit_count, node.memory_bytes, node.others_count
 
 
 def is_other(before: NodeInfo | None, now: NodeInfo) -> bool:

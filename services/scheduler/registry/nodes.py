@@ -13,7 +13,7 @@ from typing import Final
 from clusterodm.libs.common.clocks import Instant, Now
 from clusterodm.libs.common.messages.tenants import TenantShare
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
-from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, TaskId
 from clusterodm.services.scheduler.registry.admissions import ANYBODY, Admissions
 from clusterodm.services.scheduler.registry.node_state import (
@@ -140,13 +140,15 @@ class NodeRegistry:
         result = ProbeResult.CAME if came else ProbeResult.OTHER if is_other(node.info, info) else ProbeResult.SAME
         node.online, node.misses_count, node.trouble = True, 0, ""
         node.seen_at, node.info_at_ms = now.instant, now.wall_ms
-        if result is ProbeResult.SAME and not ours.possible and node.foreign_count == info.task_queue_count:
+        is_as_before = node.foreign_count == info.task_queue_count and not (ours.possible or node.stopping)
+        if result is ProbeResult.SAME and is_as_before:
             node.info = info  # as nearly all answers are, of a thousand nodes
             return result
         self._offline.pop(node.id, None)
         before = matters(node)
         node.info = info
         node.foreign_count = foreign_of(info.task_queue_count, ours, node.foreign_count)
+        node.stopping &= ours.possible  # the others it has counted, if it still has them
         if node.limit_count is not None and node.limit_count not in self.limits:
             counts = (each.limit_count for each in self._nodes.values())
             self.limits = tuple(sorted({count for count in counts if count is not None}))
@@ -206,10 +208,27 @@ class NodeRegistry:
     def task_changed(self, before: Task | None, after: Task | None) -> None:
         """Give back the slot of a task that is under way no more, and count the one that it uses now."""
         used = after.attempts[-1].node if after is not None and after.state in UNDER_WAY else None
-        if before is not None and (last := before.attempt) and last.node != used:
+        last = before.attempt if before is not None else None
+        if before is not None and last is not None and last.node != used:
             self.release(last.node, before.id)
+        if before is not None and last is not None:
+            self._note_stopping(last, before, after)
         if after is not None and used is not None:
             self.occupy(used, after.id)
+
+    def _note_stopping(self, last: Attempt, before: Task, after: Task | None) -> None:
+        """Count a task that was canceled while it ran until its node has been told."""
+        state = self._nodes.get(last.node)
+        if state is None:
+            return
+        was_stopping = before.id in state.stopping
+        is_canceled = after is not None and before.state is TaskState.RUNNING and after.state is TaskState.CANCELED
+        if (was_stopping or is_canceled) and is_untold_of(after, last):
+            state.stopping.add(before.id)
+        else:
+            state.stopping.discard(before.id)
+        if was_stopping != (before.id in state.stopping):
+            self.open.update(state)
 
     def unreserve(self, node: NodeId, task: TaskId) -> None:
         """Keep it no more."""
@@ -226,3 +245,9 @@ class NodeRegistry:
     def _next_number(self) -> int:
         self._added_count += 1
         return self._added_count
+
+
+def is_untold_of(task: Task | None, attempt: Attempt) -> bool:
+    """Whether its node has still to be told something about an attempt of a task."""
+    attempts = task.attempts if task else ()
+    return any(one.node_task_id == attempt.node_task_id and one.cleanup is not Cleanup.NONE for one in attempts)

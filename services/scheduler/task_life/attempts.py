@@ -264,7 +264,7 @@ SETTLED_S: Final = 30.0
 
 def is_settled(task: Task) -> bool:
     """Whether nothing more happens to a task by itself."""
-    return task.state.ended and not task.removed and all(attempt.cleanup is Cleanup.NONE for attempt in task.attempts)
+    return task.state.ended and not task.removed and not task.is_untold
 
 
 def compacted(task: Task) -> Task:

@@ -188,18 +188,24 @@ class NextStep(Enum):
     DROP = auto()
     ADOPT = auto()
     """The scheduler has lost it: it is to be told of it again."""
+    KEEP_NOTES = auto()
+    """It was removed, and nodes have still to be told: its inputs go, what is noted of its attempts stays until they have been."""
     IGNORE = auto()
     """Another proxy holds it: what lies here is a copy."""
 
 
-def next_step(state: TaskState | None, *, removed: bool = False, held_by: InstanceId = NOBODY) -> NextStep:
+def next_step(
+    state: TaskState | None, *, removed: bool = False, untold: bool = False, held_by: InstanceId = NOBODY
+) -> NextStep:
     """Decide what to do with the inputs of a task in this state.
 
     None: the scheduler knows no such task. Only where it says `removed` as well has anybody decided that the inputs may go.
     `held_by`: another proxy, which does all of this.
     """
+    if state is None and removed:
+        return NextStep.KEEP_NOTES if untold else NextStep.DROP
     if state is None:
-        return NextStep.DROP if removed else NextStep.ADOPT
+        return NextStep.ADOPT
     if held_by:
         return NextStep.IGNORE
     return NextStep.FINISH if state.ended else NextStep.WATCH

@@ -249,11 +249,12 @@ class Forwarder:
 
     async def _waits_not(self, task: TaskId, held: HeldTask, answer: NotWaiting) -> None:
         self._placements.waits_no_more(task)
-        step = next_step(answer.state, removed=answer.removed, held_by=answer.held_by)
+        step = next_step(answer.state, removed=answer.removed, untold=answer.untold, held_by=answer.held_by)
         held.state = TaskState.RUNNING if step is NextStep.WATCH else answer.state
         acts: dict[NextStep, Callable[[TaskId], Awaitable[float]]] = {
             NextStep.ADOPT: self._steps.submit_again,
             NextStep.DROP: self._steps.drop,
+            NextStep.KEEP_NOTES: self._steps.keep_notes,
             NextStep.FINISH: self._steps.finish,
             NextStep.WATCH: partial(self._watch, held=held),
             NextStep.IGNORE: partial(self._steps.ignore, held_by=answer.held_by),

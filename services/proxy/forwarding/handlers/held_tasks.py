@@ -214,16 +214,21 @@ class TaskSteps:
             async with self._resumer.semaphore:
                 await self._adopter.submit_again(task)
         except Removed:
-            return await self.drop(task)
+            return NOW  # the answer to a question says whether its nodes have been told
         except ClusterError as error:
             log.error("task.resubmission_failed", task=task, reason=error.message)  # noqa: TRY400 the reason is all
             return self._intervals.unknown_s
         return NOW
 
     async def drop(self, task: TaskId) -> float:
-        """Delete the inputs of a task that was removed."""
+        """Delete all of a task that was removed."""
         await self._end.drop(task)
         return GONE
+
+    async def keep_notes(self, task: TaskId) -> float:
+        """Delete the inputs of a task that was removed; should its record be lost before its nodes have been told, the rest is submitted again."""
+        await self._end.keep_notes(task)
+        return self._intervals.unknown_s
 
     async def ignore(self, task: TaskId, held_by: InstanceId) -> float:
         """Do nothing about a task that is another proxy's: somebody has copied its directory into this spool. Said once."""
@@ -265,8 +270,6 @@ class TaskSteps:
     async def resume(self, task: TaskId) -> float:
         """Find out what became of a task while nobody was here."""
         match await self._resumer.resume(task):
-            case NextStep.DROP:
-                return await self.drop(task)
             case NextStep.ADOPT:
                 return await self.submit_again(task)
             case NextStep.WATCH:

@@ -85,7 +85,7 @@ class Resumer:
         try:
             record = await self._known(task)
         except Removed:
-            return NextStep.DROP
+            return NextStep.WATCH  # the answer to a question says whether its nodes have been told
         held = self._spool.find(task)
         if record is None or held is None:
             return NextStep.WATCH if held is not None and Mark.SUBMITTED in held.marks else None

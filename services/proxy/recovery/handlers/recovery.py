@@ -26,7 +26,6 @@ import structlog
 from clusterodm.libs.common.bus.incarnation import incarnation, log_not_read
 from clusterodm.libs.common.clocks import Clock, Instant, read
 from clusterodm.libs.common.errors import BusFailed, NotFound, Refused
-from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.buckets import PROXIES
 from clusterodm.libs.common.messages.placement import REPORT_INPUTS_LOST, ReportInputsLost
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
@@ -38,7 +37,7 @@ from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import background, every
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.recovery.handlers.comparing import SETTLE_S, Holders, RecordComparison
-from clusterodm.services.proxy.spool.core.upload import Mark
+from clusterodm.services.proxy.spool.core.upload import holding
 from clusterodm.services.proxy.spool.ports import RecoveredSpool, Spool, WholeSpool
 
 log = structlog.get_logger()
@@ -107,7 +106,7 @@ class Recovery:
     async def is_sure(self, task: TaskId, owner: Owner) -> bool:
         """Whether a task that the scheduler does not know is sure not to exist, as far as a client may know. Raises BusFailed."""
         held = self._spool.find(task)
-        if held is not None and Mark.SUBMITTED in held.marks and may_touch(owner, held.draft.owner):
+        if held is not None and holding(held, owner).is_submitted:
             return False
         now = self._clock.instant()
         if self._compared_at is None or now - self._compared_at > FRESH_S:

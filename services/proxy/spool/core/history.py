@@ -10,7 +10,7 @@ import msgspec
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.placement import Placed
 from clusterodm.libs.common.messages.tasks import AttemptStage, KnownAttempt, KnownEnd
-from clusterodm.libs.common.model.tasks import Attempt, Task
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task, TaskState
 from clusterodm.libs.common.model.values import Frozen
 
 KEPT_COUNT: Final = 20
@@ -65,12 +65,26 @@ def reached(history: History, stage: AttemptStage, now_ms: WallMs) -> History:
 
 def ended(history: History, record: Task) -> History:
     """Note how a task ended."""
-    end = KnownEnd(state=record.state, at_ms=record.ended_at_ms or 0, error=record.error)
+    cleanup = record.attempt.cleanup if record.attempt else Cleanup.NONE
+    end = KnownEnd(state=record.state, at_ms=record.ended_at_ms or 0, error=record.error, cleanup=cleanup)
     return msgspec.structs.replace(history, end=end)
 
 
+def removed(history: History, now_ms: WallMs) -> History:
+    """Note that a task was removed of which nodes have still to be told. One that had not ended is canceled by that."""
+    end = history.end or KnownEnd(state=TaskState.CANCELED, at_ms=now_ms)
+    return msgspec.structs.replace(history, end=msgspec.structs.replace(end, removed=True))
+
+
+def is_removed(history: History | None) -> bool:
+    """Whether a task was removed: nothing more than what its nodes have still to be told is noted here."""
+    return history is not None and history.end is not None and history.end.removed
+
+
 def runs_again(history: History) -> History:
-    """Note that it had not ended for good."""
+    """Note that it had not ended for good; what was removed has."""
+    if is_removed(history):
+        return history
     return msgspec.structs.replace(history, end=None)
 
 
@@ -79,6 +93,8 @@ def runs_again(history: History) -> History:
 
 def contradicts(placed: Placed, history: History) -> bool:
     """Whether a placement comes from records that are older than what we have done: it counts an attempt again that was another one."""
+    if is_removed(history):
+        return True
     return bool(history.attempts) and placed.attempt <= history.attempts[-1].number and not is_noted(placed, history)
 
 
@@ -89,6 +105,8 @@ def is_noted(placed: Placed, history: History) -> bool:
 
 def is_behind(record: Task, history: History) -> bool:
     """Whether a record is older than what we have done."""
+    if is_removed(history):
+        return not record.removed
     last = history.attempts[-1] if history.attempts else None
     if last and not any((each.node, each.node_task_id) == (last.node, last.node_task_id) for each in record.attempts):
         return True

@@ -18,7 +18,7 @@ from clusterodm.libs.common.identity import may_touch
 from clusterodm.libs.common.messages.tasks import StagedFiles, SubmitTask
 from clusterodm.libs.common.model.nodes import OptionValue
 from clusterodm.libs.common.model.values import Frozen, InstanceId, Owner, TaskId
-from clusterodm.services.proxy.spool.core.history import History, Holding
+from clusterodm.services.proxy.spool.core.history import History, Holding, is_removed
 
 NO_SUCH_UPLOAD: Final = "Invalid taskId: the task no longer exists."
 """The original's words for an upload that is unknown, committed, or gone."""
@@ -136,6 +136,8 @@ def holding(held: SpooledUpload | None, owner: Owner | None = None) -> Holding:
     if held is None or not held.committed or (owner is not None and not may_touch(owner, held.draft.owner)):
         return Holding()
     is_submitted = Mark.SUBMITTED in held.marks
+    if is_removed(held.history):
+        return Holding(history=held.history)
     return Holding(is_held=True, is_submitted=is_submitted, history=held.history if is_submitted else None)
 
 

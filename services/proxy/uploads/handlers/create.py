@@ -35,6 +35,7 @@ from clusterodm.libs.common.tenancy import shown
 from clusterodm.services.proxy.cluster.ports import Cluster
 from clusterodm.services.proxy.exchange.nodeodm_api import Caller
 from clusterodm.services.proxy.options.check import check_seed
+from clusterodm.services.proxy.spool.core.history import is_removed
 from clusterodm.services.proxy.spool.core.upload import NO_SUCH_UPLOAD, Draft, Manifest, submission_of
 from clusterodm.services.proxy.spool.ports import Receipt, Spool
 from clusterodm.services.proxy.tenants.core import check_task_size
@@ -213,7 +214,7 @@ class Commits:
     async def commit(self, client: Caller, task: TaskId) -> TaskId:
         """Commit an upload; the same answer again for one that is committed. Raises NotFound, Refused, BusFailed."""
         held = self._spool.find(task)
-        if held is None or not may_touch(client.owner, held.draft.owner):
+        if held is None or not may_touch(client.owner, held.draft.owner) or is_removed(held.history):
             return await self._committed_before(client, task)
         draft = held.draft
         await self._approve(client, task)

@@ -237,7 +237,7 @@ class QueueForecast:
             if self._apart:
                 self._of(task.owner).begins(room.free_s)
         foreign_s = self._held_ms(FOREIGN, kind) / 1000
-        used += [SlotRoom(foreign_s, (foreign_s * self._part_off) ** 2)] * node.foreign_count
+        used += [SlotRoom(foreign_s, (foreign_s * self._part_off) ** 2)] * node.others_count
         used.sort()
         rooms = [*used[: node.slots_count], *[SlotRoom(0.0, 0.0)] * (node.slots_count - len(used))]
         heapify(rooms)

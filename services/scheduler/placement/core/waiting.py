@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from clusterodm.libs.common.clocks import Instant
+from clusterodm.libs.common.messages.placement import NotWaiting
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.services.scheduler.placement.core.foresight import Foresight
@@ -58,7 +59,7 @@ def room_count(nodes: Iterable[NodeState], need: Need, is_part: Callable[[TaskId
 def free_of_others(node: NodeState, is_part: Callable[[TaskId], bool]) -> int:
     """Count a node's slots that tasks of other kinds do not use."""
     others_count = sum(not is_part(task) for task in (*node.tasks, *node.reserved))
-    return max(0, node.slots_count - node.foreign_count - others_count)
+    return max(0, node.slots_count - node.others_count - others_count)
 
 
 def longest_wait_s(task: Task) -> float:
@@ -206,3 +207,16 @@ def too_large(nodes: Sequence[NodeState], need: Need) -> str:
         return "each node that is large enough has refused it"
     largest = max(node.limit_count or 0 for node in nodes)
     return f"no node takes {need.images_count} images (largest limit {largest})"
+
+
+def got(task: Task) -> str:
+    """Say what a task that was placed has waited for."""
+    last = task.attempts[-1]
+    return "retry" if len(task.attempts) > 1 else "machine" if last.machine else "slot"
+
+
+def not_waiting(task: Task | None) -> NotWaiting:
+    """Say how a task stands that is not to be placed. None: it is in no record of the active ones."""
+    if task is None or not task.removed:
+        return NotWaiting(state=task.state if task else None)
+    return NotWaiting(state=None, removed=True, untold=task.is_untold)

@@ -41,6 +41,7 @@ from clusterodm.services.scheduler.events import EventPublisher
 from clusterodm.services.scheduler.metrics import QUEUE_SECONDS, RESERVATIONS
 from clusterodm.services.scheduler.placement.core.cluster_state import ClusterState
 from clusterodm.services.scheduler.placement.core.reservations import Reservation, fits, has_left
+from clusterodm.services.scheduler.placement.core.waiting import got, not_waiting
 from clusterodm.services.scheduler.placement.handlers.forecasting import Forecaster
 from clusterodm.services.scheduler.placement.handlers.requests import PlacementHints, PlacementPoll, PlacementPolls
 from clusterodm.services.scheduler.records.core import place_of
@@ -248,6 +249,8 @@ class PlacementLoop:
 
     async def _not_active(self, task_id: TaskId, upload_owner: InstanceId) -> NotWaiting:
         """Say of a task that is not in the index whether it has ended, was removed, or is unknown. Raises BusFailed."""
+        if known := self._index.tasks.get(task_id):
+            return not_waiting(known)
         try:
             task = (await self._tasks.find(task_id)).task
             another = InstanceId("") if task.upload_owner == upload_owner else task.upload_owner
@@ -320,7 +323,7 @@ class PlacementLoop:
         task = self._index.visible(task_id, None)
         attempt = task.attempt if task else None
         if task is None or task.state is not TaskState.FORWARDING or attempt is None:
-            return NotWaiting(state=task.state if task else None, removed=task_id in self._index.tasks and task is None)
+            return not_waiting(self._index.tasks.get(task_id))
         node = self._nodes.get(attempt.node)
         if attempt.state is AttemptState.UNCERTAIN or node is None:
             return Waiting(position=1, reason=f"asking {self._nodes.name_of(attempt.node)} whether it has the task")
@@ -341,9 +344,3 @@ def waited_s(task: Task, now_ms: int) -> float:
     """Say for how long a task has waited: since its commit, or the end of its last attempt."""
     since_ms = max([task.committed_at_ms, *(attempt.ended_at_ms or 0 for attempt in task.attempts[-1:])])
     return max(0, now_ms - since_ms) / 1000
-
-
-def got(task: Task) -> str:
-    """Say what a task that was placed has waited for."""
-    last = task.attempts[-1]
-    return "retry" if len(task.attempts) > 1 else "machine" if last.machine else "slot"

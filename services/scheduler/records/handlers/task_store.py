@@ -277,7 +277,7 @@ class TaskStore(TaskLookup):
             self.index.drop(before.id)
         for listener in self.signals.task_listeners:
             listener(before, after)
-        if before is None or after is None or before.state is not after.state:
+        if before is None or after is None or before.state is not after.state or before.is_untold:
             self.signals.capacity_freed.set()
             self.signals.changed.set()
 

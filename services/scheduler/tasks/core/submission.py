@@ -8,19 +8,19 @@ knows; so attempts of which the record knows nothing are taken in, in their orde
     the last one, commit answered      RUNNING: its node is looked at like any other
     all others                         over, and their nodes are told to remove them
 
+Nor does it run on after it was canceled: its node is told, again where it was told before. What was removed is so again until its nodes have been told.
 So nothing runs twice: no new attempt begins before the node of the last one has been asked, or was not to be found for its grace. What the
 record knows beyond that stays. Taken in a second time, nothing happens.
 """
 
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import Refused
-from clusterodm.libs.common.hosts import shown
+from clusterodm.libs.common.hosts import is_web_address, shown
 from clusterodm.libs.common.messages.from_url import SubmitFromUrl
 from clusterodm.libs.common.messages.tasks import (
     AdoptTask,
@@ -39,6 +39,7 @@ from clusterodm.services.scheduler.task_life.life import (
     abandoned,
     after,
     moved,
+    removed,
     started_over,
     with_attempt,
     with_line,
@@ -66,6 +67,9 @@ ENDS: Final = {
 }
 """Which step leads from a state to a known end."""
 
+STOPS: Final = {TaskState.FORWARDING: Cleanup.REMOVE, TaskState.RUNNING: Cleanup.CANCEL}
+"""What the node of a task is told that had been canceled, whether it was told before or not. Of other ends: what it had still to be told."""
+
 Place = tuple[NodeId, NodeTaskId]
 
 
@@ -81,8 +85,8 @@ def adopted(request: AdoptTask, now_ms: WallMs) -> Task:
 
 
 def caught_up(task: Task, request: AdoptTask, now_ms: WallMs) -> Task:
-    """Take in what its upload owner knows and the record does not. An end before the record's last restart is none."""
-    later = request.end is not None and task.restarted_at_ms > request.end.at_ms
+    """Take in what its upload owner knows and the record does not. An end before the record's last restart is none; what was removed stays so."""
+    later = request.end is not None and not request.end.removed and task.restarted_at_ms > request.end.at_ms
     return followed(task, request, None if later else request.end, now_ms)
 
 
@@ -91,6 +95,8 @@ def followed(task: Task, request: AdoptTask, end: KnownEnd | None, now_ms: WallM
     missing = unrecorded(task, request.attempts)
     for known in missing:
         task = with_known(task, known, now_ms, last=known is missing[-1])
+    if end is not None and end.removed:
+        return removed(task, now_ms)
     if end is not None and not task.state.ended:
         task = with_end(task, end)
     if task.state is TaskState.WAITING and not (request.inputs_kept and task.inputs_kept):
@@ -171,7 +177,9 @@ def with_end(task: Task, end: KnownEnd) -> Task:
         return task
     attempts = task.attempts
     if task.state is not TaskState.WAITING:
-        attempts = with_attempt(task, state=AttemptState.ENDED, ended_at_ms=end.at_ms, reason=end.error)
+        cleanup = STOPS[task.state] if end.state is TaskState.CANCELED else end.cleanup
+        changes = {"ended_at_ms": end.at_ms, "reason": end.error, "cleanup": cleanup}
+        attempts = with_attempt(task, state=AttemptState.ENDED, **changes)
     return moved(task, step, attempts=attempts, error=end.error, ended_at_ms=end.at_ms, waiting_because="")
 
 
@@ -237,16 +245,6 @@ def check_from_url(request: SubmitFromUrl) -> None:
         raise Refused("zip_url is no address: it begins with http:// or https://, names a host, and holds no blanks")
     if unnamed := [option for option in request.options if not option.name.strip()]:
         raise Refused(f"{len(unnamed)} of its options have no name")
-
-
-def is_web_address(address: str) -> bool:
-    """Whether a node could fetch something from there."""
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(host) and address.isprintable() and " " not in address
 
 
 def same_address(task: Task, request: SubmitFromUrl) -> bool:

@@ -204,7 +204,7 @@ class GarbageCollector:
 
 def is_done_with(task: Task) -> bool:
     """Whether it was removed and no node has to be told any more."""
-    return task.removed and all(attempt.cleanup is Cleanup.NONE for attempt in task.attempts)
+    return task.removed and not task.is_untold
 
 
 def cleaned(number: int) -> Callable[[Task], Task]:

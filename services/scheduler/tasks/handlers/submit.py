@@ -136,7 +136,7 @@ class TaskSubmission:
         return change.record
 
     async def adopt(self, request: AdoptTask) -> TaskRecord:
-        """Take in what an upload owner knows of a task and the records do not. Raises Removed where a tombstone speaks against it."""
+        """Take in what an upload owner knows of a task and the records do not. Raises Removed where a tombstone, or what is taken in, says so."""
         submission = request.submission
         check_uuid(submission.task)
         check_size(submission)
@@ -145,6 +145,8 @@ class TaskSubmission:
             known = await self._tasks.lookup(submission.task)
             before = known.task if known else None
             record = await (self._adopt(request) if known is None else self._catch_up(request, known.task))
+        if record.task.removed:  # that was told when it was done; now its nodes are
+            raise Removed(f"{submission.task} was removed")
         if record.task != before:
             reason = "its record was lost" if before is None else "its record was older than it"
             await self._events.publish_task(TASK_SUBMITTED, record.task, reason=reason)

@@ -1,14 +1,16 @@
 """finishing/handlers.py: webhooks, and inputs that go; scheduler and nodes are played by the test."""
 
 import pytest
+from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
-from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.model.tasks import Cleanup, TaskState
 from clusterodm.libs.common.model.values import TaskId
+from clusterodm.services.proxy.spool.core.history import is_removed
 from clusterodm.services.proxy.spool.core.upload import Mark
-from tests.forwarding import FILES, TASK, World
+from tests.forwarding import FILES, NODE, TASK, World
 from tests.waiting import passed, until
 
 # --- the end -------------------------------------------------------------------------------------------------------
@@ -112,8 +114,75 @@ async def test_inputs_go_when_their_task_is_said_to_be_removed_and_not_because_n
         assert await world.finisher.finish(TASK) is None
         assert set(world.stored()) == set(FILES), "that its record is not there says nothing"
         world.scheduler.removed.add(TASK)
+        assert await world.finisher.finish(TASK) is None
+    async with world.proxy():
+        await world.lets_go()
+
+
+@pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.CANCELED])
+async def test_notes_of_what_has_ended_stay_without_its_inputs_until_its_node_has_been_told(
+    world: World, state: TaskState
+) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        untold = replace(world.scheduler.tasks[TASK].attempts[-1], cleanup=Cleanup.CANCEL)
+        world.scheduler.change(state=state, ended_at_ms=world.now_ms, attempts=(untold,))
+        await until(lambda: Mark.INPUTS_GONE in world.held_marks(), what="its inputs are gone")
+        assert world.history().attempts[-1].node_task_id == untold.node_task_id
+        world.scheduler.change(attempts=(replace(untold, cleanup=Cleanup.NONE),))
         assert await world.finisher.finish(TASK) == 0
         assert world.spool.find(TASK) is None
+
+
+async def test_notes_of_what_was_removed_stay_without_its_inputs_until_its_node_has_been_told(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.scheduler.untold.add(TASK)
+        world.scheduler.remove()
+        await until(lambda: Mark.INPUTS_GONE in world.held_marks(), what="its inputs are gone")
+        assert is_removed(world.history())
+        world.scheduler.untold.clear()
+        await world.lets_go()
+
+
+async def test_what_was_removed_is_submitted_again_as_that_when_its_node_had_still_to_be_told(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        world.scheduler.untold.add(TASK)
+        world.scheduler.remove()
+        await until(lambda: Mark.INPUTS_GONE in world.held_marks(), what="its inputs are gone")
+    world.scheduler.forgets_all()
+    async with world.proxy():
+        await until(lambda: world.scheduler.adopted, what="it is submitted again")
+        told = world.scheduler.adopted[0]
+        assert told.end
+        assert (told.end.removed, told.inputs_kept) == (True, False)
+        assert [each.node for each in told.attempts] == [NODE.id]
+        world.scheduler.untold.clear()
+        await world.lets_go()
+
+
+async def test_what_was_removed_while_nobody_looked_is_noted_at_the_next_start(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+    world.scheduler.untold.add(TASK)
+    world.scheduler.remove()
+    async with world.proxy():
+        await until(lambda: is_removed(world.history()), what="it is noted")
+
+
+async def test_what_was_removed_is_ended_in_an_older_record_that_has_it_completed(world: World) -> None:
+    async with world.proxy() as forwarder:
+        await world.forwarded(forwarder)
+        backup = replace(world.scheduler.tasks[TASK], state=TaskState.COMPLETED, ended_at_ms=world.now_ms)
+        world.scheduler.untold.add(TASK)
+        world.scheduler.remove()
+        await until(lambda: is_removed(world.history()), what="it is noted")
+    world.scheduler.forgets_all()
+    world.scheduler.put(backup)
+    async with world.proxy():
+        await until(lambda: TASK in world.scheduler.removed, what="it is removed again")
+    assert is_removed(world.history())
 
 
 async def test_a_task_restarted_while_its_client_is_told_keeps_its_inputs(world: World) -> None:

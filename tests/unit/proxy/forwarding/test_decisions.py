@@ -158,6 +158,10 @@ def test_only_what_is_said_to_be_removed_is_dropped() -> None:
     assert next_step(None, removed=True) is NextStep.DROP
 
 
+def test_what_is_noted_of_a_removed_task_stays_until_its_nodes_have_been_told() -> None:
+    assert next_step(None, removed=True, untold=True) is NextStep.KEEP_NOTES
+
+
 @pytest.mark.parametrize(
     ("name", "header"),
     [

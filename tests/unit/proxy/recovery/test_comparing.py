@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, KnownEnd, TaskRecord, TaskRef
@@ -15,7 +16,7 @@ from clusterodm.libs.common.testing.memory_bus import MemoryBus
 from clusterodm.services.proxy.cluster.handlers.finding import TaskFinder
 from clusterodm.services.proxy.cluster.ports import Standing
 from clusterodm.services.proxy.recovery.handlers.comparing import HOLDER_START_S, SETTLE_S, RecordComparison
-from clusterodm.services.proxy.spool.core.history import History, Holding
+from clusterodm.services.proxy.spool.core.history import History, Holding, removed
 from clusterodm.services.proxy.spool.core.upload import Draft, Mark, holding
 from tests.fake_scheduler import task
 from tests.memory_spool import MemorySpool
@@ -267,3 +268,10 @@ async def test_a_list_lacks_what_lies_here_and_is_unknown_to_the_scheduler(
     scene.clock.pass_s(later_s)
     async with scene.bus.serve("scheduler", {GET_TASK: get}):
         assert await scene.comparison.lacks(Owner(owner), listed) is expected
+
+
+async def test_a_list_does_not_wait_for_what_was_removed_here(scene: Scene):
+    await scene.spool.create(Draft(task=OURS, name="t", created_at_ms=1, zip_url="http://x/a.zip", owner=Owner("anne")))
+    await scene.spool.commit(OURS, 2)
+    await scene.spool.remember(OURS, removed(History(), WallMs(1)))
+    assert not await scene.comparison.lacks(Owner("anne"), ())

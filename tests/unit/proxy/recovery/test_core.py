@@ -2,16 +2,19 @@
 
 import pytest
 
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.tasks import KnownAttempt, KnownEnd
 from clusterodm.libs.common.model.tasks import Attempt, Task, TaskState
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, TaskId
 from clusterodm.services.proxy.cluster.ports import Standing
 from clusterodm.services.proxy.recovery.handlers.comparing import HOLDER_START_S, SETTLE_S, of_held, standing
-from clusterodm.services.proxy.spool.core.history import History, Holding
+from clusterodm.services.proxy.spool.core.history import History, Holding, removed
 from tests.fake_scheduler import task
 
 SILENT = None
 NOTHING = Holding()
+REMOVED = Holding(history=removed(History(), WallMs(1)))
+"""What `holding` says of a task that was removed."""
 
 
 def record(*attempts: int, state: TaskState = TaskState.WAITING, **more: object) -> Task:
@@ -52,6 +55,10 @@ def knows(*attempts: int, end: TaskState | None = None) -> Holding:
         ),
         pytest.param(
             record(state=TaskState.FAILED), knows(end=TaskState.CANCELED), 0, Standing.LAST, id="an end is an end"
+        ),
+        pytest.param(record(), REMOVED, 1e6, Standing.OLDER, id="removed, restored as queued"),
+        pytest.param(
+            record(state=TaskState.COMPLETED), REMOVED, 1e6, Standing.OLDER, id="removed, restored as completed"
         ),
         pytest.param(record(), Holding(is_held=True), 0, Standing.LAST, id="of an earlier version"),
         pytest.param(record(), NOTHING, SETTLE_S - 1, Standing.UNSURE, id="it has ended there since, or is lost"),

@@ -4,6 +4,7 @@ import pytest
 import structlog.testing
 
 from clusterodm.libs.common.bus.incarnation import incarnation
+from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import BusFailed, NotFound, Removed
 from clusterodm.libs.common.messages.buckets import CLUSTER, INCARNATION_KEY, UPLOADS
 from clusterodm.libs.common.messages.kinds import Done
@@ -17,8 +18,8 @@ from clusterodm.services.proxy.peers.adapters import SharedSecret, shared_secret
 from clusterodm.services.proxy.peers.handlers import PeerHolders
 from clusterodm.services.proxy.recovery.handlers.comparing import SETTLE_S, RecordComparison
 from clusterodm.services.proxy.recovery.handlers.recovery import Recovery
-from clusterodm.services.proxy.spool.core.history import History
-from clusterodm.services.proxy.spool.core.upload import Draft
+from clusterodm.services.proxy.spool.core.history import History, removed
+from clusterodm.services.proxy.spool.core.upload import Draft, holding
 from tests.memory_spool import MemorySpool
 from tests.proxy_ports import FakeCluster, FakePeers
 
@@ -136,6 +137,13 @@ async def test_an_incarnation_that_cannot_be_read_stops_nothing_and_is_said_once
 async def test_a_task_that_lies_here_is_never_said_not_to_exist(scene: Scene):
     await scene.recovery.compare()
     assert not await scene.recovery.is_sure(TASK, NOBODY)
+
+
+async def test_a_task_that_was_removed_here_is_said_not_to_exist_though_its_nodes_have_still_to_be_told(scene: Scene):
+    await scene.recovery.compare()
+    await scene.spool.remember(TASK, removed(History(), WallMs(1)))
+    assert await scene.recovery.is_sure(TASK, NOBODY)
+    assert holding(scene.spool.find(TASK)).is_submitted is False
 
 
 async def test_a_task_of_another_that_lies_here_is_like_one_that_nobody_has(scene: Scene):

@@ -47,6 +47,9 @@ async def test_a_removed_task_is_said_to_be_removed_while_its_node_has_still_to_
         assert play.has("one")
         with pytest.raises(Removed):
             await asks_for(play, "one")
+        assert await play.asks("one") == NotWaiting(state=None, removed=True, untold=True)
+        await play.comes_back("a")
+        await play.passes(1)
         assert await play.asks("one") == NotWaiting(state=None, removed=True)
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from clusterodm.libs.common.model.nodes import Node, NodeInfo
-from clusterodm.libs.common.model.values import NodeId, TaskId
+from clusterodm.libs.common.model.tasks import Attempt, Cleanup, Task, TaskState
+from clusterodm.libs.common.model.values import InstanceId, NodeId, NodeTaskId, TaskId
 from clusterodm.libs.common.testing.clock import clocks_at
 from clusterodm.services.scheduler.nodes.handlers.commands import node_id
 from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks, foreign_of
@@ -188,3 +189,64 @@ def test_the_same_words_of_a_node_count_anew_when_tasks_of_others_were_counted_d
 )
 def test_the_key_of_a_node(hostname: str, port: int, expected: str):
     assert node_id(hostname, port) == expected
+
+
+def on_a(state: TaskState, cleanup: Cleanup = Cleanup.NONE, running_at_ms: int | None = 1) -> Task:
+    attempt = Attempt(
+        number=1, node=NodeId("a"), node_task_id=NodeTaskId("t"), cleanup=cleanup, running_at_ms=running_at_ms
+    )
+    return Task(
+        id=TaskId("t"),
+        name="t",
+        state=state,
+        upload_owner=InstanceId("p"),
+        created_at_ms=1,
+        committed_at_ms=1,
+        images_count=1,
+        attempts=(attempt,),
+    )
+
+
+RUNNING = on_a(TaskState.RUNNING)
+UNTOLD = on_a(TaskState.CANCELED, Cleanup.CANCEL)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "free_count"),
+    [
+        pytest.param(RUNNING, UNTOLD, 0, id="canceled, and its node has still to be told"),
+        pytest.param(RUNNING, on_a(TaskState.CANCELED), 1, id="canceled on its node"),
+        pytest.param(RUNNING, on_a(TaskState.FAILED, Cleanup.REMOVE), 1, id="failed on its node"),
+        pytest.param(on_a(TaskState.FORWARDING), UNTOLD, 1, id="it has not run there"),
+        pytest.param(RUNNING, None, 1, id="its record is gone"),
+    ],
+)
+def test_a_slot_of_what_was_canceled_while_it_ran_is_free_when_its_node_has_been_told(
+    before: Task, after: Task | None, free_count: int
+):
+    made = registry()
+    answers(made, "a")
+    made.task_changed(None, before)
+    made.task_changed(before, after)
+    node = made.get(NodeId("a"))
+    assert node is not None
+    assert node.free_count == free_count
+    made.task_changed(after, on_a(TaskState.CANCELED))
+    assert node.free_count == 1
+
+
+@pytest.mark.parametrize(("reported", "free_count"), [(1, 0), (0, 1)], ids=["it has it still", "it has lost it"])
+def test_what_a_node_says_after_a_cancel_counts_more_than_what_it_was_not_told(reported: int, free_count: int):
+    made = registry()
+    answers(made, "a")
+    made.task_changed(None, RUNNING)
+    made.task_changed(RUNNING, UNTOLD)
+    node = made.get(NodeId("a"))
+    assert node is not None
+    answers(made, "a", reported=1, of_ours=OurTasks(possible=frozenset({TaskId("t")})))
+    assert node.free_count == 0, "that probe was under way when it was canceled"
+    answers(made, "a", reported=reported)
+    assert (node.free_count, node.stopping) == (free_count, set())
+    made.task_changed(UNTOLD, on_a(TaskState.CANCELED))
+    answers(made, "a")
+    assert node.free_count == 1

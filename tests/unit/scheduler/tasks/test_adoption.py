@@ -1,8 +1,10 @@
 """A task whose record is lost, or older than what has happened, is submitted again by its upload owner; it never runs twice."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from clusterodm.libs.common.errors import Refused, Removed
 from clusterodm.libs.common.messages.placement import NotWaiting
@@ -171,6 +173,101 @@ async def test_a_task_that_had_ended_before_it_was_anywhere_does_not_run_at_all(
     async with a_play(a=FakeNode()) as play:
         await play.adopts("one", end=KnownEnd(state=state, at_ms=NOW_MS))
         assert play.task("one").state is state
+
+
+LINGER_S = settings().forward_silence_s
+CANCELED = KnownEnd(state=TaskState.CANCELED, at_ms=NOW_MS)
+COMPLETED = KnownEnd(state=TaskState.COMPLETED, at_ms=NOW_MS)
+REFUSED = KnownEnd(state=TaskState.FAILED, at_ms=NOW_MS, error="its node said so")
+LOST = KnownEnd(state=TaskState.FAILED, at_ms=NOW_MS, error="its node was silent", cleanup=Cleanup.REMOVE)
+
+
+@pytest.mark.parametrize(
+    ("stage", "end", "act"),
+    [
+        pytest.param(AttemptStage.COMMITTED, CANCELED, "cancel", id="canceled while it ran"),
+        pytest.param(AttemptStage.COMMITTING, CANCELED, "remove", id="canceled while it was committed"),
+        pytest.param(AttemptStage.SENDING, CANCELED, "remove", id="canceled while it was sent"),
+        pytest.param(AttemptStage.COMMITTED, LOST, "remove", id="failed, and its node was still to be told"),
+        pytest.param(AttemptStage.COMMITTED, REFUSED, None, id="failed on its node"),
+        pytest.param(AttemptStage.COMMITTED, COMPLETED, None, id="completed"),
+        pytest.param(AttemptStage.COMMITTED, replace(CANCELED, removed=True), "remove", id="removed while it ran"),
+        pytest.param(AttemptStage.COMMITTING, replace(CANCELED, removed=True), "remove", id="removed on its way"),
+        pytest.param(AttemptStage.COMMITTED, replace(COMPLETED, removed=True), "remove", id="removed after its end"),
+    ],
+)
+@pytest.mark.parametrize("joins_late", [False, True], ids=["its node is there", "its node joins later"])
+@pytest.mark.parametrize("recorded", [False, True], ids=["the store was lost", "an older backup was restored"])
+async def test_the_node_of_a_task_that_had_ended_is_told_what_it_may_not_know(
+    stage: AttemptStage, end: KnownEnd, act: str | None, *, joins_late: bool, recorded: bool
+):
+    node = FakeNode()
+    node.takes(node_task("one"))
+    async with a_play(**({} if joins_late else {"a": node})) as play:
+        if recorded:
+            await play.commits("one")
+        with suppress(Removed):
+            await play.adopts("one", attempt("one", "a", stage=stage), end=end)
+        await play.passes(1)
+        if joins_late:
+            assert node.acts == []
+            await play.adds("a", node)
+        await play.passes(1)
+        await play.passes(LINGER_S + 1)
+        assert {verb for verb, _ in node.acts} == ({act} if act else set())
+        if end.removed:
+            assert await play.asks("one") == NotWaiting(state=None, removed=True)
+        else:
+            assert not play.task("one").is_untold
+
+
+@pytest.mark.parametrize(
+    ("removed", "act"), [(False, "cancel"), (True, "remove")], ids=["canceled since", "removed since"]
+)
+async def test_a_task_that_runs_in_the_record_is_ended_on_its_node_as_its_upload_owner_says(act: str, *, removed: bool):
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        with suppress(Removed):
+            await play.adopts("one", attempt("one", "a"), end=replace(CANCELED, at_ms=play.now_ms, removed=removed))
+        await play.passes(1)
+        assert play.node("a").acts == [(act, node_task("one"))]
+        assert play.has("one") is not removed
+
+
+async def test_what_was_removed_is_said_to_be_so_and_waits_for_a_node_that_is_not_there_no_longer_than_records_are_kept():
+    async with a_play(chosen=settings(task_retention_h=1)) as play:
+        with pytest.raises(Removed):
+            await play.adopts("one", attempt("one", "a"), end=replace(CANCELED, at_ms=play.now_ms, removed=True))
+        with pytest.raises(Removed):
+            await play.scheduler.tasks.reader.get(TaskRef(task=task_id("one")))
+        assert await play.asks("one") == NotWaiting(state=None, removed=True, untold=True)
+        await play.passes(3601)
+        assert await play.asks("one") == NotWaiting(state=None, removed=True)
+
+
+async def test_what_was_removed_stays_so_though_its_record_was_restarted_by_a_clock_that_is_ahead():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        await play.cancels("one")
+        await play.passes(60)
+        await play.restarts("one")
+        with pytest.raises(Removed):
+            await play.adopts("one", attempt("one", "a"), end=replace(CANCELED, removed=True))
+
+
+async def test_no_other_task_is_sent_to_a_node_while_what_was_canceled_before_the_loss_runs_there():
+    node = FakeNode()
+    node.takes(node_task("one"))
+    async with a_play(a=node) as play:
+        node.refuses = "busy"
+        await play.adopts("one", attempt("one", "a"), end=CANCELED)
+        await play.passes(1)
+        assert play.state_of("a").free_count == 0
+        await play.passes(1)
+        await play.probes()
+        assert play.state_of("a").free_count == 1
 
 
 async def test_a_task_whose_photos_were_given_up_fails_with_a_reason_when_it_cannot_be_found():

@@ -380,6 +380,19 @@ async def test_a_task_on_a_node_that_is_away_is_canceled_and_the_node_is_told_la
         assert play.task("one").attempts[-1].cleanup is Cleanup.NONE
 
 
+async def test_no_other_task_is_sent_to_a_node_that_has_still_to_be_told_of_a_cancel():
+    async with a_play(a=FakeNode()) as play:
+        await play.commits("one")
+        await play.starts("one")
+        play.node("a").refuses = "busy"
+        await play.cancels("one")
+        await play.commits("two")
+        assert isinstance(await play.asks("two"), Waiting)
+        await play.passes(5)
+        assert play.task("one").attempts[-1].cleanup is Cleanup.NONE
+        await play.starts("two")
+
+
 async def test_a_task_that_is_canceled_while_it_is_sent_is_removed_from_its_node_even_when_it_arrives_late():
     async with a_play(a=FakeNode()) as play:
         await play.commits("one")
