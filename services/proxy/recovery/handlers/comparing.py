@@ -24,7 +24,7 @@ from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.services.proxy.cluster.ports import Cluster, Standing, StoreConnection
 from clusterodm.services.proxy.spool.core.history import Holding, is_behind
-from clusterodm.services.proxy.spool.core.upload import Mark, holding
+from clusterodm.services.proxy.spool.core.upload import holding
 from clusterodm.services.proxy.spool.ports import RecoveredSpool
 
 log = structlog.get_logger()
@@ -126,7 +126,7 @@ class RecordComparison:
         if self._lasts_s(self.connection) >= SETTLE_S:
             return False
         known = frozenset(listed)
-        held = (each.draft for each in self._spool.held() if Mark.SUBMITTED in each.marks)
+        held = (each.draft for each in self._spool.held() if holding(each).is_submitted)
         missing = [draft.task for draft in held if draft.owner == owner and draft.task not in known]
         for task in missing:
             if await self._is_unknown(task):
