@@ -16,7 +16,7 @@ import pytest
 from pyodm.types import TaskStatus
 
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.messages.tasks import CANCEL_TASK, TaskRef
+from clusterodm.libs.common.messages.tasks import CANCEL_TASK, GET_TASK, TaskRef
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from clusterodm.services.proxy.spool.adapters.disk import HISTORY
@@ -33,6 +33,10 @@ GONE_H = 0.004
 SECOND = "proxy#2"
 RUNNING = 20
 TOO_LONG_S = 600.0
+GRACE_S = 30
+REPORTS_IN_GRACE = 4
+"""They come every five seconds: so many take half of the grace, and not all of it."""
+GRACE_TERMS = 4
 RUNS_S = 20.0
 """How long the first task runs: a cluster is stopped and started in less."""
 
@@ -202,6 +206,10 @@ class Scene:
     async def backup_is_restored(self) -> None:
         """Put back what was copied."""
         await asyncio.to_thread(shutil.copytree, self.folder / "backup", self.cluster.nats.store / "js")
+
+    def reports_count(self) -> int:
+        """Count how often the proxy has reported that it has not the photos of a task, and was told that a node may still come."""
+        return self.cluster.log("proxy").count("inputs.loss_not_taken")
 
     async def removes(self, task: Dataset) -> None:
         """Remove a task."""
@@ -419,6 +427,44 @@ async def test_a_task_that_ran_in_an_older_backup_and_is_completed_is_told_as_co
             await scene.starts_and_doubts(service, task)
         scene.cluster.start("scheduler")  # the records are what they were until now
     assert task.lies == []
+
+
+async def test_a_task_removed_after_the_backup_holds_no_slot_and_fails_whoever_leads(unregistered: Scene):
+    scene, backup, removed = unregistered, unregistered.folder / "backup", unregistered.waiting
+    await scene.commits(removed)
+    await asyncio.to_thread(scene.cluster.kill_all)
+    await asyncio.to_thread(shutil.copytree, scene.cluster.nats.store / "js", backup)
+    await scene.starts_again(register=False)
+    await scene.removes(removed)
+    await until(lambda: not (scene.cluster.spool / removed.task).exists(), what="its photos are gone")
+    await asyncio.to_thread(scene.cluster.kill_all)
+    scene.store_is_lost()
+    await asyncio.to_thread(shutil.copytree, backup, scene.cluster.nats.store / "js")
+    scene.cluster.overrides["scheduler"] = {"CLUSTERODM_NODE_GRACE_S": str(GRACE_S)}
+    await scene.starts_again()
+    await scene.commits(scene.running)
+    await scene.runs(scene.running)  # on the only slot, though the other one is before it in the queue
+
+    async def told() -> str:
+        """Read what operators see: its polls and its console are held until it is decided."""
+        record = await scene.cluster.bus.request(GET_TASK, TaskRef(task=TaskId(removed.task)), timeout_s=30)
+        return "\n".join(moment.text for moment in record.task.timeline)
+
+    async def is_told() -> bool:
+        return "does not have its photos" in await told()
+
+    await until(is_told, timeout_s=60, step_s=0.2, what="it is said what is missing")
+    for _ in range(GRACE_TERMS):
+        await asyncio.to_thread(scene.cluster.kill, "scheduler")
+        scene.cluster.start("scheduler")
+        reports_count = scene.reports_count() + REPORTS_IN_GRACE
+
+        async def is_over(until_count: int = reports_count) -> bool:
+            return "Failed: " in await told() or scene.reports_count() >= until_count
+
+        await until(is_over, timeout_s=60, step_s=0.5, what="a term to be over")
+    assert "after the backup" in await scene.fails(removed)
+    assert "does not answer" not in await told()
 
 
 async def killed_before(scene: Scene) -> None:

@@ -182,6 +182,8 @@ class Task(Frozen, frozen=True, kw_only=True):
     waiting_because: str = ""
     upload_owner_away_since_ms: int = msgspec.field(default=0, name="holder_away_since_ms")
     """Since when it waits for the proxy that holds its photos; 0: that is not what it waits for."""
+    inputs_missing_since_ms: int = 0
+    """Since when it waits for a node that has it, because its upload owner does not have its photos; 0: that is not known."""
     start_told_ms: int = 0
     """The start that its user was last told to expect; 0: none was."""
     priority: int = 0

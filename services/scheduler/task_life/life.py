@@ -102,8 +102,8 @@ def after(state: TaskState | None, step: TaskStep) -> TaskState:
 
 
 def moved(task: Task, step: TaskStep, **changes: Any) -> Task:
-    """Take a step, with what else changes."""
-    return msgspec.structs.replace(task, state=after(task.state, step), **changes)
+    """Take a step, with what else changes. Where its photos were missing they are looked for anew should it wait again."""
+    return msgspec.structs.replace(task, state=after(task.state, step), inputs_missing_since_ms=0, **changes)
 
 
 def under_way(task: Task) -> Attempt:

@@ -58,6 +58,7 @@ NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 UPLOAD_OWNER_AWAY: Final = "its photos lie with a proxy that does not answer"
 TAKEN_UP: Final = "a proxy has just taken it up"
 OTHERS_FIRST: Final = "the slots that are free are for tasks before it"
+INPUTS_MISSING: Final = "its proxy does not have its photos"
 RUNNING_ON: Final = "Attempt {number}: running on {where}"
 TAKEN_IN: Final = "Accepted by the cluster once more: its record had been lost"
 HELD_BY_NOBODY: Final = InstanceId("")

@@ -31,7 +31,7 @@ from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
 from clusterodm.services.scheduler.registry.proxies import ProxyRegistry
 from clusterodm.services.scheduler.registry.ranking import Need, is_other_kind, large_enough_for, need_of, suitable
-from clusterodm.services.scheduler.task_life.transitions import UPLOAD_OWNER_AWAY
+from clusterodm.services.scheduler.task_life.transitions import INPUTS_MISSING, UPLOAD_OWNER_AWAY
 
 UPLOAD_OWNER_BUSY: Final = "a slot is free for it; its proxy is sending as many tasks as it may"
 LEAD_COUNT: Final = 1
@@ -122,6 +122,8 @@ class WaitReasons:
 
     def why_waiting(self, task: Task, now: Instant) -> str:
         """Say why a task waits."""
+        if self.lacks_inputs(task, now):
+            return INPUTS_MISSING
         if task.upload_owner in self._proxies.away:
             return UPLOAD_OWNER_AWAY
         if (left_s := self._index.not_before.get(task.id, now) - now) > 0:
@@ -140,6 +142,10 @@ class WaitReasons:
         ):
             because = UPLOAD_OWNER_BUSY
         return f"{because}; {word}" if word else because
+
+    def lacks_inputs(self, task: Task, now: Instant) -> bool:
+        """Whether a node is waited for that has it, because its upload owner does not have its photos: which does answer."""
+        return bool(task.inputs_missing_since_ms) and self._index.not_before.get(task.id, now) > now
 
     def why_not(self, need: Need) -> str:
         """Say why no node has room now for a task with such a need."""

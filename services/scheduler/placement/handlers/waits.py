@@ -64,12 +64,14 @@ class WaitExplainer:
 
     async def _explain(self, task: Task) -> bool:
         """Say why a task waits; whether that is new."""
+        now = read(self._clock)
+        if self._state.reasons.lacks_inputs(task, now.instant):
+            return False  # told by who has learned it (tasks/handlers/absence.py)
         if task.upload_owner in self._state.proxies.away:
             if task.waiting_because == UPLOAD_OWNER_AWAY:
                 return False
             await self._say_upload_owner_is_away(task)
             return True
-        now = read(self._clock)
         if self._has_waited_too_long(task, now):
             await self._tasks.change(task.id, gone_beyond)
             return True

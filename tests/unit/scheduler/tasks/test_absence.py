@@ -4,11 +4,12 @@ import pytest
 
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.messages.buckets import PROXIES, UPLOADS
-from clusterodm.libs.common.messages.placement import NotWaiting, ReportInputsLost
+from clusterodm.libs.common.messages.placement import NotWaiting, ReportInputsLost, Waiting
 from clusterodm.libs.common.model.cluster import Proxy
 from clusterodm.libs.common.model.tasks import StatusCode, TaskState, Upload
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
 from clusterodm.services.scheduler.registry.proxies import upload_owner_away, upload_owner_gone
+from clusterodm.services.scheduler.tasks.handlers.absence import SEEN_S
 from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
 GONE, NEW = InstanceId("gone"), InstanceId("new")
@@ -148,6 +149,47 @@ async def test_a_task_that_was_removed_after_the_backup_fails_with_a_sentence():
         assert "after the backup" in play.task("one").error
 
 
+async def test_a_scheduler_that_is_restarted_again_and_again_does_not_begin_the_wait_anew():
+    async with a_play() as play:
+        await play.commits("one")
+        waited_s = 0.0
+        while waited_s < settings().node_grace_s:
+            with pytest.raises(Refused, match="others may still join"):
+                await says_that_they_are_not_there(play)
+            await play.passes(SEEN_S)
+            waited_s += SEEN_S
+            await play.starts_up()
+        with pytest.raises(Refused, match="others may still join"):  # it has asked no node yet
+            await says_that_they_are_not_there(play)
+        await play.passes(SEEN_S)
+        await says_that_they_are_not_there(play)
+        assert play.task("one").state is TaskState.FAILED
+
+
+async def test_a_clock_that_jumps_ends_no_wait_for_a_node():
+    async with a_play() as play:
+        await play.commits("one")
+        with pytest.raises(Refused):
+            await says_that_they_are_not_there(play)
+        play.clock.step_wall_s(1_000 * 3600)
+        with pytest.raises(Refused):
+            await says_that_they_are_not_there(play)
+        assert play.task("one").state is TaskState.WAITING
+
+
+async def test_its_user_reads_that_photos_are_missing_and_until_when_a_node_is_waited_for():
+    async with a_play() as play:
+        await play.commits("one")
+        with pytest.raises(Refused):
+            await says_that_they_are_not_there(play)
+        for _ in range(4):  # its proxy asks for nothing meanwhile: it has nothing to send
+            play.clock.pass_s(16)
+            await play.sweeps()
+        told = [moment.text for moment in play.task("one").timeline]
+        assert any("does not have its photos" in line and "within 120 s" in line for line in told), told
+        assert not any("does not answer" in line or "trying again" in line for line in told), told
+
+
 async def test_a_task_without_photos_is_placed_nowhere_while_it_may_still_be_found():
     async with a_play() as play:
         await play.commits("one")
@@ -158,6 +200,17 @@ async def test_a_task_without_photos_is_placed_nowhere_while_it_may_still_be_fou
         await play.starts("two")
         assert play.task("two").state is not TaskState.WAITING
         assert play.task("one").state is TaskState.WAITING
+
+
+async def test_a_scheduler_that_starts_places_no_task_of_which_it_is_known_that_it_has_no_photos():
+    async with a_play() as play:
+        await play.commits("one")
+        await play.adds("a", FakeNode(slots=1))
+        with pytest.raises(Refused, match="others may still join"):
+            await says_that_they_are_not_there(play)
+        await play.starts_up()
+        await play.probes()
+        assert isinstance(await play.asks("one"), Waiting)
 
 
 async def test_a_task_that_was_completed_after_the_backup_is_found_on_its_node():
