@@ -28,6 +28,7 @@ from clusterodm.libs.common.bus.connection import (
     UNANSWERED_PINGS_COUNT,
     Absence,
     NatsDenials,
+    Reconnection,
     close,
     open_client,
     shutting_down,
@@ -106,6 +107,7 @@ class NatsBus:
         self._js: JetStreamContext = client.jetstream(timeout=5)
         self._replicas = Replicas(replicas_count)
         self._requests = Requests(client)
+        self._reconnection = Reconnection(client)
         self._answering: dict[str, Term] = {}
         """What this process leads and answers."""
         self._buckets: dict[str, NatsBucket[Any]] = {}
@@ -159,8 +161,9 @@ class NatsBus:
     async def reconnected(self) -> None:
         """Start the watches again, ask again what may be asked twice, and say of what this process is the leader."""
         for bucket in self._buckets.values():
-            bucket.restart_watches()
+            bucket.reconnected()
         self._requests.reconnected()
+        self._reconnection.happened()
         for owner, term in self._answering.items():
             await self._announce(owner, term)
 
@@ -263,6 +266,7 @@ class NatsBus:
     async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
         """Replace the last value; see ports.Bus."""
         payload = msgspec.json.encode(message)
+        await self._reconnection.require(f"snapshot {snapshot.name} not stored")
         if snapshot.stream not in self._compared:
             await self._open_snapshot(snapshot)
             self._compared.add(snapshot.stream)

@@ -46,6 +46,10 @@ UNANSWERED_PINGS_COUNT: Final = 2
 CONNECT_S: Final = 2
 RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
+RECONNECTED_IN_S: Final = 5.0
+"""So long a write waits for NATS: as long as for its answer."""
+CHECK_EVERY_S: Final = 1.0
+"""So often is asked whether NATS is still away: it says itself when it is back."""
 CLOSED: Final = (ConnectionResetError, BrokenPipeError, nats.errors.UnexpectedEOF)
 AUTHORIZATION: Final = "authorization violation"
 PERMISSIONS: Final = "permissions violation"
@@ -87,6 +91,43 @@ class Absence:
     def ends(self) -> None:
         """Take note that there is a connection again."""
         self._away_since = self._tried = None
+
+
+class Reconnection:
+    """Waits for NATS where it is away, so that nothing is sent that would be heard too late.
+
+    What is sent meanwhile would lie in nats-py's buffer, and be carried out when NATS comes, however long ago whoever wanted it has given up.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._back: asyncio.Future[None] | None = None
+        """Done when NATS is there again, for which somebody waits."""
+
+    def __repr__(self) -> str:
+        """Show whether somebody waits."""
+        return f"Reconnection({'awaited' if self._back else 'not awaited'})"
+
+    def happened(self) -> None:
+        """Let those go on who wait."""
+        if back := self._back:
+            self._back = None
+            back.set_result(None)
+
+    async def wait(self, until: Instant) -> bool:
+        """Wait until NATS is there, or it is so late by the monotonic clock; whether it is there."""
+        while not self._client.is_connected:
+            left_s = until - monotonic_s()
+            if left_s <= 0 or self._client.is_closed:
+                return False
+            back = self._back = self._back or asyncio.get_running_loop().create_future()
+            await asyncio.wait([back], timeout=min(left_s, CHECK_EVERY_S))
+        return True
+
+    async def require(self, failed: str) -> None:
+        """Wait for a write's turn. Raises BusFailed where NATS stays away: nobody has heard of it then, and nobody will. `failed`: "x not written"."""
+        if not await self.wait(monotonic_s() + RECONNECTED_IN_S):
+            raise BusFailed(f"{failed}: NATS is away")
 
 
 class NatsDenials:

@@ -20,6 +20,7 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from clusterodm.libs.common.bus.connection import Reconnection
 from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS
@@ -35,8 +36,6 @@ Payload = TypeVar("Payload")
 Reply = TypeVar("Reply")
 
 RETRY_S: Final = 0.1
-CHECK_EVERY_S: Final = 1.0
-"""So often is asked whether NATS is still away: it says itself when it is back."""
 REQUESTS: Final = counter(
     "clusterodm_bus_requests_total",
     "Requests to other services: answered, refused, failed (nobody answered in time)",
@@ -57,8 +56,7 @@ class Requests:
         self._client = client
         self._leader_changed: dict[str, asyncio.Future[None]] = {}
         """By owner: done when somebody else may answer its requests."""
-        self._back: asyncio.Future[None] | None = None
-        """Done when NATS is there again, for which somebody waits."""
+        self._reconnection = Reconnection(client)
 
     def __repr__(self) -> str:
         """Show whose leaders are waited for."""
@@ -71,9 +69,7 @@ class Requests:
 
     def reconnected(self) -> None:
         """Send whatever has waited for NATS, and again what may have been lost."""
-        if back := self._back:
-            self._back = None
-            back.set_result(None)
+        self._reconnection.happened()
         for owner in list(self._leader_changed):
             self.leader_answers(owner)
 
@@ -106,7 +102,8 @@ class Requests:
 
     async def _answer(self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant) -> Msg:
         while True:
-            await self._until_connected(request, until)
+            if not await self._reconnection.wait(until):  # nobody has seen the request, and nobody will
+                raise BusFailed(f"no answer to {request.name}: NATS is away")
             try:
                 left_s = max(until - monotonic_s(), RETRY_S)
                 return await cancellable(
@@ -118,18 +115,6 @@ class Requests:
                 await asyncio.sleep(RETRY_S)
             except NATS_ERRORS as error:
                 raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
-
-    async def _until_connected(self, request: Request[Any, Any], until: Instant) -> None:
-        """Wait for NATS. Raises BusFailed where it does not come: nobody has seen the request then, and nobody will.
-
-        What is sent while it is away would lie in a buffer, and be carried out when NATS comes, however long ago whoever asked has given up.
-        """
-        while not self._client.is_connected:
-            left_s = until - monotonic_s()
-            if left_s <= 0:
-                raise BusFailed(f"no answer to {request.name}: NATS is away")
-            back = self._back = self._back or asyncio.get_running_loop().create_future()
-            await asyncio.wait([back], timeout=min(left_s, CHECK_EVERY_S))
 
     async def _first_answer(
         self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant

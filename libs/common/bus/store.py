@@ -29,6 +29,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 from nats.js.kv import KeyValue
 
+from clusterodm.libs.common.bus.connection import Reconnection
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, SignsOfLife, StreamMessage
 from clusterodm.libs.common.bus.pages import pages_of
 from clusterodm.libs.common.bus.replicas import Replicas, is_alone
@@ -135,7 +136,7 @@ class NatsBucket(Generic[Value]):
         """Since when it cannot be opened."""
         self._server_alone = False
         """The server that we are connected to is the only one: it has the bucket, or nobody has."""
-        self._client = client
+        self._client, self._reconnection = client, Reconnection(client)
         self._js = js
         self._marker_ttl_s = marker_ttl_s
         self._clock = clock or SystemClock()
@@ -369,8 +370,9 @@ class NatsBucket(Generic[Value]):
         finally:
             await revisions.aclose()
 
-    def restart_watches(self) -> None:
-        """Have the watches begin anew; called when the connection came back, perhaps to another server."""
+    def reconnected(self) -> None:
+        """Write what has waited, and have the watches begin anew; called when the connection came back, perhaps to another server."""
+        self._reconnection.happened()
         self._server_alone = False
         for consumer in self._consumers:
             consumer.interrupt()
@@ -457,6 +459,7 @@ class NatsBucket(Generic[Value]):
     ) -> int:
         if not KEY.fullmatch(key):
             raise BusFailed(f"{self.name}/{key} not {what}: not a key")
+        await self._reconnection.require(f"{self.name}/{key} not {what}")
         send = partial(self._js.publish, self._prefix + key, payload, headers=headers, msg_ttl=ttl_s)
         try:
             try:

@@ -85,7 +85,7 @@ async def test_one_server_that_is_alone_is_asked_once_for_each_connection():
         for _ in range(3):
             await bucket.keep()
         assert stream.asked_count == count
-        bucket.restart_watches()
+        bucket.reconnected()
     stream.answers = False
     with pytest.raises(BusFailed):
         await bucket.keep()
