@@ -1,7 +1,8 @@
 """Health check of one service from inside its container: `python -m clusterodm.deploy.probe proxy|scheduler|autoscaler|admin`.
 
 Exit code 0: it is alive. Each is asked for `/healthz` on a port of its own (`--health-port` of the scheduler and the autoscaler): a
-service whose event loop or one of whose loops hangs is not, one that only lacks NATS is.
+service whose event loop or one of whose loops hangs is not, one that only lacks NATS is. Where it listens is read from the environment alone:
+nothing is known here of the service's flags and of its file.
 """
 
 import http.client
