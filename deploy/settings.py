@@ -90,18 +90,28 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     )
 
     def check(self) -> None:
-        """Take the other word for the number of proxies."""
+        """Take the other word for the number of proxies, and refuse ports that would be none."""
         super().check()
-        if self.proxy_workers is None:
-            return
-        if "proxies" in self.given and self.proxies != self.proxy_workers:
-            raise ValueError("--proxies and --proxy-workers mean the same and say different numbers")
-        vars(self)["proxies"] = self.proxy_workers
+        if self.proxy_workers is not None:
+            if "proxies" in self.given and self.proxies != self.proxy_workers:
+                raise ValueError("--proxies and --proxy-workers mean the same and say different numbers")
+            vars(self)["proxies"] = self.proxy_workers
+        with_health = self.schedulers + self.autoscalers
+        require_room("--health-port", self.health_port, with_health)
+        require_room("--metrics-port", self.metrics_port, self.proxies + with_health + 1)
 
     @property
     def nodes(self) -> list[NodeAddress]:
         """The nodes to register."""
         return [address(node.reveal()) for node in self.node]
+
+
+def require_room(name: str, first: int, count: int) -> None:
+    """See that so many ports follow, the first with them. Raises ValueError."""
+    if first and first + count - 1 > LARGEST_PORT:
+        raise ValueError(
+            f"{name}: {count} processes have a port each from there on: {LARGEST_PORT - count + 1} at most (got {first})"
+        )
 
 
 def read(argv: Sequence[str]) -> UpSettings:

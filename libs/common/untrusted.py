@@ -80,11 +80,16 @@ def read_json(text: str) -> Any:
     A key that stands twice in an object is a mistake: one of its values would count for nothing, and nobody could see which.
     """
     try:
-        content = json.loads(text, object_pairs_hook=without_doubles)
+        content = json.loads(text, object_pairs_hook=without_doubles, parse_constant=refuse_constant)
     except RecursionError:
         raise Malformed(TOO_DEEP) from None
     require_shallow(content)
     return content
+
+
+def refuse_constant(name: str) -> None:
+    """Raise Malformed for `NaN` and `Infinity`, which Python would read and JSON does not have."""
+    raise Malformed(f"{name} is no number of JSON")
 
 
 def without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import ClassVar, Final, Literal
 
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.addresses import web_address
-from clusterodm.libs.common.settings.fields import Field, different_ports
+from clusterodm.libs.common.settings.fields import LONGEST_STOP_S, MOST, Field, different_ports
 from clusterodm.libs.common.settings.settings import MetricsSettings
 from clusterodm.services.proxy.exchange.destinations import networks
 
@@ -14,7 +14,7 @@ SHORTCUTS: Final = {"port": "p", "cloud_provider": "c"}
 """One-letter flags, the original's."""
 
 UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(%|[kmgt]b)?", re.IGNORECASE)
+SIZE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*(%|[kmgt]b)?", re.IGNORECASE)
 
 
 class ProxySettings(MetricsSettings):
@@ -84,6 +84,7 @@ class ProxySettings(MetricsSettings):
     stale_uploads_timeout: float = Field(
         0.0,
         ge=0,
+        le=MOST["h"],
         description="uncommitted uploads are removed after so many hours without a file, 48 at most; 0: after 48",
     )
     min_free_disk: str = Field(
@@ -175,7 +176,8 @@ class ProxySettings(MetricsSettings):
     drain_s: float = Field(
         0.0,
         ge=0,
-        description="after SIGTERM go on for so many seconds with /healthz at 503, so that load balancers notice",
+        le=LONGEST_STOP_S,
+        description="after SIGTERM go on for so many seconds, a day at most, with /healthz at 503, so that load balancers notice",
     )
     forward_parallel_count: int = Field(
         4, gt=0, description="files of one task that are sent to its node at the same time"

@@ -37,7 +37,7 @@ def server_url(url: str, port: int = NATS_PORT) -> ServerUrl | None:
     else:
         host, _, said = where.partition(":")
     said = said or str(port)
-    if not host or not said.isdecimal() or not 0 < int(said) <= LARGEST_PORT:
+    if not host or not (said.isascii() and said.isdecimal()) or not 0 < int(said) <= LARGEST_PORT:
         return None
     return ServerUrl(scheme if rest else "nats", user, password if has_password else None, host, int(said))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, get_origin
 
-from clusterodm.libs.common.settings.readers import read
+from clusterodm.libs.common.settings.readers import plain_kind, read
 
 REQUIRED: Final = object()
 """The default of a setting that must be given."""
@@ -23,6 +23,20 @@ BOUNDS: Final[Mapping[str, tuple[Callable[[float, float], bool], str]]] = {
     "lt": (lambda value, bound: value < bound, "less than"),
     "le": (lambda value, bound: value <= bound, "less than or equal to"),
 }
+LONGEST_S: Final = 315_360_000
+"""Ten years. No timer, record or stream of NATS (nanoseconds in 64 bits) fails for that."""
+LONGEST_STOP_S: Final = 86_400
+"""Whoever is told to stop, and takes longer than a day, only looks as if nothing could stop it."""
+LARGEST: Final = 2**53 - 1
+"""The largest whole number that every reader of JSON takes as it is (RFC 8259, 6)."""
+MOST: Final[Mapping[str, int]] = {
+    "s": LONGEST_S,
+    "ms": LONGEST_S * 1000,
+    "h": LONGEST_S // 3600,
+    "d": LONGEST_S // 86_400,
+    "mb": LARGEST // 10**6,
+}
+"""What a number is at most that has no upper bound of its own, by the unit at the end of its name."""
 
 
 class SettingsError(ValueError):
@@ -54,7 +68,7 @@ class Setting:
         for name, bound in self.bounds.items():
             fits, words = BOUNDS[name]
             if value is not None and not fits(value, bound):
-                raise ValueError(f"input should be {words} {bound:g}")
+                raise ValueError(f"input should be {words} {bound:.17g}")
         if self.check:
             self.check(value)
         return value
@@ -70,13 +84,13 @@ class Declared:
     check: Callable[[Any], object] | None
     private: bool
 
-    def of(self, kind: Any, group: str) -> Setting:
-        """Add the type, and the title under which it stands."""
+    def of(self, name: str, kind: Any, group: str) -> Setting:
+        """Add the type, the upper bound of every number, and the title under which it stands."""
         return Setting(
             kind=kind,
             default=self.default,
             description=self.description,
-            bounds=self.bounds,
+            bounds=bounded(name, self.bounds) if plain_kind(kind) in {int, float} else self.bounds,
             check=self.check,
             private=self.private,
             group=group,
@@ -119,7 +133,9 @@ class Settings:
         for name in own:
             delattr(cls, name)
         inherited = {name: one for base in reversed(cls.__bases__) for name, one in vars_of(base).items()}
-        cls.settings = inherited | {name: value.of(cls.__annotations__[name], cls.group) for name, value in own.items()}
+        cls.settings = inherited | {
+            name: value.of(name, cls.__annotations__[name], cls.group) for name, value in own.items()
+        }
 
     def __init__(self, **given: Any) -> None:
         mistakes = [f"unknown setting {flag(name)}" for name in given.keys() - self.settings.keys()]
@@ -160,6 +176,14 @@ class Settings:
         other = type(self)(**{name: getattr(self, name) for name in self.given} | values)
         vars(other)["sources"] = self.sources
         return other
+
+
+def bounded(name: str, bounds: Mapping[str, float]) -> Mapping[str, float]:
+    """Add an upper bound where there is none. A rate (`_per_s`) is no time."""
+    if "le" in bounds or "lt" in bounds:
+        return bounds
+    _, per, _ = name.rpartition("_per_")
+    return {**bounds, "le": LARGEST if per else MOST.get(name.rpartition("_")[2], LARGEST)}
 
 
 def different_ports(ports: Mapping[str, int]) -> None:

@@ -4,8 +4,11 @@ Types are `int`, `float`, `str`, `bool`, `Path`, `Secret`, `Literal` of texts, o
 not fit raises ValueError with what it should be.
 """
 
+import math
 import os
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
@@ -14,6 +17,9 @@ from clusterodm.libs.common.secret import Secret
 
 TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
 FALSE: Final = frozenset({"0", "false", "f", "no", "n", "off"})
+WHOLE: Final = re.compile(r"-?[0-9]+")
+NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+"""As people and JSON write numbers; Python reads more: 1_000, the digits of other scripts, inf."""
 
 
 def read(kind: Any, given: Any) -> Any:
@@ -39,20 +45,20 @@ def choice(choices: tuple[str, ...], given: Any) -> str:
 
 
 def whole(given: Any) -> int:
-    """Read a whole number."""
-    value = number(given, "a valid integer")
-    if not value.is_integer():
-        raise ValueError("input should be a valid integer")
-    return int(given) if isinstance(given, str) and given.strip().lstrip("+-").isdecimal() else int(value)
+    """Read a whole number: a text of plain digits, or a number of JSON, which has one kind of them (3000.0)."""
+    wanted = "a valid integer"
+    value = number(given, wanted)
+    if not value.is_integer() or (isinstance(given, str) and not WHOLE.fullmatch(given.strip())):
+        raise ValueError(f"input should be {wanted}")
+    return int(value) if isinstance(given, float) else int(given)
 
 
 def number(given: Any, wanted: str = "a valid number") -> float:
-    """Read a number."""
-    if isinstance(given, str | int | float) and not isinstance(given, bool):
-        try:
-            return float(given)
-        except (ValueError, OverflowError):
-            pass
+    """Read a number; what is infinite (1e400, too) or none (nan) is refused, for no timer takes it."""
+    plain = NUMBER.fullmatch(given.strip()) if isinstance(given, str) else type(given) in {int, float}
+    with suppress(OverflowError):
+        if plain and math.isfinite(value := float(given)):
+            return value
     raise ValueError(f"input should be {wanted}")
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Literal, NoReturn, TypeVar
 from clusterodm.libs.common.exit_codes import EXIT_USAGE
 from clusterodm.libs.common.settings.addresses import nats_servers
 from clusterodm.libs.common.settings.collectors import collector, collector_of_environment
-from clusterodm.libs.common.settings.fields import Field, Settings, SettingsError, different_ports, flag
+from clusterodm.libs.common.settings.fields import LONGEST_STOP_S, Field, Settings, SettingsError, different_ports, flag
 from clusterodm.libs.common.settings.flags import Help, flags_given
 from clusterodm.libs.common.settings.grammar import NEGATION, hint
 from clusterodm.libs.common.untrusted import read_json
@@ -85,7 +85,12 @@ class CommonSettings(Settings):
     log_format: Literal["text", "json"] = Field("text", description="text for people, or one JSON object per line")
     log_json: bool = Field(False, description="another word for --log-format json")
     debug: bool = Field(False, description="log more, and drop caches that get in the way of debugging")
-    stop_timeout_s: float = Field(20.0, ge=0, description="how long requests in flight may take after SIGTERM, seconds")
+    stop_timeout_s: float = Field(
+        20.0,
+        ge=0,
+        le=LONGEST_STOP_S,
+        description="how long requests in flight may take after SIGTERM, seconds, a day at most",
+    )
 
     @property
     def logs_json(self) -> bool:

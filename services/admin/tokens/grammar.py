@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.settings.grammar import Grammar
+from clusterodm.services.admin.commands.core.command_numbers import line_number
 from clusterodm.services.admin.tenants.core.file import duration_ms, listed_labels, size_bytes
 
 EPILOG: Final = """\
@@ -51,12 +52,15 @@ def common() -> Grammar:
 def limit_flags() -> Grammar:
     """Make the flags that say what a tenant may do; those that are not given change nothing."""
     flags = Grammar(add_help=False)
-    flags.add_argument("--weight", type=int, help="share of the slots against other tenants that wait, 1 to 1000")
-    flags.add_argument("--priority", type=int, help="who goes first, whatever the weights, -10 to 10")
-    flags.add_argument("--max-images", dest="max_images_count", type=int, help="images of one task; 0: no limit")
+    flags.add_argument("--weight", type=whole, help="share of the slots against other tenants that wait, 1 to 1000")
+    flags.add_argument("--priority", type=whole, help="who goes first, whatever the weights, -10 to 10")
+    flags.add_argument("--max-images", dest="max_images_count", type=whole, help="images of one task; 0: no limit")
     flags.add_argument("--task-size", dest="max_task_bytes", type=sized, help="size of one task, as 50GB; 0: no limit")
     flags.add_argument(
-        "--tasks-at-once", dest="tasks_at_once_count", type=int, help="tasks under way at once; more wait; 0: no limit"
+        "--tasks-at-once",
+        dest="tasks_at_once_count",
+        type=whole,
+        help="tasks under way at once; more wait; 0: no limit",
     )
     flags.add_argument("--storage", dest="storage_bytes", type=sized, help="all files kept, as 1TB; 0: no limit")
     flags.add_argument(
@@ -112,6 +116,13 @@ def tenant_words(noun: argparse.ArgumentParser) -> None:
     change.add_argument("tenant")
     remove = verbs.add_parser("remove", parents=[common()], help="take a tenant and its tokens out")
     remove.add_argument("tenant")
+
+
+def whole(text: str) -> int:
+    """Read a whole number, which may be negative."""
+    if (found := line_number(text)) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return found
 
 
 def sized(text: str) -> int:

@@ -23,6 +23,12 @@ def test_a_key_that_stands_twice_is_a_mistake(text: str):
         read_json(text)
 
 
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_what_only_python_takes_for_a_number_is_a_mistake(name: str):
+    with pytest.raises(ValueError, match=f"^{name} is no number of JSON$"):
+        read_json(f'{{"drain-s": {name}}}')
+
+
 def test_a_mistake_is_told_with_its_line():
     with pytest.raises(ValueError, match="line 2 column 5"):
         read_json('{\n"a":}')

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from clusterodm.libs.common.clocks import WallMs
 
-DURATION: Final = r"(\d+)([smhdw]?)"
+DURATION: Final = r"([0-9]+)([smhdw]?)"
+LONGEST_S: Final = 315_360_000
+"""Ten years, as of every setting (libs/common/settings/fields.py, which would have to be loaded for it)."""
 MONTH_LENGTH: Final = 7
 HIGHEST_PRIORITY: Final = 10  # libs/common/tenancy.py, which would have to be loaded for it
 UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -28,8 +30,8 @@ def number(text: str) -> int:
 
 def seconds(text: str) -> int:
     """Read a number of seconds."""
-    if (found := command_numbers.whole(text)) is None:
-        raise ValueError(f"{text!r} is no number of seconds")
+    if (found := command_numbers.whole(text)) is None or found > LONGEST_S:
+        raise ValueError(f"{text!r} is no number of seconds (ten years at most)")
     return found
 
 
@@ -67,7 +69,9 @@ def duration(text: str) -> int:
     found = re.fullmatch(DURATION, text.strip().lower())
     if found is None or len(found[1]) > command_numbers.LONGEST_NUMBER:
         raise ValueError(f"{text!r} is no time span such as 90s, 30m, 12h or 7d")
-    return int(found[1]) * UNITS_S[found[2]]
+    if (span_s := int(found[1]) * UNITS_S[found[2]]) > LONGEST_S:
+        raise ValueError(f"{text!r} is a time span of more than ten years")
+    return span_s
 
 
 def since(text: str) -> "int | dt.datetime":

@@ -22,10 +22,10 @@ from clusterodm.services.admin.tenants.core.commands import (
     TenantChange,
 )
 
-DURATION: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
+DURATION: Final = re.compile(r"([0-9]{1,6})\s*([smhdw])")
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 LONGEST_S: Final = 100 * 365 * SECONDS["d"]
-SIZE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([kmgt]b)?", re.IGNORECASE)
+SIZE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([kmgt]b)?", re.IGNORECASE)
 UNITS: Final = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 LONGEST_NOTE: Final = 200
 

@@ -20,12 +20,20 @@ def test_a_time_span_has_a_unit_or_is_seconds(text: str, seconds: int) -> None:
     assert began_ms(since(text), NOW_MS) == NOW_MS - seconds * 1000
 
 
-@pytest.mark.parametrize("text", ["", "h", "1y", "-1h", "1.5h", "1h30m", "9999999999d", "²"])
+@pytest.mark.parametrize(
+    "text", ["", "h", "1y", "-1h", "1.5h", "1h30m", "9999999999d", "999999999w", "3651d", "²", "٣h"]
+)
 def test_what_is_no_time_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="time span"):
         duration(text)
     with pytest.raises(ValueError, match="neither a time span"):
         since(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "inf", "1e3", "1_0", "٣", "315360001", "9999999999"])
+def test_what_is_no_number_of_seconds_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no number of seconds"):
+        READERS["seconds"](text)
 
 
 @pytest.mark.parametrize("text", ["2026-05-01T12:00+00:00", "2026-05-01T12:00Z", "2026-05-01T14:00+02:00"])
