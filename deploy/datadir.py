@@ -25,6 +25,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.files import close, keep_private, mend, sync_folder
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.tenancy import TOKENS_FILE
+from clusterodm.services.proxy.spool.adapters.contents import foreign
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"
@@ -108,13 +109,18 @@ def shared_by_others(folder: Path) -> bool:
 
 def is_ours(name: str) -> bool:
     """Whether something in a data directory was put there by a cluster."""
-    return name in OURS or name.partition("-")[0] == SPOOL or name.startswith((PROBE, f".{CLUSTER_FILE}"))
+    return name in OURS or may_be_spool(name) or name.startswith((PROBE, f".{CLUSTER_FILE}"))
+
+
+def may_be_spool(name: str) -> bool:
+    """Whether a spool in a data directory is called like that; so may a user's own directory be."""
+    return name.partition("-")[0] == SPOOL
 
 
 def mended(folder: Path) -> int:
-    """Close what an earlier version left open to other users; how many things. Of what is not ours in there nothing changes."""
+    """Close what an earlier version left open to other users; how many things. Of what is not ours in there nothing changes. Raises Refused."""
     names = {path.name for path in folder.iterdir()}
-    ours = set(filter(is_ours, names))
+    ours = {name for name in names if is_ours(name) and not (may_be_spool(name) and foreign(folder / name))}
     counts = [mend(folder / name) if (folder / name).is_dir() else close(folder / name) for name in ours]
     return sum(counts) + (close(folder) if names == ours else 0)
 

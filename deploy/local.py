@@ -31,6 +31,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.process.files import EXPOSED, exposed_files
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
+from clusterodm.services.proxy.spool.adapters.contents import require_own
 
 MARGIN_S: Final = 5.0
 """A service is given so much longer to stop than it takes by its settings."""
@@ -90,6 +91,8 @@ def up(settings: UpSettings) -> int:
     datadir.prepare(folder)
     with ExitStack() as opened:
         lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
+        for number in range(1, settings.proxies + 1):
+            require_own(instances.spool(settings, number))
         if mended_count := datadir.mended(folder):
             say(
                 settings,

@@ -2,7 +2,7 @@
 
     Refused        MalformedBody, BodyTooLong              the client sent what cannot be taken
                    SpoolFull                               the disk cannot take more now
-                   SpoolLocked                             the operator gave one directory to two proxies, or one that is no spool
+                   SpoolRefused                            the operator gave one directory to two proxies, or one that is or can be no spool
                    WebhookFailed, WebhookRefused           the client's own server
     NodeFailed     NodeErred                               the node answered with an error that may pass
     ClusterError   ServerBusy, UploadOwnerUnavailable, SpoolLost  nobody can now
@@ -17,8 +17,8 @@ class SpoolFull(Refused):
     """The disk cannot take more. To be answered as non-2xx (507) with `{"error"}`: clients then try again."""
 
 
-class SpoolLocked(Refused):
-    """Another proxy is using this spool directory, or it is none: the program ends with this sentence and exit code 1."""
+class SpoolRefused(Refused):
+    """The spool directory cannot be used: another proxy does, it is no spool, or its file system has no hard links. The program ends with this sentence and exit code 1."""
 
 
 class SpoolLost(ClusterError):

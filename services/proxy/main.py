@@ -51,6 +51,7 @@ from clusterodm.services.proxy.server.readings import of_spool, of_uploads
 from clusterodm.services.proxy.server.router import Router
 from clusterodm.services.proxy.server.spans import traces_of
 from clusterodm.services.proxy.settings import SHORTCUTS, ProxySettings, minimum_bytes
+from clusterodm.services.proxy.spool.adapters.contents import require_own
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.ports import Spool, WholeSpool
 from clusterodm.services.proxy.tenants.adapters.choice import token_checker
@@ -84,6 +85,7 @@ def main(argv: Sequence[str]) -> int:
 
 async def serve(settings: ProxySettings) -> None:
     """Wire the proxy to the real world and serve until cancelled."""
+    require_own(settings.spool_root)
     with (
         listening(settings) as ports,
         metrics_listener(settings) as metrics_port,

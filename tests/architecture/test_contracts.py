@@ -14,7 +14,7 @@ PACKAGES = ("services", "libs", "deploy")
 INTRUDERS = {
     "Inside the proxy": ("services/proxy/utils.py", ""),
     "Inside a room of the proxy": ("services/proxy/polling/utils.py", ""),
-    "Only main opens the proxy's adapters": (
+    "Only main opens the proxy's adapters; clusterodm up looks at directories of spools first": (
         "services/proxy/server/intruder.py",
         "import clusterodm.services.proxy.nodes.adapters",
     ),

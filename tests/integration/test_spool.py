@@ -23,7 +23,7 @@ from clusterodm.libs.common.model.tasks import Upload
 from clusterodm.libs.common.model.values import IncarnationId, InstanceId, NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.errors import SpoolFull, SpoolLocked, SpoolLost
+from clusterodm.services.proxy.errors import SpoolFull, SpoolLost, SpoolRefused
 from clusterodm.services.proxy.spool.adapters.notes import HISTORY_BYTES, NotesRoom, load_history
 from clusterodm.services.proxy.spool.adapters.spool import DiskSpool, open_spool
 from clusterodm.services.proxy.spool.adapters.whole_part import KeptRoom
@@ -156,7 +156,7 @@ async def test_the_spool_keeps_its_name_across_restarts(reopen: Opener) -> None:
 
 
 async def test_two_proxies_never_share_a_spool(spool: DiskSpool, reopen: Opener) -> None:
-    with pytest.raises(SpoolLocked, match="another proxy is using the spool"):
+    with pytest.raises(SpoolRefused, match="another proxy is using the spool"):
         async with reopen():
             pass
 

@@ -23,6 +23,8 @@ def left_open(folder: Path) -> Path:
         (folder / name / "file").write_text("x")
         (folder / name / "file").chmod(0o644)
         (folder / name).chmod(0o755)
+    for name in ("spool", "spool-2"):
+        (folder / name / "file").rename(folder / name / "instance")
     (folder / "up.lock").touch(0o600)
     folder.chmod(0o755)
     return folder
@@ -41,6 +43,54 @@ def test_where_others_keep_things_too_only_what_is_ours_is_closed(tmp_path: Path
     (folder / "theirs").chmod(0o755)
     assert mended(folder) == 8
     assert (mode(folder), mode(folder / "theirs"), mode(folder / "spool")) == (0o755, 0o755, 0o700)
+
+
+@pytest.mark.parametrize("name", ["spool", "spool-2", "spool-photos"])
+def test_what_is_called_like_a_spool_and_is_none_is_left_alone(tmp_path: Path, name: str):
+    folder = left_open(tmp_path)
+    with_photo = folder / name
+    with_photo.mkdir(exist_ok=True)
+    (with_photo / "instance").unlink(missing_ok=True)
+    photo = with_photo / "11111111-2222-4333-8444-555555555555"
+    photo.write_text("x")
+    for path, bits in ((photo, 0o644), (with_photo, 0o755)):
+        path.chmod(bits)
+    mended(folder)
+    assert (mode(folder), mode(with_photo), mode(photo), mode(folder / "nats")) == (0o755, 0o755, 0o644, 0o700)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param([], id="the usual one"),
+        pytest.param(["--spool-dir", "data/elsewhere"], id="one that is named"),
+        pytest.param(["--spool-dir", "data/first", "--proxies", "2"], id="of the second proxy"),
+    ],
+)
+def test_a_spool_directory_that_is_none_is_refused_before_anything_is_started(tmp_path: Path, flags: list[str]):
+    names = {"data/elsewhere": "elsewhere", "data/first": "first-2"}
+    photo = tmp_path / "data" / names.get("".join(flags[1:2]), "spool") / "photo.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_text("x")
+    for path in (photo, photo.parent):
+        path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "clusterodm.deploy.cli", "up", *ports(), *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.endswith("is no spool and is not empty (photo.jpg): give the proxy a directory of its own")
+    assert (done.returncode, mode(photo), mode(photo.parent)) == (1, 0o755, 0o755)
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"up.lock", photo.parent.name}
+
+
+def ports() -> list[str]:
+    """Name ports that are free, should it start after all."""
+    return ["--port", "0", "--admin-cli-port", "0", "--admin-web-port", "0"]
 
 
 def test_a_directory_that_others_may_change_is_refused(tmp_path: Path):

@@ -232,7 +232,7 @@ async def open_spool(  # noqa: PLR0913 as DiskSpool
     reserve_bytes: int = RESERVE_BYTES,
     write: disk.Write = os.write,
 ) -> AsyncIterator[DiskSpool]:
-    """Open the spool in a directory; `url` is where the other proxies reach this one. Raises SpoolLocked."""
+    """Open the spool in a directory; `url` is where the other proxies reach this one. Raises SpoolRefused."""
     with ownership.locked(root), ThreadPoolExecutor(THREADS_COUNT, thread_name_prefix="spool") as threads:
         spool = DiskSpool(root, uploads, url, threads, clock=clock, reserve_bytes=reserve_bytes, write=write)
         try:

@@ -7,7 +7,7 @@ import pytest
 from clusterodm.libs.common.messages.buckets import UPLOADS
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.proxy.errors import SpoolLocked
+from clusterodm.services.proxy.errors import SpoolRefused
 from clusterodm.services.proxy.spool.adapters import disk
 from clusterodm.services.proxy.spool.adapters.spool import open_spool
 
@@ -52,7 +52,7 @@ async def test_a_directory_with_other_things_in_it_is_refused_and_left_as_it_was
         (tmp_path / f"{name}.txt").write_text("somebody's")
         (tmp_path / f"{name}.txt").chmod(0o644)
     uploads = await MemoryBus().bucket(UPLOADS)
-    with pytest.raises(SpoolLocked, match=r"is no spool and is not empty \(a.txt, b.txt, c.txt, ...\): give"):
+    with pytest.raises(SpoolRefused, match=r"is no spool and is not empty \(a.txt, b.txt, c.txt, ...\): give"):
         async with open_spool(tmp_path, uploads, "http://p", clock=FakeClock()):
             pass
     assert modes(tmp_path) == {f"{name}.txt": 0o644 for name in "abcd"}
