@@ -79,7 +79,11 @@ def test_a_route_without_token_has_the_nameless_owner(token: dict[str, Any]):
         pytest.param({ID: 1}, "is no object", id="no object"),
         pytest.param({ID: {}}, "node: is no object", id="no node"),
         pytest.param({ID: {"node": {"hostname": "a", "port": 1}, "accessed": "x"}}, "accessed 'x'", id="accessed"),
-        pytest.param({ID: {"node": {"hostname": "a", "port": 1}, "accessed": float("inf")}}, "accessed inf", id="inf"),
+        pytest.param(
+            {ID: {"node": {"hostname": "a", "port": 1}, "accessed": float("inf")}},
+            "Infinity is no number of JSON",
+            id="inf",
+        ),
     ],
 )
 def test_every_mistake_in_routes_gets_a_line(content: Any, mistake: str):
