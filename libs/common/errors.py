@@ -93,6 +93,10 @@ class BusFailed(ClusterError):
     """The bus, or the service asked over it, gave no answer in time."""
 
 
+class OutcomeUnknown(BusFailed):
+    """What was asked for was sent, and not answered: it may have been done, or be done yet."""
+
+
 class BusDenied(BusFailed):
     """NATS refuses our user, its password, or what it has to do."""
 

@@ -25,7 +25,7 @@ from clusterodm.libs.common.bus.ids import new_id
 from clusterodm.libs.common.bus.replies import CAUSE, ERROR_CODE, reply_in
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS
 from clusterodm.libs.common.clocks import Instant
-from clusterodm.libs.common.errors import BusFailed, ClusterError
+from clusterodm.libs.common.errors import BusFailed, ClusterError, OutcomeUnknown
 from clusterodm.libs.common.messages.kinds import LongPoll, Request
 from clusterodm.libs.common.process.lifecycle import cancel_and_wait, cancellable, monotonic_s
 from clusterodm.libs.common.telemetry.metrics import counter, histogram
@@ -114,7 +114,7 @@ class Requests:
                     raise BusFailed(f"nobody answers {request.name}") from None
                 await asyncio.sleep(RETRY_S)
             except NATS_ERRORS as error:
-                raise BusFailed(f"no answer to {request.name}: {type(error).__name__}") from None
+                raise OutcomeUnknown(f"no answer to {request.name}: {type(error).__name__}") from None
 
     async def _first_answer(
         self, request: Request[Any, Any], payload: bytes, headers: dict[str, str], until: Instant

@@ -29,7 +29,7 @@ from clusterodm.libs.common.bus.short_protocol import (
     plain_address,
 )
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
-from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.errors import OutcomeUnknown
 from clusterodm.libs.common.messages.kinds import BucketName, Event, Request
 from clusterodm.libs.common.settings.addresses import ServerUrl
 from clusterodm.libs.common.telemetry.lazy_log import log
@@ -99,7 +99,7 @@ class ShortBus:
         except ReplyLost as error:
             if request.idempotent:
                 raise
-            raise BusFailed(f"no answer to {request.name} ({error})") from None
+            raise OutcomeUnknown(f"no answer to {request.name} ({error})") from None
         if answer.status:
             raise NotShort(f"status {answer.status}")
         return reply_in(request, answer.code, answer.content)

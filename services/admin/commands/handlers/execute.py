@@ -7,7 +7,7 @@ node's id, so that a node removed in between makes it fail instead of hitting it
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, Unreadable
+from clusterodm.libs.common.errors import BusFailed, ClusterError, NotFound, OutcomeUnknown, Unreadable
 from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, OPERATOR_ACTED, LogLevelSet, OperatorActed
 from clusterodm.libs.common.process.wall_clock import monotonic_s, now_ms
 from clusterodm.libs.common.telemetry.lazy_log import log
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus  # a command of a moment needs no more than it asks
 
 NATS: Final = "NATS"
+MAY_BE_DONE: Final = "This may have been done all the same: look before you repeat it."
 LONGEST_COUNT: Final = 200
 """Characters of what an act is called, and of what it was done to, that are put on record; a reason is a sentence."""
 LONGEST_REASON_COUNT: Final = 500
@@ -75,7 +76,10 @@ async def answered(bus: "Bus", command: commands.Command) -> Answer:
     except BusFailed as error:
         owner = owner_of(command)
         log.warning("request.unanswered", owner=owner, reason=error.message)
-        return Unavailable(f"{owner if owner == NATS else f'The {owner}'} does not answer.")
+        silent = f"{owner if owner == NATS else f'The {owner}'} does not answer."
+        return Unavailable(
+            f"{silent} {MAY_BE_DONE}" if isinstance(error, OutcomeUnknown) and act_of(command) else silent
+        )
     except ClusterError as error:
         return Failed(error.message)
 

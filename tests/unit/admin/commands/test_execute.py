@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from clusterodm.libs.common.errors import ClusterError, Conflict, NodeFailed, NoNode, Refused, Unreadable
+from clusterodm.libs.common.errors import (
+    ClusterError,
+    Conflict,
+    NodeFailed,
+    NoNode,
+    OutcomeUnknown,
+    Refused,
+    Unreadable,
+)
 from clusterodm.libs.common.messages.catalogue import catalogue
 from clusterodm.libs.common.messages.kinds import Request
 from clusterodm.libs.common.messages.machines import (
@@ -43,7 +51,7 @@ from clusterodm.services.admin.commands.core.answers import (
     Unavailable,
 )
 from clusterodm.services.admin.commands.core.commands import NodeAct, PlanMachinesCommand, TaskAct
-from clusterodm.services.admin.commands.handlers.execute import HANDLERS, execute
+from clusterodm.services.admin.commands.handlers.execute import HANDLERS, MAY_BE_DONE, execute
 from clusterodm.services.admin.takeover.core import OldNode, OldRoute
 from clusterodm.services.admin.takeover.handlers import Takeover
 from clusterodm.services.admin.telnet.core.grammar import parse
@@ -202,6 +210,24 @@ ALL_LINES = [
 async def test_when_nobody_answers_the_answer_says_so(bus: MemoryBus, line: str):
     owner = "autoscaler" if line.startswith("ASR") else "scheduler"
     assert await execute(bus, parse(line)) == Unavailable(f"The {owner} does not answer.")
+
+
+class SilentBus(MemoryBus):
+    """One on which whoever is asked says nothing."""
+
+    async def request(self, request: Request[Any, Any], message: Any, timeout_s: float | None = None) -> Any:
+        """Send it, and wait in vain."""
+        del message, timeout_s
+        raise OutcomeUnknown(f"no answer to {request.name}")
+
+
+@pytest.mark.parametrize("line", ALL_LINES)
+async def test_an_act_that_was_not_answered_may_have_been_done(line: str):
+    """Whoever repeats it without looking does it twice, or is refused."""
+    owner = "autoscaler" if line.startswith("ASR") else "scheduler"
+    words = {"ADD", "DEL", "LOCK", "UNLOCK", "UPDATE", "CANCEL", "REMOVE"}
+    doubt = f" {MAY_BE_DONE}" if words.intersection(line.split()) else ""
+    assert await execute(SilentBus(), parse(line)) == Unavailable(f"The {owner} does not answer.{doubt}")
 
 
 @pytest.mark.parametrize("error", [NoNode("no"), NodeFailed("no"), Conflict("no"), Refused("no")])
