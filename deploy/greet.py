@@ -11,6 +11,7 @@ from typing import Final
 
 from clusterodm.deploy.plan import GreetingPlan, NodeAddress, shown
 from clusterodm.deploy.probe import answers, listens
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.bus.bus import NatsBus, connect
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED
@@ -156,12 +157,7 @@ def operators(plan: GreetingPlan) -> str:
 
 def services(plan: GreetingPlan) -> str:
     """Count the services of which there are several."""
-    return ", ".join(f"{count} {plural(name)}" for name, count in plan.several.items())
-
-
-def plural(name: str) -> str:
-    """Name several of a service."""
-    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    return ", ".join(amount(count, name) for name, count in plan.several.items())
 
 
 def stranded(spool: str) -> str:

@@ -27,6 +27,7 @@ from clusterodm.deploy.plan import GreetingPlan, reachable
 from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.settings import PROG, UpSettings, environment, read
 from clusterodm.deploy.supervisor import Process, Supervisor, stopping
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.process.files import EXPOSED, exposed_files
@@ -96,7 +97,7 @@ def up(settings: UpSettings) -> int:
         if mended_count := datadir.mended(folder):
             say(
                 settings,
-                f"{mended_count} files and directories in {folder} were open to other users, and are not any more",
+                f"{amount(mended_count, 'entry')} of {folder} {'was' if mended_count == 1 else 'were'} open to other users, and not any more",
             )
         for doubt in datadir.doubts(folder):
             say(settings, f"warning: {doubt}: better {datadir.NAME_ANOTHER}")

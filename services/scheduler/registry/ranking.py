@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import NOBODY, MachineId, NodeId, Owner, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState
@@ -170,7 +171,7 @@ def reason_for(node: NodeState, need: Need) -> str:
         return "more memory than where it failed"
     if node.limit_count is None:
         return f"no limit of images, {slots(node)}"
-    return f"smallest sufficient limit ({node.limit_count} images), {slots(node)}"
+    return f"smallest sufficient limit ({amount(node.limit_count, 'image')}), {slots(node)}"
 
 
 def slots(node: NodeState) -> str:

@@ -104,6 +104,7 @@ def templates() -> jinja2.Environment:
         "start_between": shown.start_between,
         "end_between": shown.end_between,
         "count": shown.count_text,
+        "amount": shown.amount_text,
         "money": shown.money_text,
         "progress": shown.progress_of,
         "doing": shown.doing_of,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import quote
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.messages.machines import AutoscalerStatus
 from clusterodm.libs.common.messages.overview import ClusterOverview, SpoolReport
@@ -55,11 +56,12 @@ def of_cluster(overview: ClusterOverview | None) -> Iterator[AttentionView]:
 
 def of_stuck(overview: ClusterOverview) -> Iterator[AttentionView]:
     """Look at tasks that do not get on."""
-    if overview.upload_owner_away_count:
-        text = f"{overview.upload_owner_away_count} tasks wait for a proxy that does not answer: it has their images."
+    if count := overview.upload_owner_away_count:
+        text = f"{amount(count, 'task')} wait{'s' if count == 1 else ''} for a proxy that does not answer: it has the images."
         yield AttentionView(severity=ERROR, text=text, link="/services")
-    if overview.on_offline_nodes_count:
-        text = f"{overview.on_offline_nodes_count} tasks are on nodes that do not answer."
+    if count := overview.on_offline_nodes_count:
+        where = "is on a node that does" if count == 1 else "are on nodes that do"
+        text = f"{amount(count, 'task')} {where} not answer."
         yield AttentionView(severity=WARNING, text=text, link="/nodes?state=offline")
     if overview.longest_run_task and overview.longest_run_s > LONG_RUN_S:
         text = f"A task has been running for {overview.longest_run_s / 3600:.0f} h."

@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from clusterodm.libs.common.amounts import several
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.services.admin.rendering.text import CONTROLS, HIDDEN, escaped
 from clusterodm.services.admin.web.core.task_views import ExpectedView, TaskRow
@@ -117,6 +118,11 @@ def held_text(percent: int | None) -> str:
 def count_text(count: float | None) -> str:
     """Show a number with its thousands apart."""
     return NONE if count is None else f"{count:,.0f}".replace(",", "\u202f")
+
+
+def amount_text(count: float | None, noun: str) -> str:
+    """Show how many there are of a thing."""
+    return f"{count_text(count)} {several(noun, 0 if count is None else count)}"
 
 
 def money_text(amount: float | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.secret import Secret
 from clusterodm.services.autoscaler.orders import NO_SECRET, DockerRegistry, S3Target, Size
 
@@ -227,14 +228,14 @@ def described(found: Configuration) -> str:
 
 def described_part(provider: str, found: Configuration) -> str:
     """Say in a line what one provider's part means."""
-    sizes = ", ".join(f"{size.offered} up to {size.max_images} images" for size in found.limits.sizes)
+    sizes = ", ".join(f"{size.offered} up to {amount(size.max_images, 'image')}" for size in found.limits.sizes)
     bucket = f"results in {found.node.s3.bucket}" if found.node.s3 else fleeting(found)
     return f"{provider} by {found.mode}; {sizes}; {most(found.limits.machines_count)}; {bucket}"
 
 
 def most(machines_count: int | None) -> str:
     """Say how many machines there may be."""
-    return "any number of machines" if machines_count is None else f"at most {machines_count} machines"
+    return "any number of machines" if machines_count is None else f"at most {amount(machines_count, 'machine')}"
 
 
 def fleeting(found: Configuration) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.model.nodes import mistake_in_labels
 from clusterodm.services.autoscaler.config.core.configuration import OwnerBudget, ScalingLimits, WarmPool
 from clusterodm.services.autoscaler.config.core.reader import ObjectReader
@@ -122,7 +123,9 @@ def check_need(found: ScalingLimits, reader: ObjectReader) -> None:
             reader.note(key, f"is {most:g}, and no machine costs so little for an hour: none is rented")
     most_warm = max((warm.machines_count for warm in found.warm), default=0)
     if found.machines_count is not None and most_warm > found.machines_count:
-        reader.note("warm", f"has {most_warm} machines at a time, there may be no more than {found.machines_count}")
+        reader.note(
+            "warm", f"has {amount(most_warm, 'machine')} at a time, there may be no more than {found.machines_count}"
+        )
 
 
 def check_use(found: ScalingLimits, reader: ObjectReader) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.messages.machines import TaskWaits
 from clusterodm.libs.common.model.values import NOBODY, MachineId, Owner, TaskId
@@ -95,7 +96,10 @@ class MachineRequests:
         if most is not None and self._count >= most:
             return f"the limit of {most} machine{'' if most == 1 else 's'} is reached"
         if self._rate_left <= 0:
-            return f"no more than {self._limits.create_rate_count} machines are started in a minute"
+            rate_count = self._limits.create_rate_count or 0
+            return (
+                f"no more than {amount(rate_count, 'machine')} {'is' if rate_count == 1 else 'are'} started in a minute"
+            )
         slugs = (self._owner(task), *(f"{size.provider} {size.offered}" for size in sizes))
         if slugs not in self._refusals and (because := self._order(task, for_task, sizes)):
             self._refusals[slugs] = because
@@ -106,7 +110,7 @@ class MachineRequests:
         if because := why_not_there(task, self._limits):
             return because
         if task.images_count is not None and 0 < task.images_count < self._limits.min_images:
-            return f"{task.images_count} images are too few for a machine (minImages {self._limits.min_images})"
+            return f"{amount(task.images_count, 'image')} {'is' if task.images_count == 1 else 'are'} too few for a machine (minImages {self._limits.min_images})"
         return "" if fitting_sizes(task, self._limits, self._memories) else why_none(task, self._limits)
 
     def _order(self, task: WaitingTask, for_task: TaskId | None, sizes: Sequence[Size]) -> str:
@@ -158,9 +162,10 @@ def why(task: WaitingTask, for_task: TaskId | None) -> str:
     """Say what a machine is requested for."""
     if for_task is None:
         return "the warm pool lacks a machine"
-    count = "an unknown number of" if task.images_count is None else task.images_count
+    count = task.images_count
+    images = "an unknown number of images" if count is None else amount(count, "image")
     wants = " that asks for a graphics card" if task.gpu else ""
-    return f"a task of {count} images{wants} waits"
+    return f"a task of {images}{wants} waits"
 
 
 def too_dear(objections: Mapping[Size, str]) -> str:

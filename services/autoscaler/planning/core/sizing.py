@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import inf
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.messages.demand import WaitingTask
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.nodes import objection
@@ -80,8 +81,8 @@ def why_none(task: WaitingTask, limits: ScalingLimits) -> str:
         return f"{none} takes {task.size_bytes} bytes"
     largest = max((size.max_images for size in limits.sizes if size.gpu or not task.gpu), default=0)
     if task.images_count > largest:
-        return f"{none} takes {task.images_count} images (the largest {largest})"
-    return f"{none} takes {task.images_count} images of {task.size_bytes} bytes"
+        return f"{none} takes {amount(task.images_count, 'image')} (the largest {largest})"
+    return f"{none} takes {amount(task.images_count, 'image')} of {task.size_bytes} bytes"
 
 
 def matched(tasks: Sequence[WaitingTask], machines: Sequence[Machine]) -> dict[TaskId, Machine]:

@@ -19,6 +19,7 @@ from itertools import count
 
 import structlog
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import NodeFailed, NodeUnreachable
 from clusterodm.libs.common.model.nodes import Node
@@ -170,7 +171,7 @@ class Delivery:
         else:
             distrusted_s = self._distrust.found_out(self.node.id, self._clock.instant())
             self._log.warning("node.distrusted", distrusted_s=distrusted_s)
-            reason = f"{self.node.name} counts {seen_count} images instead of {images_count}"
+            reason = f"{self.node.name} counts {amount(seen_count, 'image')} instead of {images_count}"
             await self._take_back(f"{reason}: it has kept some that it had answered with an error")
 
     async def _proven_count(self, images_count: int, ask_on: Callable[[], Awaitable[None]]) -> int:

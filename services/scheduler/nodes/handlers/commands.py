@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 import structlog
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.clocks import WallMs
 from clusterodm.libs.common.errors import NoNode, NotFound, Refused
 from clusterodm.libs.common.hosts import FORMS, LARGEST_PORT, canonical, is_host, shown
@@ -83,7 +84,9 @@ class NodeCommands:
             node = self._find(request.node)
             self._reserved.release_on(node.id)
             await self._node_store.retire(node.id)
-        await self._events.publish_node(NODE_REMOVED, node.record, reason=f"{len(node.tasks)} tasks go on there")
+        await self._events.publish_node(
+            NODE_REMOVED, node.record, reason=f"{amount(len(node.tasks), 'task')} will go on there"
+        )
         return Done()
 
     async def lock(self, request: LockNode) -> NodeView:

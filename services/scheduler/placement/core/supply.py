@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Final
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.demand import MachineOutlook, SupplyChanged, supersedes
 from clusterodm.libs.common.model.tasks import Task, TaskState
@@ -55,9 +56,7 @@ def why_unplaceable(task: Task, nodes: Sequence[NodeState]) -> str:
     least = task.least_limit_count
     limits = [node.limit_count for node in nodes if node.limit_count is not None]
     if least and limits and len(limits) == len(nodes) and max(limits) < least:
-        return (
-            f"No node takes {least} images (the largest limit is {max(limits)}), and no machine that does can be rented"
-        )
+        return f"No node takes {amount(least, 'image')} (the largest limit is {max(limits)}), and no machine that does can be rented"
     return f"No other node can take it, and no machine that does can be rented: {reason}"
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from clusterodm.libs.common.amounts import amount
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.messages.placement import NotWaiting
 from clusterodm.libs.common.model.tasks import Task, TaskState
@@ -164,7 +165,8 @@ class WaitReasons:
 
 def over_limit(used_count: int, limit_count: int) -> str:
     """Say that a user has as many tasks under way as may be."""
-    return f"{used_count} tasks of this user are under way already (limit {limit_count})"
+    are = "is" if used_count == 1 else "are"
+    return f"{amount(used_count, 'task')} of this user {are} under way already (limit {limit_count})"
 
 
 def why_not(nodes: Sequence[NodeState], need: Need, confined_to: frozenset[str] = frozenset()) -> str:
@@ -212,7 +214,7 @@ def too_large(nodes: Sequence[NodeState], need: Need) -> str:
     if any(node.fits(need.images_count) for node in nodes):
         return "each node that is large enough has refused it"
     largest = max(node.limit_count or 0 for node in nodes)
-    return f"no node takes {need.images_count} images (largest limit {largest})"
+    return f"no node takes {amount(need.images_count or 0, 'image')} (largest limit {largest})"
 
 
 def got(task: Task) -> str:

@@ -121,7 +121,7 @@ def test_tasks_that_do_not_get_on_need_attention():
         longest_run_task=TaskId("t/1"), longest_run_s=180_000.0,
     )  # fmt: skip
     assert [(each.severity, each.text, each.link) for each in attention_of(NOW_MS, stuck, None, [], None, None)] == [
-        ("error", "2 tasks wait for a proxy that does not answer: it has their images.", "/services"),
+        ("error", "2 tasks wait for a proxy that does not answer: it has the images.", "/services"),
         ("warning", "3 tasks are on nodes that do not answer.", "/nodes?state=offline"),
         ("warning", "A task has been running for 50 h.", "/tasks/t%2F1"),
     ]

@@ -17,7 +17,7 @@ async def test_what_goes_beyond_the_limit_waits_and_others_pass():
         first = await play.starts("one")
         answer = await play.asks("two")
         assert isinstance(answer, Waiting)
-        assert answer.reason == "1 tasks of this user are under way already (limit 1)"
+        assert answer.reason == "1 task of this user is under way already (limit 1)"
         await play.starts("three")
         play.node("a").finishes(first.node_task_id)
         await play.looks()

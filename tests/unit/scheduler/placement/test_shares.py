@@ -219,7 +219,7 @@ async def test_a_tenants_limit_is_told_as_the_reason_and_outlives_the_scheduler(
         await play.starts("one")
         answer = await play.asks("two")
         assert isinstance(answer, Waiting)
-        assert answer.reason == "1 tasks of this user are under way already (limit 1)"
+        assert answer.reason == "1 task of this user is under way already (limit 1)"
         await play.starts_up()
         await play.probes()
         assert isinstance(await play.asks("two"), Waiting)
