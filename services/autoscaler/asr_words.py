@@ -22,6 +22,7 @@ from clusterodm.libs.common.messages.machines import imagined
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.settings.grammar import Grammar
 from clusterodm.services.autoscaler.config.adapters import check_file, demand_text
 from clusterodm.services.autoscaler.config.core.configuration import CLOUDS, DOCKER_MACHINE, Configuration, described
 from clusterodm.services.autoscaler.config.core.notes import IMAGES
@@ -41,6 +42,8 @@ ONLINE_LIMIT_S: Final = 60.0
 KEEP_COUNT: Final = 2
 NAME_BYTES: Final = 6
 KEY_BYTES: Final = 16
+LONGEST_NUMBER: Final = 9
+"""Digits."""
 
 
 def carried_out(act: Callable[[], None]) -> int:
@@ -60,8 +63,7 @@ def carried_out(act: Callable[[], None]) -> int:
 
 def check(argv: Sequence[str]) -> int:
     """Look for mistakes in a configuration, without a cluster: a line for each; the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
+    parser = Grammar(
         prog="clusterodm asr check",
         description="Find the mistakes in an autoscaler's configuration, a line for each, without a cluster.",
         epilog="Exit codes: 0 no mistake, 1 somebody did not answer (--online), 2 mistakes or wrong usage. "
@@ -73,7 +75,7 @@ def check(argv: Sequence[str]) -> int:
     )
 
     def checked() -> None:
-        asked = parser.parse_args(argv)
+        asked = parser.read(argv)
         found = check_file(asked.file, os.environ, VendorKinds())
         if asked.online:
             asyncio.run(try_all_online(found))
@@ -84,8 +86,7 @@ def check(argv: Sequence[str]) -> int:
 
 def show_plan(argv: Sequence[str]) -> int:
     """Show what a configuration would do for tasks of a file, without a cluster; the exit code."""
-    parser = argparse.ArgumentParser(
-        allow_abbrev=False,
+    parser = Grammar(
         prog="clusterodm asr plan",
         description="Show which machines a configuration would rent for tasks, and why, without a cluster and without renting any.",
         epilog="Exit codes: 0 shown, 2 mistakes or wrong usage. Without --asr a running cluster is asked.",
@@ -96,7 +97,7 @@ def show_plan(argv: Sequence[str]) -> int:
     )
 
     def shown() -> None:
-        given = parser.parse_args(argv)
+        given = parser.read(argv)
         found = check_file(given.asr, os.environ, VendorKinds())
         demand = imagined(demand_text(given.demand)) if given.demand else ()
         steps = planned_alone(found.limits, demand, SystemClock().wall_ms())
@@ -154,13 +155,12 @@ async def try_bucket(configuration: Configuration) -> None:
 
 def snapshot(argv: Sequence[str]) -> int:
     """Make a snapshot, list or delete them; the exit code."""
-    return carried_out(lambda: asyncio.run(on_snapshots(snapshot_parser().parse_args(argv))))
+    return carried_out(lambda: asyncio.run(on_snapshots(snapshot_parser().read(argv))))
 
 
-def snapshot_parser() -> argparse.ArgumentParser:
+def snapshot_parser() -> Grammar:
     """Make the command line."""
-    found = argparse.ArgumentParser(
-        allow_abbrev=False,
+    found = Grammar(
         prog="clusterodm asr snapshot",
         description="Make a snapshot with Docker and the node's image in it, from which machines start faster; list and delete them.",
         epilog="Exit codes: 0 done, 1 the cloud failed (nothing is left of it, or it is named), 2 mistakes or wrong usage.",
@@ -170,7 +170,7 @@ def snapshot_parser() -> argparse.ArgumentParser:
     found.add_argument("--base", default="", help="image to begin with (default: the file's, or the current Ubuntu)")
     found.add_argument(
         "--keep",
-        type=int,
+        type=whole,
         default=KEEP_COUNT,
         metavar="COUNT",
         help=f"newest of the name that stay (default: {KEEP_COUNT})",
@@ -180,6 +180,13 @@ def snapshot_parser() -> argparse.ArgumentParser:
     instead.add_argument("--list", action="store_true", help="list them, and what they cost; make none")
     instead.add_argument("--delete", metavar="ID", default="", help="delete one; make none")
     return found
+
+
+def whole(text: str) -> int:
+    """Read a whole number, in plain digits."""
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)
 
 
 async def on_snapshots(asked: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
+from clusterodm.libs.common.exit_codes import EXIT_USAGE
+
 CHOICE: Final = r"argument \S+: invalid choice: (?P<given>.+) \(choose from (?P<known>.+)\)"
 """What argparse says; read when it does."""
 UNRECOGNIZED: Final = "unrecognized arguments: "
@@ -41,8 +43,8 @@ class Grammar(argparse.ArgumentParser):
             yield from action.option_strings
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, with the nearest word, and without any value."""
-        super().error(self._told(message))
+        """Say in one line what is wrong, with the nearest word, and without any value; the exit code is 2."""
+        self.exit(EXIT_USAGE, f"{self.prog}: {self._told(message)} ({self.prog} --help)\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print without keeping still about an output that takes no more, as argparse would."""

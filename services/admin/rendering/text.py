@@ -30,6 +30,8 @@ def escaped(code: int) -> str:
 SHOWN: Final = dict.fromkeys(CONTROLS, "") | {code: escaped(code) for code in HIDDEN}
 """What each of them becomes."""
 
+PROGRAMS: Final = frozenset({"json", "yaml"})
+"""How an answer may be written for them."""
 BATCH_COUNT: Final = 32 * 1024
 """Characters of a long answer that are written at a time."""
 GIB: Final = 1024**3
@@ -52,6 +54,21 @@ def pretty(content: Any) -> str:
     import json  # tables do without
 
     return printable(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def written(content: Any, output: str, *, one_line_each: bool = False) -> str:
+    """Write for programs, as JSON or YAML. `one_line_each`: one of several documents."""
+    if output == "yaml":
+        import msgspec
+
+        text = msgspec.yaml.encode(content).decode().removesuffix("\n")
+        text = (
+            text if printable(text) == text else pretty(content)
+        )  # which is YAML, too, and escapes what must not be shown as it is
+        return f"---\n{text}" if one_line_each else text
+    import json
+
+    return printable(json.dumps(content, ensure_ascii=False)) if one_line_each else pretty(content)
 
 
 def pretty_pieces(brackets: str, items: Iterable[str]) -> Iterator[str]:

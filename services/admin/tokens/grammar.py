@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from clusterodm.libs.common.settings.grammar import Grammar
+from clusterodm.services.admin.cli.core.words import OUTPUTS
 from clusterodm.services.admin.commands.core.command_numbers import line_number
 from clusterodm.services.admin.tenants.core.file import duration_ms, listed_labels, size_bytes
 
@@ -43,7 +44,8 @@ def parser() -> Grammar:
 def common() -> Grammar:
     """Make the flags that every word has."""
     flags = Grammar(add_help=False)
-    flags.add_argument("--json", action="store_true", help="print JSON")
+    flags.add_argument("-o", "--output", choices=OUTPUTS, help="how it is shown; json and yaml are for programs")
+    flags.add_argument("--json", action="store_const", const="json", dest="output", help="the same as -o json")
     flags.add_argument("--tokens", type=Path, metavar="FILE", help="the file of tokens")
     flags.add_argument("--data-dir", type=Path, metavar="DIR", help="the data directory, whose tokens.json it is")
     return flags

@@ -5,7 +5,6 @@ this once: the file holds a digest. Exit codes: 0 done · 1 the answer is no · 
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from clusterodm.libs.common.process.lifecycle import now_ms
 from clusterodm.libs.common.tenancy import TOKENS_FILE, OptionLimit, limits_of
 from clusterodm.libs.common.untrusted import Malformed, decode_json
 from clusterodm.services.admin.cli.adapters import DATA_DIR, read, read_secret, tokens_of_running
-from clusterodm.services.admin.rendering.text import printable
+from clusterodm.services.admin.rendering.text import PROGRAMS, printable, written
 from clusterodm.services.admin.tenants.adapters import changing, new_secret, read_file, write_file
 from clusterodm.services.admin.tenants.core.commands import date, rows, tenant_data, tenants_data, token_data
 from clusterodm.services.admin.tenants.core.file import (
@@ -189,9 +188,9 @@ def show_new(given: Arguments, new: NewToken, path: Path) -> int:
     """Print a token, this once."""
     issued = new.issued
     expires = date(issued.expires_at_ms)
-    if given.json:
+    if given.output in PROGRAMS:
         data = {"token": new.token, "id": issued.id, "tenant": issued.tenant, "expires": expires, "file": str(path)}
-        print(json.dumps(data, indent=2))  # noqa: T201 the program's output
+        say(data, given, "")
         return EXIT_OK
     if given.verb == "rotate" or not given.token_file:
         print(new.token)  # noqa: T201 the program's output
@@ -213,7 +212,7 @@ def doubt_of(path: Path) -> str:
 
 def say(data: Any, given: Arguments, text: str) -> None:
     """Print an answer."""
-    print(json.dumps(data, indent=2) if given.json else text)  # noqa: T201 the program's output
+    print(written(data, given.output) if given.output in PROGRAMS else text)  # noqa: T201 the program's output
 
 
 def table_of(head: Sequence[str], data: Sequence[dict[str, Any]]) -> str:

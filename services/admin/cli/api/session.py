@@ -19,7 +19,7 @@ from clusterodm.services.admin.cli.core.tables import human
 from clusterodm.services.admin.cli.handlers.once import ask, completions
 from clusterodm.services.admin.commands.core.answers import Answer, UsageReport
 from clusterodm.services.admin.rendering.answers import document, exit_code, sentence
-from clusterodm.services.admin.rendering.text import one_line, pretty, printable
+from clusterodm.services.admin.rendering.text import PROGRAMS, one_line, written
 
 if TYPE_CHECKING:
     from clusterodm.libs.common.ports import Bus, StoredEvent
@@ -28,7 +28,6 @@ Found = TypeVar("Found")
 
 NATS_WAIT_S: Final = 5.0
 COMPLETION_WAIT_S: Final = 1.0
-PROGRAMS: Final = frozenset({"json", "yaml"})
 SHORT: Final = frozenset(
     {
         *(("node", "list"), ("node", "info"), ("node", "best"), ("route", "list"), ("route", "info")),
@@ -173,21 +172,6 @@ def event_text(event: "StoredEvent", output: str | None) -> str:
         if output in PROGRAMS
         else "\n".join(events.lines(event, table_style(wide=output == "wide").width))
     )
-
-
-def written(content: Any, output: str, *, one_line_each: bool) -> str:
-    """Write for programs."""
-    if output == "yaml":
-        import msgspec
-
-        text = msgspec.yaml.encode(content).decode().removesuffix("\n")
-        text = (
-            text if printable(text) == text else pretty(content)
-        )  # which is YAML, too, and escapes what must not be shown as it is
-        return f"---\n{text}" if one_line_each else text
-    import json
-
-    return printable(json.dumps(content, ensure_ascii=False)) if one_line_each else pretty(content)
 
 
 async def offer(kind: str) -> int:

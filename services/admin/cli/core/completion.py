@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from clusterodm.services.admin.cli.core.arguments import Argument, Noun, Verb
-from clusterodm.services.admin.cli.core.words import COMMON, NOUNS
+from clusterodm.services.admin.cli.core.words import COMMON, NOUNS, OUTPUTS
 
 ASK: Final = "timeout 2 clusterodm completion --values"
 OTHER_WORDS: Final = ("up", "proxy", "scheduler", "autoscaler", "admin", "copy-nats", "hash-password")
 """Words of the program that are none of an operator."""
 FILE_FLAGS: Final = (
-    Argument("--json", "print JSON", switch=True),
+    Argument("--output", "how it is shown; json and yaml are for programs", short="-o", choices=OUTPUTS),
+    Argument("--json", "the same as -o json", switch=True),
     Argument("--tokens", "the file of tokens", shown="FILE", completes="file"),
     Argument("--data-dir", "the data directory, whose tokens.json it is", shown="DIR", completes="file"),
 )

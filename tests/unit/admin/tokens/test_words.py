@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from clusterodm.libs.common.clocks import WallMs
@@ -190,6 +191,36 @@ def test_what_root_makes_belongs_to_whom_the_directory_belongs(words: Words) -> 
     }
 
 
+@pytest.mark.parametrize("words_for_programs", [["-o", "json"], ["--output=json"], ["--json"]])
+@pytest.mark.parametrize("noun", ["token", "tenant"])
+def test_lists_are_written_for_programs(words: Words, noun: str, words_for_programs: list[str]) -> None:
+    words("token", "create", "survey")
+    written = words(noun, "list", *words_for_programs)
+    (listed,) = json.loads(written)
+    assert listed["tenant"] == "survey"
+    assert msgspec.yaml.decode(words(noun, "list", "-o", "yaml")) == [listed]
+    assert words(noun, "list", "-o", "wide").splitlines()[0].split()[0] in {"ID", "TENANT"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["token", "create", "x", "--weight", "1_0"],
+        ["token", "create", "x", "--weight", "٣"],
+        ["token", "list", "-o", "xml"],
+        ["token", "lst"],
+        ["token"],
+        ["tenant", "set"],
+        ["token", "list", "--limit", "3"],
+    ],
+)
+def test_a_wrong_word_is_one_line(words: Words, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(said) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("clusterodm")
+    assert line.endswith("--help)")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_nothing_that_was_there_before_is_given_away(words: Words, tmp_path: Path, link: Callable[..., None]) -> None:
@@ -283,7 +314,10 @@ def test_shells_complete_the_words_that_there_are() -> None:
     assert set(nouns.choices) == set(told)
     for noun, below in nouns.choices.items():
         (verbs,) = (action for action in below._actions if isinstance(action.choices, dict))
-        known = {verb.name: {each.name for each in flags_of(verb)} for verb in told[noun].verbs}
+        known = {
+            verb.name: {name for each in flags_of(verb) for name in (each.name, each.short) if name}
+            for verb in told[noun].verbs
+        }
         there = {name: set(verb.flags()) - {"-h", "--help"} for name, verb in verbs.choices.items() if name != "usage"}
         assert known == there
 
