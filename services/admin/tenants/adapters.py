@@ -41,7 +41,7 @@ def read_file(path: Path) -> TokensFile:
 def changing(path: Path, wait_s: float = LOCK_S) -> Iterator[None]:
     """Let nobody else change it while the context is open. Raises Refused, also where somebody else does for longer than `wait_s`."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = opened_lock(path)
     except OSError as error:
         raise Refused(f"cannot change {path}: {error.strerror}") from None
@@ -50,6 +50,25 @@ def changing(path: Path, wait_s: float = LOCK_S) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a directory, and those above it, where it is not there: each belongs to whom the one above it does. Raises OSError.
+
+    Whoever owns the one above may lay something else in its place meanwhile: only an empty directory is given away.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        owner = folder.parent.stat()
+        if not os.listdir(made):  # noqa: PTH208 of a descriptor
+            with suppress(PermissionError):  # another's: it becomes ours
+                os.fchown(made, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(made)
 
 
 def opened_lock(path: Path) -> int:

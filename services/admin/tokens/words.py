@@ -33,6 +33,7 @@ from clusterodm.services.admin.tenants.core.file import (
 )
 from clusterodm.services.admin.tokens.grammar import parser
 
+ROOT: Final = 0
 Arguments = argparse.Namespace
 Act = Callable[[Arguments], int]
 
@@ -61,8 +62,13 @@ def create_token(given: Arguments) -> int:
     token, id_ = new_secret()
     token = read_secret(given.token_file) if given.token_file else token
     new = new_token(token, id_, given.tenant, now_ms(), given.expires, given.note)
+    is_new = not path.parent.exists()
     with changing(path):
         write_file(path, created(read_file(path), new, changes, takes_over=bool(given.token_file)))
+    if is_new and path.parent.stat().st_uid == ROOT:
+        tell(
+            f"warning: {path.parent} was not there and belongs to root now: a cluster of another user cannot use it before chown -R USER {path.parent}"
+        )
     return show_new(given, new, path)
 
 

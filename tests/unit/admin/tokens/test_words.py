@@ -191,6 +191,26 @@ def test_what_root_makes_belongs_to_whom_the_directory_belongs(words: Words) -> 
     }
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_a_directory_that_root_makes_belongs_to_whom_the_one_above_it_belongs(words: Words, tmp_path: Path) -> None:
+    """Else no cluster of that user could use it."""
+    os.chown(tmp_path, 12345, 12346)
+    words.path = tmp_path / "cluster" / "data" / "tokens.json"
+    words("token", "create", "survey")
+    made = [words.path, *words.path.parents[:2]]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(12345, 12346)}
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600, 0o700, 0o700]
+    assert "warning" not in words.errors
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes directories of root's")
+def test_a_new_directory_that_stays_roots_is_said(words: Words) -> None:
+    words("token", "create", "survey")
+    assert f"warning: {words.path.parent} was not there and belongs to root now" in words.errors
+    words("token", "create", "survey")
+    assert "warning" not in words.errors
+
+
 @pytest.mark.parametrize("words_for_programs", [["-o", "json"], ["--output=json"], ["--json"]])
 @pytest.mark.parametrize("noun", ["token", "tenant"])
 def test_lists_are_written_for_programs(words: Words, noun: str, words_for_programs: list[str]) -> None:
