@@ -3,7 +3,6 @@
 import re
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 LONGEST_COUNT: Final = 253
 LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -79,6 +78,8 @@ def plain_address(address: str) -> str:
 
 def is_web_address(address: str) -> bool:
     """Whether a node could fetch something from there."""
+    from urllib.parse import urlsplit  # who shows hosts does without
+
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
