@@ -845,6 +845,8 @@ async def test_a_crash_between_two_names_of_one_file_does_not_double_it(reopen: 
 
 
 async def test_an_unreadable_upload_stays_until_it_is_old(reopen: Opener, tmp_path: Path, clock: FakeClock) -> None:
+    async with reopen():
+        pass  # it is a spool from then on
     broken = tmp_path / "spool" / OTHER
     broken.mkdir(parents=True)
     (broken / "draft.json").write_text("{")
@@ -862,6 +864,8 @@ async def test_an_unreadable_upload_stays_until_it_is_old(reopen: Opener, tmp_pa
 
 
 async def test_a_committed_upload_that_cannot_be_read_stays_however_old(reopen: Opener, tmp_path: Path) -> None:
+    async with reopen():
+        pass  # it is a spool from then on
     broken = tmp_path / "spool" / OTHER
     (broken / "files").mkdir(parents=True)
     (broken / "files" / "a.jpg").write_bytes(b"1")

@@ -192,7 +192,7 @@ class TaskSteps:
 
     async def send(self, task: TaskId, held: HeldTask, placed: Placed, asked: Instant | None) -> float | None:
         """Go where it is placed; None: the task runs there, and is watched until the mirror shows something else."""
-        if self._contradicts(task, placed):
+        if self._contradicts(task, placed) or await self._adopter.is_end_forgotten(task):
             log.warning("placement.outdated", task=task, attempt=placed.attempt)
             after_s = await self.submit_again(task)
             return after_s if after_s == GONE else max(after_s, self._intervals.bus_retry_s)
@@ -251,7 +251,10 @@ class TaskSteps:
         kept_s = await self._end.finish(task)
         if kept_s == 0:
             return GONE
-        return self._intervals.bus_retry_s if kept_s is None else kept_s
+        if kept_s is None:
+            return self._intervals.bus_retry_s
+        # an older store under a leader that knows the end: the next one will not
+        return min(kept_s, self._intervals.unknown_s) if self._adopter.is_in_doubt(task) else kept_s
 
     async def watch(self, task: TaskId) -> float | None:
         """Let a task run; None: until the mirror shows something else."""

@@ -56,10 +56,22 @@ class Adopter:
         log.warning("task.resubmitted", task=task, state=str(record.task.state), attempts=len(history.attempts))
         return record
 
+    async def is_end_forgotten(self, task: TaskId) -> bool:
+        """Whether a task that is placed has ended here, which its record does not know: an older one, that a new leader has read. Raises ClusterError."""
+        held = self._spool.find(task)
+        if held is None or held.history is None or held.history.end is None:
+            return False
+        record = await self._bus.request(GET_TASK, TaskRef(task=task))
+        return is_behind(record.task, held.history)
+
+    def is_in_doubt(self, task: TaskId) -> bool:
+        """Whether the mirror shows a record that is older than what has been done, whatever the scheduler says from its memory."""
+        held, seen = self._spool.find(task), self._cluster.task(task)
+        return held is not None and held.history is not None and seen is not None and is_behind(seen.task, held.history)
+
     async def is_forgotten(self, task: TaskId) -> bool:
         """Whether the record of a task is older than what has been done; the mirror is asked first, and may lag."""
-        held, seen = self._spool.find(task), self._cluster.task(task)
-        if held is None or held.history is None or seen is None or not is_behind(seen.task, held.history):
+        if not self.is_in_doubt(task):
             return False
         try:
             record = await self._bus.request(GET_TASK, TaskRef(task=task))
