@@ -443,7 +443,8 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
 
     async def trouble(error: Exception) -> None:
         absence.goes_on()
-        denials.heard(error)
+        if right := denials.heard(error):  # whoever wanted it may hear of a time-out only
+            log.error("nats.right_refused", right=right)
         log.debug("nats.reported", error=repr(error))
 
     client = await open_client(

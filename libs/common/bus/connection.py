@@ -48,6 +48,8 @@ RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
 RECONNECTED_IN_S: Final = 5.0
 """So long a write waits for NATS: as long as for its answer."""
+DENIED_EVERY_S: Final = 60.0
+"""So often it is told at most that a right was refused: what needs it is tried again and again."""
 CHECK_EVERY_S: Final = 1.0
 """So often is asked whether NATS is still away: it says itself when it is back."""
 CLOSED: Final = (ConnectionResetError, BrokenPipeError, nats.errors.UnexpectedEOF)
@@ -133,10 +135,12 @@ class Reconnection:
 class NatsDenials:
     """What NATS has refused: our user or password, or a subject that the user has no right to."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], Instant] = monotonic_s) -> None:
+        self._now = now
         self._login = False
         self._right = ""
         self._right_at: Instant | None = None
+        self._told_at: Instant | None = None
 
     def __repr__(self) -> str:
         """Show what was refused."""
@@ -162,17 +166,22 @@ class NatsDenials:
         """Make the error for something that has not come about, with what was refused."""
         return BusDenied(f"{message}{self.told}") if self.reason else BusFailed(message)
 
-    def heard(self, error: Exception) -> None:
-        """Take note of what the server says of us. What it says last counts: it may have been out of reach meanwhile.
+    def heard(self, error: Exception) -> str:
+        """Take note of what the server says of us; the right that it refuses, where that was told of none lately. What it says last counts: it may have been out of reach meanwhile.
 
         A connection that breaks says nothing: a server closes it after a refusal, which that may even overtake.
         """
         if isinstance(error, CLOSED):
-            return
+            return ""
         said = str(error).removeprefix("nats: ").strip("'")
         self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
-        if PERMISSIONS in said.lower():
-            self._right, self._right_at = said, monotonic_s()
+        if PERMISSIONS not in said.lower():
+            return ""
+        self._right, self._right_at = said, self._now()
+        if self._told_at is not None and self._right_at - self._told_at < DENIED_EVERY_S:
+            return ""
+        self._told_at = self._right_at
+        return said
 
 
 async def shutting_down(client: Client, absence: Absence) -> None:

@@ -48,3 +48,15 @@ def test_a_server_that_is_out_of_reach_now_is_not_said_to_refuse(away: Exception
     denials.heard(REFUSED)
     denials.heard(away)
     assert denials.reason == ""
+
+
+def test_that_a_right_is_refused_is_told_once_a_minute():
+    clock = FakeClock()
+    denials = NatsDenials(clock.instant)
+    right = 'Permissions Violation for Publish to "$KV.tasks.a"'
+    told = []
+    for after_s in (0.0, 1.0, 58.0, 1.0, 59.0):
+        clock.pass_s(after_s)
+        told.append(denials.heard(nats.errors.Error(f"nats: {right!r}")))
+    assert told == [right, "", "", right, ""]
+    assert denials.heard(REFUSED) == "", "a password is another matter"
