@@ -175,6 +175,8 @@ class Order:
     launch: Launch
     tags: dict[str, str] = field(default_factory=dict)
     """To be put on every resource, where the provider has tags: the cluster id among them."""
+    asked_before: bool = True
+    """Whether a call for it may have been made already. False: none was, so where the provider cannot be asked, nothing of it is there."""
     boot: BootOutput = field(default_factory=Unheard, compare=False, repr=False)
 
 

@@ -221,12 +221,12 @@ class Transitions:
         await self._store.create(machine)
         await self._events.publish(machine)
 
-    async def step(self, machine: MachineId, step: MachineStep, reason: str, **facts: Any) -> None:
-        """Take a step of a machine's life if it is still possible, write it, and publish it. Raises BusFailed."""
+    async def step(self, machine: MachineId, step: MachineStep, reason: str, **facts: Any) -> bool:
+        """Take a step of a machine's life if it is still possible, write it, and publish it; whether it was taken here. Raises BusFailed."""
         for _ in range(CONFLICTS_COUNT):
             known = self._store.get(machine)
             if known is None or not possible(known.state, step):
-                return
+                return False
             moved = after(known, step, self._clock.wall_ms(), reason, **facts)
             try:
                 await self._store.write(known, moved)
@@ -235,7 +235,8 @@ class Transitions:
             count_step(known, moved)
             await self._events.publish(moved)
             self._changed()
-            return
+            return True
+        return False
 
     async def note(self, machine: Machine, **facts: Any) -> Machine:
         """Write what was learned without a step. Raises Conflict, BusFailed."""

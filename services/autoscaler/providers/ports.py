@@ -35,6 +35,7 @@ class Provider(Protocol):
 
         Returns when the provider has it; its address may still be empty. Raises ProviderFailed: its `trouble` is that of
         the creation, whatever became of cleaning up; `leaves` says whether something may be there, and without it nothing is.
+        One that could not look has left nothing where no call was made before (`Order.asked_before`).
         """
 
     async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:

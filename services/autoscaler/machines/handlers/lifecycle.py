@@ -6,6 +6,7 @@ Time limits come from the configuration; what exceeds one is destroyed, because 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -66,6 +67,8 @@ class StateWork:
         self._clock = clock
         self._first_retry_s = first_retry_s
         self._sleep = sleep
+        self._not_called: set[MachineId] = set()
+        """Those that were begun here, and whose provider has not been called."""
         self._by_state = {
             MachineState.REQUESTED: self._begin,
             MachineState.CREATING: self._create,
@@ -89,12 +92,16 @@ class StateWork:
             )
 
     async def _begin(self, machine: Machine) -> None:
-        await self._transitions.step(machine.id, MachineStep.BEGIN, machine.reason, called_at_ms=self._clock.wall_ms())
+        called_at_ms = self._clock.wall_ms()
+        if await self._transitions.step(machine.id, MachineStep.BEGIN, machine.reason, called_at_ms=called_at_ms):
+            self._not_called.add(machine.id)
 
     async def _create(self, machine: Machine) -> None:
+        order = replace(self._orders.order(machine), asked_before=machine.id not in self._not_called)
+        self._not_called.discard(machine.id)
         try:
             async with limited(self._timeouts(machine).create_s, "creating"):
-                found = await self._providers.of(machine.provider).create(self._orders.order(machine))
+                found = await self._providers.of(machine.provider).create(order)
         except ProviderFailed as error:
             await self._fail(machine, error)
         else:
@@ -120,7 +127,7 @@ class StateWork:
             return await self._fail(machine, error)
         except Refused as error:
             return await self._fail(machine, ProviderFailed(error.message, Trouble.REFUSED))
-        return await self._transitions.step(
+        await self._transitions.step(
             machine.id,
             MachineStep.READY,
             "its node answers",
@@ -128,6 +135,7 @@ class StateWork:
             online_at_ms=self._clock.wall_ms(),
             **self._orders.learned(machine, info),
         )
+        return None
 
     async def _have_set_up(self, machine: Machine) -> ProviderMachine:
         known = ProviderMachine(name=machine.id, ref=machine.ref, address=machine.hostname, port=machine.port)
@@ -183,8 +191,9 @@ class StateWork:
             log.warning("machine.kept", machine=machine.id, because="its node is at work")
             return await self._sleep(AT_WORK_PAUSE_S)
         if was_adopted(machine):  # that says nothing of what is ordered next
-            return await self._transitions.step(machine.id, MachineStep.STOP, f"it is of no use: {error.message}")
-        return await self._transitions.step(
+            await self._transitions.step(machine.id, MachineStep.STOP, f"it is of no use: {error.message}")
+            return None
+        await self._transitions.step(
             machine.id,
             MachineStep.STOP,
             "it did not come up",
@@ -194,6 +203,7 @@ class StateWork:
             failed_at_ms=self._clock.wall_ms(),
             **left_by(machine, error, self._clock.wall_ms()),
         )
+        return None
 
     async def _destroy(self, machine: Machine) -> None:
         """Destroy what may exist. What was seen of it once counts, and costs, until the provider confirms that it is gone."""

@@ -2,9 +2,9 @@
 
 All that makes it safe to call again is here, once:
 
-- **create** first looks for the name, and goes on with what is there; when it cannot look, the outcome (of a call before a
-  crash) is unknown. When the answer to a creation is lost, it looks once more: found is found; not found is
-  UNKNOWN_OUTCOME, because it may still appear.
+- **create** first looks for the name, and goes on with what is there; when it cannot look, the outcome of a call before a
+  crash is unknown, and where there was none (`Order.asked_before`) nothing has come about. When the answer to a creation is
+  lost, it looks once more: found is found; not found is UNKNOWN_OUTCOME, because it may still appear.
 - **set_up** waits until something listens on the node's port: by then docker is installed, the image pulled and the
   container started, which is what takes minutes. One that the provider is about to take away meanwhile, or that it says will not
   come up, is not waited for.
@@ -204,7 +204,7 @@ class BootedProvider(Provider):
         try:
             return await self.inspect(order.name)
         except ProviderFailed as error:
-            if error.trouble is not Trouble.RETRYABLE:
+            if error.trouble is not Trouble.RETRYABLE or not order.asked_before:
                 raise
             raise ProviderFailed(error.message, Trouble.UNKNOWN_OUTCOME) from None
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,15 @@ from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model.machines import MachineState
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.machinesim.cloud import Cloud
-from clusterodm.services.autoscaler.config.core.configuration import Configuration, ProviderLimits, ScalingLimits
-from clusterodm.services.autoscaler.orders import ProviderMachine, Size
+from clusterodm.services.autoscaler.config.core.configuration import (
+    CloudSettings,
+    Configuration,
+    ProviderLimits,
+    ScalingLimits,
+)
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Size
+from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_engine import DockerEngineVendor
 from tests.autoscaler_world import World
 
 SIZES = (
@@ -66,6 +74,48 @@ async def test_what_the_first_does_not_have_comes_from_the_second_and_goes_there
         assert "s at first: sold out" in machine.timeline[0].text
         assert both.first.created == []
         assert name not in [called for call, called in both.first.calls if call == "destroy"]
+
+
+@pytest.mark.parametrize("machines_count", [1, 3])
+async def test_a_provider_out_of_reach_takes_no_place_and_the_next_is_tried(machines_count: int):
+    world, both = two_clouds(machines_count=machines_count)
+
+    def refused(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused", request=request)
+
+    away = DockerEngineVendor(CloudSettings(endpoint="http://e"), {}, transport=httpx.MockTransport(refused))
+    async with BootedProvider(away) as first:
+        world.several = {"first": first, "second": both.second}
+        async with world:
+            await world.scheduler.submit("t")
+            await world.settle()
+            (name,) = both.second.created
+            failed = [machine for machine in world.machines() if machine.provider == "first"]
+            assert {(machine.state, machine.trouble, machine.never_was) for machine in failed} == {
+                (MachineState.FAILED, Trouble.RETRYABLE, True)
+            }
+            machine = next(each for each in world.machines() if each.id == name)
+            assert "s at first: docker: GET /containers/json: no connection" in machine.timeline[0].text
+
+
+async def test_only_the_first_call_of_a_creation_was_not_made_before():
+    world, both = two_clouds()
+    asked: list[bool] = []
+    create = both.first.create
+
+    async def noted(order: Order) -> Any:
+        asked.append(order.asked_before)
+        return await create(order)
+
+    both.first.create = noted  # type: ignore[method-assign]
+    async with world:
+        both.first.hang("create")
+        await world.scheduler.submit("t")
+        await world.turn(2)
+        await world.restart()
+        await world.settle()
+    assert asked == [False, True]
+    assert len(both.created) == 1
 
 
 async def test_a_provider_that_does_not_answer_hinders_no_comparison_with_the_other():
