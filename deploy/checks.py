@@ -23,14 +23,8 @@ TRIES_COUNT: Final = 50
 
 def ports_free(listeners: Iterable[Listener]) -> None:
     """See that every port can be had. Raises Refused with which one cannot, and what to do."""
-    taken: dict[int, str] = {}
     for flag, host, port in listeners:
-        if not port:
-            continue
-        if port in taken:
-            raise Refused(f"{taken[port]} and {flag} are both port {port}: choose another for one of them")
-        taken[port] = flag
-        if trouble := why_not(host, port):
+        if port and (trouble := why_not(host, port)):
             raise Refused(f"port {port} ({flag}) {trouble}")
 
 

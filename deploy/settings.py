@@ -3,16 +3,18 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
 from clusterodm.libs.common.hosts import LARGEST_PORT, bare, is_host
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.addresses import nats_servers
-from clusterodm.libs.common.settings.fields import Field
+from clusterodm.libs.common.settings.fields import Field, SettingsError
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX, parse
 from clusterodm.libs.common.tenancy import TOKENS_FILE
 from clusterodm.services.admin.settings import AdminSettings
@@ -39,6 +41,25 @@ OWN: Final = frozenset(
 )
 """Fields that the services either do not know or get in another way."""
 ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})(?::(?P<token>.+))?")
+
+
+class Ports(NamedTuple):
+    """The ports that one flag takes: as many as there are processes, the first one's and those that follow."""
+
+    flag: str
+    first: int
+    """0: none."""
+    processes: int = 1
+
+    @property
+    def last(self) -> int:
+        """The last one's."""
+        return self.first + self.processes - 1
+
+    def __str__(self) -> str:
+        if self.processes == 1:
+            return f"{self.flag} is {self.first}"
+        return f"{self.flag} {self.first} takes ports {self.first} to {self.last}"
 
 
 class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSettings):
@@ -97,8 +118,21 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
                 raise ValueError("--proxies and --proxy-workers mean the same and say different numbers")
             vars(self)["proxies"] = self.proxy_workers
         with_health = self.schedulers + self.autoscalers
-        require_room("--health-port", self.health_port, with_health)
-        require_room("--metrics-port", self.metrics_port, self.proxies + with_health + 1)
+        several = [
+            Ports("--metrics-port", self.metrics_port, self.proxies + with_health + 1),
+            Ports("--health-port", self.health_port, with_health),
+        ]
+        for ports in several:
+            require_room(ports)
+        require_apart(
+            [
+                *several,
+                Ports("--port", self.port),
+                Ports("--secure-port", self.secure_port),
+                Ports("--admin-cli-port", self.admin_cli_port),
+                Ports("--admin-web-port", self.admin_web_port),
+            ]
+        )
 
     @property
     def nodes(self) -> list[NodeAddress]:
@@ -106,18 +140,32 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
         return [address(node.reveal()) for node in self.node]
 
 
-def require_room(name: str, first: int, count: int) -> None:
+def require_room(ports: Ports) -> None:
     """See that so many ports follow, the first with them. Raises ValueError."""
-    if first and first + count - 1 > LARGEST_PORT:
+    if ports.first and ports.last > LARGEST_PORT:
         raise ValueError(
-            f"{name}: {count} processes have a port each from there on: {LARGEST_PORT - count + 1} at most (got {first})"
+            f"{ports.flag}: {ports.processes} processes have a port each from there on:"
+            f" {LARGEST_PORT - ports.processes + 1} at most (got {ports.first})"
         )
+
+
+def require_apart(given: Iterable[Ports]) -> None:
+    """See that no port has two purposes. Raises ValueError."""
+    for one, other in combinations([ports for ports in given if ports.first], 2):
+        if one.first > other.last or other.first > one.last:
+            continue
+        both = f"{one.flag} and {other.flag} are both port {one.first}"
+        said = f"{one} and {other}" if one.processes > 1 else both
+        raise ValueError(f"{said}: choose another for one of them")
 
 
 def read(argv: Sequence[str]) -> UpSettings:
     """Read the settings; a mistake is one line and exit code 2."""
     settings = with_tokens(parse(UpSettings, argv, PROG, SHORTCUTS))
-    return settings if settings.port else settings.changed(port=free_port())
+    while not settings.port:
+        with suppress(SettingsError):  # a port that is free, and that another setting names
+            settings = settings.changed(port=free_port())
+    return settings
 
 
 def with_tokens(settings: UpSettings) -> UpSettings:

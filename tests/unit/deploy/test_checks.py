@@ -16,12 +16,6 @@ def test_ports_that_are_off_or_free_pass():
     ports_free([("--port", "127.0.0.1", free_port()), ("--admin-cli-port", "127.0.0.1", 0)])
 
 
-def test_one_port_for_two_purposes_is_refused():
-    port = free_port()
-    with pytest.raises(Refused, match=f"--port and --admin-web-port are both port {port}"):
-        ports_free([("--port", "127.0.0.1", port), ("--admin-web-port", "127.0.0.1", port)])
-
-
 def test_a_taken_port_is_refused_with_its_flag():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

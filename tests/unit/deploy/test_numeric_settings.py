@@ -148,6 +148,52 @@ def test_a_first_port_leaves_room_for_those_that_follow(argv: list[str], told: s
     assert said(argv) == [f"{PROG}: {told}"]
 
 
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        pytest.param("--admin-web-port 22200", "--port and --admin-web-port are both port 22200", id="two single ones"),
+        pytest.param(
+            "--metrics-port 22198",
+            "--metrics-port 22198 takes ports 22198 to 22201 and --port is 22200",
+            id="one of those for metrics",
+        ),
+        pytest.param(
+            "--health-port 22199",
+            "--health-port 22199 takes ports 22199 to 22200 and --port is 22200",
+            id="the last of those for health",
+        ),
+        pytest.param(
+            "--health-port 22203 --admin-web-port 22203",
+            "--health-port 22203 takes ports 22203 to 22204 and --admin-web-port is 22203",
+            id="the first of those for health",
+        ),
+        pytest.param(
+            "--metrics-port 22203 --admin-cli-port 22207 --proxies 2",
+            "--metrics-port 22203 takes ports 22203 to 22207 and --admin-cli-port is 22207",
+            id="the last one for metrics, of more processes",
+        ),
+        pytest.param(
+            "--metrics-port 22202 --health-port 22201",
+            "--metrics-port 22202 takes ports 22202 to 22205 and --health-port 22201 takes ports 22201 to 22202",
+            id="those for metrics and those for health",
+        ),
+    ],
+)
+def test_no_port_has_two_purposes(argv: str, told: str, said: Said):
+    assert said(["--port", "22200", *argv.split()]) == [f"{PROG}: {told}: choose another for one of them"]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param("--metrics-port 22201 --health-port 22198", id="beside each other"),
+        pytest.param("--admin-cli-port 0 --admin-web-port 0", id="off"),
+    ],
+)
+def test_ports_that_are_off_or_beside_each_other_are_taken(argv: str):
+    assert parse(UpSettings, ["--port", "22200", *argv.split()], PROG).port == 22200
+
+
 def test_the_last_port_may_be_the_last_that_there_is():
     assert parse(UpSettings, ["--metrics-port", "65532"], PROG).metrics_port == 65532
 
