@@ -28,12 +28,17 @@ PROG: Final = "clusterodm copy-nats"
 
 
 def is_data_dir(text: str) -> bool:
-    """Whether there is a directory with a store of NATS in it."""
-    return (Path(text) / "nats").is_dir()
+    """Whether there is a directory with a store of NATS in it. Raises Refused where that cannot be seen."""
+    if "://" in text:
+        return False
+    try:
+        return (Path(text) / "nats").is_dir()
+    except OSError as error:
+        raise Refused(f"--nats-from: data directory {text}: {error.strerror}") from None
 
 
 def readable(text: str) -> None:
-    """See that records may be read from there. Raises ValueError, without repeating it."""
+    """See that records may be read from there. Raises ValueError, without repeating it, and Refused."""
     if not is_data_dir(text):
         try:
             nats_servers(text)
@@ -52,9 +57,9 @@ class CopySettings(CommonSettings):
 
 def main(argv: Sequence[str]) -> int:
     """Copy; the exit code."""
-    settings = parse(CopySettings, argv, PROG)
-    begin("copy-nats", settings)
     try:
+        settings = parse(CopySettings, argv, PROG)
+        begin("copy-nats", settings)
         with served(settings.nats_from) as source:
             return run(copied(source, settings), PROG)
     except Refused as error:

@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.process.files import close, keep_private, mend, sync_folder
 from clusterodm.libs.common.process.lifecycle import monotonic_s
 from clusterodm.libs.common.tenancy import TOKENS_FILE
-from clusterodm.services.proxy.spool.adapters.contents import foreign
+from clusterodm.services.proxy.spool.adapters.contents import foreign, require_own
 
 LOCK_FILE: Final = "up.lock"
 CLUSTER_FILE: Final = "cluster.json"
@@ -115,6 +115,21 @@ def is_ours(name: str) -> bool:
 def may_be_spool(name: str) -> bool:
     """Whether a spool in a data directory is called like that; so may a user's own directory be."""
     return name.partition("-")[0] == SPOOL
+
+
+def require_spools(folder: Path, spools: Iterable[Path]) -> None:
+    """See that each spool is one, or may become one, and that we may write into it, or make it. Raises Refused."""
+    for spool in spools:
+        try:
+            path = spool.absolute()
+        except OSError as error:  # the directory that it is started in is gone
+            raise Refused(f"the spool {spool}: {error.strerror}") from None
+        require_own(path)
+        if not path.exists() and path.is_relative_to(folder.absolute()):
+            continue  # `prepare` says whether the data directory may be written
+        there = next(each for each in (path, *path.parents) if each.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise Refused(f"the spool {path} cannot be written: no rights to write into {there}")
 
 
 def mended(folder: Path) -> int:

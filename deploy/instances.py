@@ -15,6 +15,8 @@ from clusterodm.deploy.settings import UpSettings
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
 PROXY: Final = "proxy"
+UNNAMED: Final = frozenset(("", ".."))
+"""What a path ends in that says a directory's place and not its name, as `.` and `/`."""
 
 
 class Instance(NamedTuple):
@@ -95,11 +97,17 @@ def metrics_ports(settings: UpSettings) -> dict[str, list[int]]:
 def spool(settings: UpSettings, number: int) -> Path:
     """Name the spool of a proxy."""
     first = settings.spool_root
-    return first.with_name(called(first.name, number))
+    if first.name in UNNAMED:
+        first = first.resolve()
+    return first.parent / called(first.name, number)
+
+
+def spools(settings: UpSettings) -> list[Path]:
+    """Name the spools of all proxies."""
+    return [spool(settings, number) for number in range(1, settings.proxies + 1)]
 
 
 def left_behind(settings: UpSettings) -> list[Path]:
     """Find spools of earlier runs with more proxies that still hold uploads: nobody sends what is in them."""
-    first = settings.spool_root
-    mine = {spool(settings, number) for number in range(1, settings.proxies + 1)}
+    first, *_ = mine = spools(settings)
     return [path for path in sorted(first.parent.glob(f"{first.name}-*")) if path not in mine and any(path.glob("*-*"))]

@@ -32,7 +32,6 @@ from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.exit_codes import EXIT_FAILED, EXIT_USAGE
 from clusterodm.libs.common.process.files import EXPOSED, exposed_files
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
-from clusterodm.services.proxy.spool.adapters.contents import require_own
 
 MARGIN_S: Final = 5.0
 """A service is given so much longer to stop than it takes by its settings."""
@@ -76,9 +75,8 @@ def main(argv: Sequence[str]) -> int:
     """Run a cluster until Ctrl-C or SIGTERM; the exit code."""
     for number in stopping():  # until the supervisor hears them: what was begun is taken back
         signal.signal(number, signal.default_int_handler)
-    settings = read(argv)
     try:
-        return up(settings)
+        return up(read(argv))
     except Refused as error:
         print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 for the person who started it
         return EXIT_USAGE if isinstance(error, datadir.OpenToOthers) else EXIT_FAILED
@@ -88,12 +86,12 @@ def main(argv: Sequence[str]) -> int:
 
 def up(settings: UpSettings) -> int:
     """Start everything, run until told to stop, stop everything. Raises Refused."""
-    folder = settings.data_dir
+    folder, spools = settings.data_dir, instances.spools(settings)
+    datadir.require_spools(folder, spools)  # before anything is made
     datadir.prepare(folder)
     with ExitStack() as opened:
         lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
-        for number in range(1, settings.proxies + 1):
-            require_own(instances.spool(settings, number))
+        datadir.require_spools(folder, spools)  # the data directory may lie in one
         if mended_count := datadir.mended(folder):
             say(
                 settings,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.plan import NodeAddress
+from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import LARGEST_PORT, bare, is_host
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.addresses import nats_servers
@@ -160,7 +161,7 @@ def require_apart(given: Iterable[Ports]) -> None:
 
 
 def read(argv: Sequence[str]) -> UpSettings:
-    """Read the settings; a mistake is one line and exit code 2."""
+    """Read the settings; a mistake is one line and exit code 2. Raises Refused."""
     settings = with_tokens(parse(UpSettings, argv, PROG, SHORTCUTS))
     while not settings.port:
         with suppress(SettingsError):  # a port that is free, and that another setting names
@@ -169,9 +170,13 @@ def read(argv: Sequence[str]) -> UpSettings:
 
 
 def with_tokens(settings: UpSettings) -> UpSettings:
-    """Take the tokens of the data directory (`clusterodm token create` writes them there), unless it is said who checks tokens."""
+    """Take the tokens of the data directory (`clusterodm token create` writes them there), unless it is said who checks tokens. Raises Refused."""
     file = settings.data_dir / TOKENS_FILE
-    if settings.tokens or settings.token or settings.cloud_provider != "local" or not file.exists():
+    try:
+        found = file.absolute().exists()  # the directory that it is started in may be gone
+    except OSError as error:
+        raise Refused(f"data directory {settings.data_dir}: {error.strerror}; choose another with --data-dir") from None
+    if settings.tokens or settings.token or settings.cloud_provider != "local" or not found:
         return settings
     return settings.changed(tokens=str(file.absolute()))
 

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +86,121 @@ def test_a_spool_directory_that_is_none_is_refused_before_anything_is_started(tm
     (line,) = (done.stdout + done.stderr).splitlines()
     assert line.endswith("is no spool and is not empty (photo.jpg): give the proxy a directory of its own")
     assert (done.returncode, mode(photo), mode(photo.parent)) == (1, 0o755, 0o755)
-    assert {path.name for path in (tmp_path / "data").iterdir()} == {"up.lock", photo.parent.name}
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {photo.parent.name}
+
+
+@pytest.mark.parametrize(
+    ("spool", "told"),
+    [
+        pytest.param(".", "{} is no spool and is not empty (photo.jpg)", id="where it is started"),
+        pytest.param("./", "{} is no spool and is not empty (photo.jpg)", id="the same with a slash"),
+        pytest.param("../here", "/../here is no spool and is not empty (photo.jpg)", id="by its name"),
+        pytest.param("below/..", "{} is no spool and is not empty (below, photo.jpg)", id="without a name at the end"),
+        pytest.param("/", "/ is no spool and is not empty (", id="all there is"),
+        pytest.param("photo.jpg", "the spool {}/photo.jpg cannot be read: Not a directory", id="a file"),
+        pytest.param("photo.jpg/spool", "cannot be written: no rights to write into {}/photo.jpg", id="in a file"),
+    ],
+)
+@pytest.mark.parametrize("proxies", ["1", "2"])
+def test_with_a_spool_directory_that_will_not_do_nothing_is_made(tmp_path: Path, spool: str, told: str, proxies: str):
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "photo.jpg").touch(0o600)
+    if spool.startswith("below"):
+        (here / "below").mkdir()
+    found = set(here.iterdir())
+    ran = subprocess.run(
+        [sys.executable, "-m", "clusterodm.deploy.cli", "up", *ports(), "--spool-dir", spool, "--proxies", proxies],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    (line,) = (ran.stdout + ran.stderr).splitlines()
+    assert told.format(here) in line
+    assert (ran.returncode, set(here.iterdir())) == (1, found)
+
+
+GONE: Final = """
+import os, sys
+from clusterodm.deploy import local
+os.rmdir(os.getcwd())
+sys.exit(local.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        pytest.param([], "data directory data: No such file or directory; choose another with --data-dir", id="data"),
+        pytest.param(
+            ["--data-dir", "/proc/none", "--spool-dir", "x"], "the spool x: No such file or directory", id="spool"
+        ),
+    ],
+)
+def test_a_directory_that_is_gone_while_one_is_in_it_is_one_line(tmp_path: Path, flags: list[str], told: str):
+    words = [sys.executable, "-c", GONE, *ports(), *flags]
+    (tmp_path / "gone").mkdir()
+    ran = subprocess.run(words, cwd=tmp_path / "gone", capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (1, f"clusterodm up: {told}\n")
+
+
+AS_ANOTHER_USER: Final = """
+import os, sys
+from clusterodm.deploy import copying, local
+program = {"up": local, "copy-nats": copying}[sys.argv[1]]
+if not os.getuid():
+    os.setuid(65534)
+sys.exit(program.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        pytest.param(
+            ["up", "--data-dir", "THEIRS"],
+            "up: data directory THEIRS: Permission denied; choose another with --data-dir",
+            id="up",
+        ),
+        pytest.param(
+            ["up", "--data-dir", "THEIRS", "--token", "t"],
+            "up: data directory THEIRS: Permission denied; choose another with --data-dir",
+            id="up with a token",
+        ),
+        pytest.param(
+            ["up", "--data-dir", "MINE/data", "--spool-dir", "THEIRS/spool"],
+            "up: the spool THEIRS/spool cannot be read: Permission denied",
+            id="a spool in there",
+        ),
+        pytest.param(
+            ["up", "--data-dir", "MINE/data", "--spool-dir", "SHOWN/new/spool"],
+            "up: the spool SHOWN/new/spool cannot be written: no rights to write into SHOWN",
+            id="a spool where one may only look",
+        ),
+        pytest.param(
+            ["copy-nats", "--nats-from", "THEIRS", "--nats-url", "nats://127.0.0.1:1"],
+            "copy-nats: --nats-from: data directory THEIRS: Permission denied",
+            id="copy-nats",
+        ),
+    ],
+)
+def test_a_directory_of_another_user_is_one_line_and_nothing_is_made(flags: list[str], told: str):
+    with tempfile.TemporaryDirectory() as name:  # pytest's own keeps other users out
+        places = {place: Path(name, place.lower()) for place in ("MINE", "SHOWN", "THEIRS")}
+        for (place, folder), bits in zip(places.items(), (0o700, 0o555, 0o000), strict=True):
+            folder.mkdir()
+            folder.chmod(bits)
+            if os.geteuid() == 0 and place == "MINE":
+                os.chown(folder, 65534, 65534)
+        Path(name).chmod(0o755)
+        for place, folder in places.items():
+            flags, told = [each.replace(place, str(folder)) for each in flags], told.replace(place, str(folder))
+        words = [sys.executable, "-c", AS_ANOTHER_USER, flags[0], *(ports() if flags[0] == "up" else []), *flags[1:]]
+        ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"clusterodm {told}\n")
+        assert list(places["MINE"].iterdir()) == []
 
 
 def ports() -> list[str]:

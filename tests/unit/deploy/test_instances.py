@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clusterodm.deploy import instances
+from clusterodm.deploy import checks, instances
+from clusterodm.deploy.checks import free_port
 from clusterodm.deploy.local import listeners
 from clusterodm.deploy.settings import UpSettings, read
 
@@ -34,6 +35,25 @@ def test_proxies_have_ports_and_spools_of_their_own(tmp_path: Path):
         tmp_path / "spool", tmp_path / "spool-2", tmp_path / "spool-3",
     ]  # fmt: skip
     assert listed["scheduler-2"].environment == {"CLUSTERODM_METRICS_PORT": "9104"}
+
+
+@pytest.mark.parametrize(
+    ("given", "spools"),
+    [
+        pytest.param("a/spool", ["a/spool", "a/spool-2"], id="as it was given"),
+        pytest.param(".", ["HERE", "HERE-2"], id="where it is started"),
+        pytest.param("below/..", ["HERE", "HERE-2"], id="above another"),
+        pytest.param("/", ["/", "/-2"], id="all there is"),
+    ],
+)
+def test_a_spool_without_a_name_is_called_like_its_directory(
+    tmp_path: Path, given: str, spools: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    several = settings(tmp_path, "--proxies=2", f"--spool-dir={given}")
+    expected = [Path(name.replace("HERE", str(tmp_path.resolve()))) for name in spools]
+    assert [instances.spool(several, number) for number in (1, 2)] == expected
 
 
 def test_every_service_process_has_a_port_for_its_metrics(tmp_path: Path):
@@ -70,6 +90,13 @@ def test_two_words_for_one_number_must_agree(tmp_path: Path, capsys: pytest.Capt
         settings(tmp_path, "--proxy-workers=3", "--proxies=2")
 
     assert "say different numbers" in capsys.readouterr().err
+
+
+def test_a_port_that_is_chosen_is_none_that_another_setting_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    named, other = free_port(), free_port()
+    monkeypatch.setattr(checks, "LASTING_PORTS", (named, other))
+    chosen = {settings(tmp_path, "--port=0", f"--admin-web-port={named}").port for _ in range(20)}
+    assert named not in chosen
 
 
 @pytest.mark.parametrize("flag", ["--proxies=0", "--proxy-workers=0", "--schedulers=17", "--autoscalers=x"])
