@@ -191,7 +191,7 @@ async def test_a_task_restarted_while_its_client_is_told_keeps_its_inputs(world:
 
         async def restart_meanwhile(url: str, body: bytes) -> None:
             world.client.told.append((url, {}))
-            world.scheduler.change(state=TaskState.WAITING)
+            world.scheduler.change(state=TaskState.WAITING, restarted_at_ms=1)
 
         world.client.post = restart_meanwhile  # type: ignore[method-assign]
         world.scheduler.change(state=TaskState.FAILED)
@@ -254,7 +254,7 @@ async def test_inputs_of_a_task_that_failed_stay_for_a_restart_and_then_go(world
         await until(lambda: world.client.told)
         assert set(world.stored()) == set(FILES)
 
-        world.scheduler.change(state=TaskState.WAITING)
+        world.scheduler.change(state=TaskState.WAITING, restarted_at_ms=world.now_ms + 1)
         await world.reaches(TaskState.RUNNING)
         assert len(world.nodes.committed) == 2
 
