@@ -12,8 +12,8 @@ No answer is given from a mirror alone: it may be behind another proxy's.
                    more: the mirror is not believed at all
     promptly       whoever can ask a node instead has the owner asked alone, and waits for PROMPT_S at most
     nobody         the question is asked again for HOLD_S, then BusFailed: the connection is closed
-    the node       of a task that goes on, as its node says, counts where nobody tells within that time; promptly where there is one server of NATS, since
-                   no other proxy knows more then
+    the node       of a task that goes on, as its node says, counts where nobody tells within that time; promptly where there is one server of NATS:
+                   it feeds all proxies, so none is ahead of another for more than moments
 
 So the answer is never older than the question, whichever server of NATS feeds the mirror and however far it lags behind.
 

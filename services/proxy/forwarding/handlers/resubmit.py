@@ -59,10 +59,8 @@ class Adopter:
     async def is_end_forgotten(self, task: TaskId) -> bool:
         """Whether a task that is placed has ended here, which its record does not know: an older one, that a new leader has read. Raises ClusterError."""
         held = self._spool.find(task)
-        if held is None or held.history is None or held.history.end is None:
-            return False
-        record = await self._bus.request(GET_TASK, TaskRef(task=task))
-        return is_behind(record.task, held.history)
+        has_ended = held is not None and held.history is not None and held.history.end is not None
+        return has_ended and await self._is_older(task)
 
     def is_in_doubt(self, task: TaskId) -> bool:
         """Whether the mirror shows a record that is older than what has been done, whatever the scheduler says from its memory."""
@@ -74,9 +72,13 @@ class Adopter:
         if not self.is_in_doubt(task):
             return False
         try:
-            record = await self._bus.request(GET_TASK, TaskRef(task=task))
+            return await self._is_older(task)
         except ClusterError:
             return False
+
+    async def _is_older(self, task: TaskId) -> bool:
+        """Ask for the record, and hold it against what has been done by then. Raises ClusterError."""
+        record = await self._bus.request(GET_TASK, TaskRef(task=task))
         now = self._spool.find(task)
         return now is not None and now.history is not None and is_behind(record.task, now.history)
 
