@@ -46,10 +46,10 @@ async def ends(http: httpx.AsyncClient, task: str) -> int:
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["after the commit", "ahead of it"])
-async def test_with_two_of_five_files_answered_500_a_task_runs_in_one_attempt(tmp_path: Path, ahead: bool) -> None:
+async def test_with_every_other_upload_answered_500_a_task_runs_in_one_attempt(tmp_path: Path, ahead: bool) -> None:
     images = make_images(tmp_path / "images", 20)
     settings = {"send_ahead_from_mb": 0, "send_ahead_of_commit": ahead}
-    with NodeSimProcess(task_time_s=0.2, drop_upload_part=0.4, drop_seed=7) as node:
+    with NodeSimProcess(task_time_s=0.2, drop_upload_part=0.5, drop_seed=7) as node:
         async with a_cluster(tmp_path, node, **settings) as http:
             task = await commits(http, images)
             assert await ends(http, task) == COMPLETED
