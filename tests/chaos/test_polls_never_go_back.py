@@ -10,9 +10,6 @@ import os
 import random
 import signal
 import sys
-import time
-from dataclasses import dataclass, field
-from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.cluster import Cluster
 from tests.nats import LEAVES_UNCLOSED
 from tests.nats_cluster import SERVERS_COUNT, ServersAsOne
+from tests.polled import Polled, follow
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -32,68 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(840), LEAVES_UNCLOSED]
 ROUNDS_COUNT = int(os.environ.get("ROUNDS", "4"))
 FROZEN_S = float(os.environ.get("FROZEN_S", "18"))
 IMAGE = b"\xff\xd8" + bytes(2000)
-RANKS = {10: 1, 20: 2, 40: 3}
-"""RUNNING before the first QUEUED is the earliest of all: no slot has been looked for in vain yet."""
-COMPLETED = 40
 TASK_S = 2.0
-
-
-@dataclass
-class Polled:
-    """What a client saw."""
-
-    codes: list[tuple[int, int]] = field(default_factory=list)
-    """Port and status code."""
-    dropped_count: int = 0
-
-    def _ranked(self) -> list[tuple[int, int]]:
-        """Leave out the RUNNING before the first QUEUED."""
-        was_queued = any(code == 10 for _, code in self.codes)
-        return list(dropwhile(lambda answer: was_queued and answer[1] == 20, self.codes))
-
-    def went_back(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        """List the answers that are earlier than one before them."""
-        found, highest = [], (0, 10)
-        for code in self._ranked():
-            if RANKS[code[1]] < RANKS[highest[1]]:
-                found.append((highest, code))
-            elif RANKS[code[1]] > RANKS[highest[1]]:
-                highest = code
-        return found
-
-
-async def poll(port: int, task: str) -> int | None:
-    """Ask on a connection of its own; None: it was closed without an answer."""
-    try:
-        async with asyncio.timeout(30):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(f"GET /task/{task}/info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
-            answer = await reader.read()
-            writer.close()
-    except (ConnectionError, TimeoutError):  # clients wait no longer, and ask again
-        return None
-    if not answer:
-        return None
-    response = httpx.Response(200, content=answer.partition(b"\r\n\r\n")[2])
-    assert answer.startswith(b"HTTP/1.1 200"), answer[:300]
-    code: int = response.json()["status"]["code"]
-    return code
-
-
-async def follow(ports: list[int], task: str, polled: Polled, for_s: float, chance: random.Random) -> None:
-    """Poll by turns until both have said several times that it is completed, and for so long."""
-    last: list[int] = []
-    until_s = time.monotonic() + for_s
-    while last.count(COMPLETED) < 20 or time.monotonic() < until_s:
-        port = ports[len(polled.codes) % len(ports)] if not polled.dropped_count % 2 else chance.choice(ports)
-        code = await poll(port, task)
-        if code is None:
-            polled.dropped_count += 1
-            await asyncio.sleep(0.05)
-            continue
-        polled.codes.append((port, code))
-        last = [each for _, each in polled.codes[-20:]]
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=lambda sent: sent.name)

@@ -23,7 +23,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 class Composition:
     """One project of docker compose on free ports; its volumes are its own."""
 
-    def __init__(self, folder: Path, *files: str) -> None:
+    def __init__(self, folder: Path, *files: str, task_time_s: float) -> None:
         self.port = free_port()
         settings = {
             "COMPOSE_PROJECT_NAME": f"clusterodm-test-{uuid.uuid4().hex[:8]}",
@@ -32,7 +32,7 @@ class Composition:
             "CLUSTERODM_PORT": self.port,
             "CLUSTERODM_ADMIN_CLI_PORT": free_port(),
             "CLUSTERODM_ADMIN_WEB_PORT": free_port(),
-            "NODESIM_TASK_TIME_S": "0.5",
+            "NODESIM_TASK_TIME_S": task_time_s,
         }
         environment = folder / "compose.env"
         environment.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -78,7 +78,7 @@ def docker_trouble() -> str:
 
 
 @contextmanager
-def composed(*files: str, build: Sequence[str] = ("proxy",)) -> Iterator[Composition]:
+def composed(*files: str, build: Sequence[str] = ("proxy",), task_time_s: float = 0.5) -> Iterator[Composition]:
     """Build the images of some services and run everything; skip where there is no Docker engine, but not in CI."""
     if trouble := docker_trouble():
         if os.environ.get("CI"):
@@ -87,7 +87,7 @@ def composed(*files: str, build: Sequence[str] = ("proxy",)) -> Iterator[Composi
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as environment:
         for name in [name for name in os.environ if name.startswith("CLUSTERODM_")]:
             environment.delenv(name)  # it would be stronger than what the test sets
-        composition = Composition(Path(folder), *files)
+        composition = Composition(Path(folder), *files, task_time_s=task_time_s)
         composition.run("build", "--quiet", *build, timeout_s=500)
         try:
             composition.docker.start()
