@@ -1,5 +1,6 @@
 """Three nats-servers that keep records three times: any of them may be killed, frozen and started again."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,6 +69,12 @@ class NatsCluster:
         """End all of them."""
         for number in list(self._processes):
             self.kill(number)
+
+    def lose(self) -> None:
+        """End all of them with SIGKILL, and take away what they have stored."""
+        self.end()
+        for number in range(SERVERS_COUNT):
+            shutil.rmtree(self._folder / f"n{number}" / "js")
 
     def _config(self, folder: Path, number: int) -> str:
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self._routes)

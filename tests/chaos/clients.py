@@ -123,9 +123,11 @@ class Raw:
         data.committed = True
 
     async def poll(self, http: httpx.AsyncClient, data: Dataset) -> int | None:
-        """Ask once how the task stands; its code, None when the connection broke."""
+        """Ask once how the task stands, on a connection of its own: any proxy answers. Its code, None when the connection broke."""
         try:
-            answer = await http.get(f"/task/{data.task}/info", params={"with_output": -3})
+            answer = await http.get(
+                f"/task/{data.task}/info", params={"with_output": -3}, headers={"connection": "close"}
+            )
         except httpx.TransportError as error:
             data.broken_count += 1
             data.last.append(repr(error))

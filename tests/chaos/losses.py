@@ -1,7 +1,7 @@
 """What nobody plans for, done to a cluster that `clusterodm up` keeps.
 
 Processes and their keeper are killed, services frozen, loops cancelled from inside and made to raise exceptions, the wall clock set by
-hours, the store of NATS lost.
+hours, the store of NATS lost; where NATS has three servers, one of them frozen as well.
 Nodes and their links stay whole, so whatever runs twice was sent twice by the cluster. Each incident prints a line; a seed repeats them.
 """
 
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import httpx
 
+from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import GIVE_UP_S, Dataset, GaveUp, Raw
 from tests.chaos.clock import ShiftedClock
@@ -25,6 +27,7 @@ from tests.chaos.explaining import explained, record_of
 from tests.chaos.node_logs import Run, runs_of
 from tests.chaos.saying import say
 from tests.e2e.up import Up, command_line
+from tests.nats_cluster import SERVERS_COUNT, NatsCluster
 from tests.waiting import until, until_sync
 
 INSIDE = Path(__file__).with_name("inside")
@@ -43,11 +46,13 @@ QUICK = {
 }
 
 
-def kept(folder: Path, nodes: Sequence[NodeSimProcess], clock: ShiftedClock) -> Up:
-    """Make the cluster, not yet started."""
+def kept(folder: Path, nodes: Sequence[NodeSimProcess], clock: ShiftedClock, servers: NatsCluster | None = None) -> Up:
+    """Make the cluster, not yet started. `servers`: of NATS, instead of one of its own."""
     flags = [f"--node=127.0.0.1:{node.port}" for node in nodes]
     environment = {f"CLUSTERODM_{name}": value for name, value in QUICK.items()}
     environment |= {**clock.environment, "PYTHONPATH": str(INSIDE), "CHAOS_LOOPS": str(folder / DRAW)}
+    if servers:
+        flags += [f"--nats-url={servers.url}", f"--nats-replicas-count={SERVERS_COUNT}"]
     return Up(folder / "data", "--proxies=2", "--schedulers=2", *flags, environment=environment)
 
 
@@ -94,11 +99,8 @@ class Losses:
     async def go_on(self, for_s: float) -> None:
         """Cause one incident after the other; at the end every process runs again."""
         until_s = time.monotonic() + for_s
-        acts: list[Callable[[], Awaitable[str]]] = [
-            self._kill, self._freeze, self._kill_nats, self._step, self._cancel, self._break,
-        ]  # fmt: skip
         while time.monotonic() < until_s:
-            await self._do(self._chance.choice(acts))
+            await self._do(self._chance.choice(self._acts()))
             await asyncio.sleep(self._chance.uniform(0.5, 2.5))
         self._clock.step_to(0)
 
@@ -118,8 +120,17 @@ class Losses:
         return await explained(self._up, self._nodes, data, datasets)
 
     async def attempts_counts(self, datasets: Sequence[Dataset]) -> dict[str, int]:
-        """How often each task was sent, of those whose records are there."""
-        return {data.task: len(task.attempts) for data in datasets if (task := await record_of(self._up, data))}
+        """How often each task was sent, of those whose records are there. Servers of NATS need seconds to agree who leads after the last loss."""
+        found: dict[str, Task | None] = {}
+        for data in datasets:
+            await until(lambda of=data: self._found(of, found), timeout_s=60, step_s=0.5, what=f"a record of {data}")
+        return {name: len(task.attempts) for name, task in found.items() if task}
+
+    async def _found(self, data: Dataset, found: dict[str, Task | None]) -> bool:
+        """Ask for a record, whether it is there or not; False when nobody tells."""
+        with suppress(BusFailed):
+            found[data.task] = await record_of(self._up, data)
+        return data.task in found
 
     def had_ended(self, data: Dataset) -> bool:
         """Whether a node had completed a task before the store was lost."""
@@ -139,6 +150,9 @@ class Losses:
             if run.task in of_node_task:
                 found[of_node_task[run.task]].append(run)
         return found
+
+    def _acts(self) -> list[Callable[[], Awaitable[str]]]:
+        return [self._kill, self._freeze, self._kill_nats, self._step, self._cancel, self._break]
 
     async def _do(self, act: Callable[[], Awaitable[str]]) -> None:
         what = await act()
@@ -186,9 +200,12 @@ class Losses:
         await asyncio.to_thread(self._up.stop, signal.SIGKILL)
         await asyncio.to_thread(until_sync, lambda: not self._up.processes(), 40.0, 0.05, "all processes to be gone")
         self.lost_at_ms = time.time_ns() // 1_000_000
-        shutil.rmtree(self._up.data_dir / "nats")
+        await asyncio.to_thread(self._empty_nats)
         await self._start_again()
         return "the store of NATS: lost"
+
+    def _empty_nats(self) -> None:
+        shutil.rmtree(self._up.data_dir / "nats")
 
     async def _start_again(self) -> None:
         await asyncio.to_thread(self._up.start)
@@ -201,6 +218,62 @@ class Losses:
                 os.kill(process, number)
                 return ""
         return " (it does not run)"
+
+
+class ReplicaLosses(Losses):
+    """The same where NATS has three servers: one is frozen at times, and the store is lost when all three have lost theirs."""
+
+    def __init__(
+        self,
+        up: Up,
+        nodes: Sequence[NodeSimProcess],
+        clock: ShiftedClock,
+        chance: random.Random,
+        servers: NatsCluster,
+    ) -> None:
+        super().__init__(up, nodes, clock, chance)
+        self._servers = servers
+        self._frozen: int | None = None
+        self._thaws_after_count = 0
+        """Incidents."""
+
+    async def go_on(self, for_s: float) -> None:
+        """Cause one incident after the other; at the end no server is frozen either."""
+        await super().go_on(for_s)
+        self._thaw()
+
+    def _acts(self) -> list[Callable[[], Awaitable[str]]]:
+        return super()._acts() if self._frozen is not None else [*super()._acts(), self._freeze_replica]
+
+    async def _do(self, act: Callable[[], Awaitable[str]]) -> None:
+        if self._frozen is not None and self._thaws_after_count == 0:
+            self._thaw()
+        self._thaws_after_count -= 1
+        await super()._do(act)
+
+    async def _freeze_replica(self) -> str:
+        self._frozen, self._thaws_after_count = self._chance.randrange(SERVERS_COUNT), self._chance.randint(1, 4)
+        self._servers.send(self._frozen, signal.SIGSTOP)
+        return f"n{self._frozen} of NATS: SIGSTOP until {self._thaws_after_count} more have come"
+
+    def _thaw(self) -> None:
+        if self._frozen is not None:
+            self._servers.send(self._frozen, signal.SIGCONT)
+            say(f"{time.monotonic() - self._began_s:6.1f} s  n{self._frozen} of NATS: SIGCONT")
+            self._frozen = None
+
+    async def _kill_nats(self) -> str:
+        number = self._chance.randrange(SERVERS_COUNT)
+        if number == self._frozen:
+            self._frozen = None
+        await asyncio.to_thread(self._servers.kill, number)
+        self._servers.start(number)
+        return f"n{number} of NATS: SIGKILL, and started again"
+
+    def _empty_nats(self) -> None:
+        self._frozen = None
+        self._servers.lose()
+        self._servers.start_all()
 
 
 async def committed_and_completed(client: Client, datasets: Sequence[Dataset], at_once_count: int) -> None:

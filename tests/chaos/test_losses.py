@@ -1,11 +1,15 @@
-"""Hundreds of tasks (CHAOS_TASKS=1000: a thousand) while keepers, loops, clocks and the store of NATS go: none is lost, none is done twice, no photo goes unsaid."""
+"""Hundreds of tasks (CHAOS_TASKS=1000: a thousand) while keepers, loops, clocks and the store of NATS go: none is lost, none is done twice, no photo goes unsaid.
+
+Once with the nats-server that `clusterodm up` keeps, and once with three, of which one is frozen at times: there the losses of the services are the same.
+"""
 
 import asyncio
 import os
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +17,16 @@ import pytest
 from clusterodm.libs.nodesim.testing import NodeSimProcess
 from tests.chaos.clients import Dataset
 from tests.chaos.clock import ShiftedClock
-from tests.chaos.losses import Client, Losses, committed_and_completed, kept
+from tests.chaos.losses import Client, Losses, ReplicaLosses, committed_and_completed, kept
 from tests.chaos.node_logs import overlaps
 from tests.chaos.saying import say
 from tests.datasets import make_images
+from tests.e2e.up import Up
+from tests.nats_cluster import nats_cluster
 from tests.waiting import until
 
 TASKS_COUNT = int(os.environ.get("CHAOS_TASKS", "200"))
+REPLICATED_TASKS_COUNT = int(os.environ.get("CHAOS_TASKS", "100"))
 CLIENTS_COUNT = 48
 NODES_COUNT = 3
 CALAMITY_S = 20.0
@@ -34,18 +41,39 @@ REASON = re.compile(r"inputs\.deleted .*?reason=(\S+)")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(LONGEST_S + EXPLAINED_S)]
 
 
-async def test_tasks_survive_every_loss_and_each_is_done_once(tmp_path: Path, chance: random.Random):
+@contextmanager
+def losing(
+    folder: Path, nodes: Sequence[NodeSimProcess], chance: random.Random, replicated: bool
+) -> Iterator[tuple[Up, Losses]]:
+    """Run the cluster, and what makes it lose things."""
+    clock = ShiftedClock(folder / "clock")
+    if replicated:
+        with nats_cluster(folder / "nats") as servers, kept(folder, nodes, clock, servers) as up:
+            yield up, ReplicaLosses(up, nodes, clock, chance, servers)
+    else:
+        with kept(folder, nodes, clock) as up:
+            yield up, Losses(up, nodes, clock, chance)
+
+
+@pytest.mark.parametrize(
+    ("tasks_count", "replicated"),
+    [
+        pytest.param(TASKS_COUNT, False, id="one nats-server"),
+        pytest.param(REPLICATED_TASKS_COUNT, True, id="three of which one is frozen"),
+    ],
+)
+async def test_tasks_survive_every_loss_and_each_is_done_once(
+    tmp_path: Path, chance: random.Random, tasks_count: int, replicated: bool
+):
     datasets = [
         Dataset(make_images(tmp_path / f"set{number}", 1, size_bytes=2_000, seed=number))
-        for number in range(TASKS_COUNT)
+        for number in range(tasks_count)
     ]
-    clock = ShiftedClock(tmp_path / "clock")
     nodes = [NodeSimProcess(task_time_s=0.1, parallel_tasks=6) for _ in range(NODES_COUNT)]
     for node in nodes:
         node.start()
     try:
-        with kept(tmp_path, nodes, clock) as up:
-            losses = Losses(up, nodes, clock, chance)
+        with losing(tmp_path, nodes, chance, replicated) as (up, losses):
             client = Client(f"http://127.0.0.1:{up.port}", losses, datasets, GIVE_UP_S)
             async with asyncio.timeout(LONGEST_S), asyncio.TaskGroup() as group:
                 for number, loss in enumerate((losses.begin, losses.kill_the_keeper, losses.lose_the_store)):
