@@ -49,7 +49,7 @@ from clusterodm.services.scheduler.main import Scheduler, wired
 from clusterodm.services.scheduler.node_client.ports import HeardInfo, ObservedTask
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
-from clusterodm.services.scheduler.task_life.attempts import SETTLED_S
+from clusterodm.services.scheduler.task_life.settled import SETTLED_S
 from tests.waiting import until
 
 UPLOAD_OWNER = InstanceId("proxy-1")

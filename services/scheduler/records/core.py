@@ -24,8 +24,9 @@ from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, L
 from clusterodm.libs.common.model.values import NodeId, NodeTaskId, Owner, TaskId
 from clusterodm.services.scheduler.registry.node_state import NodeState, OurTasks
 from clusterodm.services.scheduler.registry.nodes import NodeRegistry
-from clusterodm.services.scheduler.task_life.attempts import ForwardingAttempt, final_of
+from clusterodm.services.scheduler.task_life.attempts import ForwardingAttempt
 from clusterodm.services.scheduler.task_life.life import run_of, running_at_ms
+from clusterodm.services.scheduler.task_life.settled import final_of
 from clusterodm.services.scheduler.task_life.transitions import Site
 
 Key = tuple[int, TaskId]

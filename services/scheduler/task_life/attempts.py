@@ -32,9 +32,8 @@ from typing import Final
 
 import msgspec
 
-from clusterodm.libs.common.chosen import differences
 from clusterodm.libs.common.clocks import Instant, WallMs
-from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, LastKnown, Task
+from clusterodm.libs.common.model.tasks import Attempt, AttemptState, Cleanup, Task
 
 KEPT_COUNT: Final = 20
 """Attempts that stay in the record. Only ones that were not counted are ever dropped."""
@@ -44,6 +43,8 @@ INTERRUPTIONS_COUNT: Final = 10
 MAX_DOUBLINGS: Final = 16
 REASON_LENGTH: Final = 4_000
 """Longest reason that is kept; a node's words on bad options are a JSON array of many."""
+ERROR_LENGTH: Final = 600
+"""Longest error of a task: it is kept as long as the task is, and sent with each poll."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +210,17 @@ def failed_count(task: Task) -> int:
 
 
 def all_reasons(attempts: Sequence[Attempt]) -> str:
-    """Say why a task is given up: the reason itself when all counted attempts ended for the same one, else each by number."""
+    """Say why a task is given up: the reason itself when all counted attempts ended for the same one, else each by number, all of one length at most."""
     spent = counted(attempts)
     if len({attempt.reason for attempt in spent}) == 1:
         return spent[0].reason
-    return "; ".join(f"attempt {attempt.number}: {attempt.reason}" for attempt in spent)
+    length = max(ERROR_LENGTH // max(len(spent), 1) - len("; "), 1)
+    return "; ".join(shortened(f"attempt {attempt.number}: {attempt.reason}", length) for attempt in spent)
+
+
+def shortened(text: str, length: int) -> str:
+    """Keep the beginning of a long text, and say that it is one."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def to_clean(task: Task, number: int, cleanup: Cleanup) -> Task:
@@ -256,24 +263,3 @@ def refusal_in(words: str) -> NodeRefusal | None:
     if any(pattern.search(words) for pattern in (FULL_DISK, OTHER_OPTIONS, OTHER_ENGINE)):
         return NodeRefusal()
     return None
-
-
-SETTLED_S: Final = 30.0
-"""So long after its end a task stays among the active ones: most clients have asked for the last time by then."""
-
-
-def is_settled(task: Task) -> bool:
-    """Whether nothing more happens to a task by itself."""
-    return task.state.ended and not task.removed and not task.is_untold
-
-
-def compacted(task: Task) -> Task:
-    """Keep what a poll shows of an ended task: no console, and no options twice."""
-    return msgspec.structs.replace(task, known=final_of(task.known, task), waiting_because="")
-
-
-def final_of(known: LastKnown | None, task: Task) -> LastKnown | None:
-    """Keep what is to be known for ever of what a node said."""
-    if known is None:
-        return None
-    return msgspec.structs.replace(differences(known, task.options), console_tail=())

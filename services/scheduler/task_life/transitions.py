@@ -25,6 +25,7 @@ from clusterodm.libs.common.model.tasks import (
 from clusterodm.libs.common.model.values import InstanceId, NodeTaskId
 from clusterodm.libs.common.statemachine import ImpossibleStep
 from clusterodm.services.scheduler.task_life.attempts import (
+    ERROR_LENGTH,
     REFUSALS_COUNT,
     AttemptPolicy,
     AttemptResult,
@@ -34,10 +35,10 @@ from clusterodm.services.scheduler.task_life.attempts import (
     described,
     ended,
     failed_count,
-    final_of,
     killed_count,
     refusal_in,
     refused,
+    shortened,
 )
 from clusterodm.services.scheduler.task_life.life import (
     ANOTHER_FOLLOWS,
@@ -52,6 +53,7 @@ from clusterodm.services.scheduler.task_life.life import (
     with_minor_line,
     with_start,
 )
+from clusterodm.services.scheduler.task_life.settled import final_of
 
 NOT_ENOUGH_MEMORY: Final = "Not enough memory"
 """NodeODM's errorMessage when the engine was killed for memory (exit code 137)."""
@@ -215,7 +217,7 @@ def why_no_other(task: Task, attempts: Sequence[Attempt], policy: AttemptPolicy)
 
 def given_up(attempts: Sequence[Attempt], because: str) -> str:
     """Say why a task has failed: how its attempts ended, and why there is no other when that is not just their number."""
-    reasons = all_reasons(attempts) or attempts[-1].reason
+    reasons = shortened(all_reasons(attempts) or attempts[-1].reason, ERROR_LENGTH)
     return reasons if because == NO_ATTEMPT_LEFT else f"{reasons}; {because}"
 
 
@@ -278,14 +280,15 @@ def finished(task: Task, seen: LastKnown, where: str, now_ms: WallMs) -> Task:
         StatusCode.FAILED: TaskStep.FAIL,
         StatusCode.CANCELED: TaskStep.CANCEL,
     }[seen.code]
+    error = shortened(seen.error, ERROR_LENGTH)
     words = {TaskStep.COMPLETE: "Completed", TaskStep.FAIL: "Failed", TaskStep.CANCEL: "Canceled"}[step]
     return moved(
         task,
         step,
         ended_at_ms=end_ms(task, now_ms),
         inputs_kept=task.inputs_kept and step is not TaskStep.COMPLETE,
-        error=seen.error if step is TaskStep.FAIL else "",
-        attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=seen.error),
+        error=error if step is TaskStep.FAIL else "",
+        attempts=with_attempt(task, state=AttemptState.ENDED, ended_at_ms=now_ms, reason=error),
         timeline=with_line(task.timeline, f"{words} on {where}", now_ms),
     )
 

@@ -11,7 +11,7 @@ from clusterodm.libs.common.model.tasks import LastKnown, StatusCode, Task, Task
 from clusterodm.libs.common.model.values import InstanceId, TaskId
 from clusterodm.libs.nodesim.options import choose, load, with_post_processing
 from clusterodm.services.proxy.options.check import check_options
-from clusterodm.services.scheduler.task_life.attempts import compacted
+from clusterodm.services.scheduler.task_life.settled import compacted
 
 DSM, QUALITY = OptionValue("dsm", True), OptionValue("orthophoto-resolution", 16.0)
 

@@ -37,7 +37,7 @@ from clusterodm.services.scheduler.leadership import Leadership
 from clusterodm.services.scheduler.records.core import TaskIndex
 from clusterodm.services.scheduler.records.handlers.archive import Archive
 from clusterodm.services.scheduler.records.handlers.task_lookup import TaskLookup
-from clusterodm.services.scheduler.task_life.attempts import compacted, is_settled
+from clusterodm.services.scheduler.task_life.settled import compacted, is_settled
 
 log = structlog.get_logger()
 

@@ -32,7 +32,8 @@ from clusterodm.services.scheduler.node_client.ports import NodeApi
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.registry.node_state import NodeState
 from clusterodm.services.scheduler.settings import SchedulerSettings
-from clusterodm.services.scheduler.task_life.attempts import SETTLED_S, is_settled, to_clean
+from clusterodm.services.scheduler.task_life.attempts import to_clean
+from clusterodm.services.scheduler.task_life.settled import SETTLED_S, is_settled
 from clusterodm.services.scheduler.task_life.transitions import with_console
 from clusterodm.services.scheduler.tasks.handlers.observing import ConsoleStore
 

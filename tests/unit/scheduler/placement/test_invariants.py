@@ -351,7 +351,7 @@ class Life(RuleBasedStateMachine):
             assert len(node.tasks) == under_way[node.id]
             assert len(node.reserved) == reserved[node.id]
             assert not node.tasks & node.reserved
-            assert node.ours_count <= node.slots_count
+            assert node.info is None or node.ours_count <= node.slots_count  # after a start no node has said yet
 
     @invariant()
     def nodes_are_found_by_how_they_are(self) -> None:

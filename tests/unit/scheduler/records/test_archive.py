@@ -15,7 +15,7 @@ from clusterodm.libs.common.model.tasks import Ended, LastKnown, StatusCode, Tas
 from clusterodm.libs.common.model.values import Owner
 from clusterodm.libs.common.testing.memory_bucket import MemoryBucket
 from clusterodm.libs.common.testing.memory_bus import MemoryBus
-from clusterodm.services.scheduler.task_life.attempts import compacted
+from clusterodm.services.scheduler.task_life.settled import compacted
 from clusterodm.services.scheduler.tasks.core.observation import unpacked
 from tests.scheduling import UPLOAD_OWNER, FakeNode, Play, a_play, settings, task_id
 
