@@ -259,7 +259,7 @@ class NatsBus:
     async def stored_events(self, after: int, most_count: int) -> StoredEvents:
         """Read the last events; see ports.Bus."""
         try:
-            return await events_after(self._js, after, most_count)
+            return await events_after(self._client, self._js, after, most_count)
         except NATS_ERRORS as error:
             raise BusFailed(f"events cannot be read: {why(error)}") from None
 

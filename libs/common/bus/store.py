@@ -260,7 +260,7 @@ class NatsBucket(Generic[Value]):
     async def pages(self) -> AsyncGenerator[list[Entry[Value]]]:
         """Read everything, a page at a time. Raises BusFailed."""
         try:
-            async for page in pages_of(self._js, self._stream, f"{self._prefix}>"):
+            async for page in pages_of(self._client, self._js, self._stream, f"{self._prefix}>"):
                 yield [entry for message in page if (entry := self._entry_of(message)) is not None]
         except NATS_ERRORS as error:
             raise self._failed("read", "all keys", error) from None

@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 import msgspec
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.ids import new_id
-from clusterodm.libs.common.bus.pages import FETCH_S, consuming, passing
+from clusterodm.libs.common.bus.pages import consuming, passing
 from clusterodm.libs.common.bus.replies import CAUSE
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, PREFIX
 from clusterodm.libs.common.ports import StoredEvent, StoredEvents
@@ -17,7 +18,7 @@ PAGE_COUNT: Final = 500
 FIRST: Final = f"{PREFIX}.event."
 
 
-async def events_after(js: JetStreamContext, after: int, most_count: int) -> StoredEvents:
+async def events_after(client: Client, js: JetStreamContext, after: int, most_count: int) -> StoredEvents:
     """Read what follows a sequence, the last so many of it. Raises what nats-py raises."""
     state = (await cancellable(js.stream_info(EVENTS_STREAM))).state
     reached = state.last_seq
@@ -25,9 +26,11 @@ async def events_after(js: JetStreamContext, after: int, most_count: int) -> Sto
     start = max(after, reached - most_count, state.first_seq - 1) + 1
     found: list[StoredEvent] = []
     if start <= reached:
-        async with consuming(js, EVENTS_STREAM, config_from(start)) as (pull, there_count):
-            while len(found) < there_count:
-                page = await cancellable(pull.fetch(min(PAGE_COUNT, there_count - len(found)), timeout=FETCH_S))
+        async with consuming(client, js, EVENTS_STREAM, config_from(start)) as (pull, there_count):
+            while (left_count := there_count - len(found)) > 0:
+                await pull.ask(min(PAGE_COUNT, left_count))
+                if not (page := await pull.page()):
+                    break  # the rest has been deleted meanwhile
                 found.extend(event_of(message) for message in page)
     return StoredEvents(tuple(found), max(reached, found[-1].sequence if found else 0))
 

@@ -8,7 +8,8 @@ costs some microseconds, a page of a thousand summaries some milliseconds.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -36,7 +37,7 @@ CREATE INDEX by_images ON ended (images_count);
 CREATE INDEX by_time ON ended (time_ms);
 CREATE TABLE counts (state INTEGER PRIMARY KEY, tasks_count INTEGER NOT NULL);
 CREATE TRIGGER counted AFTER INSERT ON ended BEGIN
-    INSERT INTO counts VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET tasks_count = tasks_count + 1;
+    UPDATE counts SET tasks_count = tasks_count + 1 WHERE state = new.state;
 END;
 CREATE TRIGGER uncounted AFTER DELETE ON ended BEGIN
     UPDATE counts SET tasks_count = tasks_count - 1 WHERE state = old.state;
@@ -69,6 +70,7 @@ class SqliteIndex:
     def __init__(self) -> None:
         self._table = sqlite3.connect(":memory:", isolation_level=None)
         self._table.executescript(TABLE)
+        self._table.executemany("INSERT INTO counts VALUES (?, 0)", [(number,) for number in range(len(STATES))])
         self._numbers: dict[str, int] = {}
         """Owners and nodes by number: their names repeat."""
         self._decoder = msgspec.msgpack.Decoder(TaskSummary)
@@ -80,8 +82,18 @@ class SqliteIndex:
     def add(self, rows: Iterable[EndedRow]) -> None:
         """Take tasks in. Each is in lists once: no more as an active one."""
         values = [(*self._values(row, active=False), msgspec.msgpack.encode(row.summary)) for row in rows]
-        self._table.executemany(INSERT, values)
-        self._table.executemany(UNLIST, [(value[0],) for value in values])
+        with self._transaction():
+            self._table.executemany(INSERT, values)
+            self._table.executemany(UNLIST, [(value[0],) for value in values])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write several rows as one: otherwise each is a transaction."""
+        self._table.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._table.execute("COMMIT")  # what was written before a failure stays, as without a transaction
 
     def _values(self, row: EndedRow, *, active: bool) -> tuple[object, ...]:
         summary = row.summary
