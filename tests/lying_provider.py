@@ -3,32 +3,24 @@
     estate = Estate(clock)                     the truth, and the bill
     lies = Lies(...)                           what lists show of it until `honest` is set
     vendor = LyingVendor(estate, lies, ...)    an API, to be put behind `BootedProvider`
-    program = DockerMachineProgram(...)        docker-machine's stand-in in this process, over the same truth
 
 Failures are ordered beforehand, by step: before anything is done, or after it.
 """
 
-import contextlib
-import io
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.testing.clock import FakeClock
-from clusterodm.libs.machinesim import docker_machine
-from clusterodm.libs.machinesim.place import Place
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine
 from clusterodm.services.autoscaler.providers.adapters.http_api.rest import Page, everything
-from clusterodm.services.autoscaler.providers.adapters.programs import ProgramResult
 
 PAGE: Final = 2
 NOTHING: Final = "after nothing"
 """A call that is answered as if it had done what it should, and has done nothing."""
-DRIVER: Final = "digitalocean"
 
 
 @dataclass
@@ -46,6 +38,8 @@ class Estate:
     def __init__(self, clock: FakeClock, first_address: int = 1) -> None:
         self.clock = clock
         self.book: dict[str, Rented] = {}
+        self.out_of_sight: set[str] = set()
+        """By id, what nobody can know of who is asked: its trace was lost, or never written."""
         self._address = first_address
 
     @property
@@ -88,8 +82,8 @@ class Estate:
 
     @property
     def left(self) -> list[str]:
-        """Everything that costs."""
-        return [*self.machines]
+        """Everything that costs, and that could be known."""
+        return [name for name, found in self.machines.items() if found.ref not in self.out_of_sight]
 
     def caused_ms(self, name: str) -> int | None:
         """For how long all machines of a name have existed; None: none ever did."""
@@ -134,7 +128,11 @@ class Lies:
             return now_ms - deleted_ms < self.stale_s * 1000
         if now_ms - created_ms < self.late_s * 1000:
             return False
-        return not (self.missing and self.missing.popleft())
+        return not self.leaves_out()
+
+    def leaves_out(self) -> bool:
+        """Whether a list leaves out the next thing."""
+        return not self.honest and bool(self.missing) and self.missing.popleft()
 
 
 class Estates:
@@ -251,59 +249,3 @@ class LyingVendor:
 
     def described(self, order: Order) -> str:
         return f"create {order.name}"
-
-
-class DockerMachineProgram:
-    """Runs docker-machine's stand-in (providers/adapters/programs.ProgramRunner); what it rents is in the estate."""
-
-    def __init__(self, folder: Path, estate: Estate, faults: Faults) -> None:
-        self._place = Place(folder)
-        self._estate = estate
-        self._faults = faults
-
-    async def __call__(
-        self, words: Sequence[str], *, environment: Mapping[str, str] | None = None, **_given: Any
-    ) -> ProgramResult:
-        command, self._place.environment = words[1], environment or {}
-        if command == "ssh":
-            how = self._faults.take("ssh")
-            return ProgramResult(1 if how else 0, (how or "done",))
-        self._order(command)
-        self._to_place()
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            code = docker_machine.main(words[1:], self._place)
-        self._from_place()
-        return ProgramResult(code, tuple(said.getvalue().splitlines()))
-
-    def _order(self, command: str) -> None:
-        """Order what is to fail of this command."""
-        steps = {
-            "create": ("create", "create-called", "create-rented", "create-noted"),
-            "rm": ("rm", "rm-remote"),
-        }
-        for step in steps.get(command, (command,)):
-            if how := self._faults.take(f"dm-{step}"):
-                self._place.add_failure(step, how)
-                return
-
-    def _rented(self) -> dict[str, Mapping[str, Any]]:
-        found = {path: docker_machine.read_json(path) or {} for path in self._place.cloud.glob("*.json")}
-        return {str(each["number"]): each for each in found.values()}
-
-    def _to_place(self) -> None:
-        """Take away what was deleted by the API."""
-        here = {each.ref for each in self._estate.machines.values()}
-        for ref, machine in self._rented().items():
-            if ref not in here:
-                (self._place.cloud / f"{machine['name']}.json").unlink()
-
-    def _from_place(self) -> None:
-        rented = self._rented()
-        for ref, machine in rented.items():
-            if ref not in self._estate.book:
-                size = machine["flags"]["digitalocean-size"][0]
-                self._estate.create(machine["name"], size, ref=ref, address=machine["address"])
-        for found in self._estate.machines.values():
-            if found.ref not in rented:
-                self._estate.delete(found.ref)

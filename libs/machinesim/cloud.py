@@ -27,6 +27,7 @@ class Removed:
 
     was_there: bool
     taken_ago_s: float | None = None
+    unseen: str = ""
 
     def __bool__(self) -> bool:
         return self.was_there

@@ -9,6 +9,7 @@ one is a simulated NodeODM on an address of its own. Every step can be ordered t
     create-noted     it is noted, and setting it up fails
     ssh, inspect, ls, rm
     rm-remote        the provider does not remove it
+    rm-removed       the provider has removed it, and the entry stays in the list
 
 An entry is written before the provider is called, and again, with the provider's id, when the driver's `Create` has returned
 (docker/machine libmachine/libmachine.go). What a driver does with an entry without an id, and with one whose machine is gone,
@@ -238,6 +239,7 @@ def rm(place: Place, words: list[str]) -> int:
             known(place, name)
             stumble(place, "rm-remote")
             end(place, name)
+            stumble(place, "rm-removed")
         except Failed as error:
             sentence = f'Error removing host "{name}": {error}'
             if not forced:

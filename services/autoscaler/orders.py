@@ -188,6 +188,8 @@ class Removal:
     taken_ago_s: float | None = None
     """Since the provider took a removal after which the next look showed nothing. None: when it went is not known: it was listed for a while, or somebody else
     has removed it."""
+    unseen: str = ""
+    """Why nobody here can see whether the provider has it still; empty: it has it no more."""
 
     def __bool__(self) -> bool:
         return self.was_there

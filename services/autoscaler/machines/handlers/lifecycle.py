@@ -32,6 +32,8 @@ from clusterodm.services.autoscaler.records import MachineEventPublisher, Machin
 log = structlog.get_logger()
 
 PROBE_EVERY_S: Final = 1.0
+UNSEEN: Final = "the provider may have it still"
+"""What a record says of a machine that has ended, and that nobody here can look for at the provider."""
 AT_WORK_PAUSE_S: Final = 15.0
 """How long until a set-up is tried again whose machine stays, because its node is at work."""
 SCHEDULER_WAIT_S: Final = 30.0
@@ -213,11 +215,13 @@ class StateWork:
             machine = await self._seen(machine)
             async with limited(self._timeouts(machine).destroy_s, "destroying"):
                 removal = await self._providers.of(machine.provider).destroy(machine.id, self._ref(machine))
+        if removal.unseen:
+            log.warning("machine.not_seen", machine=machine.id, ref=machine.ref, reason=removal.unseen)
         ago_s = removal.taken_ago_s
         await self._transitions.step(
             machine.id,
             MachineStep.CONFIRM,
-            machine.reason,
+            f"{machine.reason}; {UNSEEN}: {removal.unseen}" if removal.unseen else machine.reason,
             tasks=(),
             never_was=came_to_nothing(machine) and not removal,
             removal_taken_at_ms=None if ago_s is None else self._clock.wall_ms() - round(ago_s * 1000),

@@ -28,6 +28,7 @@ from clusterodm.services.autoscaler.config.core.configuration import (
     StepTimeouts,
 )
 from clusterodm.services.autoscaler.machine_life.life import age_ms
+from clusterodm.services.autoscaler.machines.handlers.lifecycle import UNSEEN
 from clusterodm.services.autoscaler.orders import Order, Size
 from clusterodm.services.autoscaler.planning.core.budget import cost
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
@@ -39,10 +40,11 @@ from clusterodm.services.autoscaler.providers.ports import Provider
 from tests.autoscaler_world import SIZES, TURN_MS, World
 from tests.lying_apis import SLUGS, LyingApi, faults_of
 from tests.lying_cluster import LyingCluster, lying_kubernetes
+from tests.lying_docker_machine import LOST, DockerMachineProgram
 from tests.lying_driver import LyingDriver, lying_libcloud
 from tests.lying_ec2 import LyingEc2
 from tests.lying_programs import LyingCommands
-from tests.lying_provider import NOTHING, DockerMachineProgram, Estate, Estates, Faults, Lies, LyingVendor
+from tests.lying_provider import NOTHING, Estate, Estates, Faults, Lies, LyingVendor
 
 COMPARE_TURNS = 6
 """Half a minute."""
@@ -83,9 +85,11 @@ PROGRAM_FAULTS = [
         for step in ("create", "create-called", "create-rented", "create-noted")
         for said in ("422 droplet limit", "500 try again", "401 unauthorized", "404 not found")
     ),
-    *((f"dm-{step}", "500 try again") for step in ("inspect", "ls", "status", "rm", "rm-remote")),
+    *((f"dm-{step}", "500 try again") for step in ("inspect", "ls", "status", "rm", "rm-remote", "rm-removed")),
+    *(("dm-rm-remote", "the network was not found") for _ in range(2)),
     ("ssh", "connection refused"),
 ]
+LOSSES = [(f"dm-{step}", LOST) for step in ("inspect", "ls", "status", "rm")]
 
 
 SMALL, LARGE = SIZES
@@ -189,7 +193,7 @@ class Stage:
         async def resolve(order: Order) -> Resolved:
             return Resolved("image", order.offer.region)
 
-        program = DockerMachineProgram(self.folder / "dm", self.estate, self.faults)
+        program = DockerMachineProgram(self.folder / "dm", self.estate, self.lies, self.faults)
         return DockerMachineProvider(configuration(DOCKER_MACHINE), self.folder / "locks", resolve, run=program)
 
     async def turn(self, count: int, taken: Sequence[TakenAway] = ()) -> None:
@@ -236,6 +240,7 @@ KINDS = {
         DOCKER_MACHINE,
         removal=REMOVAL_BESIDE_AN_API,
     ),
+    "docker-machine alone": Kind(PROGRAM_FAULTS + LOSSES, Stage.docker_machine, DOCKER_MACHINE),
 }
 SPOT = Kind(API_FAULTS, Stage.booted, sizes=SPOT_SIZES, takes_away=True)
 OWN_APIS = {name: Kind(faults_of(name), Stage.own_api, api=name) for name in SLUGS}
@@ -358,6 +363,9 @@ def check_bill(world: World, machine: Machine, *, removals_fail: bool) -> None:
     caused_ms, counted_ms = world.cloud.caused_ms(machine.id), age_ms(machine, world.now_ms)
     if caused_ms is None:
         assert cost(machine, world.now_ms) == 0
+    elif machine.id in world.cloud.machines:
+        assert UNSEEN in machine.reason, "it is there, and nobody can know more of it"
+        assert counted_ms < caused_ms
     else:
         slack_ms = SLACK_MS if removals_fail or machine.removal_taken_at_ms is None else EXACT_MS
         assert caused_ms <= counted_ms <= caused_ms + slack_ms

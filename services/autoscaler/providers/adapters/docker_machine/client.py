@@ -7,7 +7,7 @@ machine that the provider did not remove is forgotten all the same, and costs fo
 An entry may have no id: `create` writes it before it calls the provider, and again only when the driver has come to its end. The
 real drivers crash, or fail each time, when they are to remove such a one, and know nothing of what may have been made. So
 it does not count as a machine, and is forgotten with `-f`; whether the provider has something of that name its own list
-says (cross_check.py).
+says (cross_check.py). Without that list nobody can: then a removal says so (`Removal.unseen`), as it does where there is no entry.
 """
 
 import json
@@ -25,13 +25,21 @@ from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import Configuration
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal, masked
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
+    BROKEN,
     NO_DRIVER,
+    NO_ENTRY,
+    NO_ID,
+    NO_REPORTS,
+    NOT_THERE,
+    OTHERWISE,
     Resolved,
     absent,
     create_words,
     environment,
     flags_in,
+    has_id,
     help_words,
+    id_at_provider,
     meaning,
     missing_extras,
     set_up_script,
@@ -51,23 +59,9 @@ log = structlog.get_logger()
 PROGRAM: Final = "docker-machine"
 LISTED: Final = "{{.Name}}|{{.State}}|{{.Error}}"
 RUNNING: Final = "Running"
-IDS: Final = {"digitalocean": "DropletID", "aws": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}
-"""Where a driver keeps the provider's id of a machine."""
-NUMBERED: Final = {"digitalocean", "hetzner"}
-"""Whose API knows a machine by the same id."""
 LONGEST_REMOVAL_S: Final = 120.0
 """Some drivers wait without end for a machine to vanish that they have failed to remove."""
 QUERY_TIMEOUT_S: Final = 120.0
-NO_REPORTS: Final = {"MACHINE_BUGSNAG_API_TOKEN": "no-report"}
-"""Without it the program sends a report of each failure to a service of its makers (libmachine/crashreport)."""
-OTHERWISE: Final = (
-    'Or put "mode": "api" into the file: then no docker-machine is needed (docs/autoscaler.md).'
-    " An image with docker-machine is built by deploy/Dockerfile.docker-machine."
-)
-NOT_THERE: Final = (
-    f"Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler. {OTHERWISE}"
-)
-BROKEN: Final = f"Docker-machine does not seem to work. Please make sure docker-machine is working. {OTHERWISE}"
 
 
 class DockerMachineProvider:
@@ -102,7 +96,7 @@ class DockerMachineProvider:
         """Create it; see ports.Provider."""
         resolved = await self._resolve(order)
         async with self._lock(order.name) as lock:
-            if await self._inspected(order.name) is not None:
+            if await self._left_before(order):
                 return await self._go_on(order)
             words = create_words(self._configuration, order, resolved, self._known)
             ended = await self._run(order, words, keep_open=lock)
@@ -126,12 +120,9 @@ class DockerMachineProvider:
         """Look one up; see ports.Provider. `inspect` reads a file only, `status` asks the provider."""
         del ref
         known = await self._inspected(name)
-        if known is None or not self._has_id(known):
+        if known is None or not has_id(self._configuration.provider, known):
             return None
-        ended = await self._query("status", name)
-        if ended.code and vanished(ended.text):
-            return None
-        return self._read(name, known)
+        return None if await self._has_vanished(name) else self._read(name, known)
 
     async def list(self, prefix: str) -> Sequence[ProviderMachine]:
         """All of ours that docker-machine knows and the provider has; see ports.Provider."""
@@ -149,7 +140,7 @@ class DockerMachineProvider:
     async def destroy(self, name: MachineId, ref: str) -> Removal:
         """Remove it; see ports.Provider. A creation that still runs is waited for."""
         del ref
-        return Removal(await self._removed(name, is_gone=False))
+        return await self._removed(name, is_gone=False)
 
     async def knows(self, name: MachineId) -> bool:
         """Whether it has an entry of this name, even of a creation that has not come to its end."""
@@ -182,6 +173,14 @@ class DockerMachineProvider:
         if missing := missing_extras(self._configuration, known):
             log.info("docker_machine.flags_left_out", flags=missing)
 
+    async def _left_before(self, order: Order) -> bool:
+        """Whether a call before a crash has left an entry. Raises ProviderFailed, of unknown outcome where that cannot be seen."""
+        try:
+            return await self._inspected(order.name) is not None
+        except ProviderFailed as error:
+            trouble = Trouble.UNKNOWN_OUTCOME if order.asked_before else error.trouble
+            raise ProviderFailed(error.message, trouble) from None
+
     async def _go_on(self, order: Order) -> ProviderMachine:
         """Take over what a call before a crash has made, if it came to its end."""
         ended = await self._run(order, ["ssh", order.name, *self._as_root, "docker", "version"])
@@ -197,31 +196,35 @@ class DockerMachineProvider:
             return True, ""
         return known is not None, self._read(name, known).ref if known else ""
 
-    async def _removed(self, name: MachineId, *, is_gone: bool) -> bool:
+    async def _removed(self, name: MachineId, *, is_gone: bool) -> Removal:
         """Remove a machine. A creation that still runs is waited for; a set-up is ended, since what it sets up goes."""
         async with self._lock(name), held(self._set_up_path(name), kill_after_s=0.0):
-            was_there = await self._remove(name, is_gone=is_gone)
+            removal = await self._remove(name, is_gone=is_gone)
         for path in (self._lock_path(name), self._set_up_path(name)):
             path.unlink(missing_ok=True)
-        return was_there
+        return removal
 
-    async def _remove(self, name: MachineId, *, is_gone: bool) -> bool:
-        """Remove an entry and its machine; where nothing is there, the entry alone. Whether a machine was removed."""
+    async def _remove(self, name: MachineId, *, is_gone: bool) -> Removal:
+        """Remove an entry and its machine; where nothing is there, the entry alone."""
         ended = await self._rm(name, "-y")
         if absent(name, ended.text):
-            return False
+            return Removal(was_there=False, unseen=NO_ENTRY)
         if ended.code == 0:
-            return True
+            return Removal(was_there=True)
         words = self._masked(ended.last_words)
-        if not (is_gone or vanished(ended.text)):
-            if await self._is_one(name):
-                raise ProviderFailed(f"docker-machine rm: {words}")
-            log.warning("machine.not_seen", machine=name, reason=words)
+        has_id = await self._is_one(name)
+        if has_id and not (is_gone or (vanished(ended.text) and await self._has_vanished(name))):
+            raise ProviderFailed(f"docker-machine rm: {words}")
         log.info("docker_machine.entry_removed", machine=name, reason=words)
         forced = await self._rm(name, "-y", "-f")
         if forced.code and not absent(name, forced.text):
             raise ProviderFailed(f"docker-machine rm -f: {self._masked(forced.last_words)}")
-        return False
+        return Removal(was_there=False, unseen="" if has_id else NO_ID)
+
+    async def _has_vanished(self, name: MachineId) -> bool:
+        """Whether the provider says of the machine itself that it has it no more: a removal may miss something else, a key or a network."""
+        ended = await self._query("status", name)
+        return bool(ended.code) and vanished(ended.text) and not absent(name, ended.text)
 
     async def _rm(self, name: MachineId, *options: str) -> ProgramResult:
         limit_s = min(LONGEST_REMOVAL_S, self._configuration.timeouts.destroy_s / 2)
@@ -233,16 +236,12 @@ class DockerMachineProvider:
     async def _is_one(self, name: MachineId) -> bool:
         """Whether an entry is of a machine: the provider has given it an id."""
         known = await self._inspected(name)
-        return known is not None and self._has_id(known)
-
-    def _has_id(self, driver: Mapping[str, object]) -> bool:
-        key = IDS.get(self._configuration.provider, "")
-        return key not in driver or bool(driver[key])
+        return known is not None and has_id(self._configuration.provider, known)
 
     def _read(self, name: MachineId, driver: Mapping[str, object]) -> ProviderMachine:
         """Read what `inspect` says of the driver."""
-        address, number = driver.get("IPAddress"), driver.get(IDS.get(self._configuration.provider, ""))
-        ref = str(number or "") if self._configuration.provider in NUMBERED else ""
+        address = driver.get("IPAddress")
+        ref = id_at_provider(self._configuration.provider, driver)
         return ProviderMachine(name=name, ref=ref, address=address if isinstance(address, str) else "")
 
     async def _inspected(self, name: MachineId) -> dict[str, object] | None:

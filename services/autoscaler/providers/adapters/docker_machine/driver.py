@@ -32,6 +32,14 @@ ENVIRONMENT: Final = {
     "scaleway": {"SCALEWAY_ORGANIZATION": "organization", "SCALEWAY_TOKEN": "secretToken"},
 }
 """Which variable holds which of the configuration's keys."""
+IDS: Final = {"digitalocean": "DropletID", "aws": "InstanceId", "hetzner": "ServerID", "scaleway": "ServerID"}
+"""Where a driver keeps the provider's id of a machine."""
+NUMBERED: Final = {"digitalocean", "hetzner"}
+"""Whose API knows a machine by the same id."""
+NO_REPORTS: Final = {"MACHINE_BUGSNAG_API_TOKEN": "no-report"}
+"""Without it the program sends a report of each failure to a service of its makers (libmachine/crashreport)."""
+NO_ID: Final = "docker-machine was told no id of it"
+NO_ENTRY: Final = "docker-machine has no entry of it"
 EXTRAS: Final = {
     "--digitalocean-monitoring": 0,
     "--digitalocean-tags": 1,
@@ -48,6 +56,14 @@ VANISHED: Final = r"\b404\b|not[ _]?found|could not be found|does ?n.t exist"
 """How drivers say that the provider has no such machine (any more)."""
 NO_DRIVER: Final = "plugin binary"
 """What is said when the driver itself is not found: that says nothing about any machine."""
+OTHERWISE: Final = (
+    'Or put "mode": "api" into the file: then no docker-machine is needed (docs/autoscaler.md).'
+    " An image with docker-machine is built by deploy/Dockerfile.docker-machine."
+)
+NOT_THERE: Final = (
+    f"Docker-machine not found in PATH. Please install docker-machine if you want to use the autoscaler. {OTHERWISE}"
+)
+BROKEN: Final = f"Docker-machine does not seem to work. Please make sure docker-machine is working. {OTHERWISE}"
 SIGNS: Final = (
     (Trouble.UNAUTHORISED, r"\b401\b|\b403\b|unauthori[sz]ed|forbidden|AuthFailure|unable to authenticate|credentials"),
     (
@@ -192,6 +208,17 @@ FLAGS: Final[Mapping[str, Callable[[CloudSettings, Order, Resolved], Iterator[st
     "hetzner": hetzner,
     "scaleway": scaleway,
 }
+
+
+def has_id(provider: str, entry: Mapping[str, object]) -> bool:
+    """Whether an entry, as `inspect` shows its driver, has an id: else it is of no machine that the driver knows of."""
+    key = IDS.get(provider, "")
+    return key not in entry or bool(entry[key])
+
+
+def id_at_provider(provider: str, entry: Mapping[str, object]) -> str:
+    """Give the id under which the provider's API knows the machine of an entry; empty: there is none, or the API has another."""
+    return str(entry.get(IDS.get(provider, "")) or "") if provider in NUMBERED else ""
 
 
 def absent(name: MachineId, text: str) -> bool:

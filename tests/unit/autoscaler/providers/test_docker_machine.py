@@ -1,0 +1,98 @@
+"""docker-machine without its provider's API beside it: what it says itself is all there is, and what it does not know is said."""
+
+from pathlib import Path
+
+import pytest
+
+from clusterodm.libs.common.errors import ProviderFailed, Trouble
+from clusterodm.libs.common.model.values import MachineId
+from clusterodm.libs.common.secret import Secret
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.services.autoscaler.config.core.configuration import (
+    DOCKER_MACHINE,
+    CloudSettings,
+    Configuration,
+    ScalingLimits,
+)
+from clusterodm.services.autoscaler.orders import Launch, Offer, Order
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.client import DockerMachineProvider
+from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import NO_ENTRY, NO_ID, Resolved
+from tests.autoscaler_world import SIZES
+from tests.lying_docker_machine import LOST, DockerMachineProgram
+from tests.lying_provider import Estate, Faults, Lies
+
+NAME = MachineId("clusterodm-abc-10-x")
+
+
+class Stage:
+    def __init__(self, folder: Path) -> None:
+        self.estate = Estate(FakeClock(wall_ms=1_000_000_000))
+        self.faults = Faults([])
+        program = DockerMachineProgram(folder / "dm", self.estate, Lies(honest=True), self.faults)
+        configuration = Configuration(
+            provider="digitalocean",
+            mode=DOCKER_MACHINE,
+            limits=ScalingLimits(sizes=SIZES),
+            cloud=CloudSettings(keys={"accessToken": Secret("made-up")}),
+        )
+        self.provider = DockerMachineProvider(configuration, folder / "locks", resolve, run=program)
+
+
+def order(*, asked_before: bool = False) -> Order:
+    launch = Launch(image="opendronemap/nodeodm", token=Secret("t"))
+    return Order(name=NAME, offer=Offer(size=SIZES[0], region="nyc1"), launch=launch, asked_before=asked_before)
+
+
+async def resolve(_order: Order) -> Resolved:
+    return Resolved("image", "nyc1")
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+async def test_a_machine_stays_known_whose_removal_has_missed_something_else(stage: Stage):
+    await stage.provider.create(order())
+    stage.faults.order([("dm-rm-remote", "the network was not found")] * 2)
+    with pytest.raises(ProviderFailed, match="the network was not found"):
+        await stage.provider.destroy(NAME, "")
+    assert await stage.provider.inspect(NAME) is not None
+    with pytest.raises(ProviderFailed):
+        await stage.provider.destroy(NAME, "")
+    assert await stage.provider.destroy(NAME, "")
+    assert not stage.estate.machines
+
+
+async def test_a_lost_entry_does_not_say_that_the_provider_has_the_machine_no_more(stage: Stage):
+    await stage.provider.create(order())
+    stage.faults.order([("dm-rm-remote", "the network was not found"), ("dm-status", LOST)])
+    with pytest.raises(ProviderFailed):
+        await stage.provider.destroy(NAME, "")
+    assert (await stage.provider.destroy(NAME, "")).unseen == NO_ENTRY
+
+
+async def test_a_removal_says_what_nobody_can_see_any_more(stage: Stage):
+    stage.faults.order([("dm-create-rented", "500 try again")])
+    with pytest.raises(ProviderFailed) as failed:
+        await stage.provider.create(order())
+    assert failed.value.leaves
+    assert (await stage.provider.destroy(NAME, "")).unseen == NO_ID
+
+
+async def test_what_the_provider_has_no_more_is_no_doubt(stage: Stage):
+    found = await stage.provider.create(order())
+    stage.estate.delete(found.ref)
+    assert not (await stage.provider.destroy(NAME, "")).unseen
+
+
+@pytest.mark.parametrize(
+    ("asked_before", "trouble"), [(True, Trouble.UNKNOWN_OUTCOME), (False, Trouble.RETRYABLE)], ids=["asked", "first"]
+)
+async def test_a_creation_that_cannot_look_may_have_left_something_only_where_one_was_called_before(
+    asked_before: bool, trouble: Trouble, stage: Stage
+):
+    stage.faults.order([("dm-inspect", "500 try again")])
+    with pytest.raises(ProviderFailed) as failed:
+        await stage.provider.create(order(asked_before=asked_before))
+    assert (failed.value.trouble, failed.value.leaves) == (trouble, asked_before)
