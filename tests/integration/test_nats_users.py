@@ -1,11 +1,14 @@
 """A real nats-server with a user for each service: what a service needs works, what it does not need is refused."""
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
 from asyncio.subprocess import PIPE
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import nats
 import nats.errors
@@ -13,17 +16,29 @@ import pytest
 
 from clusterodm.deploy.nats import USERS
 from clusterodm.libs.common.bus.bus import connect
-from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.bus.connection import close, open_client
+from clusterodm.libs.common.bus.rights import NatsDenials
+from clusterodm.libs.common.errors import BusFailed, Refused
+from clusterodm.libs.common.health.health import Health
 from clusterodm.libs.common.messages.buckets import CONSOLES, NODES, TASKS, UPLOADS
-from clusterodm.libs.common.messages.health import LoopReport
-from clusterodm.libs.common.messages.nodes import ADD_NODE, LIST_NODES, AddNode, ListNodes, NodeList
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, LoopReport, ReportHealth
+from clusterodm.libs.common.messages.kinds import Request
+from clusterodm.libs.common.messages.nodes import (
+    ADD_NODE,
+    FIND_UI_NODE,
+    LIST_NODES,
+    AddNode,
+    FindUiNode,
+    ListNodes,
+    NodeList,
+)
 from clusterodm.libs.common.messages.placement import PLACEMENT_POSSIBLE, PlacementPossible
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.values import NodeId
 from clusterodm.libs.common.process.lifecycle import SystemClock
 from clusterodm.libs.common.process.loops import Loops, background, every, watched
 from tests.nats import LEAVES_UNCLOSED
-from tests.nats_users import EARLIER_TOKEN, connected
+from tests.nats_users import EARLIER_TOKEN, changing_nats_of_up, connected
 from tests.waiting import until
 
 pytestmark = LEAVES_UNCLOSED  # what is refused while it connects, nats-py leaves open
@@ -237,3 +252,69 @@ def said_of(loops: Loops, name: str) -> LoopReport:
     """Say how the loop of a name is."""
     [found] = [loop for loop in loops.report() if loop.name == name]
     return found
+
+
+@pytest.mark.parametrize(
+    ("user", "asked", "message"),
+    [
+        pytest.param("proxy", FIND_UI_NODE, FindUiNode(), id="proxy"),
+        pytest.param("scheduler", SCHEDULER_HEALTH, ReportHealth(), id="scheduler"),
+        pytest.param("autoscaler", LIST_NODES, ListNodes(), id="autoscaler"),
+        pytest.param("admin", LIST_NODES, ListNodes(), id="admin"),
+    ],
+)
+async def test_a_service_is_not_ready_while_nats_refuses_what_its_clients_need(
+    tmp_path: Path, user: str, asked: Request[Any, Any], message: object
+) -> None:
+    async def answer(_: object) -> None:
+        raise Refused("an answer, too")
+
+    loops = Loops(SystemClock())
+    health = Health(user, dict, loops=loops)
+
+    def lacking() -> list[str]:
+        """Say what `/readyz` names."""
+        well, said = health.page("/readyz", errors=False) or (True, {})
+        rights = [each["right"] for each in said.get("rights_refused", ())]
+        assert well is not bool(rights)
+        return rights
+
+    async with AsyncExitStack() as opened:
+        urls, without = opened.enter_context(changing_nats_of_up(tmp_path))
+        scheduler = await opened.enter_async_context(connect(urls["scheduler"], "scheduler"))
+        await scheduler.lay_out()
+        term = await opened.enter_async_context(scheduler.lead("scheduler", "a"))
+        await opened.enter_async_context(scheduler.serve("scheduler", {asked: answer}, term=term))
+        opened.enter_context(watched(loops))
+        bus = await opened.enter_async_context(connect(urls[user], user))
+
+        async def ask() -> None:
+            with contextlib.suppress(BusFailed, Refused):
+                await bus.request(asked, message, timeout_s=0.5)
+
+        async def refused() -> bool:
+            await ask()
+            return bool(lacking())
+
+        async def granted() -> bool:
+            return not await refused()
+
+        await ask()
+        assert lacking() == []
+        without(asked.subject)
+        await until(refused, what="the right to be lacking")
+        assert lacking() == [f"publish to {asked.subject}"]
+        assert health.alive
+        without("")
+        await until(granted, what="the right to be there again")
+
+
+async def test_a_refusal_of_what_others_name_makes_no_service_unready(urls: dict[str, str]) -> None:
+    denials = NatsDenials()
+    client = await open_client(urls["proxy"], "proxy", 5.0, denials)
+    for subject in ("whatever.a.client.says", "_INBOX.admin.x", "_INBOX.x"):
+        before = SystemClock().instant()
+        await client.publish(subject, b"{}")
+        await until(lambda since=before: denials.since(since), what=f"{subject} to be refused")
+        assert denials.lacking() == ()
+    await close(client, 5.0)

@@ -27,7 +27,6 @@ from clusterodm.libs.common.bus.connection import (
     PING_EVERY_S,
     UNANSWERED_PINGS_COUNT,
     Absence,
-    NatsDenials,
     Reconnection,
     close,
     open_client,
@@ -43,6 +42,7 @@ from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.replies import CAUSE, MESSAGE_ID
 from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, retry, try_timeout
+from clusterodm.libs.common.bus.rights import NatsDenials
 from clusterodm.libs.common.bus.serving import SERVICES as SERVICES_ROOM
 from clusterodm.libs.common.bus.serving import STOP_GRACE_S, ProgramsConnection, parted, served
 from clusterodm.libs.common.bus.store import NatsBucket
@@ -50,7 +50,7 @@ from clusterodm.libs.common.bus.stored_events import events_after
 from clusterodm.libs.common.bus.streams import open_events, open_snapshot, why
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusFailed
-from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers
+from clusterodm.libs.common.messages.health import LEADER_ANSWERS, LeaderAnswers, RightRefused
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM as EVENTS
 from clusterodm.libs.common.messages.kinds import BucketName, Event, ObjectsName, Request, Snapshot
 from clusterodm.libs.common.messages.operators import LOG_LEVEL_SET, LogLevelSet
@@ -133,6 +133,10 @@ class NatsBus:
     def refused_since(self, since: Instant) -> str:
         """Say what NATS has refused to this process since then; empty: nothing."""
         return self.denials.since(since)
+
+    def rights_lacking(self) -> tuple[RightRefused, ...]:
+        """Name the rights that NATS refuses to this process at present."""
+        return (*self.denials.lacking(), *self._for_programs.denials.lacking())
 
     @property
     def away_s(self) -> float:
@@ -441,15 +445,10 @@ async def connect(url: str, name: str, *, wait_s: float = 30.0, replicas_count: 
             absence.begins()
             log.warning("nats.disconnected")
 
-    async def trouble(error: Exception) -> None:
+    async def trouble(_error: Exception) -> None:
         absence.goes_on()
-        if right := denials.heard(error):  # whoever wanted it may hear of a time-out only
-            log.error("nats.right_refused", right=right)
-        log.debug("nats.reported", error=repr(error))
 
-    client = await open_client(
-        url, name, wait_s, reconnected_cb=reconnected, disconnected_cb=disconnected, error_cb=trouble
-    )
+    client = await open_client(url, name, wait_s, denials, told=trouble, lost=disconnected, back=reconnected)
     for_programs = ProgramsConnection(url, name, wait_s)
     bus = NatsBus(client, for_programs, replicas_count, wait_s, absence, name)
     bus.denials = denials

@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import ParseResult
 
-import nats
-import nats.errors
-import nats.js.errors
 import structlog
 from nats.aio.client import Client
 
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS
+from clusterodm.libs.common.bus.rights import NatsDenials, OwnClient
 from clusterodm.libs.common.bus.urls import inbox_of, named_in
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
@@ -48,13 +46,8 @@ RECONNECT_EVERY_S: Final = 0.25
 CLOSED_WITHIN_S: Final = 1.0
 RECONNECTED_IN_S: Final = 5.0
 """So long a write waits for NATS: as long as for its answer."""
-DENIED_EVERY_S: Final = 60.0
-"""So often it is told at most that a right was refused: what needs it is tried again and again."""
 CHECK_EVERY_S: Final = 1.0
 """So often is asked whether NATS is still away: it says itself when it is back."""
-CLOSED: Final = (ConnectionResetError, BrokenPipeError, nats.errors.UnexpectedEOF)
-AUTHORIZATION: Final = "authorization violation"
-PERMISSIONS: Final = "permissions violation"
 LIBRARY: Final = "nats"
 """The logger above all of nats-py's."""
 
@@ -132,58 +125,6 @@ class Reconnection:
             raise BusFailed(f"{failed}: NATS is away")
 
 
-class NatsDenials:
-    """What NATS has refused: our user or password, or a subject that the user has no right to."""
-
-    def __init__(self, now: Callable[[], Instant] = monotonic_s) -> None:
-        self._now = now
-        self._login = False
-        self._right = ""
-        self._right_at: Instant | None = None
-        self._told_at: Instant | None = None
-
-    def __repr__(self) -> str:
-        """Show what was refused."""
-        return f"NatsDenials({self.reason!r})"
-
-    @property
-    def reason(self) -> str:
-        """Say what was refused; empty: nothing, as far as NATS told."""
-        if self._login:
-            return "it refuses the user or the password"
-        return f"its user has not the rights that are needed ({self._right})" if self._right else ""
-
-    @property
-    def told(self) -> str:
-        """Say it behind something else; empty: nothing was refused."""
-        return f": {self.reason}" if self.reason else ""
-
-    def since(self, since: Instant) -> str:
-        """Say which right was refused last, if that was since then (monotonic); empty: none was."""
-        return self._right if self._right_at is not None and self._right_at >= since else ""
-
-    def failure(self, message: str) -> BusFailed:
-        """Make the error for something that has not come about, with what was refused."""
-        return BusDenied(f"{message}{self.told}") if self.reason else BusFailed(message)
-
-    def heard(self, error: Exception) -> str:
-        """Take note of what the server says of us; the right that it refuses, where that was told of none lately. What it says last counts: it may have been out of reach meanwhile.
-
-        A connection that breaks says nothing: a server closes it after a refusal, which that may even overtake.
-        """
-        if isinstance(error, CLOSED):
-            return ""
-        said = str(error).removeprefix("nats: ").strip("'")
-        self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
-        if PERMISSIONS not in said.lower():
-            return ""
-        self._right, self._right_at = said, self._now()
-        if self._told_at is not None and self._right_at - self._told_at < DENIED_EVERY_S:
-            return ""
-        self._told_at = self._right_at
-        return said
-
-
 async def shutting_down(client: Client, absence: Absence) -> None:
     """Shut down the connection that was given up and does not close, for ever."""
     where: tuple[str, int] | None = None
@@ -218,25 +159,45 @@ def shut_down_one(descriptor: int, peers: Container[tuple[str, int]]) -> None:
             copy.shutdown(socket.SHUT_RDWR)
 
 
-async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[..., Awaitable[None]]) -> Client:
-    """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed."""
+async def do_nothing(*_told: object) -> None:
+    """Leave it at that."""
+
+
+async def open_client(  # noqa: PLR0913 what NATS tells of a connection has its own callback each
+    url: str,
+    name: str,
+    wait_s: float,
+    denials: NatsDenials | None = None,
+    *,
+    told: Callable[[Exception], Awaitable[None]] = do_nothing,
+    lost: Callable[[], Awaitable[None]] = do_nothing,
+    back: Callable[[], Awaitable[None]] = do_nothing,
+) -> Client:
+    """Connect to the first server that answers within `wait_s` seconds; see `bus.connect`. Raises BusFailed.
+
+    `denials` takes note of what NATS refuses. `told` is called with what NATS or a try to reach it says, `lost` and `back` when the connection is.
+    """
     take_over()
-    denials = NatsDenials()
-    tell = callbacks.pop("error_cb", None)
+    client = OwnClient(NatsDenials() if denials is None else denials)
 
     async def heard(error: Exception) -> None:
-        denials.heard(error)
-        if tell is not None:
-            await tell(error)
+        if right := client.denials.heard(error):  # whoever wanted it may hear of a time-out only
+            log.error("nats.right_refused", right=right)
+        log.debug("nats.reported", error=repr(error))
+        await told(error)
+
+    async def disconnected() -> None:
+        client.denials.disconnected()
+        await lost()
 
     user, password = named_in(url)  # for the servers, too, that others of a cluster tell of: their URLs hold neither
     try:
         async with asyncio.timeout(wait_s):
-            connecting = nats.connect(
+            connecting = client.connect(
                 [each.strip() for each in url.split(",")],
                 name=name,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_EVERY_S,
+                reconnect_time_wait=RECONNECT_EVERY_S,  # type: ignore[arg-type] # it sleeps for so long
                 connect_timeout=CONNECT_S,
                 ping_interval=PING_EVERY_S,
                 max_outstanding_pings=UNANSWERED_PINGS_COUNT,
@@ -244,12 +205,16 @@ async def open_client(url: str, name: str, wait_s: float, **callbacks: Callable[
                 user=user or None,
                 password=password or None,
                 error_cb=heard,
-                **callbacks,
+                disconnected_cb=disconnected,
+                reconnected_cb=back,
             )
-            return await cancellable(connecting)
+            await cancellable(connecting)
     except NATS_ERRORS as error:
-        failed = BusDenied if denials.reason else BusFailed
-        raise failed(f"no NATS at {hide(url)}: {denials.reason or type(error).__name__}") from None
+        reason = client.denials.reason
+        raise (BusDenied if reason else BusFailed)(
+            f"no NATS at {hide(url)}: {reason or type(error).__name__}"
+        ) from None
+    return client
 
 
 async def close(client: Client, limit_s: float) -> None:

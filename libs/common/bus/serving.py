@@ -25,6 +25,7 @@ from nats.micro.service import Service, ServiceConfig
 from clusterodm.libs.common.bus.connection import close, open_client
 from clusterodm.libs.common.bus.endpoints import AnsweringClient, endpoint
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS
+from clusterodm.libs.common.bus.rights import NatsDenials
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import PREFIX, LongPoll, Request
 from clusterodm.libs.common.ports import Handler, Term
@@ -79,6 +80,8 @@ class ProgramsConnection:
         self._name = f"{name} for programs"
         self._wait_s = wait_s
         self._room = room
+        self.denials = NatsDenials()
+        """What NATS has refused to it."""
         self._opening = asyncio.Lock()
         self._client: Client | None = None
         self._drops = defaultdict[str, Seldom](Seldom)
@@ -93,7 +96,7 @@ class ProgramsConnection:
         async with self._opening:
             if self._client is None:
                 self._client = await open_client(
-                    self._url, self._name, self._wait_s, error_cb=self._failed, disconnected_cb=self._lost
+                    self._url, self._name, self._wait_s, self.denials, told=self._failed, lost=self._lost
                 )
         return self._client
 
@@ -121,7 +124,6 @@ class ProgramsConnection:
 
     async def _failed(self, error: Exception) -> None:
         if not isinstance(error, nats.errors.SlowConsumerError):
-            log.debug("nats.reported", error=repr(error))
             return
         request = error.sub.subject.removeprefix(f"{PREFIX}.")
         DROPPED.inc(request)

@@ -1,7 +1,8 @@
 """How a service is: alive (`/healthz`), and ready to be of use (`/readyz`).
 
     alive   its event loop turns, none of its named loops hangs, and it has not been told to stop
-    ready   alive, all it needs is there (its facts), none of its loops fails, and every service that it needs has answered lately
+    ready   alive, all it needs is there (its facts), none of its loops fails, NATS refuses it no right, and every service that it needs
+            has answered lately
 
 A service that is not alive is to be started again; one that is not ready may become so by itself. Other services are asked over the
 bus again and again: one that is frozen or hangs is seen like one that is gone, because it does not answer. One that waits to lead answers nobody, and
@@ -139,7 +140,8 @@ class Health:
 
     def report(self) -> HealthReport:
         """Say how it is, and what it lacks."""
-        facts, loops = dict(self._facts()), tuple(self._loops.report())
+        loops, refused = tuple(self._loops.report()), self._loops.bus.rights_lacking()
+        facts = {**self._facts(), "rights": not refused}
         services = self._needed.seen() if self._needed else {}
         lacking = [*facts.values(), *(loop.ok for loop in loops), *(seen.ok for seen in services.values())]
         return HealthReport(
@@ -149,6 +151,7 @@ class Health:
             facts=facts,
             loops=loops,
             services=services,
+            rights_refused=refused,
             version=VERSION,
             host=socket.gethostname(),
             epoch=self.term.epoch if self.term is not None and self.term.valid else None,

@@ -24,6 +24,17 @@ class LoopReport(Frozen, frozen=True, kw_only=True):
     """What it last failed with, or was interrupted by."""
 
 
+class RightRefused(Frozen, frozen=True, kw_only=True):
+    """A right that NATS refuses to a service. It names a kind of subjects and no key, so that everybody may read it."""
+
+    right: str
+    """"publish to" or "subscribe to", and the subjects as the configuration of NATS names them."""
+    refused_age_s: float
+    """Since it was refused last, seconds."""
+    advice: str
+    """What to do."""
+
+
 class ReportHealth(Frozen, frozen=True, kw_only=True):
     """How is this service? Answered by the one that leads."""
 
@@ -52,6 +63,8 @@ class HealthReport(Frozen, frozen=True, kw_only=True):
     loops: tuple[LoopReport, ...] = ()
     services: dict[str, ServiceSeen] = msgspec.field(default_factory=dict)
     """The services that it needs."""
+    rights_refused: tuple[RightRefused, ...] = ()
+    """What NATS refuses to it: whoever needs that of it waits in vain."""
     version: str = ""
     """Empty: that of an earlier version, which did not say it."""
     host: str = ""

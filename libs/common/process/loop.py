@@ -21,7 +21,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed, ClusterError, NotFound, Unreadable
-from clusterodm.libs.common.messages.health import LoopReport
+from clusterodm.libs.common.messages.health import LoopReport, RightRefused
 
 log = structlog.get_logger()
 
@@ -41,6 +41,9 @@ class BusSeen(Protocol):
     def refused_since(self, since: Instant) -> str:
         """Say what NATS has refused to this process since then; empty: nothing."""
 
+    def rights_lacking(self) -> tuple[RightRefused, ...]:
+        """Name the rights that NATS refuses to this process at present."""
+
 
 class NoBus:
     """Where there is no NATS, whatever does not answer is there."""
@@ -51,6 +54,10 @@ class NoBus:
         """Say nothing."""
         del since
         return ""
+
+    def rights_lacking(self) -> tuple[RightRefused, ...]:
+        """Name none."""
+        return ()
 
 
 @dataclass(frozen=True)

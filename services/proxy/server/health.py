@@ -6,6 +6,7 @@
                memory with a single server that is away), open transfers go on, commits and inits wait a while and are
                then refused with 503
     disk       there is room for uploads; without it only those are refused
+    rights     NATS refuses it none: whoever needs what is refused waits in vain
     loops      those that go on by themselves; one that hangs makes it dead
     services   the scheduler, asked over the bus: one that is frozen is seen like one that is gone
 

@@ -3,7 +3,8 @@
 import nats.errors
 import pytest
 
-from clusterodm.libs.common.bus.connection import Absence, NatsDenials
+from clusterodm.libs.common.bus.connection import Absence
+from clusterodm.libs.common.bus.rights import NatsDenials
 from clusterodm.libs.common.testing.clock import FakeClock
 
 

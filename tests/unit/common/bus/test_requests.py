@@ -153,7 +153,7 @@ async def flaky() -> AsyncIterator[tuple[Nats, Requests]]:
     async def back() -> None:
         made[0].reconnected()
 
-    client = await open_client(f"nats://127.0.0.1:{server.port}", "test", 30, reconnected_cb=back)
+    client = await open_client(f"nats://127.0.0.1:{server.port}", "test", 30, back=back)
     made.append(Requests(client))
     await server.goes()
     await until(lambda: not client.is_connected)

@@ -3,10 +3,13 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.health.health import Health, NeededServices
 from clusterodm.libs.common.health.vitals import answered
-from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth
+from clusterodm.libs.common.messages.health import SCHEDULER_HEALTH, HealthReport, ReportHealth, RightRefused
 from clusterodm.libs.common.process.loop import LoopPolicy
 from clusterodm.libs.common.process.loops import Loops, background, every, watched
 from clusterodm.libs.common.testing.clock import FakeClock
@@ -82,6 +85,39 @@ def test_a_fact_that_is_missing_is_said_and_leaves_the_service_alive():
     well, said = page(health, "/readyz")
     assert not well
     assert said["bus"] is False
+
+
+class RefusingBus:
+    """What NATS refuses to a service, as a test says."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.lacking: tuple[RightRefused, ...] = ()
+
+    def refused_since(self, since: Instant) -> str:
+        del since
+        return ""
+
+    def rights_lacking(self) -> tuple[RightRefused, ...]:
+        return self.lacking
+
+
+@pytest.mark.parametrize("errors", [True, False])
+def test_a_right_that_nats_refuses_leaves_a_service_alive_and_not_ready_and_is_named_to_everybody(errors: bool):
+    loops, bus = Loops(FakeClock()), RefusingBus()
+    health = Health("test", lambda: {"bus": True}, loops=loops)
+    with loops.depending_on(bus):
+        bus.lacking = (RightRefused(right="publish to $KV.uploads.>", refused_age_s=3.0, advice="have it added"),)
+        found = health.page("/readyz", errors=errors)
+        assert found is not None
+        well, said = found
+        assert (well, said["bus"], said["rights"]) == (False, True, False)
+        assert said["rights_refused"][0]["right"] == "publish to $KV.uploads.>"
+        assert said["rights_refused"][0]["advice"] == "have it added"
+        assert page(health, "/healthz")[0], "starting it again would not help"
+        bus.lacking = ()
+        assert page(health, "/readyz")[0]
 
 
 async def test_a_service_that_hangs_is_seen_by_those_that_need_it():

@@ -23,7 +23,7 @@ def test_a_service_says_who_it_is_and_what_it_lacks():
     assert [labels[0] for labels in said(readings, vitals.BUILD)] == ["proxy"]
     assert said(readings, vitals.READY) == {(): 0}
     assert said(readings, vitals.ALIVE) == {(): 1}
-    assert said(readings, vitals.FACT) == {("bus",): 1, ("disk",): 0}
+    assert said(readings, vitals.FACT) == {("bus",): 1, ("disk",): 0, ("rights",): 1}
     assert not said(readings, vitals.LEADER), "a proxy never leads"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed, Unreadable
+from clusterodm.libs.common.messages.health import RightRefused
 from clusterodm.libs.common.process.loop import (
     DEAF_AFTER_S,
     FATAL,
@@ -172,6 +173,9 @@ class FakeBusSeen:
     def refused_since(self, since: Instant) -> str:
         del since
         return self.refused
+
+    def rights_lacking(self) -> tuple[RightRefused, ...]:
+        return ()
 
 
 async def test_a_bus_that_is_away_interrupts_a_loop_and_is_no_failure_however_long():
