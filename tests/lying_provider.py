@@ -241,6 +241,8 @@ class LyingVendor:
 
     async def remove(self, found: ProviderMachine) -> None:
         how = self._faults.before("remove")
+        if next_look := self._faults.take("after remove"):
+            self._faults.order([("named", next_look)])
         if how == NOTHING:
             return
         self._estate.delete(found.ref)

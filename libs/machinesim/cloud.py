@@ -23,10 +23,10 @@ Found = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Removed:
-    """What came of a removal; when it took effect is not known."""
+    """What came of a removal."""
 
     was_there: bool
-    taken_ago_s: float | None = None
+    gone_ago_s: float | None = 0.0
     unseen: str = ""
 
     def __bool__(self) -> bool:

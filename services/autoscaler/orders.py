@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Protocol
 
+from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.libs.common.model.machines import offered
 from clusterodm.libs.common.model.values import NOBODY, MachineId, Owner, TaskId
 from clusterodm.libs.common.secret import HIDDEN, Secret
@@ -185,14 +186,22 @@ class Removal:
     """What came of destroying a machine. True: there was something to remove."""
 
     was_there: bool
-    taken_ago_s: float | None = None
-    """Since the provider took a removal after which the next look showed nothing. None: when it went is not known: it was listed for a while, or somebody else
-    has removed it."""
+    gone_ago_s: float | None = 0.0
+    """Since when it costs nothing for certain: since the provider took the removal after which the next look showed nothing, or else since the first look
+    that showed nothing. None: something may be there (`RemovalFailed`)."""
     unseen: str = ""
     """Why nobody here can see whether the provider has it still; empty: it has it no more."""
 
     def __bool__(self) -> bool:
         return self.was_there
+
+
+class RemovalFailed(ProviderFailed):
+    """A removal that has not come to its end, and what it has seen until then: nothing of that is true for longer than it says."""
+
+    def __init__(self, error: ProviderFailed, so_far: Removal, ref: str = "") -> None:
+        super().__init__(error.message, error.trouble, ref=error.ref or ref)
+        self.so_far = so_far
 
 
 @dataclass(frozen=True, kw_only=True)

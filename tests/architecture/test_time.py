@@ -54,7 +54,7 @@ COMPARED: Final = {
     "services/autoscaler/machines/core.py::may_boot": "what a wrong clock makes young is waited for by the monotonic one, three minutes at most",
     "services/autoscaler/planning/core/offer_fallback.py::rests": "bounded on both sides: a pause ends when the clock goes back",
     "services/autoscaler/planning/core/offer_fallback.py::status_of": "what lies ahead of a clock that went back counts last",
-    "services/autoscaler/machines/handlers/lifecycle.py::_destroy": "a time of the record, from how long ago that was",
+    "services/autoscaler/machines/core.py::gone_at_ms": "a time of the record, from how long ago that was",
     "services/autoscaler/planning/core/plan.py::has_results": AGED,
     "services/autoscaler/planning/core/kept_results.py::kept": AGED,
     "services/autoscaler/planning/core/plan.py::dead": AGED,

@@ -86,7 +86,7 @@ class Machine(Frozen, frozen=True, kw_only=True):
     online_at_ms: int | None = None
     ended_at_ms: int | None = None
     removal_taken_at_ms: int | None = None
-    """When the provider took the removal after which nothing of it was left: so long it has cost. None: that is not known; until `ended_at_ms`."""
+    """When the provider took the removal after which nothing of it was left, or else when a look first showed nothing: so long it has cost. None: until `ended_at_ms`."""
     ref: str = ""
     """The provider's own id."""
     hostname: str = ""

@@ -22,7 +22,7 @@ from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.services.autoscaler.config.core.configuration import StepTimeouts
 from clusterodm.services.autoscaler.machine_life.starts import USUAL_START_MS
-from clusterodm.services.autoscaler.orders import ProviderMachine
+from clusterodm.services.autoscaler.orders import ProviderMachine, Removal
 
 NEWBORN_MS: Final = 60_000
 """A provider's list may be so much behind."""
@@ -111,6 +111,13 @@ def left_by(machine: Machine, error: ProviderFailed, now_ms: WallMs) -> dict[str
     if not error.ref:
         return {}
     return {"ref": error.ref, "seen_at_ms": machine.seen_at_ms or now_ms}
+
+
+def gone_at_ms(removal: Removal, before_ms: WallMs | None, now_ms: WallMs) -> WallMs | None:
+    """Say since when a machine costs nothing, by a try to destroy it, and by what those before it have said: that holds while nothing of it is seen again."""
+    if before_ms is not None and not removal.was_there:
+        return before_ms
+    return None if removal.gone_ago_s is None else WallMs(now_ms - round(removal.gone_ago_s * 1000))
 
 
 def facts_of(found: ProviderMachine) -> dict[str, Any]:

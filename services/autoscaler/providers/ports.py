@@ -54,7 +54,8 @@ class Provider(Protocol):
         """Destroy all of this name, and all that was made for it; true when there was anything.
 
         Returns when the provider confirms that nothing is left: a look that is newer than the deletion, or, where nothing
-        was found to delete, two looks that do not depend on each other. Raises ProviderFailed: to be called again.
+        was found to delete, two looks that do not depend on each other. Raises ProviderFailed: to be called again; as
+        RemovalFailed where it knows since when nothing of it costs all the same.
         """
 
     async def discard(self, found: ProviderMachine) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from clusterodm.libs.common.clocks import Clock
+from clusterodm.libs.common.clocks import Clock, WallMs
 from clusterodm.libs.common.errors import BusFailed, ClusterError, Conflict, ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.machines import Machine, MachineState
 from clusterodm.libs.common.model.nodes import NodeInfo
@@ -21,10 +21,10 @@ from clusterodm.libs.common.process.lifecycle import cancel_and_wait, mention_fa
 from clusterodm.services.autoscaler.cluster.handlers import SchedulerClient
 from clusterodm.services.autoscaler.config.core.configuration import Configuration, StepTimeouts
 from clusterodm.services.autoscaler.machine_life.life import MachineStep, came_to_nothing, may_exist
-from clusterodm.services.autoscaler.machines.core import boots_within_s, facts_of, left_by, was_adopted
+from clusterodm.services.autoscaler.machines.core import boots_within_s, facts_of, gone_at_ms, left_by, was_adopted
 from clusterodm.services.autoscaler.machines.handlers.node_queries import NodeQueries
 from clusterodm.services.autoscaler.machines.handlers.order_factory import OrderFactory
-from clusterodm.services.autoscaler.orders import ProviderMachine, Removal
+from clusterodm.services.autoscaler.orders import ProviderMachine, Removal, RemovalFailed
 from clusterodm.services.autoscaler.providers.handlers import ProviderRegistry
 from clusterodm.services.autoscaler.providers.ports import Sleep
 from clusterodm.services.autoscaler.records import MachineEventPublisher, MachineStore, Transitions
@@ -69,6 +69,8 @@ class StateWork:
         self._clock = clock
         self._first_retry_s = first_retry_s
         self._sleep = sleep
+        self._gone_at_ms: dict[MachineId, WallMs] = {}
+        """Since when those cost nothing that are being destroyed. A restart forgets it: then it counts until it is seen again that they have gone."""
         self._not_called: set[MachineId] = set()
         """Those that were begun here, and whose provider has not been called."""
         self._by_state = {
@@ -213,21 +215,37 @@ class StateWork:
         removal = Removal(was_there=False)
         if may_exist(machine):
             machine = await self._seen(machine)
-            async with limited(self._timeouts(machine).destroy_s, "destroying"):
-                removal = await self._providers.of(machine.provider).destroy(machine.id, self._ref(machine))
+            removal = await self._removed(machine)
         if removal.unseen:
             log.warning("machine.not_seen", machine=machine.id, ref=machine.ref, reason=removal.unseen)
-        ago_s = removal.taken_ago_s
         await self._transitions.step(
             machine.id,
             MachineStep.CONFIRM,
             f"{machine.reason}; {UNSEEN}: {removal.unseen}" if removal.unseen else machine.reason,
             tasks=(),
             never_was=came_to_nothing(machine) and not removal,
-            removal_taken_at_ms=None if ago_s is None else self._clock.wall_ms() - round(ago_s * 1000),
+            removal_taken_at_ms=self._gone_at_ms.get(machine.id),
             removal_failure="",
             removal_trouble="",
         )
+        self._gone_at_ms.pop(machine.id, None)
+
+    async def _removed(self, machine: Machine) -> Removal:
+        """Have it removed. When it went stays known where a try fails after that; of one that does not say how far it came nothing is."""
+        before_ms = self._gone_at_ms.pop(machine.id, None)
+        try:
+            async with limited(self._timeouts(machine).destroy_s, "destroying"):
+                removal = await self._providers.of(machine.provider).destroy(machine.id, self._ref(machine))
+        except RemovalFailed as error:
+            if before_ms is not None or error.so_far:  # a list that has never shown it may be late
+                self._keep(machine, gone_at_ms(error.so_far, before_ms, self._clock.wall_ms()))
+            raise
+        self._keep(machine, gone_at_ms(removal, before_ms, self._clock.wall_ms()))
+        return removal
+
+    def _keep(self, machine: Machine, at_ms: WallMs | None) -> None:
+        if at_ms is not None:
+            self._gone_at_ms[machine.id] = at_ms
 
     async def _seen(self, machine: Machine) -> Machine:
         """Note that it exists where nobody has said so yet, before it is destroyed: from then on it has cost."""

@@ -31,8 +31,9 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ClusterError, ProviderFailed, Refused, Trouble
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.process.lifecycle import monotonic_s
-from clusterodm.services.autoscaler.orders import BootOutput, Order, ProviderMachine, Removal
+from clusterodm.services.autoscaler.orders import BootOutput, Order, ProviderMachine, Removal, RemovalFailed
 from clusterodm.services.autoscaler.providers.core.catalogue import Catalogue
+from clusterodm.services.autoscaler.providers.core.removal_trace import RemovalTrace
 from clusterodm.services.autoscaler.providers.ports import CatalogueVendor, LoggedVendor, Provider, Sleep, Vendor
 
 log = structlog.get_logger()
@@ -136,28 +137,36 @@ class BootedProvider(Provider):
             return await self._vendor.starting(prefix)
 
     async def destroy(self, name: MachineId, ref: str) -> Removal:
+        trace = RemovalTrace()
+        try:
+            return await self._destroyed(name, ref, trace)
+        except ProviderFailed as error:
+            raise RemovalFailed(error, trace.so_far(self._instant()), trace.seen_ref) from None
+
+    async def _destroyed(self, name: MachineId, ref: str, trace: RemovalTrace) -> Removal:
         deadline_s = self._instant() + self._removal_wait_s
-        asked: dict[str, Instant] = {}
-        taken_at: Instant | None = None
         checked_before = False
         while True:
             left = await self._named(name, ref)
-            if not left and (asked or checked_before):
-                return Removal(bool(asked), self._instant() - taken_at if taken_at is not None else None)
+            trace.shown(left, self._instant())
+            if not left and (trace.asked or checked_before):
+                return trace.so_far(self._instant())
             if self._instant() > deadline_s:
-                raise ProviderFailed(
-                    f"{name} is still there after {self._removal_wait_s:g} s", ref=left[0].ref if left else ""
-                )
+                raise ProviderFailed(f"{name} is still there after {self._removal_wait_s:g} s")
             checked_before = not left
             for found in left:
-                is_first = found.ref not in asked
-                taken_at = taken_at if is_first else None  # it may be going, and cost meanwhile
-                if not is_first and self._instant() - asked[found.ref] < self._remove_again_s:
-                    continue
-                is_taken = await (self._remove(found) if is_first else self._remove_again(found))
-                asked[found.ref] = self._instant()
-                taken_at = asked[found.ref] if is_taken else taken_at
+                await self._have_removed(found, trace)
             await self._sleep(self._poll_s if left else self._recheck_s)
+
+    async def _have_removed(self, found: ProviderMachine, trace: RemovalTrace) -> None:
+        """Ask for a removal for the first time, or again where that is long ago."""
+        if (asked_at := trace.asked.get(found.ref)) is None:
+            is_taken = await self._remove(found)
+        elif self._instant() - asked_at < self._remove_again_s:
+            return
+        else:
+            is_taken = await self._remove_again(found)
+        trace.removed(found, self._instant(), is_taken=is_taken)
 
     async def _remove(self, found: ProviderMachine) -> bool:
         """Ask for a removal; it is taken. A failure says what was there: the removal may have been carried out all the same."""

@@ -1,7 +1,6 @@
 """Whatever fails at whichever step, and however the provider's list lies: nothing of ours is left, and what it cost is counted."""
 
 import asyncio
-import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import Trouble
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.model.values import TaskId
@@ -50,13 +50,13 @@ COMPARE_TURNS = 6
 """Half a minute."""
 MOST_LIE_S = 40
 SLACK_MS = (MOST_LIE_S + 2 * COMPARE_TURNS * TURN_MS // 1000 + 60) * 1000
-"""A machine may count for so long after it has gone: the list shows it still, and the tries to destroy it have pauses."""
-REMOVAL = re.compile("delete|destroy|remove|rm|terminate|kill")
-"""Steps whose failures may leave open whether, and when, a machine has gone."""
-REMOVAL_BESIDE_AN_API = re.compile(f"{REMOVAL.pattern}|named")
-"""docker-machine removes alone where the API fails to name what is there; while the API's list still shows it, it is removed once more."""
-EXACT_MS = 3 * TURN_MS
-"""Where it is known when the provider took the removal: so far the clock may turn while calls are answered, which over HTTP a busy computer decides."""
+"""So long a machine may count that has gone by itself: until it is missed."""
+EXACT_MS = TURN_MS
+"""Where it is known when the provider took the removal."""
+OVER_HTTP_MS = 2 * TURN_MS
+"""So far the clock may turn besides while calls are answered: that a busy computer decides."""
+PAUSE_MS = TURN_MS
+"""So long it is at most from a failure to the next try."""
 HONEST_COMPARISONS = 12
 LONGEST_COMPARISONS = 200
 """So soon every task has ended, whatever had to rest before."""
@@ -72,6 +72,7 @@ ENDING_FAULTS = [
     *(("named", how) for how in NO_CREATION),
     *(("starting", how) for how in NO_CREATION),
     *(("remove", how) for how in [*NO_CREATION, "after", NOTHING]),
+    *(("after remove", how) for how in NO_CREATION),
 ]
 API_FAULTS = [
     *(("begin", how) for how in [*TROUBLES, "after"]),
@@ -114,7 +115,8 @@ class Kind:
     sizes: tuple[Size, ...] = SIZES
     takes_away: bool = False
     """Machines are taken away while they run."""
-    removal: re.Pattern[str] = REMOVAL
+    doubt_ms: int = 0
+    """So long it may take besides, where the answer to a removal was lost."""
 
     def world(self, clock: FakeClock, lies: Lies, folder: Path) -> "Stage":
         """Make a world with this kind of provider."""
@@ -165,9 +167,12 @@ class Stage:
         return BootedProvider(
             LyingVendor(self.estate, self.lies, self.faults, several_calls=several_calls),
             sleep=self.world.sleep,
-            instant=lambda: self.estate.clock.wall_ms() / 1000,
+            instant=self.instant,
             listens=listens,
         )
+
+    def instant(self) -> Instant:
+        return Instant(self.estate.clock.wall_ms() / 1000)
 
     def programs(self) -> BootedProvider:
         provider = self.booted()
@@ -236,9 +241,9 @@ KINDS = {
     "two providers in one file": TwoOfAKind(API_FAULTS, Stage.booted, sizes=TWO_SIZES),
     "docker-machine beside an API": Kind(
         ENDING_FAULTS + PROGRAM_FAULTS,
-        lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted()),
+        lambda stage: CrossCheckedProvider(stage.docker_machine(), stage.booted(), stage.instant),
         DOCKER_MACHINE,
-        removal=REMOVAL_BESIDE_AN_API,
+        doubt_ms=15_000,
     ),
     "docker-machine alone": Kind(PROGRAM_FAULTS + LOSSES, Stage.docker_machine, DOCKER_MACHINE),
 }
@@ -331,6 +336,9 @@ async def play(
         stage = kind.world(FakeClock(wall_ms=1_000_000_000), lies, Path(folder))
         world, estate = stage.world, stage.estate
         stage.faults.order(ordered)
+        most_ms = kind.doubt_ms + EXACT_MS + PAUSE_MS * len(ordered) + round(lies.stale_s * 1000)
+        if kind.api:
+            most_ms += OVER_HTTP_MS * (1 + len(ordered))
         async with world:
             for number in range(tasks_count):
                 await world.scheduler.submit(f"t{number}", images=10 if number % 2 else 100)
@@ -351,14 +359,14 @@ async def play(
             await stage.turn(2 * COMPARE_TURNS)
             assert world.machines() == before, "what has ended stays so"
             for machine in before:
-                check_bill(world, machine, removals_fail=any(kind.removal.search(step) for step, _ in ordered))
+                check_bill(world, machine, slack_ms=SLACK_MS if kind.takes_away else most_ms)
             return [machine.id for machine in before if world.cloud.caused_ms(machine.id) is not None]
 
 
-def check_bill(world: World, machine: Machine, *, removals_fail: bool) -> None:
-    """What a machine is said to have cost is what it has, give or take what it takes to see that it has gone.
+def check_bill(world: World, machine: Machine, *, slack_ms: int) -> None:
+    """What a machine is said to have cost is what it has, and never less: `slack_ms` is how long it may take to see that it has gone.
 
-    A removal that failed may have ended it all the same, or in part: then it is counted until one is taken.
+    That is as long as it goes on being listed, and, where the answer to a removal was lost, until the next try.
     """
     caused_ms, counted_ms = world.cloud.caused_ms(machine.id), age_ms(machine, world.now_ms)
     if caused_ms is None:
@@ -367,7 +375,6 @@ def check_bill(world: World, machine: Machine, *, removals_fail: bool) -> None:
         assert UNSEEN in machine.reason, "it is there, and nobody can know more of it"
         assert counted_ms < caused_ms
     else:
-        slack_ms = SLACK_MS if removals_fail or machine.removal_taken_at_ms is None else EXACT_MS
         assert caused_ms <= counted_ms <= caused_ms + slack_ms
 
 

@@ -7,7 +7,7 @@ import pytest
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.testing.clock import FakeClock
-from clusterodm.services.autoscaler.orders import ProviderMachine, Removal
+from clusterodm.services.autoscaler.orders import ProviderMachine, Removal, RemovalFailed
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
 from tests.lying_provider import NOTHING, Estate, Faults, Lies, LyingVendor
 
@@ -21,8 +21,8 @@ class Stage:
         self.clock = FakeClock()
         self.estate = Estate(self.clock)
         self.machine: ProviderMachine = self.estate.create(NAME, "small")
-        faults = Faults([("remove", how) for how in removals])
-        vendor = LyingVendor(self.estate, lies or Lies(honest=True), faults)
+        self.faults = Faults([("remove", how) for how in removals])
+        vendor = LyingVendor(self.estate, lies or Lies(honest=True), self.faults)
         self.provider = BootedProvider(vendor, sleep=self.sleep, instant=self.clock.instant)
 
     async def sleep(self, seconds: float) -> None:
@@ -51,20 +51,29 @@ async def test_it_says_how_long_ago_the_removal_was_taken_that_had_an_effect(rem
     removal = await stage.provider.destroy(NAME, stage.machine.ref)
     [rented] = stage.estate.book.values()
     assert removal.was_there
-    assert removal.taken_ago_s is not None
-    assert stage.clock.wall_ms() - round(removal.taken_ago_s * 1000) == rented.deleted_ms
+    assert removal.gone_ago_s is not None
+    assert stage.clock.wall_ms() - round(removal.gone_ago_s * 1000) == rented.deleted_ms
 
 
-async def test_of_what_is_listed_after_its_removal_nobody_knows_when_it_went():
+async def test_what_is_listed_after_its_removal_has_gone_when_a_look_shows_nothing():
     stage = Stage(lies=Lies(stale_s=20))
-    assert await stage.provider.destroy(NAME, stage.machine.ref) == Removal(was_there=True)
+    assert await stage.provider.destroy(NAME, stage.machine.ref) == Removal(was_there=True, gone_ago_s=0.0)
 
 
-async def test_nothing_is_known_of_what_had_gone_before():
+async def test_what_had_gone_before_has_gone_at_the_first_look_that_shows_nothing():
     stage = Stage()
     stage.estate.delete(stage.machine.ref)
     stage.clock.pass_s(60)
-    assert await stage.provider.destroy(NAME, stage.machine.ref) == Removal(was_there=False)
+    assert await stage.provider.destroy(NAME, stage.machine.ref) == Removal(was_there=False, gone_ago_s=15.0)
+
+
+async def test_a_failure_after_a_removal_was_taken_says_how_long_ago_that_was():
+    stage = Stage()
+    stage.faults.order([("after remove", "retryable")])
+    with pytest.raises(RemovalFailed) as caught:
+        await stage.provider.destroy(NAME, stage.machine.ref)
+    assert caught.value.so_far == Removal(was_there=True, gone_ago_s=3.0)
+    assert caught.value.ref == stage.machine.ref
 
 
 async def test_what_stays_whatever_is_asked_is_a_failure_that_names_it():

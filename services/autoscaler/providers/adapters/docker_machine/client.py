@@ -26,6 +26,7 @@ from clusterodm.services.autoscaler.config.core.configuration import Configurati
 from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal, masked
 from clusterodm.services.autoscaler.providers.adapters.docker_machine.driver import (
     BROKEN,
+    LONGEST_REMOVAL_S,
     NO_DRIVER,
     NO_ENTRY,
     NO_ID,
@@ -59,8 +60,6 @@ log = structlog.get_logger()
 PROGRAM: Final = "docker-machine"
 LISTED: Final = "{{.Name}}|{{.State}}|{{.Error}}"
 RUNNING: Final = "Running"
-LONGEST_REMOVAL_S: Final = 120.0
-"""Some drivers wait without end for a machine to vanish that they have failed to remove."""
 QUERY_TIMEOUT_S: Final = 120.0
 
 
@@ -146,9 +145,9 @@ class DockerMachineProvider:
         """Whether it has an entry of this name, even of a creation that has not come to its end."""
         return await self._inspected(name) is not None
 
-    async def forget(self, name: MachineId) -> None:
-        """Remove what is left of a machine of which the provider says that it is gone."""
-        await self._removed(name, is_gone=True)
+    async def forget(self, name: MachineId) -> Removal:
+        """Remove what is left of a machine of which the provider says that it is gone; true where the driver may have removed it only now."""
+        return await self._removed(name, is_gone=True)
 
     async def discard(self, found: ProviderMachine) -> None:
         """Do nothing: docker-machine knows no two of one name."""
@@ -206,13 +205,16 @@ class DockerMachineProvider:
 
     async def _remove(self, name: MachineId, *, is_gone: bool) -> Removal:
         """Remove an entry and its machine; where nothing is there, the entry alone."""
+        try:
+            has_id = await self._is_one(name)
+        except ProviderFailed:  # then it is removed unseen
+            has_id = True
         ended = await self._rm(name, "-y")
         if absent(name, ended.text):
             return Removal(was_there=False, unseen=NO_ENTRY)
-        if ended.code == 0:
-            return Removal(was_there=True)
+        if ended.code == 0:  # some drivers remove what they have no id of, and have done nothing
+            return Removal(has_id, unseen="" if has_id else NO_ID)
         words = self._masked(ended.last_words)
-        has_id = await self._is_one(name)
         if has_id and not (is_gone or (vanished(ended.text) and await self._has_vanished(name))):
             raise ProviderFailed(f"docker-machine rm: {words}")
         log.info("docker_machine.entry_removed", machine=name, reason=words)

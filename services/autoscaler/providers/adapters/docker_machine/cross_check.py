@@ -13,15 +13,17 @@ An API that does not answer now makes the whole call fail, to be made again: hal
 Where it does not take our keys (a token for docker-machine alone), that is said once in the log and docker-machine's word counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ProviderFailed, Trouble
 from clusterodm.libs.common.model.values import MachineId
-from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal
+from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.services.autoscaler.orders import Order, ProviderMachine, Removal, RemovalFailed
 from clusterodm.services.autoscaler.providers.ports import Provider
 
 if TYPE_CHECKING:
@@ -35,9 +37,12 @@ NO_USE: Final = {Trouble.UNAUTHORISED, Trouble.REFUSED}
 class CrossCheckedProvider:
     """A Provider: one does the work, another looks after it."""
 
-    def __init__(self, worker: "DockerMachineProvider", watcher: Provider) -> None:
+    def __init__(
+        self, worker: "DockerMachineProvider", watcher: Provider, instant: Callable[[], Instant] = monotonic_s
+    ) -> None:
         self._worker = worker
         self._watcher = watcher
+        self._instant = instant
         self._excused = False
         self.check = worker.check
         self.set_up = worker.set_up
@@ -76,12 +81,22 @@ class CrossCheckedProvider:
     async def destroy(self, name: MachineId, ref: str) -> Removal:
         """Destroy it with both, the API first."""
         try:
-            was_there = await self._watcher.destroy(name, ref)
+            removal = await self._watcher.destroy(name, ref)
         except ProviderFailed as error:
             self._excuse(error)
             return await self._worker.destroy(name, ref)
-        await self._worker.forget(name)
-        return was_there
+        confirmed_at = self._instant()
+        try:
+            forgotten = await self._worker.forget(name)
+        except ProviderFailed as error:  # an entry costs nothing
+            raise RemovalFailed(error, self._since(removal, confirmed_at)) from None
+        if forgotten and not removal:  # the API's list may have been late, and the driver have removed it only now
+            return replace(removal, gone_ago_s=0.0)
+        return self._since(removal, confirmed_at)
+
+    def _since(self, removal: Removal, confirmed_at: Instant) -> Removal:
+        ago_s = removal.gone_ago_s
+        return replace(removal, gone_ago_s=None if ago_s is None else ago_s + (self._instant() - confirmed_at))
 
     async def discard(self, found: ProviderMachine) -> None:
         """Remove one thing: docker-machine knows no two of one name."""

@@ -36,6 +36,8 @@ IDS: Final = {"digitalocean": "DropletID", "aws": "InstanceId", "hetzner": "Serv
 """Where a driver keeps the provider's id of a machine."""
 NUMBERED: Final = {"digitalocean", "hetzner"}
 """Whose API knows a machine by the same id."""
+LONGEST_REMOVAL_S: Final = 120.0
+"""Some drivers wait without end for a machine to vanish that they have failed to remove."""
 NO_REPORTS: Final = {"MACHINE_BUGSNAG_API_TOKEN": "no-report"}
 """Without it the program sends a report of each failure to a service of its makers (libmachine/crashreport)."""
 NO_ID: Final = "docker-machine was told no id of it"
