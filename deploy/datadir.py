@@ -125,11 +125,23 @@ def require_spools(folder: Path, spools: Iterable[Path]) -> None:
         except OSError as error:  # the directory that it is started in is gone
             raise Refused(f"the spool {spool}: {error.strerror}") from None
         require_own(path)
+        require_apart(folder, path)
         if not path.exists() and path.is_relative_to(folder.absolute()):
             continue  # `prepare` says whether the data directory may be written
         there = next(each for each in (path, *path.parents) if each.exists())
         if not os.access(there, os.W_OK | os.X_OK):
             raise Refused(f"the spool {path} cannot be written: no rights to write into {there}")
+
+
+def require_apart(folder: Path, spool: Path) -> None:
+    """See that a spool neither holds the data directory nor lies where something else of it is kept. Raises Refused."""
+    data, there = (Path(os.path.realpath(each)) for each in (folder, spool))  # links that go round are no error here
+    own = "give the proxy a directory of its own"
+    if data.is_relative_to(there):
+        raise Refused(f"the spool {spool} would hold the data directory {data}: {own}")
+    for each in sorted(OURS):
+        if there.is_relative_to(data / each):
+            raise Refused(f"the spool {spool} would lie in {data / each}, where other things are kept: {own}")
 
 
 def mended(folder: Path) -> int:

@@ -122,6 +122,33 @@ def test_with_a_spool_directory_that_will_not_do_nothing_is_made(tmp_path: Path,
     assert (ran.returncode, set(here.iterdir())) == (1, found)
 
 
+@pytest.mark.parametrize(
+    ("spool", "told"),
+    [
+        pytest.param(".", "the spool {} would hold the data directory {}/data", id="above the data directory"),
+        pytest.param("data", "the spool {}/data would hold the data directory {}/data", id="the data directory"),
+        pytest.param("data/nats", "the spool {}/data/nats would lie in {}/data/nats", id="where nats-server writes"),
+        pytest.param("data/autoscaler/a", "the spool {}/data/autoscaler/a would lie in {}/data/autoscaler", id="below"),
+        pytest.param("link/nats", "the spool {}/link/nats would lie in {}/data/nats", id="by another way"),
+    ],
+)
+def test_a_spool_is_apart_from_all_else_and_nothing_is_made_before_that_is_said(tmp_path: Path, spool: str, told: str):
+    if spool.startswith("link"):
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+    found = set(tmp_path.iterdir())
+    ran = subprocess.run(
+        [sys.executable, "-m", "clusterodm.deploy.cli", "up", *ports(), "--spool-dir", spool],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    (line,) = (ran.stdout + ran.stderr).splitlines()
+    assert told.format(tmp_path, tmp_path) in line
+    assert (ran.returncode, set(tmp_path.iterdir())) == (1, found)
+
+
 GONE: Final = """
 import os, sys
 from clusterodm.deploy import local
