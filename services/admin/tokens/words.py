@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     """Carry out one word, the noun included; the exit code."""
     try:
         given = parser().read(argv)
+        require_named(given)
         return ACTS[given.noun, given.verb](given)
     except SystemExit as leaving:
         return int(leaving.code or 0)
@@ -166,6 +167,13 @@ def path_of(given: Arguments) -> Path:
         return Path(given.data_dir) / TOKENS_FILE
     named = os.environ.get("CLUSTERODM_TOKENS", "")
     return Path(named) if named else Path(os.environ.get("CLUSTERODM_DATA_DIR") or DATA_DIR) / TOKENS_FILE
+
+
+def require_named(given: Arguments) -> None:
+    """See that a file is there that was named, unless the word may begin it. Raises Refused."""
+    named = given.tokens or ("" if given.data_dir else os.environ.get("CLUSTERODM_TOKENS", ""))
+    if named and (given.noun, given.verb) != ("token", "create") and not Path(named).exists():
+        raise Refused(f"there is no file of tokens {named}; clusterodm token create begins it")
 
 
 def changes_of(given: Arguments) -> dict[str, Any]:

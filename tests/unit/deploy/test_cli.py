@@ -176,7 +176,7 @@ def test_without_an_output_nothing_is_done_and_a_line_says_so(
 def test_a_full_output_is_one_line_and_no_success(
     words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    monkeypatch.setenv("CLUSTERODM_TOKENS", str(tmp_path / "tokens.json"))
+    monkeypatch.setenv("CLUSTERODM_DATA_DIR", str(tmp_path))
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(words) == EXIT_UNWRITTEN

@@ -22,6 +22,8 @@ from clusterodm.services.admin.tenants.core.file import duration_ms, size_bytes
 from clusterodm.services.admin.tokens.grammar import parser
 from clusterodm.services.admin.tokens.words import main
 
+NOTHING_YET = '{"tenants": [], "tokens": []}'
+
 
 class Words:
     """Says words about one file."""
@@ -159,9 +161,47 @@ def test_limits_of_options_are_read_from_the_originals_form(words: Words, tmp_pa
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(words: Words, given: list[str], code: int, reason: str) -> None:
+    words.path.parent.mkdir()
+    words.path.write_text(NOTHING_YET)
     words(*given, code=code)
     assert reason in words.errors
-    assert not words.path.exists()
+    assert words.path.read_text() == NOTHING_YET
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(["token", "list"], id="list"),
+        pytest.param(["token", "list", "--json"], id="list for programs"),
+        pytest.param(["token", "revoke", "a"], id="revoke"),
+        pytest.param(["token", "rotate", "a"], id="rotate"),
+        pytest.param(["tenant", "list"], id="tenants"),
+        pytest.param(["tenant", "set", "a", "--weight", "2"], id="set"),
+        pytest.param(["tenant", "remove", "a"], id="remove"),
+    ],
+)
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_a_file_that_is_named_and_not_there_is_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    by_flag: bool,
+) -> None:
+    path = str(tmp_path / "new" / "tokens.json")
+    monkeypatch.setenv("CLUSTERODM_TOKENS", "" if by_flag else path)
+    assert main([*given, *(["--tokens", path] if by_flag else [])]) == 2
+    output, errors = capsys.readouterr()
+    assert not output
+    assert errors.splitlines() == [f"clusterodm: there is no file of tokens {path}; clusterodm token create begins it"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_directory_that_has_no_file_of_tokens_yet_has_no_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "list", "--data-dir", str(tmp_path)]) == 0
+    assert not capsys.readouterr().err
 
 
 def test_a_damaged_file_is_not_written_over(words: Words) -> None:
@@ -317,8 +357,6 @@ def test_a_token_that_does_not_count_in_the_cluster_that_runs_there_says_so(
 
 
 def test_a_list_without_a_valid_token_says_what_that_means(words: Words) -> None:
-    words("token", "list")
-    assert not words.errors  # there is no file, so nobody uses it
     words.path.parent.mkdir(parents=True)
     words.path.write_text('{"tenants": [], "tokens": []}')
     words("token", "list")
