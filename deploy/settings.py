@@ -103,6 +103,7 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     watchdog_s: float = Field(
         20.0,
         ge=0,
+        least=1.0,
         description="how long a process may give no sign of life before it is started again, seconds (nats-server: three times as long); 0: for ever",
     )
     node: list[Secret] = Field(

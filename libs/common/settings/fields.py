@@ -22,7 +22,12 @@ BOUNDS: Final[Mapping[str, tuple[Callable[[float, float], bool], str]]] = {
     "ge": (lambda value, bound: value >= bound, "greater than or equal to"),
     "lt": (lambda value, bound: value < bound, "less than"),
     "le": (lambda value, bound: value <= bound, "less than or equal to"),
+    "least": (lambda value, bound: value == 0 or value >= bound, "0, or greater than or equal to"),
 }
+SHORTEST: Final = 0.001
+"""What a time is at least that has no lower bound of its own, in its own unit: no timer is more exact, and a shorter one is a mistake in its unit. 0 is no time where it is allowed."""
+TIMES: Final = frozenset(("s", "ms", "h", "d", "timeout"))
+"""Units at the end of names."""
 LONGEST_S: Final = 315_360_000
 """Ten years. No timer, record or stream of NATS (nanoseconds in 64 bits) fails for that."""
 LONGEST_STOP_S: Final = 86_400
@@ -85,12 +90,12 @@ class Declared:
     private: bool
 
     def of(self, name: str, kind: Any, group: str) -> Setting:
-        """Add the type, the upper bound of every number, and the title under which it stands."""
+        """Add the type, the bounds of every number, and the title under which it stands."""
         return Setting(
             kind=kind,
             default=self.default,
             description=self.description,
-            bounds=bounded(name, self.bounds) if plain_kind(kind) in {int, float} else self.bounds,
+            bounds=bounded(name, self.bounds, plain_kind(kind)),
             check=self.check,
             private=self.private,
             group=group,
@@ -105,11 +110,13 @@ def Field(  # noqa: N802, PLR0913 it stands where a class would, and says all th
     ge: float | None = None,
     lt: float | None = None,
     le: float | None = None,
+    least: float | None = None,
     check: Callable[[Any], object] | None = None,
     private: bool = False,
 ) -> Any:
-    """Declare a setting. `check`: raises ValueError for what the type and the bounds let through; `private`: it names a file that nobody else should read."""
-    bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("lt", lt), ("le", le)) if bound is not None}
+    """Declare a setting. `least`: what it is at least where it is not 0; `check`: raises ValueError for what the type and the bounds let through; `private`: it names a file that nobody else should read."""
+    given = {"gt": gt, "ge": ge, "lt": lt, "le": le, "least": least}
+    bounds = {name: bound for name, bound in given.items() if bound is not None}
     return Declared(default=default, description=description, bounds=bounds, check=check, private=private)
 
 
@@ -178,12 +185,18 @@ class Settings:
         return other
 
 
-def bounded(name: str, bounds: Mapping[str, float]) -> Mapping[str, float]:
-    """Add an upper bound where there is none. A rate (`_per_s`) is no time."""
-    if "le" in bounds or "lt" in bounds:
+def bounded(name: str, bounds: Mapping[str, float], kind: Any) -> Mapping[str, float]:
+    """Add the bounds of a number where there are none. A rate (`_per_s`) is no time."""
+    if kind not in {int, float}:
         return bounds
     _, per, _ = name.rpartition("_per_")
-    return {**bounds, "le": LARGEST if per else MOST.get(name.rpartition("_")[2], LARGEST)}
+    unit = "" if per else name.rpartition("_")[2]
+    most = {} if "le" in bounds or "lt" in bounds else {"le": MOST.get(unit, LARGEST)}
+    if kind is int or unit not in TIMES:
+        return {**bounds, **most}
+    if bounds.get("gt") == 0:
+        return {"ge": SHORTEST, **{each: bound for each, bound in bounds.items() if each != "gt"}, **most}
+    return {**bounds, "least": bounds.get("least", SHORTEST), **most}
 
 
 def different_ports(ports: Mapping[str, int]) -> None:

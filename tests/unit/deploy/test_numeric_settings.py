@@ -119,6 +119,19 @@ def test_no_time_is_longer_than_ten_years(name: str):
     assert upper_bound(NUMBERS[name]) <= longest
 
 
+def test_no_time_that_may_be_broken_is_a_mistake_in_its_unit(said: Said):
+    names = sorted(set(DURATIONS) & set(BROKEN))
+    lines = said(flags(names, "0.0000001"))
+    assert named(names, lines)
+    assert all("greater than" in line for line in lines)
+
+
+def test_what_gives_no_sign_of_life_has_a_second(said: Said):
+    (line,) = said(["--watchdog-s", "0.9"])
+    assert line.endswith("--watchdog-s: input should be 0, or greater than or equal to 1 (got '0.9')")
+    assert parse(UpSettings, ["--watchdog-s", "0"], PROG).watchdog_s == 0
+
+
 @pytest.mark.parametrize("name", ["drain_s", "stop_timeout_s"])
 def test_nobody_who_is_told_to_stop_takes_longer_than_a_day(name: str):
     assert upper_bound(NUMBERS[name]) == 86_400
