@@ -6,7 +6,7 @@ from benchmarks.cases.case import Case
 from benchmarks.cases.downloads import Downloads8, DownloadsOne, DownloadsRanges
 from benchmarks.cases.footprint import IdleCluster, ProxyMemory, StartUp
 from benchmarks.cases.forwarding import Forwarding, HandOver
-from benchmarks.cases.history import History, RemovedTasks
+from benchmarks.cases.history import History, LostComputer, RemovedTasks
 from benchmarks.cases.mixed import InfoUnderLoad
 from benchmarks.cases.pages import Pages
 from benchmarks.cases.queue import RunningTasks, SmallTasks, StartedTasks
@@ -36,6 +36,7 @@ CASES: tuple[type[Case[Any]], ...] = (
     CoreQueue,
     SchedulerStart,
     History,
+    LostComputer,
     RemovedTasks,
     Pages,
     Words,

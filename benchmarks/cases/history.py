@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import signal
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -40,6 +41,8 @@ SLOTS_COUNT = 4
 READ_S = 60.0
 SETTLE_S = 5.0
 REMOVED_COUNT = 50
+LEASE_S = 5
+"""The default of `--lease-s`."""
 
 
 class History(Case[Bare]):
@@ -92,7 +95,7 @@ class History(Case[Bare]):
                 await asyncio.sleep(SETTLE_S)  # what starting takes is given back by then
                 leader = await leading(running)
                 proxy, scheduler = (resident_bytes([running.pid(name)]) for name in ("proxy", leader))
-                commit_s, placed_s = await killed(running, leader)
+                commit_s, placed_s = await taken_over(running, lambda: running.kill(leader))
         return {
             "healthy": healthy_s,
             "proxy": proxy / 1e6,
@@ -102,6 +105,45 @@ class History(Case[Bare]):
             "placed after it": placed_s,
             "store per ended task": stored_bytes / 1e3,
         }
+
+
+class LostComputer(Case[Bare]):
+    """A leader that is gone with its computer."""
+
+    name = "lost-computer"
+    sentence = (
+        f"The store of `history` with {ENDED_COUNT:,} ended tasks, and two schedulers of which the one that leads is gone as with its computer: frozen "
+        "(SIGSTOP), so that its connections stay open, nothing answers, and the other, which would see at once that a process of its own "
+        f"computer has ended, learns of it by the end of the lease alone ({LEASE_S} s, as it is unless set otherwise; it was renewed up to a third of that before). "
+        "How long a commit that is sent at that moment takes, and when that task is placed."
+    )
+    metrics = (Metric("placed after it", "s", 2), Metric("commit at that moment", "s", 2))
+    stage = Bare
+    rounds_limit_count = 1
+    warms_up = False
+
+    async def contenders(self) -> Sequence[Contender]:
+        """Only ours."""
+        return [Contender("clusterodm", "waits for the lease, reads what is active, places", self.measure)]
+
+    async def measure(self) -> dict[str, float]:
+        """Fill a store, start, freeze, look."""
+        with stub(addresses_count=NODES_COUNT, slots_count=SLOTS_COUNT, size_mb=1) as port:
+            running = Cluster(
+                self.on.folder / "lost",
+                services=("scheduler", "scheduler#2", "proxy"),
+                log_level="info",
+                probe_every_s=5,
+                tasks_per_owner_count=PER_OWNER_COUNT,
+                lease_s=LEASE_S,
+            )
+            await write_history(running.nats, port, ENDED_COUNT)
+            async with running:
+                await until(lambda: lists(running.bus), timeout_s=READ_S, what="the ended tasks to be read")
+                await asyncio.sleep(SETTLE_S)
+                leader = await leading(running)
+                commit_s, placed_s = await taken_over(running, lambda: running.send(leader, signal.SIGSTOP))
+        return {"placed after it": placed_s, "commit at that moment": commit_s}
 
 
 class RemovedTasks(Case[Bare]):
@@ -193,11 +235,11 @@ async def leading(running: Cluster) -> str:
     return max(sizes, key=lambda name: sizes[name])
 
 
-async def killed(running: Cluster, leader: str) -> tuple[float, float]:
-    """Kill the leader, commit at once; when that is answered, and when the task is placed."""
+async def taken_over(running: Cluster, end_leader: Callable[[], None]) -> tuple[float, float]:
+    """End the leader, commit at once; when that is answered, and when the task is placed."""
     task = TaskId(str(uuid.uuid4()))
     asked = SubmitTask(task=task, name="late", upload_owner=UPLOAD_OWNER, created_at_ms=1, images_count=10)
-    await asyncio.to_thread(running.kill, leader)
+    await asyncio.to_thread(end_leader)
     began_s = time.monotonic()
     while True:
         with contextlib.suppress(BusFailed):
