@@ -16,7 +16,7 @@ term's is higher than those before. What keeps two terms from doing the same thi
 Requests are heard by each scheduler that thinks it leads, and answered by the one whose term is valid (ports.Bus.serve).
 
 While NATS is away, nobody leads, or a task is removed under its hands, a loop says so in a line, without a trace, and tries again in its next round
-(`suppress_transient`).
+(`suppress_transient`). What NATS refuses is a failure of the loop.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,9 +24,9 @@ from typing import Final
 
 import structlog
 
-from clusterodm.libs.common.errors import BusFailed, NotFound
+from clusterodm.libs.common.errors import BusDenied, BusFailed, NotFound
 from clusterodm.libs.common.ports import Term
-from clusterodm.libs.common.process.loops import Start, every
+from clusterodm.libs.common.process.loops import Start, every, missed
 
 
 class Leadership:
@@ -65,6 +65,8 @@ def suppress_transient(act: Callable[[], Awaitable[object]], name: str) -> Calla
             await act()
         except NotFound as error:
             log.debug("task.vanished", loop=name, error=error.message)
+        except BusDenied as error:
+            missed(error)
         except BusFailed as error:
             log.warning("loop.interrupted", loop=name, error=error.message)
 

@@ -17,6 +17,7 @@ import pytest
 from clusterodm.deploy.nats import USERS
 from clusterodm.libs.common.bus.bus import connect
 from clusterodm.libs.common.bus.connection import close, open_client
+from clusterodm.libs.common.bus.mirror import Mirror
 from clusterodm.libs.common.bus.rights import NatsDenials
 from clusterodm.libs.common.errors import BusFailed, Refused
 from clusterodm.libs.common.health.health import Health
@@ -245,7 +246,34 @@ async def test_a_right_that_a_loop_has_not_is_its_failure_and_says_which(urls: d
                 said = said_of(loops, "write nodes")
     assert said.failures_count == 1
     assert said.error.startswith("BusDenied: nodes/n not written")
-    assert 'permissions violation for publish to "$kv.nodes.n"' in said.error.lower()
+    assert said.error.endswith("NATS has refused: publish to $KV.nodes.>")
+
+
+async def test_a_mirror_that_nats_refuses_is_a_failure_of_its_loop_until_the_right_is_there(tmp_path: Path) -> None:
+    loops, mirror = Loops(SystemClock()), Mirror[Node]("nodes")
+    async with AsyncExitStack() as opened:
+        urls, without = opened.enter_context(changing_nats_of_up(tmp_path))
+        scheduler = await opened.enter_async_context(connect(urls["scheduler"], "scheduler"))
+        await scheduler.lay_out()
+        opened.enter_context(watched(loops))
+        proxy = await opened.enter_async_context(connect(urls["proxy"], "proxy"))
+        nodes = await proxy.bucket(NODES)
+
+        async def refused() -> bool:
+            with contextlib.suppress(BusFailed):
+                _ = [page async for page in nodes.pages()]
+            return bool(proxy.rights_lacking())
+
+        without("$JS.API.CONSUMER.CREATE.KV_nodes.>")
+        await until(refused, what="the right to be lacking")
+        async with background(lambda: mirror.watch(nodes), "mirror nodes"):
+            await until(lambda: not said_of(loops, "mirror nodes").ok, timeout_s=30)
+            said = said_of(loops, "mirror nodes")
+            assert said.failures_count == 1
+            assert said.error.endswith("NATS has refused: publish to $JS.API.CONSUMER.CREATE.KV_nodes.>")
+            without("")
+            await until(lambda: said_of(loops, "mirror nodes").ok, timeout_s=30)
+            assert mirror.loaded.is_set()
 
 
 def said_of(loops: Loops, name: str) -> LoopReport:

@@ -42,7 +42,7 @@ from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.replies import CAUSE, MESSAGE_ID
 from clusterodm.libs.common.bus.requests import Requests
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, retry, try_timeout
-from clusterodm.libs.common.bus.rights import NatsDenials
+from clusterodm.libs.common.bus.rights import NatsDenials, failure_of
 from clusterodm.libs.common.bus.serving import SERVICES as SERVICES_ROOM
 from clusterodm.libs.common.bus.serving import STOP_GRACE_S, ProgramsConnection, parted, served
 from clusterodm.libs.common.bus.store import NatsBucket
@@ -265,7 +265,7 @@ class NatsBus:
         try:
             return await events_after(self._client, self._js, after, most_count)
         except NATS_ERRORS as error:
-            raise BusFailed(f"events cannot be read: {why(error)}") from None
+            raise failure_of(f"events cannot be read: {why(error)}", error) from None
 
     async def publish_snapshot(self, snapshot: Snapshot[Payload], message: Payload) -> None:
         """Replace the last value; see ports.Bus."""
@@ -281,7 +281,7 @@ class NatsBus:
                 await self._open_snapshot(snapshot)
                 await cancellable(self._js.publish(snapshot.subject, payload))
         except NATS_ERRORS as error:
-            raise BusFailed(f"snapshot {snapshot.name} not stored: {why(error)}") from None
+            raise failure_of(f"snapshot {snapshot.name} not stored: {why(error)}", error) from None
 
     @asynccontextmanager
     async def watch_snapshot(
@@ -392,7 +392,7 @@ class NatsBus:
             except (BusFailed, *NATS_ERRORS) as error:
                 tries_count += 1
                 log.debug("snapshot.not_found", snapshot=snapshot.name, error=repr(error))
-                said = error if isinstance(error, BusFailed) else BusFailed(f"{snapshot.name}: {why(error)}")
+                said = error if isinstance(error, BusFailed) else failure_of(f"{snapshot.name}: {why(error)}", error)
                 await asyncio.sleep(max(RETRY_S, missed(said)))
 
     async def _follow(

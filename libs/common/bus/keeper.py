@@ -14,9 +14,9 @@ from clusterodm.libs.common.bus.leases import STREAM as LEASES
 from clusterodm.libs.common.bus.leases import open_store
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, retry, try_timeout
+from clusterodm.libs.common.bus.rights import failure_of
 from clusterodm.libs.common.bus.store import NatsBucket
 from clusterodm.libs.common.bus.streams import names_of, open_events, open_snapshot, why
-from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, BucketName
 from clusterodm.libs.common.process.lifecycle import cancellable
 
@@ -69,7 +69,7 @@ class StreamKeeper:
             async with try_timeout():
                 there = await cancellable(names_of(self._client))
         except NATS_ERRORS as error:
-            raise BusFailed(f"streams not seen: {why(error)}") from None
+            raise failure_of(f"streams not seen: {why(error)}", error) from None
         for stream, make in self._makers():
             if stream not in there:
                 log.warning("stream.recreated", stream=stream, reason="nats has lost it")

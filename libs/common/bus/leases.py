@@ -40,10 +40,10 @@ from nats.js.kv import KeyValue
 
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
+from clusterodm.libs.common.bus.rights import failure_of
 from clusterodm.libs.common.bus.store import opened
 from clusterodm.libs.common.bus.streams import why
 from clusterodm.libs.common.clocks import Clock, Instant
-from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
 from clusterodm.libs.common.process.loops import background, beat
 from clusterodm.libs.common.process.moments import sleep_together
@@ -129,7 +129,7 @@ async def is_held(js: JetStreamContext, name: str) -> bool:
     except nats.js.errors.NotFoundError:
         return False
     except NATS_ERRORS as error:
-        raise BusFailed(f"lease {name} not seen: {why(error)}") from None
+        raise failure_of(f"lease {name} not seen: {why(error)}", error) from None
 
 
 async def open_store(js: JetStreamContext, replicas: Replicas | None) -> KeyValue:

@@ -18,6 +18,7 @@ from nats.js.object_store import ObjectStore
 
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
+from clusterodm.libs.common.bus.rights import failure_of
 from clusterodm.libs.common.bus.streams import conform, why
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import ObjectsName
@@ -36,7 +37,7 @@ async def open_objects(js: JetStreamContext, name: ObjectsName, replicas: Replic
         async with try_timeout():
             store = await cancellable(opened(js, name.name, config, replicas))
     except NATS_ERRORS as error:
-        raise BusFailed(f"object store {name.name} cannot be opened: {why(error)}") from None
+        raise failure_of(f"object store {name.name} cannot be opened: {why(error)}", error) from None
     return NatsObjects(js, store, name, config, replicas)
 
 
@@ -114,4 +115,4 @@ class NatsObjects:
         await self._js.purge_stream(stream, subject=f"$O.{self._name}.M.{name}")
 
     def _failed(self, what: str, key: str, error: BaseException) -> BusFailed:
-        return BusFailed(f"{self._name}/{key} not {what}: {why(error)}")
+        return failure_of(f"{self._name}/{key} not {what}: {why(error)}", error)

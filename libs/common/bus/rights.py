@@ -21,6 +21,7 @@ from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import BusDenied, BusFailed
 from clusterodm.libs.common.messages.health import RightRefused
 from clusterodm.libs.common.process.lifecycle import monotonic_s
+from clusterodm.libs.common.process.loops import beat, missed
 
 TOLD_EVERY_S: Final = 60.0
 """So often it is told at most that a right was refused: what needs it is tried again and again."""
@@ -101,7 +102,7 @@ class NatsDenials:
     """What NATS has refused to one connection: our user or password, or a subject that the user has no right to."""
 
     def __init__(self, now: Callable[[], Instant] = monotonic_s) -> None:
-        self._now = now
+        self.now = now
         self._login = False
         self._right = ""
         self._right_at: Instant | None = None
@@ -144,7 +145,7 @@ class NatsDenials:
         self._login = isinstance(error, nats.errors.AuthorizationError) or AUTHORIZATION in said.lower()
         if PERMISSIONS not in said.lower():
             return ""
-        now = self._now()
+        now = self.now()
         self._right, self._right_at = said, now
         if (right := right_in(said)) and (right in self._lacking or len(self._lacking) < MOST_RIGHTS_COUNT):
             self._lacking[right] = now
@@ -154,6 +155,22 @@ class NatsDenials:
         if right in self._told_at or len(self._told_at) < MOST_RIGHTS_COUNT:
             self._told_at[right] = now
         return said
+
+    def refused(self, subject: str, since: Instant) -> str:
+        """Name the right for want of which something that was published then has no answer (monotonic); empty: that is not known."""
+        right = f"{PUBLISH} {kind_of(subject)}"
+        return right if self._was_refused(right, since) else self._no_answers()
+
+    def refused_of(self, stream: str, since: Instant) -> str:
+        """Name a right to a stream that was refused since then (monotonic); empty: none was."""
+        of_stream = (right for right in self._lacking if f".{stream}.".lower() in f"{right}.".lower())
+        return next((right for right in of_stream if self._was_refused(right, since)), self._no_answers())
+
+    def _was_refused(self, right: str, since: Instant) -> bool:
+        return right in self._lacking and self._lacking[right] >= since
+
+    def _no_answers(self) -> str:
+        return next((right for right in self._lacking if right.startswith(f"{SUBSCRIBE} _INBOX.")), "")
 
     def granted(self, subject: str) -> None:
         """Take note that a request came through."""
@@ -171,12 +188,61 @@ class NatsDenials:
 
     def lacking(self) -> tuple[RightRefused, ...]:
         """Name the rights that are lacking at present."""
-        ages = {right: self._now() - at for right, at in self._lacking.items()}
+        ages = {right: self.now() - at for right, at in self._lacking.items()}
         return tuple(
             RightRefused(right=right, refused_age_s=round(age_s, 1), advice=ADVICE)
             for right, age_s in ages.items()
             if age_s < LACKING_FOR_S or right.startswith(SUBSCRIBE)
         )
+
+
+class RightDenied(nats.errors.TimeoutError):
+    """What NATS has refused: to whoever asked, a silence like any other."""
+
+    def __init__(self, right: str) -> None:
+        super().__init__(right)
+        self.right = right
+
+    def __str__(self) -> str:
+        """Name the right."""
+        return f"NATS has refused: {self.right}"
+
+
+def failure_of(message: str, error: BaseException) -> BusFailed:
+    """Make the error for something that NATS has not done, or has refused."""
+    return BusDenied(message) if isinstance(error, RightDenied) else BusFailed(message)
+
+
+class Following:
+    """What a loop follows, whatever happens: that NATS refuses it is a failure of the loop all the same, and that it is away is none."""
+
+    def __init__(self, denials: NatsDenials, stream: str) -> None:
+        self._denials = denials
+        self._stream = stream
+        self._was_refused = False
+
+    def __repr__(self) -> str:
+        """Show what is followed."""
+        return f"Following({self._stream}{' refused' if self._was_refused else ''})"
+
+    def interrupted(self, since: Instant) -> float:
+        """Note that it has not come about, tried since then (monotonic); the least pause before the next try, seconds. Raises LoopFailed."""
+        right = self._denials.refused_of(self._stream, since)
+        if not right:
+            return 0.0
+        self._was_refused = True
+        return missed(BusDenied(f"{self._stream} cannot be followed: NATS has refused: {right}"))
+
+    def begun(self) -> None:
+        """Note that it has come about."""
+        if self._was_refused:
+            self._was_refused = False
+            beat()
+
+
+def denials_of(client: Client) -> NatsDenials:
+    """Find what NATS has refused to a connection."""
+    return client.denials if isinstance(client, OwnClient) else NatsDenials()
 
 
 class OwnClient(Client):
@@ -187,11 +253,19 @@ class OwnClient(Client):
         self.denials = denials
 
     async def request(self, subject: str, *args: Any, **named: Any) -> Msg:
-        """Ask as clients do; an answer shows that NATS has handed the question on, and so does the word that nobody listens."""
+        """Ask as clients do; an answer shows that NATS has handed the question on, and so does the word that nobody listens.
+
+        Raises RightDenied, and what clients raise.
+        """
+        began = self.denials.now()
         try:
             answer = await super().request(subject, *args, **named)
         except nats.errors.NoRespondersError:
             self.denials.granted(subject)
+            raise
+        except nats.errors.TimeoutError:
+            if right := self.denials.refused(subject, began):
+                raise RightDenied(right) from None
             raise
         self.denials.granted(subject)
         return answer

@@ -34,6 +34,7 @@ from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, SignsOfL
 from clusterodm.libs.common.bus.pages import pages_of
 from clusterodm.libs.common.bus.replicas import Replicas, is_alone
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
+from clusterodm.libs.common.bus.rights import Following, denials_of, failure_of
 from clusterodm.libs.common.bus.streams import NOT_MADE, conform, why
 from clusterodm.libs.common.bus.watches import NatsWatch
 from clusterodm.libs.common.clocks import Clock, Instant
@@ -41,7 +42,7 @@ from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.merging import LaterRecord, encoded, fields_count
 from clusterodm.libs.common.messages.kinds import BucketName
 from clusterodm.libs.common.ports import Change, Entry, Loaded, Reset, Seen, Step, Unread
-from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable
+from clusterodm.libs.common.process.lifecycle import SystemClock, cancellable, monotonic_s
 from clusterodm.libs.common.process.loops import listening
 from clusterodm.libs.common.telemetry.metrics import UNREADABLE
 
@@ -162,7 +163,7 @@ class NatsBucket(Generic[Value]):
         except nats.js.errors.NotFoundError:
             raise BusFailed(f"bucket {self.name} is not there yet: {NOT_MADE}") from None
         except NATS_ERRORS as error:
-            raise BusFailed(f"bucket {self.name} cannot be opened: {why(error)}") from None
+            raise failure_of(f"bucket {self.name} cannot be opened: {why(error)}", error) from None
 
     async def open(self) -> None:
         """Create it when it does not exist; one that may be lost is made anew when it cannot be as it should. Raises what nats-py raises."""
@@ -202,11 +203,11 @@ class NatsBucket(Generic[Value]):
             self._closed_since, self._server_alone = None, is_alone(info)
         except NATS_ERRORS as error:
             if not self._has_no_leader():
-                raise BusFailed(f"bucket {self.name} does not answer: {why(error)}") from None
+                raise failure_of(f"bucket {self.name} does not answer: {why(error)}", error) from None
             try:
                 await cancellable(self._make_anew())
             except NATS_ERRORS as again:
-                raise BusFailed(f"bucket {self.name} cannot be made anew: {why(again)}") from None
+                raise failure_of(f"bucket {self.name} cannot be made anew: {why(again)}", again) from None
             self._closed_since = None
 
     def _has_no_leader(self) -> bool:
@@ -412,8 +413,9 @@ class NatsBucket(Generic[Value]):
             await consumer.end()
 
     async def _consumer(self, *, headers_only: bool) -> Consumer:
-        tries_count = 0
+        tries_count, following = 0, Following(denials_of(self._client), self._stream)
         while True:
+            began = monotonic_s()
             consumer = Consumer(self._client, self._js, self._stream, f"{self._prefix}>", headers_only=headers_only)
             try:
                 async with try_timeout(tries_count):
@@ -422,11 +424,12 @@ class NatsBucket(Generic[Value]):
                 tries_count += 1
                 log.debug("watch.start_failed", bucket=self.name, error=repr(error))
                 await consumer.end()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(max(RETRY_S, following.interrupted(began)))
             except BaseException:
                 await consumer.end()
                 raise
             else:
+                following.begun()
                 return consumer
 
     async def _begin(self, consumer: Consumer) -> None:
@@ -504,7 +507,7 @@ class NatsBucket(Generic[Value]):
             return None
 
     def _failed(self, what: str, key: str, error: Any) -> BusFailed:
-        return BusFailed(f"{self.name}/{key} not {what}: {why(error)}")
+        return failure_of(f"{self.name}/{key} not {what}: {why(error)}", error)
 
 
 def is_gone(headers: Mapping[str, str] | None, data: bytes | None) -> bool:

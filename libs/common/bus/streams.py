@@ -16,6 +16,7 @@ from nats.js import JetStreamContext, api
 
 from clusterodm.libs.common.bus.replicas import Replicas
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
+from clusterodm.libs.common.bus.rights import failure_of
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.kinds import EVENTS_STREAM, EVENTS_SUBJECTS, Snapshot
 from clusterodm.libs.common.process.lifecycle import cancellable
@@ -68,7 +69,7 @@ async def open_snapshot(
     except nats.js.errors.NotFoundError:
         raise BusFailed(f"snapshot {snapshot.name} is not there yet: {NOT_MADE}") from None
     except NATS_ERRORS as error:
-        raise BusFailed(f"snapshot {snapshot.name} cannot be opened: {why(error)}") from None
+        raise failure_of(f"snapshot {snapshot.name} cannot be opened: {why(error)}", error) from None
 
 
 async def names_of(client: Client) -> set[str]:

@@ -5,6 +5,9 @@
                  for a minute while NATS is there: then it is told like failures, but ends no process, as another would have the same trouble
     failed       it failed by itself, or NATS refuses what it needs: counted, and in the end it is over (`LoopPolicy`)
 
+Some loops have what they do done by asyncio tasks of their own, and go round meanwhile. So that a loop goes round is no success while it lacks
+the right that it failed for last, and that it has failed for good is raised where it goes round next.
+
 What it missed while NATS refused a right to this process is a failure, with what was refused: to NATS' clients that is a silence like any other.
 A record that this version cannot read is one that ends nothing: it is there after a restart, too.
 
@@ -119,6 +122,11 @@ class Loop:
         """This round."""
         self._silent_s: Callable[[], float] | None = None
         self._error = ""
+        self._denied = False
+        """It failed last for want of a right: that it goes round says nothing of what it was refused, perhaps in an asyncio task of its own."""
+        self._has_gone_round = False
+        """Since it failed last."""
+        self._over: LoopFailed | None = None
 
     def began(self) -> None:
         """Note that it begins, perhaps again."""
@@ -129,8 +137,19 @@ class Loop:
         self._has_missed = False
 
     def ends_round(self) -> None:
-        """Note that `every` has done it: well, unless it was said to be missed."""
+        """Note that `every` has done it: well, unless it was said to be missed. Raises LoopFailed."""
         if not self._has_missed:
+            self.goes_round()
+
+    def goes_round(self) -> None:
+        """Note that it goes round: well, unless it still lacks the right that it failed for. Raises LoopFailed when that was for too long."""
+        if self._over:  # told to an asyncio task of its own, which cannot end it
+            raise self._over
+        self._round_at, self._has_gone_round = self._clock.instant(), True
+        self._recover()
+
+    def _recover(self) -> None:
+        if self._has_gone_round and not (self._denied and self._bus().rights_lacking()):
             self.succeeded()
 
     def succeeded(self) -> None:
@@ -138,6 +157,7 @@ class Loop:
         self._round_at = self._success_at = self._clock.instant()
         self._failing_since = self._missing_since = None
         self._failures_count, self._missed_count, self._error = 0, 0, ""
+        self._denied = self._has_gone_round = False
 
     def missed(self, error: ClusterError, ran_s: float = 0.0) -> float:
         """Note that a round came to nothing, for want of something else; the least pause before the next, seconds.
@@ -161,11 +181,11 @@ class Loop:
         self._failing_since = now if self._failing_since is None else self._failing_since
         self._failures_count += 1
         self._error = f"{type(error).__name__}: {error}" if error else "it ended by itself"
+        self._denied, self._has_gone_round = isinstance(error, BusDenied), False
         over = self._policy.gives_up(self._failures_count, now - self._failing_since)
         if over and not isinstance(error, Unreadable):
-            raise LoopFailed(
-                f"the loop {self.name!r} has failed {self._failures_count} times: {self._error}"
-            ) from error
+            self._over = LoopFailed(f"the loop {self.name!r} has failed {self._failures_count} times: {self._error}")
+            raise self._over from error
         log.error("loop.failed", loop=self.name, failures=self._failures_count, error=self._error, exc_info=error)
         return self._policy.pause_s(self._failures_count)
 
@@ -185,6 +205,7 @@ class Loop:
 
     def report(self) -> LoopReport:
         """Say how it is."""
+        self._recover()
         failures_count = self._failures_count or (self._missed_count if self._stuck else 0)
         age_s, deaf = self._success_age_s, self._deaf
         return LoopReport(

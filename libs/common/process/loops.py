@@ -107,9 +107,9 @@ def watched(loops: Loops) -> Iterator[Loops]:
 
 
 def beat() -> None:
-    """Say that the loop that calls this went round well."""
+    """Say that the loop that calls this goes round. Raises LoopFailed."""
     if loop := _current.get():
-        loop.succeeded()
+        loop.goes_round()
 
 
 def missed(error: ClusterError) -> float:

@@ -1,10 +1,15 @@
 """A scheduler decides only while it leads, and two of them never do the same thing."""
 
+import asyncio
+
 import pytest
 
-from clusterodm.libs.common.errors import BusFailed
+from clusterodm.libs.common.errors import BusDenied, BusFailed, NotFound
 from clusterodm.libs.common.messages.placement import RenewAttempt
 from clusterodm.libs.common.model.tasks import TaskState
+from clusterodm.libs.common.process.loops import Loops, background, watched
+from clusterodm.libs.common.testing.clock import FakeClock
+from clusterodm.services.scheduler.leadership import suppress_transient
 from tests.scheduling import UPLOAD_OWNER, FakeNode, a_play, task_id
 
 
@@ -64,3 +69,33 @@ async def test_a_scheduler_that_hears_of_a_later_one_refuses():
         asked = RenewAttempt(task=task_id("one"), attempt=1, upload_owner=UPLOAD_OWNER, epoch=placed.epoch + 1)
         with pytest.raises(BusFailed, match="a later scheduler leads"):
             await play.scheduler.forwarding.reports.renew(asked)
+
+
+@pytest.mark.parametrize(
+    ("error", "failures_count"),
+    [
+        pytest.param(BusDenied("tasks/t not updated: NATS has refused: publish to $KV.tasks.>"), 1, id="refused"),
+        pytest.param(BusFailed("tasks/t not updated"), 0, id="away"),
+        pytest.param(NotFound("no such task"), 0, id="gone"),
+    ],
+)
+async def test_what_is_done_beside_a_loop_counts_as_its_failure_where_nats_refuses_a_right(
+    error: Exception, failures_count: int
+):
+    done = asyncio.Event()
+
+    async def fails() -> None:
+        raise error
+
+    async def loop() -> None:
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(suppress_transient(fails, "track tasks")())
+        done.set()
+        await asyncio.Event().wait()
+
+    with watched(Loops(FakeClock())) as loops:
+        async with background(loop, "track tasks"):
+            await done.wait()
+            [said] = loops.report()
+            assert said.failures_count == failures_count
+            assert said.error == (f"BusDenied: {error}" if failures_count else "")

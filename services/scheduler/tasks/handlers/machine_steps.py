@@ -12,6 +12,7 @@ from clusterodm.libs.common.errors import BusFailed, ClusterError
 from clusterodm.libs.common.messages.buckets import MACHINES
 from clusterodm.libs.common.model.machines import Machine
 from clusterodm.libs.common.ports import Bucket, Bus, Change
+from clusterodm.libs.common.process.loops import beat, missed
 from clusterodm.services.scheduler.records.handlers.recovery import Records
 from clusterodm.services.scheduler.tasks.core.machine_steps import missing_steps, with_steps
 
@@ -41,6 +42,7 @@ class MachineSteps:
             async for change in changes:
                 if isinstance(change, Change) and change.value is not None:
                     await self.write(change.value)
+                    beat()
 
     async def write(self, machine: Machine) -> None:
         """Write what is new of a machine; tried again while records cannot be written."""
@@ -51,7 +53,7 @@ class MachineSteps:
                 await self._tasks.change(task.id, lambda known: with_steps(known, machine, self._clock.wall_ms()))
             except BusFailed as error:
                 log.warning("task.steps_deferred", task=task.id, machine=machine.id, reason=error.message)
-                await asyncio.sleep(self._again_s)
+                await asyncio.sleep(max(self._again_s, missed(error)))
             except ClusterError as error:
                 log.warning("task.steps_not_told", task=task.id, machine=machine.id, reason=error.message)
                 return

@@ -1,10 +1,22 @@
 """Which rights NATS refuses to us, and until when."""
 
+import asyncio
+
 import nats.errors
 import pytest
 
 from clusterodm.deploy.nats_users import USERS, published, subscribed
-from clusterodm.libs.common.bus.rights import LACKING_FOR_S, NatsDenials, kind_of, right_in
+from clusterodm.libs.common.bus.rights import (
+    LACKING_FOR_S,
+    Following,
+    NatsDenials,
+    RightDenied,
+    failure_of,
+    kind_of,
+    right_in,
+)
+from clusterodm.libs.common.errors import BusDenied
+from clusterodm.libs.common.process.loops import Loops, background, watched
 from clusterodm.libs.common.testing.clock import FakeClock
 
 SUBMIT = "clusterodm.scheduler.submit_task"
@@ -123,3 +135,70 @@ def test_each_right_is_told_of_and_none_more_than_once_a_minute(refusals: Refusa
     assert refusals.said(other.replace("uploads.a", "uploads.b")) == "", "another key of the same bucket"
     refusals.clock.pass_s(60)
     assert refusals.said(NO_PUBLISH) == NO_PUBLISH.lower()
+
+
+WATCH = "$JS.API.CONSUMER.CREATE.KV_tasks.c.$KV.tasks.>"
+NO_WATCH = f'Permissions Violation for Publish to "{WATCH}"'
+NO_ANSWERS = 'Permissions Violation for Subscription to "_INBOX.proxy.x.*"'
+
+
+@pytest.mark.parametrize(
+    ("said", "subject", "right"),
+    [
+        pytest.param(NO_PUBLISH, SUBMIT, f"publish to {SUBMIT}", id="it"),
+        pytest.param(NO_PUBLISH, "clusterodm.scheduler.get_task", "", id="another"),
+        pytest.param(NO_ANSWERS, SUBMIT, "subscribe to _INBOX.proxy.>", id="answers"),
+    ],
+)
+def test_what_has_no_answer_for_want_of_a_right_names_that(refusals: Refusals, said: str, subject: str, right: str):
+    began = refusals.clock.instant()
+    assert refusals.denials.refused(subject, began) == ""
+    refusals.said(said)
+    assert refusals.denials.refused(subject, began).lower() == right.lower()
+    refusals.clock.pass_s(1)
+    later = refusals.denials.refused(subject, refusals.clock.instant())
+    assert later.lower() == (right.lower() if said == NO_ANSWERS else "")
+
+
+@pytest.mark.parametrize("stream", ["KV_task", "KV_tasks-archive", "tasks"])
+def test_a_stream_is_not_taken_for_another(refusals: Refusals, stream: str):
+    began = refusals.clock.instant()
+    refusals.said(NO_WATCH)
+    assert refusals.denials.refused_of("KV_tasks", began) == "publish to $JS.API.CONSUMER.CREATE.KV_tasks.>"
+    assert refusals.denials.refused_of(stream, began) == ""
+
+
+def test_only_what_was_refused_is_denied():
+    assert isinstance(failure_of("tasks/t not updated", RightDenied("publish to $KV.tasks.>")), BusDenied)
+    assert not isinstance(failure_of("tasks/t not updated", nats.errors.TimeoutError()), BusDenied)
+
+
+async def test_what_a_loop_follows_counts_as_its_failure_where_it_is_refused_and_not_where_nats_is_away(
+    refusals: Refusals,
+):
+    following, steps = Following(refusals.denials, "KV_tasks"), asyncio.Queue[asyncio.Event]()
+
+    async def follows() -> None:
+        began = refusals.clock.instant()
+        for act in (
+            lambda: following.interrupted(began),
+            lambda: refusals.said(NO_WATCH),
+            lambda: following.interrupted(began),
+            following.begun,
+        ):
+            done = await steps.get()
+            act()
+            done.set()
+        await asyncio.Event().wait()
+
+    seen: list[tuple[bool, int, str]] = []
+    with watched(Loops(refusals.clock)) as loops:
+        async with background(follows, "mirror tasks"):
+            for _ in range(4):
+                done = asyncio.Event()
+                steps.put_nowait(done)
+                await done.wait()
+                [said] = loops.report()
+                seen.append((said.ok, said.failures_count, said.error))
+    error = "BusDenied: KV_tasks cannot be followed: NATS has refused: publish to $JS.API.CONSUMER.CREATE.KV_tasks.>"
+    assert seen == [(True, 0, ""), (True, 0, ""), (False, 1, error), (True, 0, "")]

@@ -169,13 +169,14 @@ class FakeBusSeen:
     def __init__(self) -> None:
         self.connected = True
         self.refused = ""
+        self.lacking: tuple[RightRefused, ...] = ()
 
     def refused_since(self, since: Instant) -> str:
         del since
         return self.refused
 
     def rights_lacking(self) -> tuple[RightRefused, ...]:
-        return ()
+        return self.lacking
 
 
 async def test_a_bus_that_is_away_interrupts_a_loop_and_is_no_failure_however_long():
@@ -262,6 +263,56 @@ def test_a_right_that_is_refused_is_a_failure_that_ends_the_process_with_one_cle
     with pytest.raises(LoopFailed, match=f"the loop 'test' has failed 7 times: BusDenied: {message}") as failed:
         loop.missed(error)
     assert bus.refused in str(failed.value)
+
+
+LACKING = (RightRefused(right="publish to $KV.tasks.>", refused_age_s=1.0, advice="have it added"),)
+
+
+def test_a_loop_that_goes_round_has_failed_while_it_lacks_the_right_that_it_failed_for():
+    clock, bus = FakeClock(), FakeBusSeen()
+    loop = loop_of(clock, bus)
+    bus.lacking = LACKING
+    for _ in range(4):
+        loop.missed(BusDenied("tasks/t not updated"))
+        loop.goes_round()
+        loop.begins_round()
+        loop.ends_round()
+    assert (loop.report().ok, loop.report().failures_count) == (False, 4)
+    bus.lacking = ()
+    assert (loop.report().ok, loop.report().failures_count) == (True, 0), "it may wait for long from here on"
+
+
+@pytest.mark.parametrize("bus_failed", [BusFailed("no answer"), ValueError("a fault")])
+def test_a_right_that_something_else_lacks_is_no_failure_of_a_loop_that_goes_round(bus_failed: Exception):
+    bus = FakeBusSeen()
+    loop = loop_of(FakeClock(), bus)
+    bus.lacking = LACKING
+    loop.failed(bus_failed)
+    loop.goes_round()
+    assert loop.report().ok
+
+
+async def test_a_right_that_tasks_of_a_loop_lack_for_long_ends_the_loop():
+    clock, bus = FakeClock(), FakeBusSeen()
+    bus.lacking = LACKING
+    tries: list[int] = []
+
+    async def write() -> None:
+        tries.append(1)
+        with pytest.raises(LoopFailed) if len(tries) == 5 else contextlib.nullcontext():
+            missed(BusDenied("tasks/t not updated"))
+
+    async def goes_round() -> None:
+        while True:
+            beat()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(write())
+            clock.pass_s(RESTART.failing_for_s / 4)
+
+    ends = pytest.raises(LoopFailed, match="the loop 'test' has failed 5 times: BusDenied: tasks/t not updated")
+    with watched(Loops(clock)) as loops, loops.depending_on(bus), ends:
+        async with background(goes_round, "test"):
+            await asyncio.Event().wait()
 
 
 def test_a_record_that_this_version_cannot_read_is_a_failure_and_ends_nothing():
