@@ -133,8 +133,8 @@ class Bucket(Protocol[Value]):
         a change to None.
         """
 
-    def watch_revisions(self) -> AbstractAsyncContextManager[AsyncIterator[Seen]]:
-        """Yield everything present and every change, deletions too, for ever; no values are read."""
+    def watch_revisions(self) -> AbstractAsyncContextManager[AsyncIterator[Seen | Reset]]:
+        """Yield everything present and every change, deletions too, for ever; no values are read. `Reset` before all that is present when the bucket began anew."""
 
 
 class Objects(Protocol):

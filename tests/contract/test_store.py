@@ -460,6 +460,44 @@ async def test_a_watch_of_revisions_tells_what_was_deleted(bucket: Bucket[Node])
         assert (seen.key, seen.gone, seen.revision > first) == ("a", True, True)
 
 
+def test_a_watch_of_revisions_in_memory_tells_that_the_bucket_began_anew():
+    async def play() -> None:
+        bucket = await MemoryBus().bucket(NODES)
+        await bucket.put("a", node(1))
+        await bucket.put("a", node(2))
+        async with bucket.watch_revisions() as changes, asyncio.timeout(15):
+            assert await anext(changes) == Seen("a", 2, gone=False)
+            bucket.begin_anew({"a": node(1)})
+            assert await anext(changes) == Reset()
+            assert await anext(changes) == Seen("a", 1, gone=False)
+
+    asyncio.run(play())
+
+
+@pytest.mark.slow
+async def test_a_watch_of_revisions_tells_that_an_older_store_was_restored(nats_server: NatsServer, tmp_path: Path):
+    async with connect(nats_server.url, "watcher") as bus:
+        bucket = await bus.bucket(NODES)
+        first = await bucket.put("a", node(1))
+        async with bucket.watch_revisions() as changes, asyncio.timeout(60):
+            assert await anext(changes) == Seen("a", first, gone=False)
+            nats_server.stop()
+            shutil.copytree(nats_server.store / "js", tmp_path / "backup")
+            nats_server.start()
+            await until(lambda: bus.connected)
+            await until(lambda: written(bucket, "a", node(2)))
+            while (seen := await anext(changes)) == Seen("a", first, gone=False):
+                pass
+            assert isinstance(seen, Seen)
+            assert seen.revision > first
+            nats_server.stop()
+            shutil.rmtree(nats_server.store / "js")
+            shutil.copytree(tmp_path / "backup", nats_server.store / "js")
+            nats_server.start()
+            assert await anext(changes) == Reset()
+            assert await anext(changes) == Seen("a", first, gone=False)
+
+
 @pytest.mark.slow
 async def test_a_deleted_key_leaves_nothing_behind_after_a_while(nats_server: NatsServer):
     client = await nats.connect(nats_server.url)

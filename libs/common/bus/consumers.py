@@ -124,6 +124,10 @@ class Consumer:
         """Show how far it is."""
         return f"Consumer({self._stream} sequence={self._sequence}{' all told' if self._told_all else ''})"
 
+    def began_anew(self, last: "Consumer | None", reached: int) -> bool:
+        """Whether the stream is not the one that the consumer before this one read, up to a sequence."""
+        return last is not None and (last.made_at != self.made_at or self.reaches < reached)
+
     def tell(self, signs: SignsOfLife) -> None:
         """Note there, from now on, whenever something is heard."""
         self._signs = signs

@@ -361,7 +361,7 @@ class NatsBucket(Generic[Value]):
             await watch.end()
 
     @asynccontextmanager
-    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen | Reset]]:
         """Follow all keys without their values."""
         signs = SignsOfLife()
         revisions = self._revisions(signs)
@@ -378,13 +378,20 @@ class NatsBucket(Generic[Value]):
         for consumer in self._consumers:
             consumer.interrupt()
 
-    async def _revisions(self, signs: SignsOfLife) -> AsyncGenerator[Seen]:
+    async def _revisions(self, signs: SignsOfLife) -> AsyncGenerator[Seen | Reset]:
+        last: Consumer | None = None
+        reached = 0
         while True:
             async with self.consuming(headers_only=True) as consumer:
                 consumer.tell(signs)
+                if consumer.began_anew(last, reached):
+                    reached = 0
+                    yield Reset()
+                last = consumer
                 with contextlib.suppress(Interrupted, *NATS_ERRORS):
                     while True:
                         if told := await consumer.next():
+                            reached = max(reached, told.sequence)
                             gone = OPERATION in told.headers or MARKER in told.headers
                             yield Seen(self.key_of(told), told.sequence, gone)
 

@@ -64,7 +64,7 @@ class NatsWatch(Generic[Value]):
         while True:
             async with self._consuming() as consumer:
                 consumer.tell(self.signs)
-                if self._is_another(consumer):
+                if consumer.began_anew(self._last, self._reached):
                     log.warning("bucket.began_anew", bucket=self._name, reached=self._reached, reaches=consumer.reaches)
                     self._known = dict.fromkeys(self._known, 0)
                     self._reached = 0
@@ -96,11 +96,6 @@ class NatsWatch(Generic[Value]):
         while True:
             if told := await consumer.next():
                 yield self._learn(self._key_of(told), told)
-
-    def _is_another(self, consumer: Consumer) -> bool:
-        """Whether the stream is not the one that was read before."""
-        last = self._last
-        return last is not None and (last.made_at != consumer.made_at or consumer.reaches < self._reached)
 
     def _learn(self, key: str, told: StreamMessage) -> Step[Value]:
         self._reached = max(self._reached, told.sequence)

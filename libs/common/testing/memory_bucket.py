@@ -119,13 +119,15 @@ class MemoryBucket(Generic[Value]):
             self._watchers.discard(steps)
 
     @asynccontextmanager
-    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen]]:
+    async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen | Reset]]:
         """Follow all keys without their values."""
         async with self.watch() as changes:
             yield (
-                Seen(step.key, step.revision, isinstance(step, Change) and step.value is None)
+                step
+                if isinstance(step, Reset)
+                else Seen(step.key, step.revision, isinstance(step, Change) and step.value is None)
                 async for step in changes
-                if isinstance(step, Change | Unread)
+                if step is not None
             )
 
     async def forget_deleted(self) -> int:

@@ -43,7 +43,7 @@ class StoreComparison(Protocol):
     def is_compared(self, task: TaskId) -> bool:
         """Whether a record of this task has been the last one over this connection: later ones are, too."""
 
-    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+    async def compare(self, record: TaskRecord, connection: StoreConnection) -> Standing:
         """Hold a record against what its upload owner knows. It was the last one in the store behind this connection. Never raises."""
 
     def forget(self, task: TaskId) -> None:
@@ -64,7 +64,7 @@ class Trust:
         del task
         return True
 
-    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+    async def compare(self, record: TaskRecord, connection: StoreConnection) -> Standing:
         """Compare nothing."""
         del record, connection
         return Standing.LAST

@@ -112,7 +112,7 @@ class TaskFinder:
         latest = await self.confirmer.confirm_now(record)
         if latest.revision < record.revision:
             self.comparison.forget(record.task.id)
-        standing = Standing.LAST if latest.task.removed else await self.comparison.compare(latest.task, connection)
+        standing = Standing.LAST if latest.task.removed else await self.comparison.compare(latest, connection)
         if standing is Standing.OLDER or (standing is Standing.UNSURE and not seen_on_node):
             raise BusFailed(f"the record of {record.task.id} may be older than what was done")
         if ended_on_node and self.comparison.is_new and goes_on(record.task, latest.task):

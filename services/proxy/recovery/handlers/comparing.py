@@ -18,7 +18,7 @@ import structlog
 
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import NotFound, Removed
-from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRef
+from clusterodm.libs.common.messages.tasks import GET_TASK, TaskRecord, TaskRef
 from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import InstanceId, Owner, TaskId
 from clusterodm.libs.common.ports import Bus
@@ -58,7 +58,8 @@ class RecordComparison:
         self._spool = spool
         self._holders = holders
         self._clock = clock
-        self._compared: set[TaskId] = set()
+        self._compared: dict[TaskId, int] = {}
+        """At which revision each was the last one."""
         self._connection = bus.connections_count, cluster.resets_count
         self._since: Instant = clock.instant()
 
@@ -88,23 +89,29 @@ class RecordComparison:
 
     def forget(self, task: TaskId) -> None:
         """Compare a task once more."""
-        self._compared.discard(task)
+        self._compared.pop(task, None)
 
-    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+    async def compare(self, record: TaskRecord, connection: StoreConnection) -> Standing:
         """Hold a record against what its upload owner knows."""
-        if not record.upload_owner or (self.connection == connection and record.id in self._compared):
+        task = record.task
+        if not task.upload_owner or (self.connection == connection and self._is_later(record)):
             return Standing.LAST
-        known = await self._known(record)
+        known = await self._known(task)
         if self.connection != connection:  # it was the last one in a store that may be another than this
             return Standing.UNSURE
-        found = standing(record, known, self._lasts_s(connection))
+        found = standing(task, known, self._lasts_s(connection))
         if found is Standing.LAST:
             if len(self._compared) >= MOST_COUNT:
                 self._compared.clear()
-            self._compared.add(record.id)
+            self._compared[task.id] = record.revision
         else:
-            log.debug("record.compared", task=record.id, state=str(record.state), standing=found.name)
+            log.debug("record.compared", task=task.id, state=str(task.state), standing=found.name)
         return found
+
+    def _is_later(self, record: TaskRecord) -> bool:
+        """Whether a record is not from before the one that was compared: that may have been in a scheduler's memory alone, and another reads the store."""
+        compared_at = self._compared.get(record.task.id)
+        return compared_at is not None and record.revision >= compared_at
 
     async def _known(self, record: Task) -> Holding | None:
         if record.upload_owner == self._spool.instance:

@@ -3,6 +3,7 @@
 Others write too: a predecessor whose last writes were on their way, an operator, an older version. Our own writes come by as well, and are
 known already.
 
+A store that was restored from an older backup under a scheduler is given what the scheduler knows: all later writes were its own.
 When the store is lost under a scheduler, the lease is lost with it, so the term ends. The next one, seconds later in the same process, finds
 another incarnation and writes what the last one knew (`LastTerm`): nodes with their tokens, and active tasks, as far as they are missing and no
 tombstone speaks against them. What is older than a minute is no longer believed: another scheduler may have led in between.
@@ -22,7 +23,7 @@ from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTO
 from clusterodm.libs.common.model.nodes import Node
 from clusterodm.libs.common.model.tasks import Task
 from clusterodm.libs.common.model.values import IncarnationId, TaskId
-from clusterodm.libs.common.ports import Bus
+from clusterodm.libs.common.ports import Bus, Reset
 from clusterodm.libs.common.process.loops import Start
 from clusterodm.services.scheduler.events import Signals
 from clusterodm.services.scheduler.leadership import Leadership, repeated
@@ -154,9 +155,15 @@ class RecordSync:
         return await self._tasks.records.forget_deleted() + await self._nodes.records.forget_deleted()
 
     async def watch_others(self) -> None:
-        """Take in what somebody else has written, for ever. Our own writes come by here too, and are known already."""
+        """Take in what somebody else has written, for ever. Our own writes come by here too, and are known already.
+
+        A store that began anew under us is given what it lacks (`settle_doubts`).
+        """
         async with self._tasks.records.watch_revisions() as changes:
             async for seen in changes:
+                if isinstance(seen, Reset):
+                    self._tasks.doubt_all()
+                    continue
                 task = TaskId(seen.key)
                 has_changed = task in self._index.tasks or not seen.gone
                 if has_changed and seen.revision > self._index.revisions.get(task, 0):

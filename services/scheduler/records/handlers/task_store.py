@@ -207,7 +207,7 @@ class TaskStore(TaskLookup):
     # --- what others wrote, or may have written ----------------------------------------------------------------------
 
     async def read_again(self, task: TaskId) -> None:
-        """Take in what the record says now; one that has disappeared without a tombstone is written again. Raises BusFailed."""
+        """Take in what the record says now. One that has disappeared without a tombstone, or is from before what is known (an older store was restored), is written again. Raises BusFailed."""
         try:
             entry = await self.records.get(task)
         except Unreadable:
@@ -221,6 +221,9 @@ class TaskStore(TaskLookup):
             return
         if entry is None and await self._is_lost(task):
             await self._restore(task)
+            return
+        if entry is not None and entry.revision < self.index.revisions.get(task, 0):
+            await self._restore(task, entry.revision)
             return
         self.apply(self.index.tasks.get(task), entry.value if entry else None, entry.revision if entry else 0)
         self.doubtful.discard(task)
@@ -238,16 +241,22 @@ class TaskStore(TaskLookup):
         known = self.index.tasks.get(task)
         return known is not None and not known.removed and await self.tombstone(task) is None
 
-    async def _restore(self, task: TaskId) -> None:
+    async def _restore(self, task: TaskId, older: int | None = None) -> None:
+        """Write what is known of a task. `older`: over the record at this revision; None: there is none."""
         self.leadership.require()
         known = self.index.tasks[task]
         log.error("record.restored", task=task, state=str(known.state))
         try:
-            revision = await self.records.create(task, known)
+            writing = self.records.create(task, known) if older is None else self.records.update(task, known, older)
+            revision = await writing
         except Conflict:
             raise BusFailed(f"the record of {task} cannot be read now") from None
         self.apply(known, known, revision)
         self.doubtful.discard(task)
+
+    def doubt_all(self) -> None:
+        """Have every record read again: the store may be an older one."""
+        self.doubtful.update(self.index.tasks)
 
     def is_being_written(self, task: TaskId) -> bool:
         """Whether others may see of a task what is not in memory yet."""

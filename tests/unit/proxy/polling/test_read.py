@@ -122,7 +122,7 @@ class Doubt(Trust):
         del task
         return self.standing is Standing.LAST
 
-    async def compare(self, record: Task, connection: StoreConnection) -> Standing:
+    async def compare(self, record: TaskRecord, connection: StoreConnection) -> Standing:
         del record, connection
         self.compared_count += 1
         if self.compared_count == 3 and self.put_right is not None:

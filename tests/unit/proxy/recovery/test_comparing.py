@@ -54,8 +54,8 @@ class Scene:
         self.cluster, self.holders = FakeCluster(), FakeHolders()
         self.comparison = RecordComparison(bus, self.cluster, spool, self.holders, clock)
 
-    async def compare(self, record: Task) -> Standing:
-        return await self.comparison.compare(record, self.comparison.connection)
+    async def compare(self, record: Task, revision: int = 1) -> Standing:
+        return await self.comparison.compare(TaskRecord(task=record, revision=revision), self.comparison.connection)
 
 
 @pytest.fixture
@@ -83,6 +83,13 @@ async def test_the_upload_owner_is_asked_once_for_each_connection(scene: Scene):
     scene.comparison.forget(TASK)
     assert not scene.comparison.is_compared(TASK)
     assert len(scene.holders.asked) == 3
+
+
+async def test_a_record_from_before_the_one_that_was_compared_is_compared_too(scene: Scene):
+    scene.holders.known = DONE
+    assert await scene.compare(of_other(TaskState.CANCELED), 7) is Standing.LAST, "as a scheduler has it in memory"
+    assert await scene.compare(of_other(), 3) is Standing.OLDER, "as another one reads it in an older store"
+    assert await scene.compare(of_other(TaskState.CANCELED), 8) is Standing.LAST
 
 
 async def test_what_is_older_is_asked_about_again_until_it_has_been_put_right(scene: Scene):
@@ -126,7 +133,8 @@ async def test_a_record_of_the_connection_before_is_no_proof(scene: Scene):
         scene.bus.connections_count += 1
 
     scene.holders.meanwhile = reconnected
-    assert await scene.comparison.compare(of_other(), before) is Standing.UNSURE
+    record = TaskRecord(task=of_other(), revision=1)
+    assert await scene.comparison.compare(record, before) is Standing.UNSURE
     assert not scene.comparison.is_compared(TASK)
 
 
