@@ -115,6 +115,8 @@ class SeenTask(Frozen, frozen=True, kw_only=True):
 
     task: TaskId
     revision: int
+    state: TaskState | None = None
+    """A revision alone may be one of a store that was restored since. None: an earlier version asks."""
 
 
 class ConfirmTasks(Frozen, frozen=True, kw_only=True):

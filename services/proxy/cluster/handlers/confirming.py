@@ -35,6 +35,7 @@ from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed
 from clusterodm.libs.common.messages.buckets import ENDED, TASKS
 from clusterodm.libs.common.messages.tasks import CONFIRM_TASKS, GET_TASK, ConfirmTasks, SeenTask, TaskRecord, TaskRef
+from clusterodm.libs.common.model.tasks import TaskState
 from clusterodm.libs.common.model.values import TaskId
 from clusterodm.libs.common.ports import Bus
 from clusterodm.libs.common.retry import RetryPolicy
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 Result = TypeVar("Result")
 Listener = Callable[[bool], None]
 """Hears whether a record is the last one for certain."""
+Seen = tuple[TaskId, int, TaskState]
+"""A task, and its revision and state in the mirror: there may be the same revision in a store that was restored since."""
 
 OWNER_S: Final = 0.5
 """How long the scheduler has for an answer before the store is asked."""
@@ -83,7 +86,7 @@ class ConfirmationBatch:
     """Revisions that are asked about together."""
 
     def __init__(self) -> None:
-        self.seen: set[tuple[TaskId, int]] = set()
+        self.seen: set[Seen] = set()
         self.outdated: asyncio.Future[frozenset[str] | None] = asyncio.get_running_loop().create_future()
         """None: whoever wanted to ask has gone."""
         self.listeners: list[tuple[TaskId, Listener]] = []
@@ -153,7 +156,7 @@ class Confirmer:
             batch, is_new = self._join(record)
             asyncio.get_running_loop().call_later(PROMPT_S, batch.notify, None)
         else:
-            batch.seen.add((task, record.revision))
+            batch.seen.add(seen_of(record))
         batch.listen(task, listener)
         return self._request_in_turn(batch) if is_new else None
 
@@ -207,7 +210,7 @@ class Confirmer:
         batch, is_new = self._open, self._open is None
         if batch is None:
             batch = self._open = ConfirmationBatch()
-        batch.seen.add((record.task.id, record.revision))
+        batch.seen.add(seen_of(record))
         return batch, is_new
 
     async def _request_in_turn(self, batch: ConfirmationBatch) -> None:
@@ -226,9 +229,9 @@ class Confirmer:
                 batch.outdated.set_result(None)
             batch.notify(None if batch.outdated.exception() else batch.outdated.result())
 
-    async def _request(self, seen: Collection[tuple[TaskId, int]]) -> frozenset[str]:
+    async def _request(self, seen: Collection[Seen]) -> frozenset[str]:
         if self._clock.instant() >= self._owner_from:
-            asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=revision) for task, revision in seen))
+            asked = ConfirmTasks(seen=tuple(SeenTask(task=task, revision=at, state=state) for task, at, state in seen))
             try:
                 return frozenset((await self._bus.request(CONFIRM_TASKS, asked, timeout_s=OWNER_S)).outdated)
             except BusFailed as error:
@@ -236,15 +239,13 @@ class Confirmer:
                 log.debug("records.not_confirmed", reason=error.message)
         return await self._read_store(seen)
 
-    async def _read_store(self, seen: Collection[tuple[TaskId, int]]) -> frozenset[str]:
+    async def _read_store(self, seen: Collection[Seen]) -> frozenset[str]:
         try:
             async with asyncio.timeout(STORE_S):
-                stored = {task: await self._stored(task) for task in {task for task, _ in seen}}
+                stored = {task: await self._stored(task) for task in {task for task, _, _ in seen}}
         except TimeoutError:
             raise BusFailed("neither the scheduler nor the store answers") from None
-        return frozenset(
-            task for task, revision in seen if (record := stored[task]) is None or record.revision != revision
-        )
+        return frozenset(each[0] for each in seen if (record := stored[each[0]]) is None or seen_of(record) != each)
 
     async def _latest(self, record: TaskRecord) -> TaskRecord:
         """Get a record that has changed. Raises NotFound, BusFailed."""
@@ -263,3 +264,8 @@ class Confirmer:
         if ended := await (await self._bus.bucket(ENDED)).get(task):
             return TaskRecord(task=ended.value.task, revision=ended.value.revision, archived=True)
         return None
+
+
+def seen_of(record: TaskRecord) -> Seen:
+    """Say what is asked about a record."""
+    return record.task.id, record.revision, record.task.state

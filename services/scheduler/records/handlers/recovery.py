@@ -21,7 +21,7 @@ from clusterodm.libs.common.clocks import Clock, Instant, read
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.messages.buckets import ENDED, NODES, TASKS, TOMBSTONES
 from clusterodm.libs.common.model.nodes import Node
-from clusterodm.libs.common.model.tasks import Task
+from clusterodm.libs.common.model.tasks import Task, TaskState
 from clusterodm.libs.common.model.values import IncarnationId, TaskId
 from clusterodm.libs.common.ports import Bus, Reset
 from clusterodm.libs.common.process.loops import Start
@@ -108,14 +108,17 @@ class RecordSync:
         self._tasks.signals.capacity_freed.set()
         self._tasks.signals.changed.set()
 
-    async def is_current(self, task: TaskId, revision: int) -> bool:
-        """Whether a record is still at a revision. Others may see a write before we have its answer. Raises BusFailed."""
+    async def is_current(self, task: TaskId, revision: int, state: TaskState | None = None) -> bool:
+        """Whether a record is still at a revision, and in a state. Others may see a write before we have its answer. Raises BusFailed."""
         if self._tasks.is_being_written(task) and (entry := await self._tasks.records.get(task)) is not None:
-            return entry.revision == revision
-        if task in self._index.tasks:
-            return self._index.revisions[task] == revision
-        ended = await self._tasks.archive.find(task)
-        return ended is not None and ended.revision == revision
+            known, at = entry.value, entry.revision
+        elif task in self._index.tasks:
+            known, at = self._index.tasks[task], self._index.revisions[task]
+        elif (ended := await self._tasks.archive.find(task)) is not None:
+            known, at = ended.task, ended.revision
+        else:
+            return False
+        return at == revision and state in {None, known.state}
 
     async def settle(self, task: TaskId) -> None:
         """Wait until what is in memory is no older than what others may have seen. Raises BusFailed."""

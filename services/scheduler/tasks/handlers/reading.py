@@ -76,7 +76,7 @@ class TaskReader:
 
     async def confirm(self, request: ConfirmTasks) -> TasksConfirmed:
         """Say which of these records have changed since they were seen. Raises BusFailed when that cannot be said."""
-        current = [await self._sync.is_current(seen.task, seen.revision) for seen in request.seen]
+        current = [await self._sync.is_current(seen.task, seen.revision, seen.state) for seen in request.seen]
         return TasksConfirmed(
             outdated=tuple(seen.task for seen, same in zip(request.seen, current, strict=True) if not same)
         )

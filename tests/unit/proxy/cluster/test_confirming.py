@@ -70,7 +70,8 @@ class World:
             outdated=tuple(
                 seen.task
                 for seen in asked.seen
-                if (entry := known[seen.task]) is None or entry.revision != seen.revision
+                if (entry := known[seen.task]) is None
+                or (entry.revision, entry.value.state) != (seen.revision, seen.state)
             )
         )
 
@@ -102,6 +103,15 @@ async def test_a_mirror_that_is_behind_learns_of_the_owner(world: World):
     new = await world.write(TaskState.COMPLETED)
     assert await world.confirmer.confirm(old) == new
     assert world.learned == [new]
+
+
+@pytest.mark.parametrize("is_served", [True, False], ids=["by the scheduler", "by the store"])
+async def test_a_record_of_another_store_is_not_confirmed_at_the_same_revision(world: World, is_served: bool):
+    now = await world.write(TaskState.RUNNING)
+    of_before = msgspec.structs.replace(now, task=msgspec.structs.replace(now.task, state=TaskState.WAITING))
+    if not is_served:
+        await world.serving.aclose()
+    assert await world.confirmer.confirm(of_before) == now
 
 
 async def test_a_record_that_its_owner_does_not_know_is_not_confirmed(world: World):

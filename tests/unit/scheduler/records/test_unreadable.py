@@ -57,6 +57,8 @@ async def test_a_record_is_confirmed_only_at_its_last_revision():
         )
         confirm = play.scheduler.tasks.reader.confirm
         assert (await confirm(asked)).outdated == (task_id("none"),)
+        of_before = SeenTask(task=task_id("one"), revision=revision, state=TaskState.RUNNING)
+        assert (await confirm(ConfirmTasks(seen=(of_before,)))).outdated == (task_id("one"),)
         await play.cancels("one")
         assert (await confirm(asked)).outdated == (task_id("one"), task_id("none"))
 
