@@ -1,12 +1,14 @@
 """What is looked at before anything is started, so that a mistake is one line and not a cluster that half runs."""
 
 import errno
+import os
 import secrets
 import shutil
 import socket
+import stat
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,6 +18,8 @@ from clusterodm.libs.common.http_io.listening import reason_of
 
 Listener = tuple[str, str, int]
 """The flag that names it, the address, the port; port 0: it is off."""
+NamedFile = tuple[str, str]
+"""The flag that names it, the path."""
 LASTING_PORTS: Final = range(11_000, 20_000)
 """The kernel gives none of these to outgoing connections, by default: whoever starts again finds the one that it had before."""
 TRIES_COUNT: Final = 50
@@ -44,6 +48,44 @@ def why_not(host: str, port: int) -> str:
                 return "needs more rights (ports below 1024 do): choose another port"
             return f"on {host}: {reason_of(error)}"
     return ""
+
+
+def files_usable(read: Iterable[NamedFile], written: Iterable[NamedFile], data_dir: Path) -> None:
+    """See that files can be read, and others written on or made; `data_dir` is yet to be made. Raises Refused with which one cannot."""
+    for named in read:
+        with trouble_with(named) as path:
+            require_rights(path, os.R_OK)
+    for named in written:
+        with trouble_with(named) as path:
+            require_appendable(path, data_dir)
+
+
+@contextmanager
+def trouble_with(named: NamedFile) -> Iterator[Path]:
+    """Say which flag names a file that cannot be used. Raises Refused."""
+    flag, path = named
+    try:
+        yield Path(path)
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in its name
+        raise Refused(f"{flag} {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def require_appendable(path: Path, data_dir: Path) -> None:
+    """See that a file can be written on, or made. Raises OSError, RuntimeError, ValueError."""
+    try:
+        require_rights(path, os.W_OK)
+    except FileNotFoundError:
+        folder = path.resolve().parent  # it may be a link to a file that is yet to be made
+        if folder != data_dir.resolve():
+            require_rights(folder, os.W_OK | os.X_OK, is_folder=True)
+
+
+def require_rights(path: Path, rights: int, *, is_folder: bool = False) -> None:
+    """See that something is there, and what may be done with it. It is not opened: it may be a pipe. Raises OSError, ValueError."""
+    if stat.S_ISDIR(path.stat().st_mode) and not is_folder:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, rights):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def free_port(preferred: int = 0, host: str = LOOPBACK) -> int:

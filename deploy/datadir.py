@@ -59,6 +59,11 @@ def prepare(folder: Path) -> None:
         raise Refused(f"data directory {folder}: {error.strerror}; choose another with --data-dir") from None
 
 
+def was_used(folder: Path) -> bool:
+    """Whether a cluster has begun in the directory before."""
+    return os.access(folder / LOCK_FILE, os.F_OK)
+
+
 def refuse_open(folder: Path) -> None:
     """See that nobody else may exchange what lies in a directory that `mended` will not close. Raises OpenToOthers, OSError."""
     status = folder.stat()

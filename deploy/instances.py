@@ -10,7 +10,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from clusterodm.deploy.checks import free_port
+from clusterodm.deploy.checks import Listener, free_port
 from clusterodm.deploy.settings import UpSettings
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX
 
@@ -92,6 +92,22 @@ def metrics_ports(settings: UpSettings) -> dict[str, list[int]]:
         return {}
     numbers = iter(range(settings.metrics_port, settings.metrics_port + sum(counts(settings).values())))
     return {service: list(islice(numbers, count)) for service, count in counts(settings).items()}
+
+
+def listeners(settings: UpSettings) -> list[Listener]:
+    """Name every port that the services will listen on."""
+    return [
+        ("--port", settings.bind, settings.port),
+        ("--secure-port", settings.bind, settings.secure_port),
+        *(
+            ("--metrics-port", settings.metrics_bind, port)
+            for ports in metrics_ports(settings).values()
+            for port in ports
+        ),
+        *(("--health-port", settings.health_bind, port) for ports in health_ports(settings).values() for port in ports),
+        ("--admin-cli-port", settings.admin_address, settings.admin_cli_port),
+        ("--admin-web-port", settings.admin_address, settings.admin_web_port),
+    ]
 
 
 def spool(settings: UpSettings, number: int) -> Path:

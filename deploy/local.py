@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return up(read(argv))
     except Refused as error:
-        print(f"{PROG}: {error.message}", file=sys.stderr)  # noqa: T201 for the person who started it
+        complain(error.message)
         return EXIT_USAGE if isinstance(error, datadir.OpenToOthers) else EXIT_FAILED
     except KeyboardInterrupt:
         return 0
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
 def up(settings: UpSettings) -> int:
     """Start everything, run until told to stop, stop everything. Raises Refused."""
     folder, spools = settings.data_dir, instances.spools(settings)
-    datadir.require_spools(folder, spools)  # before anything is made
+    require_usable(settings, spools)
     datadir.prepare(folder)
     with ExitStack() as opened:
         lock = opened.enter_context(datadir.locked(folder, grace_s(settings)))
@@ -104,9 +104,9 @@ def up(settings: UpSettings) -> int:
         for name, path in exposed_files(settings):
             if name == "--config":  # the others are told by who reads them
                 say(settings, f"warning: {path} holds secrets, and {EXPOSED} {path}")
-        checks.ports_free(listeners(settings))
+        checks.ports_free(instances.listeners(settings))
         ports = opened.enter_context(checks.HeldPorts())
-        ports.hold_all(listeners(settings))
+        ports.hold_all(instances.listeners(settings))
         processes: dict[str, Process] = {}
         nats_url, users = settings.nats_url, dict[str, str]()
         if not nats_url:
@@ -129,6 +129,19 @@ def up(settings: UpSettings) -> int:
         supervisor.step(0.0)  # nats-server starts while we import
         import_all(*SHARED)
         return supervisor.run()
+
+
+def complain(line: str) -> None:
+    """Tell the person who started it why it ends."""
+    print(f"{PROG}: {line}", file=sys.stderr)  # noqa: T201 for the person who started it
+
+
+def require_usable(settings: UpSettings, spools: Sequence[Path]) -> None:
+    """See what can be seen before anything is made. Raises Refused."""
+    checks.files_usable(settings.read_files, settings.written_files, settings.data_dir)
+    datadir.require_spools(settings.data_dir, spools)
+    if not datadir.was_used(settings.data_dir):  # else, until the lock is ours, what a killed one left may have them
+        checks.ports_free(instances.listeners(settings))
 
 
 def say(settings: UpSettings, line: str) -> None:
@@ -225,26 +238,6 @@ def title(settings: UpSettings, name: str) -> str:
 def grace_s(settings: UpSettings) -> float:
     """Say how long a service may take from SIGTERM to its end: it drains first, then finishes what is in flight."""
     return settings.drain_s + settings.stop_timeout_s + MARGIN_S
-
-
-def listeners(settings: UpSettings) -> list[checks.Listener]:
-    """Name every port that the services will listen on."""
-    return [
-        ("--port", settings.bind, settings.port),
-        ("--secure-port", settings.bind, settings.secure_port),
-        *(
-            ("--metrics-port", settings.metrics_bind, port)
-            for ports in instances.metrics_ports(settings).values()
-            for port in ports
-        ),
-        *(
-            ("--health-port", settings.health_bind, port)
-            for ports in instances.health_ports(settings).values()
-            for port in ports
-        ),
-        ("--admin-cli-port", settings.admin_address, settings.admin_cli_port),
-        ("--admin-web-port", settings.admin_address, settings.admin_web_port),
-    ]
 
 
 def cluster_facts(

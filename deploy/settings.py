@@ -9,13 +9,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
-from clusterodm.deploy.checks import free_port
+from clusterodm.deploy.checks import NamedFile, free_port
 from clusterodm.deploy.plan import NodeAddress
 from clusterodm.libs.common.errors import Refused
 from clusterodm.libs.common.hosts import LARGEST_PORT, bare, is_host
 from clusterodm.libs.common.secret import Secret
 from clusterodm.libs.common.settings.addresses import nats_servers
-from clusterodm.libs.common.settings.fields import Field, SettingsError
+from clusterodm.libs.common.settings.fields import Field, SettingsError, flag
 from clusterodm.libs.common.settings.settings import ENVIRONMENT_PREFIX, parse
 from clusterodm.libs.common.tenancy import TOKENS_FILE
 from clusterodm.services.admin.settings import AdminSettings
@@ -41,6 +41,13 @@ OWN: Final = frozenset(
     ]
 )
 """Fields that the services either do not know or get in another way."""
+READ_FILES: Final = (
+    *("tokens", "asr", "ssl_key", "ssl_cert"),
+    *("admin_pass_file", "admin_operator_pass_file", "admin_viewer_pass_file"),
+)
+"""Settings that name a file which a service reads when it starts."""
+WRITTEN_FILES: Final = ("access_log",)
+"""Settings that name a file which a service makes, or writes on at its end."""
 ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]\s]+):(?P<port>[0-9]{1,5})(?::(?P<token>.+))?")
 
 
@@ -140,6 +147,16 @@ class UpSettings(ProxySettings, SchedulerSettings, AutoscalerSettings, AdminSett
     def nodes(self) -> list[NodeAddress]:
         """The nodes to register."""
         return [address(node.reveal()) for node in self.node]
+
+    @property
+    def read_files(self) -> list[NamedFile]:
+        """The files that services read when they start."""
+        return [(flag(name), path) for name in READ_FILES if (path := getattr(self, name))]
+
+    @property
+    def written_files(self) -> list[NamedFile]:
+        """The files that services write on."""
+        return [(flag(name), path) for name in WRITTEN_FILES if (path := getattr(self, name))]
 
 
 def require_room(ports: Ports) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clusterodm.deploy import checks, demo
-from clusterodm.deploy.checks import free_port, ports_free
+from clusterodm.deploy.checks import files_usable, free_port, ports_free
 from clusterodm.deploy.datadir import prepare, write_private
 from clusterodm.deploy.nats import configuration, remembered_port, remembered_token
 from clusterodm.libs.common.errors import Refused
@@ -38,6 +38,55 @@ def test_an_address_of_another_machine_is_refused():
 def test_what_cannot_be_listened_on_is_one_line(host: str, port: int, reason: str):
     with pytest.raises(Refused, match=rf"port {port} \(--metrics-port\) on {host}: .*{reason}"):
         ports_free([("--metrics-port", host, port)])
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        pytest.param("none", "No such file or directory", id="not there"),
+        pytest.param("file/below", "Not a directory", id="in a file"),
+        pytest.param("loop", "Too many levels of symbolic links", id="a link in a circle"),
+        pytest.param("folder", "Is a directory", id="a directory"),
+        pytest.param("a\0b", "embedded null byte", id="no name of a file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_with_its_flag(tmp_path: Path, named: str, told: str):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    files_usable([("--asr", f"{tmp_path}/file"), ("--asr", "/dev/null")], [], tmp_path)
+    with pytest.raises(Refused) as refused:
+        files_usable([("--asr", f"{tmp_path}/file"), ("--tokens", f"{tmp_path}/{named}")], [], tmp_path)
+    assert refused.value.message == f"--tokens {tmp_path}/{named}: {told}"
+
+
+@pytest.mark.parametrize("named", ["file", "new", "link", "data/new", "data/../data/new"])
+def test_a_file_that_can_be_made_passes(tmp_path: Path, named: str):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("new")
+    files_usable([], [("--access-log", f"{tmp_path}/{named}")], tmp_path / "data")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        pytest.param("none/new", "No such file or directory", id="in no directory"),
+        pytest.param("data/none/new", "No such file or directory", id="deep in the data directory"),
+        pytest.param("file/new", "Not a directory", id="in a file"),
+        pytest.param("folder", "Is a directory", id="a directory"),
+        pytest.param("loop", "Too many levels of symbolic links", id="a link in a circle"),
+        pytest.param("link", "No such file or directory", id="a link into no directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_with_its_flag(tmp_path: Path, named: str, told: str):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("none/new")
+    with pytest.raises(Refused) as refused:
+        files_usable([], [("--access-log", f"{tmp_path}/{named}")], tmp_path / "data")
+    assert refused.value.message == f"--access-log {tmp_path}/{named}: {told}"
 
 
 def test_a_preferred_port_is_kept_while_it_is_free():

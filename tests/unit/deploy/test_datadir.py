@@ -98,6 +98,10 @@ def test_a_spool_directory_that_is_none_is_refused_before_anything_is_started(tm
         pytest.param("below/..", "{} is no spool and is not empty (below, photo.jpg)", id="without a name at the end"),
         pytest.param("/", "/ is no spool and is not empty (", id="all there is"),
         pytest.param("photo.jpg", "the spool {}/photo.jpg cannot be read: Not a directory", id="a file"),
+        pytest.param("gone", "the spool {}/gone cannot be made: {}/gone is a symbolic link", id="a link to nothing"),
+        pytest.param("gone/spool", "the spool {}/gone/spool cannot be made: {}/gone is", id="behind a link to nothing"),
+        pytest.param("loop", "the spool {}/loop cannot be made: {}/loop is a symbolic link", id="a link to itself"),
+        pytest.param("loop/spool", "the spool {}/loop/spool cannot be made: {}/loop is", id="behind a link to itself"),
         pytest.param("photo.jpg/spool", "cannot be written: no rights to write into {}/photo.jpg", id="in a file"),
     ],
 )
@@ -108,6 +112,8 @@ def test_with_a_spool_directory_that_will_not_do_nothing_is_made(tmp_path: Path,
     (here / "photo.jpg").touch(0o600)
     if spool.startswith("below"):
         (here / "below").mkdir()
+    if spool.startswith(("gone", "loop")):
+        (here / spool.partition("/")[0]).symlink_to("loop")
     found = set(here.iterdir())
     ran = subprocess.run(
         [sys.executable, "-m", "clusterodm.deploy.cli", "up", *ports(), "--spool-dir", spool, "--proxies", proxies],
@@ -118,7 +124,7 @@ def test_with_a_spool_directory_that_will_not_do_nothing_is_made(tmp_path: Path,
         timeout=60,
     )
     (line,) = (ran.stdout + ran.stderr).splitlines()
-    assert told.format(here) in line
+    assert told.format(here, here) in line
     assert (ran.returncode, set(here.iterdir())) == (1, found)
 
 
@@ -134,6 +140,7 @@ def test_with_a_spool_directory_that_will_not_do_nothing_is_made(tmp_path: Path,
 )
 def test_a_spool_is_apart_from_all_else_and_nothing_is_made_before_that_is_said(tmp_path: Path, spool: str, told: str):
     if spool.startswith("link"):
+        (tmp_path / "data").mkdir()
         (tmp_path / "link").symlink_to(tmp_path / "data")
     found = set(tmp_path.iterdir())
     ran = subprocess.run(
@@ -147,6 +154,33 @@ def test_a_spool_is_apart_from_all_else_and_nothing_is_made_before_that_is_said(
     (line,) = (ran.stdout + ran.stderr).splitlines()
     assert told.format(tmp_path, tmp_path) in line
     assert (ran.returncode, set(tmp_path.iterdir())) == (1, found)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        pytest.param(["--tokens", "none"], "--tokens none: No such file or directory", id="tokens"),
+        pytest.param(["--asr", "none"], "--asr none: No such file or directory", id="asr"),
+        pytest.param(
+            ["--ssl-key", "none", "--ssl-cert", "none"], "--ssl-key none: No such file or directory", id="TLS"
+        ),
+        pytest.param(["--admin-pass-file", "."], "--admin-pass-file .: Is a directory", id="a password"),
+        pytest.param(["--access-log", "none/log"], "--access-log none/log: No such file or directory", id="a log"),
+        pytest.param(["--bind", "192.0.2.1"], "on 192.0.2.1: Cannot assign requested address", id="an address"),
+        pytest.param(
+            ["--metrics-bind", "192.0.2.1", "--metrics-port", "19999"],
+            "port 19999 (--metrics-port) on 192.0.2.1: Cannot assign requested address",
+            id="another address",
+        ),
+    ],
+)
+def test_with_a_file_or_an_address_that_will_not_do_nothing_is_made(tmp_path: Path, flags: list[str], told: str):
+    words = [sys.executable, "-m", "clusterodm.deploy.cli", "up", *ports(), *flags]
+    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("clusterodm up: ")
+    assert line.endswith(told)
+    assert (ran.returncode, ran.stdout, list(tmp_path.iterdir())) == (1, "", [])
 
 
 GONE: Final = """

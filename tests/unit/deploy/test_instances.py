@@ -6,7 +6,7 @@ import pytest
 
 from clusterodm.deploy import checks, instances
 from clusterodm.deploy.checks import free_port
-from clusterodm.deploy.local import listeners
+from clusterodm.deploy.instances import listeners
 from clusterodm.deploy.settings import UpSettings, read
 
 

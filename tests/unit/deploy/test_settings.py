@@ -7,7 +7,7 @@ import pytest
 
 from clusterodm.deploy.local import grace_s
 from clusterodm.deploy.plan import NodeAddress
-from clusterodm.deploy.settings import UpSettings, address, environment, read
+from clusterodm.deploy.settings import READ_FILES, WRITTEN_FILES, UpSettings, address, environment, read
 from clusterodm.libs.common.settings.settings import load
 from clusterodm.services.admin.settings import AdminSettings
 from clusterodm.services.autoscaler.settings import AutoscalerSettings
@@ -159,3 +159,12 @@ def test_tokens_of_the_data_directory_count_unless_it_is_said_who_checks_tokens(
     found = read([*words, f"--data-dir={tmp_path}"])
     assert found.tokens == (str(tmp_path / taken) if taken else "")
     assert ("CLUSTERODM_TOKENS" in environment(found)) == bool(taken)
+
+
+def test_every_file_that_a_setting_names_is_looked_at_before_the_start():
+    named = {
+        name
+        for name, setting in UpSettings.settings.items()
+        if setting.description.startswith(("file ", "JSON file ", "directory "))
+    }
+    assert named == {*READ_FILES, *WRITTEN_FILES, "config", "spool_dir", "data_dir"}

@@ -1,6 +1,8 @@
 """What lies in a spool directory beside its files' content, and whether a directory is a spool at all. Looked at before anything is changed, by `clusterodm up` as well."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +29,9 @@ SHOWN_COUNT: Final = 3
 
 
 def require_own(root: Path) -> None:
-    """Raise SpoolRefused for a directory that was never a spool and holds other things, which would be closed to others then, and removed as left over."""
+    """Raise SpoolRefused for a directory that cannot be made, or was never a spool and holds other things, which would be closed to others then, and removed as left over."""
+    if link := dangling(root):
+        raise SpoolRefused(f"the spool {root} cannot be made: {link} is a symbolic link that leads nowhere")
     if strange := foreign(root):
         shown = ", ".join(strange[:SHOWN_COUNT]) + (", ..." if strange[SHOWN_COUNT:] else "")
         raise SpoolRefused(f"{root} is no spool and is not empty ({shown}): give the proxy a directory of its own")
@@ -38,13 +42,27 @@ def foreign(root: Path) -> list[str]:
 
     A spool that has lost its instance is known by its lock, which is made first, and by what lies in its tasks: any file may be called like a task.
     """
-    try:
+    with reading(root):
         if (root / INSTANCE).exists():
             return []
         entries = list(root.iterdir()) if root.exists() else []
         lock = root / LOCK
         began = lock.is_file() and not lock.stat().st_size
         return sorted(each.name for each in entries if each.name != OF_FILE_SYSTEM and not (began and is_ours(each)))
+
+
+def dangling(root: Path) -> Path | None:
+    """Find the symbolic link, on the way to a directory that is not there, in whose place none can be made. Raises SpoolRefused."""
+    with reading(root):
+        missing = takewhile(lambda path: not path.exists(), (root, *root.parents))
+        return next((path for path in missing if path.is_symlink()), None)
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[None]:
+    """Say why a spool cannot be read. Raises SpoolRefused."""
+    try:
+        yield
     except OSError as error:
         raise SpoolRefused(f"the spool {root} cannot be read: {error.strerror}") from None
 
