@@ -128,7 +128,10 @@ def up(settings: UpSettings) -> int:
         )
         supervisor.step(0.0)  # nats-server starts while we import
         import_all(*SHARED)
-        return supervisor.run()
+        code = supervisor.run()
+        if supervisor.reason:
+            complain(supervisor.reason)
+        return code
 
 
 def complain(line: str) -> None:

@@ -30,6 +30,8 @@ COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Of names on a terminal (ECMA-48): one after the other."""
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
 """Colours, which are nothing to who reads JSON."""
+PROGRAM: Final = re.compile(r"^clusterodm [a-z-]+: ")
+"""What one of ours begins with when it says why it ends."""
 SYSTEM: Final = "system"
 """Says what becomes of the processes."""
 
@@ -43,6 +45,8 @@ class Lines:
         self._rest = b""
         self.ended = False
         """Nobody has the other end any more."""
+        self.last = b""
+        """The last line with anything in it."""
 
     def read(self) -> bool:
         """Tell what has come; whether there may be more at once."""
@@ -53,7 +57,7 @@ class Lines:
         self.ended = not chunk
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
-            self._tell(line)
+            self._take(line)
         if len(self._rest) > LINE_BYTES:
             self.tell_rest()
         return bool(chunk)
@@ -61,8 +65,12 @@ class Lines:
     def tell_rest(self) -> None:
         """Tell the last line, which has no end."""
         if self._rest:
-            self._tell(self._rest)
+            self._take(self._rest)
             self._rest = b""
+
+    def _take(self, line: bytes) -> None:
+        self.last = line if line.strip() else self.last
+        self._tell(line)
 
 
 class Printer:
@@ -145,6 +153,11 @@ def as_object(name: str, text: bytes) -> bytes:
     moment = datetime.fromtimestamp(now_ms() / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     words = ESCAPES.sub("", text.decode(errors="replace")).rstrip()
     return msgspec.json.encode({"process": name, "event": words, "level": "info", "timestamp": moment})
+
+
+def reason_in(line: bytes) -> str:
+    """Take out of the last line of a process what it says, on one line, without the program's name and colours."""
+    return PROGRAM.sub("", " ".join(ESCAPES.sub("", line.decode(errors="replace")).split()), count=1)
 
 
 def to_stdout(names: list[str], *, as_json: bool = False) -> Printer:

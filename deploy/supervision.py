@@ -113,6 +113,8 @@ class Supervision:
     def __init__(self, policies: Mapping[str, RestartPolicy], now: Instant) -> None:
         self.units = {name: Unit(policy) for name, policy in policies.items()}
         self.exit_code = 0
+        self.reason = ""
+        """Which process has ended everything, and how; empty: it was told to stop, or goes on."""
         self._stopping = False
         self._ticked_at = now
 
@@ -175,8 +177,8 @@ class Supervision:
             yield Say(name, f"{why}: stopping it")
             yield from self._terminate(name, unit, now)
 
-    def ended(self, name: str, code: int, now: Instant) -> Iterator[Action]:
-        """Learn that a process is gone."""
+    def ended(self, name: str, code: int, now: Instant, last_words: str = "") -> Iterator[Action]:
+        """Learn that a process is gone. `last_words`: the last line that it has printed."""
         unit = self.units[name]
         phase, unit.phase = unit.phase, Phase.OVER
         ending = ProcessEnd(code, now - unit.started_at, unit.first and not unit.ready)
@@ -185,6 +187,7 @@ class Supervision:
             unit.ready = True
             return
         if phase is Phase.RUNNING and ending.final(unit.policy):
+            self.reason = f"{name}: {ending}{self._hint(unit)}{last_words and f': {last_words}'}"
             yield Say(name, f"{ending}: not started again{self._hint(unit)}")
             self.exit_code = EXIT_USAGE if code == EXIT_USAGE else EXIT_FAILED
             self.stop()

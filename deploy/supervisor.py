@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from clusterodm.deploy.children import Child, Recipe, fork
 from clusterodm.deploy.liveness import Notifications, Probe, ProbeAnswer
-from clusterodm.deploy.output import SYSTEM, Lines, Printer
+from clusterodm.deploy.output import SYSTEM, Lines, Printer, reason_in
 from clusterodm.deploy.restarts import RestartPolicy
 from clusterodm.deploy.supervision import Action, Say, Send, Start, Supervision
 from clusterodm.libs.common.clocks import Instant
@@ -107,6 +107,11 @@ class Supervisor:
         for end in (self._wake, self._woken, self._notifications):
             end.close()
         self._selector.close()
+
+    @property
+    def reason(self) -> str:
+        """Which process has ended all others, and what it said; empty: it was told to stop, or goes on."""
+        return self._core.reason
 
     def step(self, timeout_s: float = TICK_S) -> None:
         """Do what is due, then wait for what happens next, at most so long."""
@@ -207,12 +212,12 @@ class Supervisor:
         while (ended := next_ended()) is not None:
             pid, code = ended
             if name := names.get(pid):
-                self._bury(name)
-                for action in self._core.ended(name, code, now()):
+                last_words = reason_in(self._bury(name))
+                for action in self._core.ended(name, code, now(), last_words):
                     self._do(action)
 
-    def _bury(self, name: str) -> None:
-        """Print its last words. Whoever else has the pipe by now is no business of ours."""
+    def _bury(self, name: str) -> bytes:
+        """Print its last words; the last line. Whoever else has the pipe by now is no business of ours."""
         running = self._running.pop(name)
         while running.lines.read():
             pass
@@ -222,6 +227,7 @@ class Supervisor:
         os.close(running.child.output)
         if probe := self._probes.get(name):
             probe.leave()
+        return running.lines.last
 
     def _watch_output(self) -> None:
         """Wait for room in whatever is printed to, while something waits for it."""

@@ -102,7 +102,9 @@ def test_a_port_in_use_is_named_before_anything_starts(data_dir: Path, flag: str
         pytest.param(["--node=nowhere"], 2, "HOST:PORT", id="a node without port"),
         pytest.param(["--probe-every-s=-1"], 2, "--probe-every-s", id="a value out of range"),
         pytest.param(["--ssl-key=missing.pem", "--ssl-cert=missing.pem"], 1, "missing.pem", id="an unreadable key"),
-        pytest.param(["--asr=missing.json"], 1, "Cannot initialize ASR", id="an unreadable autoscaler file"),
+        pytest.param(["--asr=missing.json"], 1, "--asr missing.json: No such", id="an unreadable autoscaler file"),
+        pytest.param(["--asr=/dev/null"], 1, "autoscaler: exit code 78: Cannot initialize ASR", id="an empty one"),
+        pytest.param(["--tokens=/dev/null"], 1, "proxy: exit code 1: --tokens /dev/null: ", id="no file of tokens"),
         pytest.param(["--config=missing.json"], 2, "missing.json not found or invalid", id="an unreadable file"),
         pytest.param(["--data-dir=/proc/nowhere"], 1, "--data-dir", id="a data directory that cannot be"),
     ],
@@ -111,7 +113,9 @@ def test_a_mistake_ends_it_with_a_clear_line_and_leaves_nothing(data_dir: Path, 
     up = Up(data_dir, *flags)
     ran = subprocess.run(up.command, env=up.environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == code, ran.stdout + ran.stderr
-    assert said in ran.stdout + ran.stderr
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("clusterodm up: ")
+    assert said in line
     assert "Traceback" not in ran.stdout + ran.stderr
     assert up.processes() == []
 

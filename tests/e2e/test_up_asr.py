@@ -75,7 +75,9 @@ def ends_with(up: Up, said: str) -> None:
     ran = subprocess.run(up.command, env=up.environment, capture_output=True, text=True, timeout=90, check=False)
     told = ran.stdout + ran.stderr
     assert ran.returncode == 1, told
-    assert told.count(f"Cannot initialize ASR: {said}") == 1, told
+    assert ran.stdout.count(f"Cannot initialize ASR: {said}") == 1, told
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("clusterodm up: autoscaler: exit code "), told
     assert "starting it again" not in told
     assert "Traceback" not in told
     assert not any(secret in told for secret in (SECRET_KEY, WRONG_SECRET))

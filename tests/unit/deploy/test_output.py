@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clusterodm.deploy.output import BACKLOG_BYTES, Lines, Printer
+from clusterodm.deploy.output import BACKLOG_BYTES, Lines, Printer, reason_in
 
 Pipe = tuple[int, int]
 
@@ -55,6 +55,32 @@ def test_a_line_without_end_is_told_in_pieces(pipe: Pipe):
         os.write(pipe[1], b"x" * 40_000)
         lines.read()
     assert [len(line) for line in told] == [80_000]
+
+
+def test_the_last_line_with_anything_in_it_is_kept(pipe: Pipe):
+    lines = Lines(pipe[0], lambda _: None)
+    assert lines.last == b""
+    os.write(pipe[1], b"one\ntwo\n \n")
+    lines.read()
+    assert lines.last == b"two"
+    os.write(pipe[1], b"without an end")
+    lines.read()
+    lines.tell_rest()
+    assert lines.last == b"without an end"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        pytest.param(b"clusterodm proxy: --tokens t: No such file", "--tokens t: No such file", id="of a service"),
+        pytest.param(b"ValueError: clusterodm proxy: x", "ValueError: clusterodm proxy: x", id="of a trace"),
+        pytest.param(b"\x1b[31mred\x1b[0m\r", "red", id="in colours"),
+        pytest.param(b"\xff one\x0btwo", "\ufffd one two", id="what is no text"),
+        pytest.param(b"", "", id="none"),
+    ],
+)
+def test_a_reason_is_one_line_without_the_name_of_the_program(line: bytes, reason: str):
+    assert reason_in(line) == reason
 
 
 def test_every_line_carries_the_name_of_who_printed_it(pipe: Pipe):

@@ -42,11 +42,11 @@ class Play:
         for _ in range(round(seconds / 0.5)):
             self.step()
 
-    def end(self, name: str, code: int) -> None:
+    def end(self, name: str, code: int, last_words: str = "") -> None:
         """Let a process end."""
         self.running.discard(name)
         self.hung.discard(name)
-        self._do(self.core.ended(name, code, self.now))
+        self._do(self.core.ended(name, code, self.now, last_words))
 
     def said(self, name: str) -> str:
         """What the user was told of a process."""
@@ -123,6 +123,33 @@ def test_wrong_settings_end_everything_at_any_time(name: str):
     assert play.core.over
     assert play.core.exit_code == 2
     assert play.said(name) == "exit code 2: not started again"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "reason"),
+    [
+        ("proxy", "--tokens t.json: Permission denied", "proxy: exit code 1: --tokens t.json: Permission denied"),
+        ("proxy", "", "proxy: exit code 1"),
+        ("nats", "", "nats: exit code 1; the reason: server.log"),
+    ],
+)
+def test_the_reason_of_an_end_is_what_the_first_process_to_fail_has_said(name: str, words: str, reason: str):
+    play = Play(policies={"other": NATS, **POLICIES})
+    while name not in play.running:
+        play.step()
+    play.end(name, 1, words)
+    play.end("other", 1, "it was told to stop, and could not")
+    play.pass_s(2)
+    assert (play.core.over, play.core.exit_code, play.core.reason) == (True, 1, reason)
+
+
+def test_who_was_told_to_stop_or_goes_on_has_no_reason():
+    play = settled()
+    play.end("proxy", 1, "it will be back")
+    play.pass_s(2)
+    play.core.stop()
+    play.pass_s(2)
+    assert (play.core.over, play.core.exit_code, play.core.reason) == (True, 0, "")
 
 
 def test_a_panic_of_a_go_program_is_no_wrong_setting():
