@@ -36,7 +36,7 @@ from clusterodm.libs.common.bus.replicas import Replicas, is_alone
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, try_timeout
 from clusterodm.libs.common.bus.rights import Following, denials_of, failure_of
 from clusterodm.libs.common.bus.streams import NOT_MADE, conform, why
-from clusterodm.libs.common.bus.watches import NatsWatch
+from clusterodm.libs.common.bus.watches import NatsWatch, revisions_of
 from clusterodm.libs.common.clocks import Clock, Instant
 from clusterodm.libs.common.errors import BusFailed, Conflict, Unreadable
 from clusterodm.libs.common.merging import LaterRecord, encoded, fields_count
@@ -364,7 +364,7 @@ class NatsBucket(Generic[Value]):
     async def watch_revisions(self) -> AsyncIterator[AsyncIterator[Seen | Reset]]:
         """Follow all keys without their values."""
         signs = SignsOfLife()
-        revisions = self._revisions(signs)
+        revisions = revisions_of(partial(self.consuming, headers_only=True), self._seen, signs)
         try:
             with listening(signs.silent_s):
                 yield revisions
@@ -378,26 +378,12 @@ class NatsBucket(Generic[Value]):
         for consumer in self._consumers:
             consumer.interrupt()
 
-    async def _revisions(self, signs: SignsOfLife) -> AsyncGenerator[Seen | Reset]:
-        last: Consumer | None = None
-        reached = 0
-        while True:
-            async with self.consuming(headers_only=True) as consumer:
-                consumer.tell(signs)
-                if consumer.began_anew(last, reached):
-                    reached = 0
-                    yield Reset()
-                last = consumer
-                with contextlib.suppress(Interrupted, *NATS_ERRORS):
-                    while True:
-                        if told := await consumer.next():
-                            reached = max(reached, told.sequence)
-                            gone = OPERATION in told.headers or MARKER in told.headers
-                            yield Seen(self.key_of(told), told.sequence, gone)
-
     def key_of(self, told: StreamMessage) -> str:
         """Say which key a message is about."""
         return told.subject[len(self._prefix) :]
+
+    def _seen(self, told: StreamMessage) -> Seen:
+        return Seen(self.key_of(told), told.sequence, OPERATION in told.headers or MARKER in told.headers)
 
     def read(self, told: StreamMessage) -> Step[Value]:
         """Make a step of a message."""

@@ -6,14 +6,14 @@ revisions that mean something else: that is said first (`Reset`), and then every
 """
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Generic, Self, TypeVar
 
 import structlog
 
 from clusterodm.libs.common.bus.consumers import Consumer, Interrupted, SignsOfLife, StreamMessage
 from clusterodm.libs.common.bus.retrying import NATS_ERRORS, Slices
-from clusterodm.libs.common.ports import Change, Reset, Step
+from clusterodm.libs.common.ports import Change, Reset, Seen, Step
 
 log = structlog.get_logger()
 
@@ -105,3 +105,25 @@ class NatsWatch(Generic[Value]):
         else:
             self._known[key] = told.sequence
         return step
+
+
+async def revisions_of(
+    consuming: Callable[[], AbstractAsyncContextManager[Consumer]],
+    seen: Callable[[StreamMessage], Seen],
+    signs: SignsOfLife,
+) -> AsyncGenerator[Seen | Reset]:
+    """Follow all keys without their values; who is interrupted is told everything again."""
+    last: Consumer | None = None
+    reached = 0
+    while True:
+        async with consuming() as consumer:
+            consumer.tell(signs)
+            if consumer.began_anew(last, reached):
+                reached = 0
+                yield Reset()
+            last = consumer
+            with suppress(Interrupted, *NATS_ERRORS):
+                while True:
+                    if told := await consumer.next():
+                        reached = max(reached, told.sequence)
+                        yield seen(told)
