@@ -7,7 +7,7 @@ All that makes it safe to call again is here, once:
   lost, it looks once more: found is found; not found is UNKNOWN_OUTCOME, because it may still appear.
 - **set_up** waits until something listens on the node's port: by then docker is installed, the image pulled and the
   container started, which is what takes minutes. One that the provider is about to take away meanwhile, or that it says will not
-  come up, is not waited for.
+  come up, is not waited for; nor is one that it shows no more, or that it has not shown a minute after its creation.
 - **destroy** looks for the name and the id, removes every machine that has it (two after a lost answer that came late), and
   looks again until there is none. What turns up meanwhile (a disk that its machine has left behind) is removed too, and what is still
   there a minute later is removed again: a call may succeed and do nothing. A list may be behind: where nothing was found to remove, a
@@ -46,6 +46,8 @@ REMOVE_AGAIN_POLLS: Final = 20
 """After so many looks what is still there is removed again: a minute, since going may take that long."""
 RECHECK_POLLS: Final = 5.0
 """How many times longer than between two looks at what is there it is to the second look at what is not: a list may be behind."""
+UNLISTED_POLLS: Final = 20
+"""A machine that the provider has just said to have may be missing in its list for so many looks: a minute."""
 HOPELESS: Final = (Trouble.UNAUTHORISED, Trouble.REFUSED)
 
 
@@ -70,6 +72,7 @@ class BootedProvider(Provider):
         self._removal_wait_s = removal_wait_s
         self._recheck_s = recheck_s
         self._remove_again_s = REMOVE_AGAIN_POLLS * poll_s
+        self._unlisted_s = UNLISTED_POLLS * poll_s
         self._sleep = sleep
         self._instant = instant
         self._listens = listens or answering
@@ -116,13 +119,15 @@ class BootedProvider(Provider):
     async def set_up(self, order: Order, found: ProviderMachine) -> ProviderMachine:
         """See ports.Provider: the machine sets itself up, that is waited for."""
         deadline_s, told = self._instant() + self._set_up_wait_s, BootLogReading(self._vendor, order.boot)
+        unlisted_until = self._instant() + self._unlisted_s
         while not (found.address and await self._listens(found.address, found.port)):
             await told.read(found)
             if self._instant() > deadline_s:
                 what = f"nothing listens at {found.address}:{found.port}" if found.address else "it has no address"
                 raise ProviderFailed(f"{order.name}: {what} after {self._set_up_wait_s:g} s")
             await self._sleep(self._poll_s)
-            found = await self._still_there(order.name, found.ref)
+            found = await self._still_there(order.name, found.ref, unlisted_until)
+            unlisted_until = self._instant()
             if found.leaving:
                 await told.read(found)
                 raise ProviderFailed(f"{order.name}: {found.leaving}")
@@ -200,14 +205,15 @@ class BootedProvider(Provider):
         with understood():
             return await self._vendor.named(name, ref)
 
-    async def _still_there(self, name: MachineId, ref: str) -> ProviderMachine:
-        """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none."""
-        if found := await self.inspect(name, ref):
-            return found
-        await self._sleep(self._recheck_s)
-        if found := await self.inspect(name, ref):
-            return found
-        raise ProviderFailed(f"{name} has vanished while it was starting")
+    async def _still_there(self, name: MachineId, ref: str, unlisted_until: Instant) -> ProviderMachine:
+        """Look a machine up that the provider said to have. Raises ProviderFailed after two looks that show none, and not before it must be listed."""
+        looks_count = 0
+        while (found := await self.inspect(name, ref)) is None:
+            looks_count += 1
+            if looks_count > 1 and self._instant() >= unlisted_until:
+                raise ProviderFailed(f"{name} has vanished while it was starting")
+            await self._sleep(self._recheck_s)
+        return found
 
     async def _left_before(self, order: Order) -> ProviderMachine | None:
         try:

@@ -4,14 +4,19 @@ from typing import Final
 
 import pytest
 
+from clusterodm.libs.common.clocks import Instant
 from clusterodm.libs.common.errors import ProviderFailed
 from clusterodm.libs.common.model.values import MachineId
 from clusterodm.libs.common.testing.clock import FakeClock
 from clusterodm.services.autoscaler.orders import ProviderMachine, Removal, RemovalFailed
 from clusterodm.services.autoscaler.providers.adapters.booted import BootedProvider
+from tests.autoscaler_world import SIZES
+from tests.cloud_accounts import order
 from tests.lying_provider import NOTHING, Estate, Faults, Lies, LyingVendor
 
 NAME: Final = MachineId("clusterodm-c1-1")
+UP_S: Final = 100.0
+SMALL: Final = SIZES[0]
 
 
 class Stage:
@@ -23,10 +28,18 @@ class Stage:
         self.machine: ProviderMachine = self.estate.create(NAME, "small")
         self.faults = Faults([("remove", how) for how in removals])
         vendor = LyingVendor(self.estate, lies or Lies(honest=True), self.faults)
-        self.provider = BootedProvider(vendor, sleep=self.sleep, instant=self.clock.instant)
+        self.up_at = self.clock.instant() + UP_S
+        self.goes_at: Instant | None = None
+        self.provider = BootedProvider(vendor, sleep=self.sleep, instant=self.clock.instant, listens=self.listens)
 
     async def sleep(self, seconds: float) -> None:
         self.clock.pass_s(seconds)
+        if self.goes_at is not None and self.clock.instant() >= self.goes_at:
+            self.estate.delete(self.machine.ref)
+            self.goes_at = None
+
+    async def listens(self, _address: str, _port: int) -> bool:
+        return self.clock.instant() >= self.up_at
 
 
 async def test_a_removal_without_effect_is_asked_for_again_after_a_minute():
@@ -89,3 +102,26 @@ async def test_a_first_removal_that_is_refused_is_a_failure_at_once():
     with pytest.raises(ProviderFailed):
         await stage.provider.destroy(NAME, stage.machine.ref)
     assert stage.clock.instant() == began
+
+
+@pytest.mark.parametrize("late_by_id", [False, True], ids=["in lists", "by its id, too"])
+async def test_what_is_not_shown_yet_after_its_creation_has_not_vanished(late_by_id: bool):
+    stage = Stage(lies=Lies(late_s=55, late_by_id=late_by_id))
+    assert await stage.provider.set_up(order("nyc1", SMALL, NAME), stage.machine) == stage.machine
+
+
+async def test_what_is_never_shown_has_vanished_after_a_minute():
+    stage = Stage(lies=Lies(late_s=200, late_by_id=True))
+    began = stage.clock.instant()
+    with pytest.raises(ProviderFailed, match="vanished"):
+        await stage.provider.set_up(order("nyc1", SMALL, NAME), stage.machine)
+    assert 60 <= stage.clock.instant() - began < 80
+
+
+async def test_what_was_shown_and_is_so_no_more_has_vanished_at_the_second_look():
+    stage = Stage()
+    began = stage.clock.instant()
+    stage.goes_at = began + 10
+    with pytest.raises(ProviderFailed, match="vanished"):
+        await stage.provider.set_up(order("nyc1", SMALL, NAME), stage.machine)
+    assert stage.clock.instant() - began < 40
